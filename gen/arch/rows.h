@@ -1,0 +1,43 @@
+/* rows.h - rows that every generation shares, and those of cp.async and of staged copies, as initialisers of Arch.row. */
+#define ROWS_COMMON                                                                                                                          \
+  [TILE_view] = {lower_view, 0}, [TILE_workspace] = {0, "no family of this generation keeps a workspace yet"},                              \
+  [TILE_smem] = {lower_smem, 0}, [TILE_frag] = {lower_frag, 0}, [TILE_ring] = {lower_ring, 0},                                                \
+  [TILE_barrier] = {lower_barrier, 0}, [TILE_set] = {lower_set, 0}, [TILE_zero] = {lower_zero, 0}, [TILE_fill] = {lower_fill, 0},           \
+  [TILE_coord] = {lower_coord, 0}, [TILE_reduce] = {lower_reduce, 0}, [TILE_rows] = {lower_rows, 0}, [TILE_read] = {lower_read, 0},         \
+  [TILE_load] = {lower_load, 0}, [TILE_load_like] = {lower_load, 0}, [TILE_store] = {lower_store, 0}, [TILE_load1] = {lower_load1, 0},      \
+  [TILE_store1] = {lower_store1, 0}, [TILE_slice] = {lower_slice, 0}, [TILE_part] = {lower_part, 0}, [TILE_trans] = {lower_trans, 0},       \
+  [TILE_acquire] = {lower_acquire, 0}, [TILE_release] = {lower_release, 0}, [TILE_field] = {lower_field, 0}, [TILE_sync] = {lower_sync, 0}, \
+  [TILE_cvt] = {lower_cvt, 0}, [TILE_where] = {lower_where, 0}, [TILE_neg] = {lower_elementwise, 0}, [TILE_abs] = {lower_elementwise, 0},   \
+  [TILE_exp] = {lower_elementwise, 0}, [TILE_exp2] = {lower_elementwise, 0}, [TILE_log] = {lower_elementwise, 0},                            \
+  [TILE_log2] = {lower_elementwise, 0}, [TILE_sqrt] = {lower_elementwise, 0}, [TILE_rsqrt] = {lower_elementwise, 0},                         \
+  [TILE_rcp] = {lower_elementwise, 0}, [TILE_tanh] = {lower_elementwise, 0}, [TILE_erf] = {lower_elementwise, 0},                            \
+  [TILE_sin] = {lower_elementwise, 0}, [TILE_cos] = {lower_elementwise, 0}, [TILE_not] = {lower_elementwise, 0},                             \
+  [TILE_add] = {lower_elementwise, 0}, [TILE_sub] = {lower_elementwise, 0}, [TILE_mul] = {lower_elementwise, 0},                             \
+  [TILE_div] = {lower_elementwise, 0}, [TILE_rem] = {lower_elementwise, 0}, [TILE_min] = {lower_elementwise, 0},                             \
+  [TILE_max] = {lower_elementwise, 0}, [TILE_fma] = {lower_elementwise, 0}, [TILE_lt] = {lower_elementwise, 0},                              \
+  [TILE_le] = {lower_elementwise, 0}, [TILE_eq] = {lower_elementwise, 0}, [TILE_ne] = {lower_elementwise, 0},                                \
+  [TILE_and] = {lower_elementwise, 0}, [TILE_or] = {lower_elementwise, 0}, [TILE_mma] = {lower_mma_sync, 0}
+
+/* The rings of a generation: copies by cp.async, or loads into registers that the commit stores. */
+#define ROWS_CP_ASYNC                                                                                                        \
+  [TILE_fill_slot] = {lower_fill_async, 0}, [TILE_commit] = {lower_commit_async, 0}, [TILE_wait] = {lower_wait_async, 0}, \
+  [TILE_drain] = {lower_drain_async, 0}
+#define ROWS_STAGED                                                                                                             \
+  [TILE_fill_slot] = {lower_fill_staged, 0}, [TILE_commit] = {lower_commit_staged, 0}, [TILE_wait] = {lower_wait_staged, 0}, \
+  [TILE_drain] = {lower_drain_staged, 0}
+
+/* What no generation lowers yet. */
+#define ROWS_ABSENT                                                                                                                                      \
+  [TILE_map] = {0, "tensor maps are not lowered yet; read the view itself"}, [TILE_tmem] = {0, "tensor memory is not lowered yet; use a fragment"},     \
+  [TILE_order] = {0, "ping-pong orders are not lowered yet"}, [TILE_semaphore] = {0, "semaphores are not lowered yet"},                                \
+  [TILE_sched] = {0, "schedulers are not lowered yet; take the tile from cta()"}, [TILE_role] = {0, "roles are not lowered yet; all warps do one job"}, \
+  [TILE_while] = {0, "while is not lowered yet; use for"}, [TILE_elect] = {0, "elect is not lowered yet"},                                              \
+  [TILE_atomic_add] = {0, "atomic additions are not lowered yet"}, [TILE_put_slot] = {0, "slots filled from fragments are not lowered yet"},           \
+  [TILE_store_slot] = {0, "store queues are not lowered yet; store the tile itself"}, [TILE_skip] = {0, "skip needs mbarrier rings, not lowered yet"}, \
+  [TILE_mma_rs] = {0, "products with a in registers are not lowered yet; put a into shared memory"},                                                  \
+  [TILE_mma_scaled] = {0, "block-scaled products are not lowered yet"}, [TILE_mma_commit] = {0, "mma.sync is synchronous: leave out mma_commit"},      \
+  [TILE_mma_wait] = {0, "mma.sync is synchronous: leave out mma_wait"}, [TILE_enter] = {0, "ping-pong orders are not lowered yet"},                     \
+  [TILE_leave] = {0, "ping-pong orders are not lowered yet"}, [TILE_sem_wait] = {0, "semaphores are not lowered yet"},                                 \
+  [TILE_sem_post] = {0, "semaphores are not lowered yet"}, [TILE_each] = {0, "schedulers are not lowered yet"},                                         \
+  [TILE_produce] = {0, "schedulers are not lowered yet"}, [TILE_pdl_wait] = {0, "dependent launches are not lowered yet"},                             \
+  [TILE_pdl_launch] = {0, "dependent launches are not lowered yet"}

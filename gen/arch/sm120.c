@@ -1,0 +1,9 @@
+/* sm120.c - Blackwell for desktops, for now by Ampere's skeletons. */
+#include "arch.h"
+#include "rows.h"
+
+const Arch arch_sm120 = {
+  .name = "sm_120",
+  .row = {ROWS_COMMON, ROWS_CP_ASYNC, ROWS_ABSENT},
+  .mma = {{KILN_F16, 16, ISA_mma_m16n8k16_f32_f16_f16_f32}, {KILN_BF16, 16, ISA_mma_m16n8k16_f32_bf16_bf16_f32}},
+};

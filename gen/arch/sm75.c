@@ -1,0 +1,9 @@
+/* sm75.c - Turing: copies staged in registers, m16n8k8 products of f16, no bf16. */
+#include "arch.h"
+#include "rows.h"
+
+const Arch arch_sm75 = {
+  .name = "sm_75",
+  .row = {ROWS_COMMON, ROWS_STAGED, ROWS_ABSENT},
+  .mma = {{KILN_F16, 8, ISA_mma_m16n8k8_f32_f16_f16_f32}},
+};

@@ -1,0 +1,53 @@
+/* contract.c - see contract.h. */
+#include "contract.h"
+#include <ctype.h>
+#include <string.h>
+
+/* Parameters of kernel k in order of its entry, as the step line lists them. */
+static void put_args(Text *out, const LowerResult *k) {
+  for (int i = 0; i < k->nargs; i++) text_fmt(out, "%s%s", i ? " " : "", k->args[i]);
+}
+
+/* Replaces one $nameK; false: no such name or kernel. */
+static bool put_value(Text *out, const char **at, const LowerResult *kernel, int nkernels) {
+  static const char *const names[] = {"entry", "block", "shared", "args"};
+  for (int which = 0; which < 4; which++) {
+    size_t len = strlen(names[which]);
+    if (strncmp(*at, names[which], len) != 0 || !isdigit((unsigned char)(*at)[len])) continue;
+    int k = (*at)[len] - '0';
+    if (k >= nkernels) return false;
+    *at += len + 1;
+    switch (which) {
+    case 0: text_str(out, kernel[k].entry); break;
+    case 1: text_fmt(out, "%d", kernel[k].threads); break;
+    case 2: text_fmt(out, "%lld", (long long)kernel[k].shared_bytes); break;
+    default: put_args(out, &kernel[k]); break;
+    }
+    return true;
+  }
+  return false;
+}
+
+bool contract_write(CompileJob *job, const LowerResult *kernel, int nkernels) {
+  for (int i = 0; i < job->ncontract; i++) {
+    text_str(job->out, "//@ ");
+    for (const char *at = job->contract[i]; *at;) {
+      if (*at == '\n' || *at == '\r') {
+        diag_error(job->diag, (Loc){0}, "contract line %d holds a line break", i + 1);
+        return false;
+      }
+      if (*at != '$') {
+        text_put(job->out, at++, 1);
+        continue;
+      }
+      at++;
+      if (!put_value(job->out, &at, kernel, nkernels)) {
+        diag_error(job->diag, (Loc){0}, "contract line %d: '$%.12s' names no kernel's entry, block, shared or args", i + 1, at);
+        return false;
+      }
+    }
+    text_str(job->out, "\n");
+  }
+  text_str(job->out, "//@ end\n");
+  return true;
+}

@@ -1,0 +1,212 @@
+/* hazard.c - proves the order of accesses to shared memory, or refuses.
+ *
+ * Plain shared tiles: between a write and a later read (or write) by other threads there must be a CTA barrier, and between a
+ * read and a later write; where none stands, the node is marked and lowering puts one before it (TileNode.sync_before).
+ * Rings without mbarriers: slots are taken and given back in order. Counted along every path: copies committed and not waited
+ * for (a wait may leave all but the oldest in flight: TileNode.derived), slots acquired and not released (never more than the
+ * stages: the ring would wait for itself), and whether a slot was released since the last barrier (an acquire needs one then).
+ * Loops must leave the counts as they found them; their bodies are walked until no mark changes. */
+#include "target.h"
+#include "tile.h"
+#include <string.h>
+
+typedef struct Place {  /* a shared tile, a ring, or the scratch of a reduction; indexed by node */
+  bool written, read;   /* by some thread since the last barrier */
+  bool released;        /* RING: a slot was released since the last barrier */
+  int32_t pending;      /* RING: committed, not waited for */
+  int32_t held;         /* RING: acquired, not released */
+} Place;
+
+typedef struct Hazard {
+  TileProgram *tiles;
+  Place *place;
+  uint32_t nplaces;
+  bool changed;         /* a mark was set in this walk */
+  bool failed;
+} Hazard;
+
+static void refuse(Hazard *h, const TileNode *n, const char *text, int a, int b) {
+  if (!h->failed) diag_error(h->tiles->diag, n->loc, text, a, b);
+  h->failed = true;
+}
+
+static uint32_t ring_of_tile(const TileProgram *p, uint32_t tile) {
+  for (uint32_t i = 1; i < p->nodes.n; i++)
+    if (p->nodes.at[i].op == TILE_ring)
+      for (int k = 0; k < p->nodes.at[i].nargs; k++)
+        if (tile_arg(p, &p->nodes.at[i], k).i == tile) return i;
+  return 0;
+}
+
+static uint32_t ring_of_slot(const TileProgram *p, TileId slot) { return tile_arg(p, tile_at(p, slot), 0).i; }
+
+/* The node whose bytes a shared tile lies in; 0: not shared memory. */
+static uint32_t root_of(const TileProgram *p, TileId id) {
+  for (;;) {
+    const TileNode *n = tile_at(p, id);
+    if (n->op == TILE_slice || n->op == TILE_part || n->op == TILE_trans) {
+      id = tile_arg(p, n, 0);
+    } else if (n->op == TILE_field) {
+      return ring_of_slot(p, tile_arg(p, n, 0));
+    } else if (n->op == TILE_smem) {
+      if (n->nargs) {
+        id = tile_arg(p, n, 0);
+        continue;
+      }
+      uint32_t ring = ring_of_tile(p, id.i);
+      return ring ? ring : id.i;
+    } else {
+      return 0;
+    }
+  }
+}
+
+static void barrier(Hazard *h) {
+  for (uint32_t i = 0; i < h->nplaces; i++) h->place[i].written = h->place[i].read = h->place[i].released = false;
+}
+
+static void need_barrier(Hazard *h, TileNode *n) {
+  if (!n->sync_before) {
+    n->sync_before = true;
+    h->changed = true;
+  }
+  barrier(h);
+}
+
+static void on_read(Hazard *h, TileNode *n, TileId memory) {
+  uint32_t r = root_of(h->tiles, memory);
+  if (!r) return;
+  if (h->place[r].written) need_barrier(h, n);
+  h->place[r].read = true;
+}
+
+static void on_write(Hazard *h, TileNode *n, TileId memory) {
+  uint32_t r = root_of(h->tiles, memory);
+  if (!r) return;
+  if (h->place[r].written || h->place[r].read) need_barrier(h, n);
+  h->place[r].written = true;
+}
+
+static bool crosses_warps(const TileProgram *p, const TileNode *n) { /* does the reduction meet in shared memory? */
+  const TileType *t = &tile_at(p, tile_arg(p, n, 0))->type;
+  const Layout *l = &p->frag_layouts.at[t->layout];
+  int dim = (int)tile_attr_int(p, n, TA_dim, 0);
+  for (int i = 0; i < l->nmodes; i++)
+    if (l->mode[i].where == LM_WARP && l->mode[i].dim == dim) return true;
+  return false;
+}
+
+static void on_reduce(Hazard *h, TileNode *n) {
+  if (!crosses_warps(h->tiles, n)) return;
+  Place *scratch = &h->place[n - h->tiles->nodes.at];
+  if (scratch->read) need_barrier(h, n);
+  barrier(h); /* the reduction's own */
+  scratch->read = true;
+}
+
+static void on_acquire(Hazard *h, TileNode *n, Place *ring) {
+  int stages = (int)tile_attr_int(h->tiles, tile_at(h->tiles, tile_arg(h->tiles, n, 0)), TA_stages, 1);
+  if (ring->held >= stages)
+    refuse(h, n, "acquire: all %d slots of the ring are taken (%d not released), so this would wait for ever; release one before, or add a stage", stages, ring->held);
+  if (ring->released || ring->written || ring->read) {
+    if (ring->released || ring->written) need_barrier(h, n);
+  }
+  ring->held++;
+}
+
+static void on_wait(Hazard *h, TileNode *n, Place *ring) {
+  if (ring->pending < 1) refuse(h, n, "wait: no committed slot is left to wait for (%d committed, %d held); commit one before", ring->pending, ring->held);
+  n->derived = ring->pending - 1;
+  ring->pending--;
+  barrier(h);
+}
+
+static void walk(Hazard *h, const TileRegion *r);
+
+static Place *save(Hazard *h) {
+  Place *copy = ARENA_ARRAY(h->tiles->arena, PASS, Place, h->nplaces);
+  memcpy(copy, h->place, sizeof(Place) * h->nplaces);
+  return copy;
+}
+
+/* What may hold after either path; the counts must agree. */
+static void join(Hazard *h, const TileNode *n, const Place *other) {
+  for (uint32_t i = 0; i < h->nplaces; i++) {
+    Place *a = &h->place[i];
+    const Place *b = &other[i];
+    if (a->pending != b->pending || a->held != b->held)
+      refuse(h, n, "the ring's slots do not come out even: %d more committed, %d more acquired on one path than on the other", a->pending - b->pending, a->held - b->held);
+    a->written |= b->written;
+    a->read |= b->read;
+    a->released |= b->released;
+  }
+}
+
+static void walk_loop(Hazard *h, TileNode *n) {
+  for (int round = 0; round < 8 && !h->failed; round++) {
+    bool outer = h->changed;
+    Place *before = save(h);
+    h->changed = false;
+    walk(h, tile_region(h->tiles, n, 0));
+    join(h, n, before);
+    bool again = h->changed || memcmp(before, h->place, sizeof(Place) * h->nplaces) != 0;
+    h->changed |= outer;
+    if (!again) return;
+  }
+}
+
+static void walk_if(Hazard *h, TileNode *n) {
+  Place *before = save(h);
+  walk(h, tile_region(h->tiles, n, 0));
+  Place *then = save(h);
+  memcpy(h->place, before, sizeof(Place) * h->nplaces);
+  if (n->nregions > 1) walk(h, tile_region(h->tiles, n, 1));
+  join(h, n, then);
+}
+
+static void visit(Hazard *h, TileNode *n) {
+  TileProgram *p = h->tiles;
+  TileId first = tile_arg(p, n, 0);
+  switch (n->op) {
+  case TILE_load: case TILE_load_like: on_read(h, n, first); break;
+  case TILE_store: on_write(h, n, first); break;
+  case TILE_reduce: on_reduce(h, n); break;
+  case TILE_sync: barrier(h); break;
+  case TILE_mma:
+    on_read(h, n, tile_arg(p, n, 1));
+    on_read(h, n, tile_arg(p, n, 2));
+    break;
+  case TILE_acquire: on_acquire(h, n, &h->place[first.i]); break;
+  case TILE_commit: h->place[ring_of_slot(p, first)].pending++; break;
+  case TILE_wait: on_wait(h, n, &h->place[first.i]); break;
+  case TILE_release: {
+    Place *ring = &h->place[ring_of_slot(p, first)];
+    ring->held--;
+    ring->released = true;
+    break;
+  }
+  case TILE_drain: /* what landed is seen by the others only after a barrier */
+    h->place[first.i].pending = 0;
+    h->place[first.i].held = 0;
+    h->place[first.i].written = true;
+    break;
+  case TILE_for: case TILE_each: case TILE_produce: walk_loop(h, n); break;
+  case TILE_if: walk_if(h, n); break;
+  default:
+    for (int k = 0; k < n->nregions; k++) walk(h, tile_region(p, n, k));
+  }
+}
+
+static void walk(Hazard *h, const TileRegion *r) {
+  for (uint32_t i = 0; i < r->n && !h->failed; i++) visit(h, &h->tiles->nodes.at[r->at[i]]);
+}
+
+bool tile_hazard(TileProgram *p, const struct Target *t) {
+  (void)t;
+  Hazard h = {.tiles = p, .nplaces = p->nodes.n};
+  for (uint32_t k = 0; k < p->top.n && !h.failed; k++) {
+    h.place = ARENA_ARRAY(p->arena, PASS, Place, h.nplaces);
+    walk(&h, tile_region(p, &p->nodes.at[p->top.at[k]], 0));
+  }
+  return !h.failed;
+}

@@ -1,0 +1,212 @@
+/* layout.c - see layout.h. Everything here is integer arithmetic on small values; nothing allocates. */
+#include "layout.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int count(const Layout *l, LayoutWhere where) {
+  int n = 1;
+  for (int i = 0; i < l->nmodes; i++)
+    if (l->mode[i].where == where) n *= l->mode[i].extent;
+  return n;
+}
+
+int layout_regs(const Layout *l) { return count(l, LM_REG); }
+int layout_lanes(const Layout *l) { return count(l, LM_LANE); }
+int layout_warps(const Layout *l) { return count(l, LM_WARP); }
+
+void layout_coord(const Layout *l, int reg, int lane, int warp, int32_t coord[LAYOUT_RANK]) {
+  int index[3] = {[LM_REG] = reg, [LM_LANE] = lane, [LM_WARP] = warp};
+  memset(coord, 0, sizeof(int32_t) * LAYOUT_RANK);
+  for (int i = 0; i < l->nmodes; i++) {
+    const LayoutMode *m = &l->mode[i];
+    int digit = index[m->where] % m->extent;
+    index[m->where] /= m->extent;
+    if (m->dim >= 0) coord[m->dim] += digit * m->stride;
+  }
+}
+
+void layout_reg_coord(const Layout *l, int reg, int32_t coord[LAYOUT_RANK]) { layout_coord(l, reg, 0, 0, coord); }
+
+bool layout_equal(const Layout *a, const Layout *b) {
+  if (a->rank != b->rank || a->nmodes != b->nmodes) return false;
+  for (int d = 0; d < a->rank; d++)
+    if (a->shape[d] != b->shape[d]) return false;
+  for (int i = 0; i < a->nmodes; i++) {
+    const LayoutMode *x = &a->mode[i], *y = &b->mode[i];
+    if (x->where != y->where || x->dim != y->dim || x->extent != y->extent || x->stride != y->stride) return false;
+  }
+  return true;
+}
+
+/* Appends a mode; extent 1 register modes carry nothing and are left out. */
+static void add_mode(Layout *l, LayoutWhere where, int dim, int extent, int stride) {
+  if (extent == 1) return;
+  if (l->nmodes < LAYOUT_MODES) l->mode[l->nmodes++] = (LayoutMode){(uint8_t)where, (int8_t)dim, extent, dim < 0 ? 0 : stride};
+}
+
+Layout layout_slice(const Layout *l, int dim) {
+  Layout s = {.rank = (uint8_t)(l->rank - 1)};
+  for (int d = 0, k = 0; d < l->rank; d++)
+    if (d != dim) s.shape[k++] = l->shape[d];
+  for (int i = 0; i < l->nmodes; i++) {
+    const LayoutMode *m = &l->mode[i];
+    if (m->dim == dim && m->where == LM_REG) continue;
+    int to = m->dim == dim ? -1 : m->dim > dim ? m->dim - 1 : m->dim;
+    add_mode(&s, m->where, to, m->extent, m->stride);
+  }
+  return s;
+}
+
+int layout_slice_dim(const Layout *full, const Layout *part) {
+  for (int d = 0; d < full->rank; d++) {
+    Layout s = layout_slice(full, d);
+    if (layout_equal(&s, part)) return d;
+  }
+  return -1;
+}
+
+int layout_slice_reg(const Layout *full, int dim, int r) {
+  int out = 0, scale = 1;
+  for (int i = 0; i < full->nmodes; i++) {
+    const LayoutMode *m = &full->mode[i];
+    if (m->where != LM_REG) continue;
+    int digit = r % m->extent;
+    r /= m->extent;
+    if (m->dim == dim) continue;
+    out += digit * scale;
+    scale *= m->extent;
+  }
+  return out;
+}
+
+/* Elements are counted per dim pair only for tiles of a sane size; the caller's shapes are at most a few 64 K elements. */
+bool layout_valid(const Layout *l) {
+  int64_t total = 1, held = 1;
+  for (int d = 0; d < l->rank; d++) total *= l->shape[d];
+  for (int i = 0; i < l->nmodes; i++)
+    if (l->mode[i].dim >= 0) held *= l->mode[i].extent;
+  if (held != total || layout_lanes(l) != 32) return false;
+  for (int d = 0; d < l->rank; d++) { /* along each dim the modes must form a mixed radix number without holes */
+    int64_t reach = 1;
+    for (;;) {
+      bool found = false;
+      for (int i = 0; i < l->nmodes; i++)
+        if (l->mode[i].dim == d && l->mode[i].stride == reach) {
+          reach *= l->mode[i].extent;
+          found = true;
+          break;
+        }
+      if (!found) break;
+    }
+    if (reach != l->shape[d]) return false;
+  }
+  return true;
+}
+
+int layout_vector(const Layout *l, int dim) {
+  int run = 1;
+  for (int i = 0; i < l->nmodes; i++) {
+    const LayoutMode *m = &l->mode[i];
+    if (m->where != LM_REG) continue;
+    if (m->dim != dim || m->stride != run) break;
+    run *= m->extent;
+  }
+  return run;
+}
+
+int layout_print(const Layout *l, char *out, int size) {
+  int n = 0;
+  for (int i = 0; i < l->nmodes && n < size; i++) {
+    const LayoutMode *m = &l->mode[i];
+    const char *gap = i ? " " : "";
+    if (m->dim < 0)
+      n += snprintf(out + n, (size_t)(size - n), "%s%c%d@*", gap, "rlw"[m->where], m->extent);
+    else
+      n += snprintf(out + n, (size_t)(size - n), "%s%c%d@%d:%d", gap, "rlw"[m->where], m->extent, m->dim, m->stride);
+  }
+  if (l->nmodes == 0 && size > 0) out[0] = 0;
+  return n;
+}
+
+/* A positive number of at most 2^24 at *s; advances. 0: none. */
+static long read_number(const char **s) {
+  if (**s < '0' || **s > '9') return -1;
+  long v = 0;
+  while (**s >= '0' && **s <= '9' && v < (1L << 24)) v = v * 10 + (*(*s)++ - '0');
+  return v;
+}
+
+bool layout_parse(Layout *l, const char *text) {
+  uint8_t rank = l->rank;
+  l->nmodes = 0;
+  while (*text == ' ') text++;
+  while (*text) {
+    const char *where = strchr("rlw", *text++);
+    if (!where || l->nmodes == LAYOUT_MODES) return false;
+    long extent = read_number(&text), dim = -1, stride = 0;
+    if (extent < 1 || *text++ != '@') return false;
+    if (*text == '*') {
+      text++;
+    } else {
+      dim = read_number(&text);
+      if (dim < 0 || dim >= rank || *text++ != ':') return false;
+      stride = read_number(&text);
+      if (stride < 1) return false;
+    }
+    if (*text && *text != ' ') return false;
+    while (*text == ' ') text++;
+    l->mode[l->nmodes++] = (LayoutMode){(uint8_t)(where - "rlw"), (int8_t)dim, (int32_t)extent, (int32_t)stride};
+  }
+  return true;
+}
+
+Layout layout_rowwise(int rows, int cols, int warps, int threads_per_row, int vec) {
+  Layout l = {.rank = 2, .shape = {rows, cols}};
+  int lanes = threads_per_row < 32 ? threads_per_row : 32;
+  int row_warps = threads_per_row / lanes, lane_rows = 32 / lanes, warp_rows = warps / row_warps;
+  int rows_at_once = lane_rows * warp_rows;
+  add_mode(&l, LM_REG, 1, vec, 1);
+  add_mode(&l, LM_REG, 1, cols / (vec * threads_per_row), vec * threads_per_row);
+  add_mode(&l, LM_REG, 0, rows / rows_at_once, rows_at_once);
+  add_mode(&l, LM_LANE, 1, lanes, vec);
+  add_mode(&l, LM_LANE, 0, lane_rows, 1);
+  add_mode(&l, LM_WARP, 1, row_warps, vec * lanes);
+  add_mode(&l, LM_WARP, 0, warp_rows, lane_rows);
+  return l;
+}
+
+Layout layout_mma_acc(int bm, int bn, int wm, int wn) {
+  Layout l = {.rank = 2, .shape = {bm, bn}};
+  add_mode(&l, LM_REG, 1, 2, 1);
+  add_mode(&l, LM_REG, 0, 2, 8);
+  add_mode(&l, LM_REG, 1, bn / wn / 8, 8);
+  add_mode(&l, LM_REG, 0, bm / wm / 16, 16);
+  add_mode(&l, LM_LANE, 1, 4, 2);
+  add_mode(&l, LM_LANE, 0, 8, 1);
+  add_mode(&l, LM_WARP, 0, wm, bm / wm);
+  add_mode(&l, LM_WARP, 1, wn, bn / wn);
+  return l;
+}
+
+static int log2_of(int v) { return v < 2 ? 0 : 1 + log2_of(v / 2); }
+
+SmemLayout smem_layout_rows(int rows, int cols, int elem_bytes, int swizzle_bytes, int pad_elems) {
+  int pitch = cols + pad_elems, row_bytes = pitch * elem_bytes;
+  SmemLayout l = {.rank = 2, .shape = {rows, cols}, .pitch = {pitch, 1}, .bytes = rows * row_bytes, .align = 16};
+  bool power = row_bytes >= 32 && (row_bytes & (row_bytes - 1)) == 0;
+  if (swizzle_bytes && power && pad_elems == 0) {
+    int span = row_bytes < swizzle_bytes ? row_bytes : swizzle_bytes; /* 16-byte pieces of this many bytes change places */
+    l.bits = (uint8_t)log2_of(span / 16);
+    l.base = 4;
+    l.shift = (uint8_t)(log2_of(row_bytes) > 7 ? log2_of(row_bytes) - 4 : 3);
+    l.align = 1024;
+  }
+  return l;
+}
+
+uint32_t smem_layout_offset(const SmemLayout *l, int elem_bytes, int i0, int i1) {
+  uint32_t at = (uint32_t)(i0 * l->pitch[0] + i1 * l->pitch[1]) * (uint32_t)elem_bytes;
+  uint32_t mask = ((1u << l->bits) - 1) << l->base;
+  return at ^ ((at >> l->shift) & mask);
+}

@@ -1,0 +1,72 @@
+/* layout.h - layouts as plain values.
+ *
+ * A fragment layout says where element (i0, i1, ...) of a tile lives: in which threads and in which register of theirs. It is a
+ * list of modes; a mode takes a digit of the register, lane or warp index and adds digit*stride to the coordinate along dim.
+ *
+ *   register index = mixed radix of the REG modes, first mode fastest; lane and warp likewise
+ *   coordinate[d]  = sum over modes with dim d of digit * stride
+ *
+ * dim -1: the digit does not matter (the element is replicated over it). Example, the accumulator of mma.m16n8 (lane L, c0..c3):
+ *   REG 2 dim1 stride1, REG 2 dim0 stride8, LANE 4 dim1 stride2, LANE 8 dim0 stride1     (row L/4 + 8*(i/2), col 2*(L%4) + i%2)
+ */
+#ifndef KILN_LAYOUT_H
+#define KILN_LAYOUT_H
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum { LM_REG, LM_LANE, LM_WARP } LayoutWhere;
+
+typedef struct LayoutMode {
+  uint8_t where;    /* LayoutWhere */
+  int8_t dim;       /* 0.., or -1: replicated */
+  int32_t extent;
+  int32_t stride;
+} LayoutMode;
+
+#define LAYOUT_MODES 16
+#define LAYOUT_RANK 3
+typedef struct Layout {
+  uint8_t rank, nmodes;
+  int32_t shape[LAYOUT_RANK];
+  LayoutMode mode[LAYOUT_MODES];
+} Layout;
+
+int layout_regs(const Layout *l);   /* registers (elements) per thread */
+int layout_lanes(const Layout *l);  /* product of LANE extents: 32 */
+int layout_warps(const Layout *l);
+/* Coordinates of register r in lane, warp; all three digits are taken apart by the modes. */
+void layout_coord(const Layout *l, int reg, int lane, int warp, int32_t coord[LAYOUT_RANK]);
+/* The part of the coordinate that registers alone contribute (lane = warp = 0). */
+void layout_reg_coord(const Layout *l, int reg, int32_t coord[LAYOUT_RANK]);
+bool layout_equal(const Layout *a, const Layout *b);
+/* dim taken out: its REG modes vanish, its LANE and WARP modes become replicated. The later dims move down by one. */
+Layout layout_slice(const Layout *l, int dim);
+/* Is `part` what layout_slice(full, dim) gives? Then dim is returned, else -1. */
+int layout_slice_dim(const Layout *full, const Layout *part);
+/* Register of `part` that holds what register r of full needs, full having one dim more. */
+int layout_slice_reg(const Layout *full, int dim, int r);
+bool layout_valid(const Layout *l); /* every element of the shape is held somewhere, and none twice unless replicated */
+/* Contiguous run of registers along dim whose coordinates are consecutive: 1, 2, 4, 8... */
+int layout_vector(const Layout *l, int dim);
+/* Text, "r2@1:1 r2@0:8 l4@1:2 l8@0:1", extent@dim:stride in order of modes; "*" for dim -1. */
+int layout_print(const Layout *l, char *out, int size);
+bool layout_parse(Layout *l, const char *text);
+
+/* A row-wise layout: `rows` rows by `cols` columns over `warps` warps; `lanes_per_row` lanes (or all lanes of warps_per_row
+ * warps) share a row; each thread holds vectors of `vec` consecutive columns. */
+Layout layout_rowwise(int rows, int cols, int warps, int threads_per_row, int vec);
+/* The accumulator of a CTA tile bm x bn on wm x wn warps with m16n8 products. */
+Layout layout_mma_acc(int bm, int bn, int wm, int wn);
+
+/* A shared tile: element (i0, i1) at byte ((i0*pitch0 + i1*pitch1) * elem) ^ swizzle. The XOR takes `bits` bits of the byte
+ * address at position shift+base.. and adds them (exclusive or) at position base..: the 128-byte swizzle is bits 3 base 4 shift 3. */
+typedef struct SmemLayout {
+  uint8_t rank;
+  uint8_t bits, base, shift;
+  int32_t shape[LAYOUT_RANK];
+  int32_t pitch[LAYOUT_RANK]; /* in elements */
+  int32_t bytes, align;
+} SmemLayout;
+SmemLayout smem_layout_rows(int rows, int cols, int elem_bytes, int swizzle_bytes, int pad_elems);
+uint32_t smem_layout_offset(const SmemLayout *l, int elem_bytes, int i0, int i1);
+#endif

@@ -1,0 +1,90 @@
+/* layout_complete.c - gives a layout to what the script left open, one hop from where it follows.
+ *
+ *   shared tile          rows swizzled by up to 128 bytes, unless it says swizzle or pad itself
+ *   accumulator of mma   as mma.sync has it, warps laid out as squarely as they go
+ *   elementwise, set     from the operand that has one
+ * Anything still open is an error with the line: a conversion is never inserted. */
+#include "target.h"
+#include "tile.h"
+
+static int elem_bytes(kiln_dtype t) {
+  switch (t) {
+  case KILN_F64: case KILN_I64: return 8;
+  case KILN_F32: case KILN_I32: return 4;
+  case KILN_F16: case KILN_BF16: case KILN_I16: return 2;
+  default: return 1;
+  }
+}
+
+static void complete_shared(TileProgram *p, TileNode *n) {
+  int swizzle = (int)tile_attr_int(p, n, TA_swizzle, tile_attr(p, n, TA_pad) ? 0 : 128);
+  int pad = (int)tile_attr_int(p, n, TA_pad, 0);
+  int cols = n->type.shape[n->type.rank - 1], rows = n->type.rank > 1 ? n->type.shape[0] : 1;
+  *VEC_PUSH(p->arena, KEEP, &p->smem_layouts) = smem_layout_rows(rows, cols, elem_bytes((kiln_dtype)n->type.dtype), swizzle, pad);
+  n->type.layout = p->smem_layouts.n - 1;
+}
+
+/* Warps split rows and columns so that a warp's part is as square as it can be, and no thinner than 16 x 16. */
+static bool accumulator_layout(const TileType *t, int warps, Layout *out) {
+  int best = 0, score = -1;
+  for (int wm = 1; wm <= warps; wm *= 2) {
+    int wn = warps / wm;
+    if (t->shape[0] % (wm * 16) || t->shape[1] % (wn * 16)) continue;
+    int a = t->shape[0] / wm, b = t->shape[1] / wn, s = a < b ? a : b;
+    if (s > score) score = s, best = wm;
+  }
+  if (!best) return false;
+  *out = layout_mma_acc(t->shape[0], t->shape[1], best, warps / best);
+  return true;
+}
+
+static void complete_accumulator(TileProgram *p, TileNode *mma, int warps) {
+  TileNode *acc = tile_at(p, tile_arg(p, mma, 0));
+  Layout l;
+  if (acc->type.kind != TK_FRAG || acc->type.layout || acc->type.rank != 2) return;
+  if (accumulator_layout(&acc->type, warps, &l)) acc->type.layout = tile_layout_intern(p, &l);
+}
+
+static void inherit(TileProgram *p, TileNode *n) { /* from an operand of the same shape */
+  for (int k = 0; k < n->nargs && !n->type.layout; k++) {
+    const TileType *t = &tile_at(p, tile_arg(p, n, k))->type;
+    bool same = t->kind == TK_FRAG && t->rank == n->type.rank;
+    for (int d = 0; same && d < t->rank; d++) same = t->shape[d] == n->type.shape[d];
+    if (same) n->type.layout = t->layout;
+  }
+}
+
+static void complete_slice(TileProgram *p, TileNode *n) {
+  const TileType *full = &tile_at(p, tile_arg(p, n, 0))->type;
+  if (!full->layout) return;
+  Layout s = layout_slice(&p->frag_layouts.at[full->layout], (int)tile_attr_int(p, n, TA_dim, 0));
+  n->type.layout = tile_layout_intern(p, &s);
+}
+
+static int kernel_warps(const TileProgram *p, uint32_t kernel) {
+  return (int)tile_attr_int(p, &p->nodes.at[kernel], TA_threads, 32) / 32;
+}
+
+bool tile_complete(TileProgram *p, const struct Target *t) {
+  (void)t;
+  int errors = p->diag->errors;
+  int warps = p->top.n ? kernel_warps(p, p->top.at[0]) : 1;
+  for (uint32_t i = 1; i < p->nodes.n; i++) {
+    TileNode *n = &p->nodes.at[i];
+    if (n->op == TILE_kernel) warps = kernel_warps(p, i);
+    if (n->op == TILE_smem && !n->type.layout) complete_shared(p, n);
+    if (n->op == TILE_mma) complete_accumulator(p, n, warps);
+  }
+  for (uint32_t i = 1; i < p->nodes.n; i++) {
+    TileNode *n = &p->nodes.at[i];
+    if (n->type.kind != TK_FRAG || n->type.layout) continue;
+    if (n->op == TILE_reduce)
+      complete_slice(p, n);
+    else
+      inherit(p, n);
+    if (!n->type.layout)
+      diag_error(p->diag, n->loc, "%s: the fragment has no layout and none follows from its use; give layout=, or load it like another fragment",
+                 tile_op_info(n->op)->name);
+  }
+  return p->diag->errors == errors;
+}

@@ -1,0 +1,378 @@
+/* lower.c - the walk over a kernel's statements: values, scalars, parameters, loops and branches. */
+#include "lower.h"
+#include "arch/arch.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void lower_error(Lower *l, const char *fmt, ...) {
+  char text[512];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(text, sizeof text, fmt, ap);
+  va_end(ap);
+  diag_error(l->diag, l->node ? l->node->loc : (Loc){0}, "%s", text);
+  l->failed = true;
+}
+
+int dtype_bytes(kiln_dtype t) {
+  switch (t) {
+  case KILN_F64: case KILN_I64: return 8;
+  case KILN_F32: case KILN_I32: return 4;
+  case KILN_F16: case KILN_BF16: case KILN_I16: return 2;
+  default: return 1;
+  }
+}
+
+PtxClass dtype_class(kiln_dtype t) {
+  switch (t) {
+  case KILN_F64: return PTX_D;
+  case KILN_I64: return PTX_L;
+  case KILN_F32: return PTX_F;
+  case KILN_BOOL: return PTX_P;
+  case KILN_F16: case KILN_BF16: case KILN_I16: return PTX_H;
+  default: return PTX_R;
+  }
+}
+
+Val *lower_val(Lower *l, TileId id) { return &l->val[id.i]; }
+Val *lower_arg(Lower *l, int k) { return lower_val(l, tile_arg(l->tiles, l->node, k)); }
+Val *lower_result(Lower *l) { return &l->val[l->node - l->tiles->nodes.at]; }
+TileType *lower_arg_type(Lower *l, int k) { return &tile_at(l->tiles, tile_arg(l->tiles, l->node, k))->type; }
+
+/* ---- parameters ---- */
+
+static const char *param_type(kiln_dtype t) {
+  switch (t) {
+  case KILN_F32: return ".f32";
+  case KILN_I32: return ".u32";
+  default: return ".u64";
+  }
+}
+
+static PtxReg declare_param(Lower *l, const char *name, kiln_dtype dtype, PtxReg *value) {
+  int bytes = dtype == KILN_F32 || dtype == KILN_I32 ? 4 : 8;
+  PtxSym s = ptx_param(l->ptx, name, param_type(dtype), (uint32_t)bytes, (uint32_t)bytes);
+  *VEC_PUSH(l->arena, KEEP, &l->params) = s;
+  *VEC_PUSH(l->arena, KEEP, &l->param_names) = name;
+  IsaId form = dtype == KILN_F32 ? ISA_ld_param_f32 : bytes == 4 ? ISA_ld_param_b32 : ISA_ld_param_b64;
+  *value = ptx_def(l->ptx, form, po_sym_mem(s, 0));
+  return *value;
+}
+
+PtxReg lower_param(Lower *l, const char *name, kiln_dtype dtype) {
+  (void)dtype;
+  for (uint32_t i = 0; i < l->param_names.n; i++)
+    if (strcmp(l->param_names.at[i], name) == 0) return l->param_value[i];
+  lower_error(l, "parameter '%s' is not declared by the kernel", name);
+  return (PtxReg){0};
+}
+
+static void need_param(Lower *l, const char *name, kiln_dtype dtype) {
+  for (uint32_t i = 0; i < l->param_names.n; i++)
+    if (strcmp(l->param_names.at[i], name) == 0) return;
+  PtxReg value;
+  declare_param(l, name, dtype, &value);
+  if (dtype == KILN_NO_DTYPE) value = ptx_def(l->ptx, ISA_cvta_to_global_u64, po_r(value)); /* a tensor's pointer */
+  l->param_value[l->param_names.n - 1] = value;
+}
+
+bool lower_is_const(const char *name, int64_t *value) {
+  if (name[0] < '0' || name[0] > '9') return false;
+  *value = strtoll(name, NULL, 10);
+  return true;
+}
+
+/* "a,b,1" to names; KEEP. */
+static int split_names(Lower *l, const char *text, const char **out) {
+  int n = 0;
+  while (text && *text && n < TILE_RANK) {
+    size_t len = strcspn(text, ",");
+    out[n++] = arena_str(l->arena, KEEP, text, len);
+    text += len;
+    if (*text == ',') text++;
+  }
+  return n;
+}
+
+void lower_view(Lower *l) {
+  const TileNode *n = l->node;
+  ViewVal *v = ARENA_NEW(l->arena, KEEP, ViewVal);
+  v->tensor = tile_attr_str(l->tiles, n, TA_tensor, "");
+  v->rank = (int)tile_attr_int(l->tiles, n, TA_rank, 0);
+  v->elem_bytes = dtype_bytes(n->type.dtype);
+  v->align = (int)tile_attr_int(l->tiles, n, TA_align, v->elem_bytes);
+  v->multiple = (int)tile_attr_int(l->tiles, n, TA_multiple, 1);
+  int sizes = split_names(l, tile_attr_str(l->tiles, n, TA_sizes, ""), v->size);
+  int strides = split_names(l, tile_attr_str(l->tiles, n, TA_strides, ""), v->stride);
+  if (sizes != v->rank || strides != v->rank)
+    lower_error(l, "view of '%s' has rank %d but names %d sizes and %d strides", v->tensor, v->rank, sizes, strides);
+  *lower_result(l) = (Val){.kind = VAL_VIEW, .dtype = n->type.dtype, .view = v};
+}
+
+PtxReg lower_size(Lower *l, const char *name) {
+  int64_t c;
+  if (lower_is_const(name, &c)) return ptx_def(l->ptx, ISA_mov_b64, po_i(c));
+  return lower_param(l, name, KILN_I64);
+}
+
+/* Every parameter that the kernel's views and params name, declared in order of appearance. */
+static void declare_region(Lower *l, const TileRegion *r) {
+  for (uint32_t i = 0; i < r->n; i++) {
+    const TileNode *n = &l->tiles->nodes.at[r->at[i]];
+    if (n->op == TILE_view) {
+      const char *names[TILE_RANK];
+      int64_t c;
+      need_param(l, tile_attr_str(l->tiles, n, TA_tensor, ""), KILN_NO_DTYPE);
+      for (int which = 0; which < 2; which++) {
+        int k = split_names(l, tile_attr_str(l->tiles, n, which ? TA_strides : TA_sizes, ""), names);
+        for (int j = 0; j < k; j++)
+          if (!lower_is_const(names[j], &c)) need_param(l, names[j], KILN_I64);
+      }
+    } else if (n->op == TILE_param) {
+      need_param(l, tile_attr_str(l->tiles, n, TA_name, ""), n->type.dtype);
+    }
+    for (int k = 0; k < n->nregions; k++) declare_region(l, tile_region(l->tiles, n, k));
+  }
+}
+
+static uint32_t count_params(const Lower *l, const TileRegion *r) {
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < r->n; i++) {
+    const TileNode *n = &l->tiles->nodes.at[r->at[i]];
+    count += n->op == TILE_view ? 1 + 2 * TILE_RANK : n->op == TILE_param;
+    for (int k = 0; k < n->nregions; k++) count += count_params(l, tile_region(l->tiles, n, k));
+  }
+  return count;
+}
+
+/* ---- scalars ---- */
+
+PtxReg lower_scalar(Lower *l, const Val *v) {
+  if (v->kind != VAL_CONST) return v->reg[0];
+  switch (v->dtype) {
+  case KILN_F32: return ptx_def(l->ptx, ISA_mov_f32, po_f((float)v->f));
+  case KILN_I64: return ptx_def(l->ptx, ISA_mov_b64, po_i(v->i));
+  case KILN_BOOL: return ptx_def(l->ptx, ISA_setp_ne_s32, po_r(ptx_def(l->ptx, ISA_mov_b32, po_i(v->i))), po_i(0));
+  default: return ptx_def(l->ptx, ISA_mov_b32, po_i(v->i));
+  }
+}
+
+PtxReg lower_i64(Lower *l, const Val *v) {
+  if (v->kind == VAL_CONST) return ptx_def(l->ptx, ISA_mov_b64, po_i(v->i));
+  return v->dtype == KILN_I64 ? v->reg[0] : ptx_def(l->ptx, ISA_cvt_s64_s32, po_r(v->reg[0]));
+}
+
+PtxReg lower_i32(Lower *l, const Val *v) {
+  if (v->kind == VAL_CONST) return ptx_def(l->ptx, ISA_mov_b32, po_i(v->i));
+  return v->dtype == KILN_I64 ? ptx_def(l->ptx, ISA_cvt_u32_u64, po_r(v->reg[0])) : v->reg[0];
+}
+
+static Val scalar_val(Lower *l, kiln_dtype t, PtxReg r) {
+  PtxReg *reg = ARENA_NEW(l->arena, KEEP, PtxReg);
+  *reg = r;
+  return (Val){.kind = VAL_SCALAR, .dtype = t, .n = 1, .reg = reg};
+}
+
+static void lower_const(Lower *l) {
+  const TileAttr *a = tile_attr(l->tiles, l->node, TA_value);
+  double f = a->kind == 'n' ? a->n : (double)a->i;
+  *lower_result(l) = (Val){.kind = VAL_CONST, .dtype = l->node->type.dtype, .i = a->kind == 'n' ? (int64_t)a->n : a->i, .f = f};
+}
+
+static void lower_param_node(Lower *l) {
+  kiln_dtype t = l->node->type.dtype;
+  *lower_result(l) = scalar_val(l, t, lower_param(l, tile_attr_str(l->tiles, l->node, TA_name, ""), t));
+}
+
+static void lower_cta(Lower *l) {
+  static const PtxSpecial special[2][3] = {{PTX_CTAID_X, PTX_CTAID_Y, PTX_CTAID_Z}, {PTX_NCTAID_X, PTX_NCTAID_Y, PTX_NCTAID_Z}};
+  int64_t axis = tile_attr_int(l->tiles, l->node, TA_axis, 0);
+  PtxSpecial s = special[l->node->op == TILE_ctas][axis < 0 || axis > 2 ? 0 : axis];
+  *lower_result(l) = scalar_val(l, KILN_I32, ptx_def(l->ptx, ISA_mov_u32_special, po_special(s)));
+}
+
+static void move_scalar(Lower *l, kiln_dtype t, PtxReg to, const Val *from) {
+  switch (dtype_class(t)) {
+  case PTX_F: ptx_put(l->ptx, ISA_mov_f32, po_r(to), po_r(lower_scalar(l, from))); break;
+  case PTX_L: ptx_put(l->ptx, ISA_mov_b64, po_r(to), po_r(lower_scalar(l, from))); break;
+  case PTX_P: ptx_put(l->ptx, ISA_mov_pred, po_r(to), po_r(lower_scalar(l, from))); break;
+  default: ptx_put(l->ptx, ISA_mov_b32, po_r(to), po_r(lower_scalar(l, from))); break;
+  }
+}
+
+static void lower_var(Lower *l) {
+  Val *first = lower_arg(l, 0);
+  PtxReg r = ptx_var(l->ptx, dtype_class(first->dtype));
+  move_scalar(l, first->dtype, r, first);
+  *lower_result(l) = scalar_val(l, first->dtype, r);
+}
+
+static PtxReg copy_of(Lower *l, kiln_dtype t, PtxReg r) { /* the value now, in a register of its own */
+  PtxReg copy = ptx_reg(l->ptx, dtype_class(t));
+  Val v = scalar_val(l, t, r);
+  move_scalar(l, t, copy, &v);
+  return copy;
+}
+
+static void lower_get(Lower *l) {
+  Val *v = lower_arg(l, 0);
+  *lower_result(l) = scalar_val(l, v->dtype, copy_of(l, v->dtype, v->reg[0]));
+}
+
+static void lower_put(Lower *l) {
+  Val *v = lower_arg(l, 0);
+  move_scalar(l, v->dtype, v->reg[0], lower_arg(l, 1));
+}
+
+/* n / d by the parameter d = (shift << 32 | multiplier), see docs/contract.md. */
+static void lower_fastdiv(Lower *l) {
+  PtxReg n = lower_i32(l, lower_arg(l, 0)), magic = lower_scalar(l, lower_arg(l, 1));
+  PtxReg mul = ptx_def(l->ptx, ISA_cvt_u32_u64, po_r(magic));
+  PtxReg shift = ptx_def(l->ptx, ISA_cvt_u32_u64, po_r(ptx_def(l->ptx, ISA_shr_u64, po_r(magic), po_i(32))));
+  PtxReg wide = ptx_def(l->ptx, ISA_mul_wide_u32, po_r(n), po_r(mul));
+  PtxReg q = ptx_def(l->ptx, ISA_cvt_u32_u64, po_r(ptx_def(l->ptx, ISA_shr_u64, po_r(wide), po_r(shift))));
+  *lower_result(l) = scalar_val(l, KILN_I32, q);
+}
+
+/* ---- control ---- */
+
+static PtxReg compare(Lower *l, kiln_dtype t, bool less, PtxReg a, PtxReg b) {
+  if (t == KILN_I64) return ptx_def(l->ptx, less ? ISA_setp_lt_s64 : ISA_setp_ge_s64, po_r(a), po_r(b));
+  return ptx_def(l->ptx, less ? ISA_setp_lt_s32 : ISA_setp_ge_s32, po_r(a), po_r(b));
+}
+
+/* Tested before the first round and at the end of each: one branch per round. */
+static void lower_for(Lower *l) {
+  TileNode *n = l->node;
+  Val *lo = lower_arg(l, 0), *hi = lower_arg(l, 1), *step = lower_arg(l, 2);
+  kiln_dtype t = n->type.dtype;
+  bool wide = t == KILN_I64, down = tile_attr_int(l->tiles, n, TA_down, 0) != 0;
+  PtxReg first = lower_scalar(l, lo), last = lower_scalar(l, hi), by = lower_scalar(l, step);
+  PtxReg counter = ptx_var(l->ptx, wide ? PTX_L : PTX_R);
+  if (down) {
+    PtxReg start = ptx_def(l->ptx, wide ? ISA_sub_s64 : ISA_sub_s32, po_r(last), po_r(by));
+    ptx_put(l->ptx, wide ? ISA_mov_b64 : ISA_mov_b32, po_r(counter), po_r(start));
+  } else {
+    ptx_put(l->ptx, wide ? ISA_mov_b64 : ISA_mov_b32, po_r(counter), po_r(first));
+  }
+  PtxLabel top = ptx_label(l->ptx), end = ptx_label(l->ptx);
+  bool enters = !down && lo->kind == VAL_CONST && hi->kind == VAL_CONST && lo->i < hi->i;
+  if (!enters) {
+    PtxReg go = compare(l, t, !down, counter, down ? first : last);
+    ptx_guard(l->ptx, go, true);
+    ptx_put(l->ptx, ISA_bra, po_label(end));
+    ptx_guard(l->ptx, (PtxReg){0}, false);
+  }
+  ptx_place(l->ptx, top);
+  ptx_scope_begin(l->ptx);
+  Val *result = lower_result(l);
+  *result = scalar_val(l, t, copy_of(l, t, counter));
+  lower_region(l, tile_region(l->tiles, n, 0));
+  l->node = n;
+  l->ptx->loc = n->loc;
+  ptx_put(l->ptx, down ? (wide ? ISA_sub_s64 : ISA_sub_s32) : (wide ? ISA_add_s64 : ISA_add_s32), po_r(counter), po_r(counter), po_r(by));
+  PtxReg again = ptx_reg(l->ptx, PTX_P);
+  IsaId test = down ? (wide ? ISA_setp_ge_s64 : ISA_setp_ge_s32) : (wide ? ISA_setp_lt_s64 : ISA_setp_lt_s32);
+  ptx_put(l->ptx, test, po_r(again), po_r(counter), po_r(down ? first : last));
+  ptx_scope_end(l->ptx);
+  ptx_guard(l->ptx, again, false);
+  ptx_put(l->ptx, ISA_bra, po_label(top));
+  ptx_guard(l->ptx, (PtxReg){0}, false);
+  ptx_place(l->ptx, end);
+}
+
+static void lower_if(Lower *l) {
+  TileNode *n = l->node;
+  Val *c = lower_arg(l, 0);
+  if (c->kind == VAL_CONST) {
+    lower_region(l, tile_region(l->tiles, n, c->i ? 0 : 1));
+    return;
+  }
+  const TileRegion *other = tile_region(l->tiles, n, 1);
+  PtxLabel otherwise = ptx_label(l->ptx), end = other->n ? ptx_label(l->ptx) : otherwise;
+  ptx_guard(l->ptx, c->reg[0], true);
+  ptx_put(l->ptx, ISA_bra, po_label(otherwise));
+  ptx_guard(l->ptx, (PtxReg){0}, false);
+  ptx_scope_begin(l->ptx);
+  lower_region(l, tile_region(l->tiles, n, 0));
+  ptx_scope_end(l->ptx);
+  if (other->n) {
+    ptx_put(l->ptx, ISA_bra, po_label(end));
+    ptx_place(l->ptx, otherwise);
+    ptx_scope_begin(l->ptx);
+    lower_region(l, other);
+    ptx_scope_end(l->ptx);
+  }
+  ptx_place(l->ptx, end);
+}
+
+void lower_sync(Lower *l) { ptx_put(l->ptx, ISA_bar_sync, po_i(0)); }
+void lower_barrier(Lower *l) { *lower_result(l) = (Val){.kind = VAL_NONE}; }
+
+/* Nodes of control and scalars are the same everywhere; the rest is the target's. */
+static void lower_node(Lower *l, uint32_t index) {
+  TileNode *n = &l->tiles->nodes.at[index];
+  l->node = n;
+  l->ptx->loc = n->loc;
+  if (n->sync_before) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+  switch (n->op) {
+  case TILE_const: lower_const(l); return;
+  case TILE_param: lower_param_node(l); return;
+  case TILE_cta: case TILE_ctas: lower_cta(l); return;
+  case TILE_var: lower_var(l); return;
+  case TILE_get: lower_get(l); return;
+  case TILE_put: lower_put(l); return;
+  case TILE_fastdiv: lower_fastdiv(l); return;
+  case TILE_for: lower_for(l); return;
+  case TILE_if: lower_if(l); return;
+  default: break;
+  }
+  const ArchRow *row = &l->target->arch->row[n->op];
+  if (row->lower)
+    row->lower(l);
+  else
+    lower_error(l, "'%s' cannot be lowered for %s: %s", tile_op_info(n->op)->name, l->target->name, row->reason ? row->reason : "no row in gen/arch");
+}
+
+void lower_region(Lower *l, const TileRegion *r) {
+  for (uint32_t i = 0; i < r->n && !l->failed; i++) lower_node(l, r->at[i]);
+}
+
+int64_t shared_reserve(Lower *l, int64_t bytes, int64_t align) {
+  l->shared_bytes = (l->shared_bytes + align - 1) / align * align;
+  int64_t at = l->shared_bytes;
+  l->shared_bytes += bytes;
+  return at;
+}
+
+bool lower_kernel(Arena *a, Diag *d, TileProgram *tiles, TileId kernel, const Target *t, PtxProgram **out, LowerResult *result) {
+  TileNode *n = tile_at(tiles, kernel);
+  const TileRegion *body = tile_region(tiles, n, 0);
+  Lower l = {.arena = a, .diag = d, .tiles = tiles, .target = t, .scratch_at = -1};
+  const char *entry = tile_attr_str(tiles, n, TA_name, "kernel");
+  l.ptx = ptx_new(a, d, t, entry);
+  l.threads = (int)tile_attr_int(tiles, n, TA_threads, 0);
+  l.ptx->threads = (uint32_t)l.threads;
+  l.ptx->min_ctas = (uint32_t)tile_attr_int(tiles, n, TA_min_ctas, 0);
+  l.ptx->max_regs = (uint32_t)tile_attr_int(tiles, n, TA_regs, 0);
+  l.ptx->loc = n->loc;
+  l.val = ARENA_ARRAY(a, PASS, Val, tiles->nodes.n);
+  l.param_value = ARENA_ARRAY(a, PASS, PtxReg, count_params(&l, body) + 1);
+  declare_region(&l, body);
+  l.tid = ptx_def(l.ptx, ISA_mov_u32_special, po_special(PTX_TID_X));
+  l.lane = ptx_def(l.ptx, ISA_and_b32, po_r(l.tid), po_i(31));
+  l.warp = ptx_def(l.ptx, ISA_shr_u32, po_r(l.tid), po_i(5));
+  l.shared_sym = ptx_shared(l.ptx, "kiln_shared", 0, 1024, true);
+  l.shared_base = ptx_def(l.ptx, ISA_mov_u32_symbol, po_sym(l.shared_sym));
+  lower_region(&l, body);
+  ptx_put_n(l.ptx, ISA_ret, 0, NULL);
+  if (l.shared_bytes > t->shared_block) {
+    l.node = n;
+    lower_error(&l, "kernel '%s' needs %lld bytes of shared memory, %s has %u per block; use smaller tiles or fewer stages", entry,
+                (long long)l.shared_bytes, t->name, t->shared_block);
+  }
+  *out = l.ptx;
+  *result = (LowerResult){entry, l.threads, l.shared_bytes, l.param_names.at, (int)l.param_names.n};
+  return !l.failed;
+}

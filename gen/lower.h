@@ -1,0 +1,188 @@
+/* lower.h - tile IR to PTX program: shared state of the lower_*.c files.
+ *
+ * Each tile operation is lowered by the function that the target's Arch names for it (arch/). A value of the tile IR becomes a
+ * Val: registers by class, or what a memory operand needs to form addresses. */
+#ifndef KILN_LOWER_H
+#define KILN_LOWER_H
+#include "ptx.h"
+#include "tile.h"
+
+typedef enum { VAL_NONE, VAL_CONST, VAL_SCALAR, VAL_FRAG, VAL_VIEW, VAL_SMEM, VAL_RING, VAL_SLOT, VAL_FASTDIV } ValKind;
+
+typedef struct ViewVal {      /* a tensor in global memory */
+  const char *tensor;
+  int rank, elem_bytes, align, multiple;
+  const char *size[TILE_RANK], *stride[TILE_RANK]; /* names of parameters, or decimal constants */
+} ViewVal;
+
+typedef struct SmemVal {      /* a shared tile: bytes from a base register */
+  uint32_t root;              /* node of the smem declaration or ring (for messages) */
+  PtxReg base;                /* .b32: shared address of the tile's first byte */
+  int64_t offset;             /* constant bytes added to base */
+  int64_t room;               /* bytes from there that an alias may use */
+  SmemLayout layout;
+  int elem_bytes;
+  bool transposed;            /* coordinates are exchanged */
+  int32_t start[2];           /* where a slice begins, in elements of the stored tile */
+} SmemVal;
+
+#define RING_FIELDS 6
+typedef struct RingVal {
+  int stages, nfields;
+  int32_t slot_bytes;
+  const char *field[RING_FIELDS];
+  SmemVal tile[RING_FIELDS];  /* of slot 0 */
+  PtxReg fill_at, wait_at;    /* variables: byte offset of the slot that acquire and wait hand out next */
+  uint32_t node;
+} RingVal;
+
+typedef struct SlotVal {
+  RingVal *ring;
+  PtxReg at;                  /* .b32: byte offset of the slot */
+} SlotVal;
+
+typedef struct Val {
+  uint8_t kind;               /* ValKind */
+  uint8_t dtype;
+  bool packed;                /* FRAG of 16-bit elements: two to a .b32 register, the even one in the low half */
+  uint32_t n;                 /* registers */
+  PtxReg *reg;
+  int64_t i;                  /* CONST, integers and predicates */
+  double f;                   /* CONST, floats */
+  uint32_t layout;            /* FRAG */
+  ViewVal *view;
+  SmemVal *smem;
+  RingVal *ring;
+  SlotVal *slot;
+} Val;
+
+typedef struct StagedCopy {   /* one piece of a fill that waits in registers for its commit */
+  struct StagedCopy *next;
+  PtxReg address;             /* shared */
+  int64_t imm;
+  PtxReg reg[4];
+  int bytes;
+} StagedCopy;
+
+typedef struct Lower {
+  Arena *arena;
+  Diag *diag;
+  TileProgram *tiles;
+  const Target *target;
+  PtxProgram *ptx;
+  Val *val;                   /* by node */
+  TileNode *node;             /* being lowered */
+  PtxReg tid, lane, warp;     /* .b32 */
+  int threads;
+  PtxReg shared_base;         /* .b32 address of dynamic shared memory */
+  PtxSym shared_sym;
+  int64_t shared_bytes;       /* laid out so far */
+  int64_t scratch_at;         /* where cross-warp reductions meet: reserved on first use */
+  int scratch_bytes;
+  VEC(PtxSym) params;         /* in order of first use: the entry's parameter list */
+  VEC(const char *) param_names;
+  PtxReg *param_value;        /* loaded at the entry, so that they dominate every use */
+  StagedCopy *staged;         /* copies through registers that the next commit stores (targets without cp.async) */
+  bool failed;
+} Lower;
+
+/* What compile.c needs to finish the contract's step line. */
+typedef struct LowerResult {
+  const char *entry;
+  int threads;
+  int64_t shared_bytes;
+  const char *const *args;
+  int nargs;
+} LowerResult;
+
+/* Lowers one kernel node. false: a mistake or a missing lowering, in diag. */
+bool lower_kernel(Arena *a, Diag *d, TileProgram *tiles, TileId kernel, const Target *t, PtxProgram **out, LowerResult *result);
+
+/* ---- lower.c: values, scalars, control ---- */
+void lower_error(Lower *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void lower_region(Lower *l, const TileRegion *r);
+Val *lower_val(Lower *l, TileId id);
+Val *lower_arg(Lower *l, int k);                 /* of the node being lowered */
+Val *lower_result(Lower *l);
+TileType *lower_arg_type(Lower *l, int k);
+PtxReg lower_param(Lower *l, const char *name, kiln_dtype dtype); /* value of a kernel parameter */
+PtxReg lower_size(Lower *l, const char *name);   /* i64: parameter or decimal constant */
+bool lower_is_const(const char *name, int64_t *value);
+PtxReg lower_scalar(Lower *l, const Val *v);     /* register of a scalar or constant, class by its dtype */
+PtxReg lower_i64(Lower *l, const Val *v);        /* widened */
+PtxReg lower_i32(Lower *l, const Val *v);
+int dtype_bytes(kiln_dtype t);
+PtxClass dtype_class(kiln_dtype t);              /* class of one element's register */
+bool lower_reuse(const TileProgram *p, TileId id);
+
+/* ---- lower_elem.c ---- */
+void lower_elementwise(Lower *l);
+void lower_cvt(Lower *l);
+void lower_where(Lower *l);
+PtxReg elem_convert(Lower *l, PtxReg r, kiln_dtype from, kiln_dtype to);
+PtxReg elem_pack(Lower *l, PtxReg lo, PtxReg hi, kiln_dtype to);                    /* two f32 to one packed register */
+void elem_unpack(Lower *l, PtxReg pair, kiln_dtype from, PtxReg *lo, PtxReg *hi);   /* to two f32 */
+PtxReg elem_binary(Lower *l, TileOp op, kiln_dtype t, PtxReg a, PtxReg b);
+
+/* ---- lower_frag.c: fragments ---- */
+bool frag_packed(const Layout *l, kiln_dtype t);
+Val *frag_new(Lower *l, kiln_dtype t, uint32_t layout, bool variable);              /* registers made */
+const Layout *frag_layout(Lower *l, uint32_t layout);
+void frag_positions(Lower *l, const Layout *lay, PtxReg pos[LAYOUT_RANK], uint32_t bits[LAYOUT_RANK]); /* thread's part of each coordinate */
+void lower_frag(Lower *l);
+void lower_set(Lower *l);
+void lower_zero(Lower *l);
+void lower_fill(Lower *l);
+void lower_coord(Lower *l);
+void lower_reduce(Lower *l);
+void lower_read(Lower *l);
+void lower_rows(Lower *l);
+
+/* ---- lower_global.c, lower_shared.c: memory ---- */
+void lower_view(Lower *l);
+void lower_load(Lower *l);      /* global or shared */
+void lower_store(Lower *l);
+void lower_load1(Lower *l);
+void lower_store1(Lower *l);
+void global_load(Lower *l, Val *frag, const ViewVal *v, int first_coord);
+void global_store(Lower *l, const Val *frag, const ViewVal *v, int first_coord);
+void shared_load(Lower *l, Val *frag, const SmemVal *s, int first_coord);
+void shared_store(Lower *l, const Val *frag, const SmemVal *s, int first_coord);
+void lower_smem(Lower *l);
+void lower_slice(Lower *l);
+void lower_part(Lower *l);
+void lower_trans(Lower *l);
+int64_t shared_reserve(Lower *l, int64_t bytes, int64_t align);
+/* Byte address base + swizzled(thread + constant) of a shared tile as register and immediate; thread: register with the
+ * thread's linear byte offset, bits: the address bits it may set. */
+PtxReg shared_address(Lower *l, const SmemVal *s, PtxReg thread, uint32_t bits, uint32_t constant, int64_t *imm);
+void lower_sync(Lower *l);
+void lower_barrier(Lower *l);
+
+/* Pointer to an element of a view: base + sum coord*stride; used by global accesses and ring fills. */
+typedef struct ViewCursor {
+  PtxReg pointer;             /* .b64: element (coord + thread position), thread part included */
+  PtxReg step[LAYOUT_RANK];   /* .b64: stride in bytes of each tile dim; {0}: the constant in step_bytes */
+  int64_t step_bytes[LAYOUT_RANK];
+  PtxReg room[LAYOUT_RANK];   /* .b32: elements from the thread's position to the end of the dim, may be <= 0 */
+  int dim[LAYOUT_RANK];       /* view dim of each tile dim */
+  int rank;
+} ViewCursor;
+ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const int32_t *shape, const PtxReg *pos);
+PtxReg view_pointer(Lower *l, ViewCursor *c, const int32_t *at, int64_t *imm);       /* register part `at` added */
+
+/* ---- lower_ring.c, lower_mma.c ---- */
+void lower_ring(Lower *l);
+void lower_acquire(Lower *l);
+void lower_fill_async(Lower *l);   /* cp.async */
+void lower_fill_staged(Lower *l);  /* through registers */
+void lower_commit_async(Lower *l);
+void lower_commit_staged(Lower *l);
+void lower_wait_async(Lower *l);
+void lower_wait_staged(Lower *l);
+void lower_release(Lower *l);
+void lower_field(Lower *l);
+void lower_drain_async(Lower *l);
+void lower_drain_staged(Lower *l);
+void lower_mma_sync(Lower *l);
+#endif

@@ -1,0 +1,259 @@
+/* lower_frag.c - fragments: declaration, assignment, coordinates, and reductions over registers, lanes and warps. */
+#include "lower.h"
+#include <math.h>
+#include <string.h>
+
+#define DEF(form, ...) ptx_def(l->ptx, ISA_##form, __VA_ARGS__)
+#define R(x) po_r(x)
+
+const Layout *frag_layout(Lower *l, uint32_t layout) {
+  BUG_IF(layout == 0 || layout >= l->tiles->frag_layouts.n, "fragment without a layout reached lowering");
+  return &l->tiles->frag_layouts.at[layout];
+}
+
+bool frag_packed(const Layout *l, kiln_dtype t) { /* the first register digit runs along the last dim in steps of one */
+  return (t == KILN_F16 || t == KILN_BF16) && l->rank > 0 && layout_vector(l, l->rank - 1) % 2 == 0;
+}
+
+Val *frag_new(Lower *l, kiln_dtype t, uint32_t layout, bool variable) {
+  const Layout *lay = frag_layout(l, layout);
+  Val *v = ARENA_NEW(l->arena, PASS, Val);
+  *v = (Val){.kind = VAL_FRAG, .dtype = t, .layout = layout, .packed = frag_packed(lay, t)};
+  v->n = (uint32_t)layout_regs(lay) / (v->packed ? 2 : 1);
+  v->reg = ARENA_ARRAY(l->arena, PASS, PtxReg, v->n);
+  PtxClass c = v->packed ? PTX_R : dtype_class(t);
+  for (uint32_t i = 0; i < v->n; i++) v->reg[i] = variable ? ptx_var(l->ptx, c) : ptx_reg(l->ptx, c);
+  return v;
+}
+
+static IsaId move_form(const Val *v) {
+  switch (v->packed ? PTX_R : dtype_class(v->dtype)) {
+  case PTX_F: return ISA_mov_f32;
+  case PTX_L: return ISA_mov_b64;
+  case PTX_H: return ISA_mov_b16;
+  case PTX_P: return ISA_mov_pred;
+  default: return ISA_mov_b32;
+  }
+}
+
+void lower_frag(Lower *l) { *lower_result(l) = *frag_new(l, l->node->type.dtype, l->node->type.layout, true); }
+
+void lower_set(Lower *l) {
+  Val *to = lower_arg(l, 0), *from = lower_arg(l, 1);
+  if (to->n != from->n || to->packed != from->packed || !layout_equal(frag_layout(l, to->layout), frag_layout(l, from->layout))) {
+    lower_error(l, "the value assigned lies differently in registers than the fragment");
+    return;
+  }
+  for (uint32_t i = 0; i < to->n; i++) ptx_put(l->ptx, move_form(to), R(to->reg[i]), R(from->reg[i]));
+}
+
+void lower_zero(Lower *l) {
+  Val *to = lower_arg(l, 0);
+  for (uint32_t i = 0; i < to->n; i++) ptx_put(l->ptx, move_form(to), R(to->reg[i]), po_i(0));
+}
+
+void lower_fill(Lower *l) {
+  Val *to = lower_arg(l, 0), *from = lower_arg(l, 1);
+  if (to->packed || to->dtype != from->dtype) {
+    lower_error(l, "fill takes a scalar of the fragment's own type, 32 or 64 bits wide");
+    return;
+  }
+  PtxReg value = lower_scalar(l, from);
+  for (uint32_t i = 0; i < to->n; i++) ptx_put(l->ptx, move_form(to), R(to->reg[i]), R(value));
+}
+
+void lower_read(Lower *l) { *lower_result(l) = *lower_arg(l, 0); }
+void lower_rows(Lower *l) { *lower_result(l) = *lower_arg(l, 0); }
+
+/* One digit of lane or warp: (index / below) % extent, times stride. */
+static PtxReg digit_part(Lower *l, PtxReg index, int below, int total, int extent, int stride) {
+  PtxReg d = index;
+  bool power = (below & (below - 1)) == 0 && (extent & (extent - 1)) == 0;
+  if (power) {
+    if (below > 1) d = DEF(shr_u32, R(d), po_i(__builtin_ctz((unsigned)below)));
+    if (below * extent < total) d = DEF(and_b32, R(d), po_i(extent - 1));
+  } else {
+    if (below > 1) d = DEF(div_u32, R(d), po_i(below));
+    if (below * extent < total) d = DEF(rem_u32, R(d), po_i(extent));
+  }
+  return stride == 1 ? d : DEF(mul_lo_s32, R(d), po_i(stride));
+}
+
+/* Bits that a value below `bound` times `stride` may set. */
+static uint32_t possible_bits(uint32_t extent, uint32_t stride) {
+  if ((extent & (extent - 1)) == 0 && (stride & (stride - 1)) == 0) return (extent - 1) * stride;
+  uint32_t top = (extent - 1) * stride, m = 1;
+  while (m <= top && m) m <<= 1;
+  return m - 1;
+}
+
+void frag_positions(Lower *l, const Layout *lay, PtxReg pos[LAYOUT_RANK], uint32_t bits[LAYOUT_RANK]) {
+  int below[3] = {1, 1, 1}, total[3] = {0, layout_lanes(lay), layout_warps(lay)};
+  memset(pos, 0, sizeof(PtxReg) * LAYOUT_RANK);
+  memset(bits, 0, sizeof(uint32_t) * LAYOUT_RANK);
+  for (int i = 0; i < lay->nmodes; i++) {
+    const LayoutMode *m = &lay->mode[i];
+    if (m->where == LM_REG) continue;
+    if (m->dim >= 0) {
+      PtxReg part = digit_part(l, m->where == LM_LANE ? l->lane : l->warp, below[m->where], total[m->where], m->extent, m->stride);
+      uint32_t add = possible_bits((uint32_t)m->extent, (uint32_t)m->stride);
+      PtxReg *p = &pos[m->dim];
+      *p = p->id ? DEF(add_s32, R(*p), R(part)) : part;
+      bool overlap = (bits[m->dim] & add) != 0;
+      bits[m->dim] |= add;
+      if (overlap) { /* sums may carry: allow one bit more than the widest */
+        uint32_t all = bits[m->dim], wide = 1;
+        while (wide <= all && wide) wide <<= 1;
+        bits[m->dim] = wide * 2 - 1;
+      }
+    }
+    below[m->where] *= m->extent;
+  }
+  for (int d = 0; d < lay->rank; d++)
+    if (!pos[d].id) pos[d] = DEF(mov_b32, po_i(0));
+}
+
+void lower_coord(Lower *l) {
+  TileNode *n = l->node;
+  const Layout *lay = frag_layout(l, n->type.layout);
+  int dim = (int)tile_attr_int(l->tiles, n, TA_dim, 0);
+  PtxReg pos[LAYOUT_RANK];
+  uint32_t bits[LAYOUT_RANK];
+  frag_positions(l, lay, pos, bits);
+  uint32_t count = (uint32_t)layout_regs(lay);
+  Val *out = lower_result(l);
+  *out = (Val){.kind = VAL_FRAG, .dtype = KILN_I32, .layout = n->type.layout, .n = count, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, count)};
+  for (uint32_t r = 0; r < count; r++) {
+    int32_t at[LAYOUT_RANK];
+    layout_reg_coord(lay, (int)r, at);
+    out->reg[r] = at[dim] ? DEF(add_s32, R(pos[dim]), po_i(at[dim])) : pos[dim];
+  }
+}
+
+/* ---- reductions ---- */
+
+static TileOp combine_op(const char *kind) { return strcmp(kind, "max") == 0 ? TILE_max : strcmp(kind, "min") == 0 ? TILE_min : TILE_add; }
+
+/* Pairwise, so that the error grows with the logarithm and the additions are independent. */
+static PtxReg combine_tree(Lower *l, TileOp op, PtxReg *r, int n) {
+  while (n > 1) {
+    int half = (n + 1) / 2;
+    for (int i = 0; i + half < n; i++) r[i] = elem_binary(l, op, KILN_F32, r[i], r[i + half]);
+    n = half;
+  }
+  return r[0];
+}
+
+static void reduce_registers(Lower *l, const Layout *lay, int dim, TileOp op, const Val *in, Val *out) {
+  int total = layout_regs(lay);
+  PtxReg *group = ARENA_ARRAY(l->arena, PASS, PtxReg, total);
+  for (uint32_t o = 0; o < out->n; o++) {
+    int n = 0;
+    for (int r = 0; r < total; r++)
+      if (layout_slice_reg(lay, dim, r) == (int)o) group[n++] = in->reg[r];
+    out->reg[o] = combine_tree(l, op, group, n);
+  }
+}
+
+static PtxReg shuffle_xor(Lower *l, PtxReg f, int mask) {
+  return DEF(shfl_sync_bfly_b32_f32, R(f), po_i(mask), po_i(31), po_i(0xffffffffll));
+}
+
+static void reduce_lanes(Lower *l, const Layout *lay, int dim, TileOp op, Val *out) {
+  int below = 1;
+  for (int i = 0; i < lay->nmodes; i++) {
+    const LayoutMode *m = &lay->mode[i];
+    if (m->where != LM_LANE) continue;
+    if (m->dim == dim)
+      for (int step = m->extent / 2; step >= 1; step /= 2)
+        for (uint32_t o = 0; o < out->n; o++) out->reg[o] = elem_binary(l, op, KILN_F32, out->reg[o], shuffle_xor(l, out->reg[o], below * step));
+    below *= m->extent;
+  }
+}
+
+/* Where this warp stands among those that share a row (inner) and which rows it has (outer). */
+static void warp_groups(Lower *l, const Layout *lay, int dim, PtxReg *inner, PtxReg *outer, int *ninner, int *nouter) {
+  int below = 1, total = layout_warps(lay);
+  *ninner = *nouter = 1;
+  *inner = *outer = (PtxReg){0};
+  for (int i = 0; i < lay->nmodes; i++) {
+    const LayoutMode *m = &lay->mode[i];
+    if (m->where != LM_WARP) continue;
+    bool in = m->dim == dim;
+    PtxReg part = digit_part(l, l->warp, below, total, m->extent, in ? *ninner : *nouter);
+    PtxReg *p = in ? inner : outer;
+    *p = p->id ? DEF(add_s32, R(*p), R(part)) : part;
+    *(in ? ninner : nouter) *= m->extent;
+    below *= m->extent;
+  }
+}
+
+static bool same_in_all_lanes(const Layout *part) {
+  for (int i = 0; i < part->nmodes; i++)
+    if (part->mode[i].where == LM_LANE && part->mode[i].dim >= 0) return false;
+  return true;
+}
+
+/* Reads n consecutive floats, in fours where they go. */
+static void load_row(Lower *l, PtxReg base, int64_t at, int n, PtxReg *out) {
+  for (int i = 0; i < n;) {
+    int w = n - i >= 4 && n % 4 == 0 ? 4 : 1;
+    for (int k = 0; k < w; k++) out[i + k] = ptx_reg(l->ptx, PTX_F);
+    if (w == 4)
+      ptx_put(l->ptx, ISA_ld_shared_v4_f32, po_vec(l->ptx, &out[i], 4), po_mem(base, at + i * 4));
+    else
+      ptx_put(l->ptx, ISA_ld_shared_f32, R(out[i]), po_mem(base, at + i * 4));
+    i += w;
+  }
+}
+
+/* Each warp writes its part to shared memory, a barrier, each reads the parts of its row in one fixed order. */
+static void reduce_warps(Lower *l, const Layout *lay, int dim, TileOp op, Val *out) {
+  PtxReg inner, outer;
+  int ninner, nouter;
+  Layout part = layout_slice(lay, dim);
+  warp_groups(l, lay, dim, &inner, &outer, &ninner, &nouter);
+  if (ninner == 1) return;
+  bool uniform = same_in_all_lanes(&part);
+  int lanes = uniform ? 1 : 32;
+  int64_t at = shared_reserve(l, 4ll * ninner * nouter * lanes * out->n, 16);
+  PtxReg row = outer.id ? DEF(mul_lo_s32, R(outer), po_i(ninner * lanes * 4)) : DEF(mov_b32, po_i(0));
+  PtxReg base = DEF(add_s32, R(l->shared_base), R(row));
+  if (!uniform) base = DEF(add_s32, R(base), R(DEF(shl_b32, R(l->lane), po_i(2))));
+  PtxReg mine = DEF(add_s32, R(base), R(DEF(mul_lo_s32, R(inner), po_i(4 * lanes))));
+  PtxReg first = uniform ? DEF(setp_eq_s32, R(l->lane), po_i(0)) : (PtxReg){0};
+  int64_t plane = 4ll * ninner * nouter * lanes;
+  if (uniform) ptx_guard(l->ptx, first, false);
+  for (uint32_t o = 0; o < out->n; o++) ptx_put(l->ptx, ISA_st_shared_f32, po_mem(mine, at + plane * o), R(out->reg[o]));
+  if (uniform) ptx_guard(l->ptx, (PtxReg){0}, false);
+  ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+  PtxReg *parts = ARENA_ARRAY(l->arena, PASS, PtxReg, ninner);
+  for (uint32_t o = 0; o < out->n; o++) {
+    if (uniform) {
+      load_row(l, base, at + plane * o, ninner, parts);
+    } else {
+      for (int w = 0; w < ninner; w++) {
+        parts[w] = ptx_reg(l->ptx, PTX_F);
+        ptx_put(l->ptx, ISA_ld_shared_f32, R(parts[w]), po_mem(base, at + plane * o + 128ll * w));
+      }
+    }
+    out->reg[o] = combine_tree(l, op, parts, ninner);
+  }
+}
+
+void lower_reduce(Lower *l) {
+  TileNode *n = l->node;
+  Val *in = lower_arg(l, 0), *out = lower_result(l);
+  const Layout *lay = frag_layout(l, in->layout);
+  int dim = (int)tile_attr_int(l->tiles, n, TA_dim, 0);
+  TileOp op = combine_op(tile_attr_str(l->tiles, n, TA_kind, "sum"));
+  if (in->dtype != KILN_F32) {
+    lower_error(l, "reductions are made in f32; convert first");
+    return;
+  }
+  uint32_t regs = (uint32_t)layout_regs(frag_layout(l, n->type.layout));
+  *out = (Val){.kind = VAL_FRAG, .dtype = KILN_F32, .layout = n->type.layout, .n = regs, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, regs)};
+  reduce_registers(l, lay, dim, op, in, out);
+  reduce_lanes(l, lay, dim, op, out);
+  reduce_warps(l, lay, dim, op, out);
+}

@@ -1,0 +1,311 @@
+/* lower_global.c - global memory: pointers with 64-bit offsets, bounds as predicates, vectors as wide as alignment allows. */
+#include "lower.h"
+#include <math.h>
+#include <string.h>
+
+#define DEF(form, ...) ptx_def(l->ptx, ISA_##form, __VA_ARGS__)
+#define R(x) po_r(x)
+
+static PtxReg stride_bytes(Lower *l, const ViewVal *v, int dim) { /* of a stride that is a parameter */
+  PtxReg s = lower_size(l, v->stride[dim]);
+  return v->elem_bytes == 1 ? s : DEF(shl_b64, R(s), po_i(__builtin_ctz((unsigned)v->elem_bytes)));
+}
+
+static bool is_zero(const Val *v) { return v->kind == VAL_CONST && v->i == 0; }
+
+/* Coordinate of view dim d as 64 bits: the node's scalar plus the thread's position along the tile dim that lies on it. */
+static PtxReg coordinate(Lower *l, const Val *c, PtxReg pos) {
+  if (!pos.id) return lower_i64(l, c);
+  PtxReg wide = DEF(cvt_s64_s32, R(pos));
+  return is_zero(c) ? wide : DEF(add_s64, R(lower_i64(l, c)), R(wide));
+}
+
+/* Elements from the thread's position to the end of the dim, as 32 bits: clamped so that tiles compare with immediates. */
+static PtxReg room_left(Lower *l, const ViewVal *v, int d, const Val *c, PtxReg pos) {
+  PtxReg left = lower_size(l, v->size[d]);
+  if (!is_zero(c)) left = DEF(sub_s64, R(left), R(lower_i64(l, c)));
+  left = DEF(max_s64, R(DEF(min_s64, R(left), po_i(1 << 30))), po_i(0));
+  PtxReg low = DEF(cvt_u32_u64, R(left));
+  return DEF(sub_s32, R(low), R(pos));
+}
+
+/* Which dims of the memory the tile's dims are: the `dims` attribute, or the last ones. */
+static void tile_dims(Lower *l, int memory_rank, int tile_rank, int dim[LAYOUT_RANK]) {
+  const TileAttr *a = tile_attr(l->tiles, l->node, TA_dims);
+  for (int t = 0; t < tile_rank; t++) dim[t] = a ? (int)a->list[t] : memory_rank - tile_rank + t;
+}
+
+ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const int32_t *shape, const PtxReg *pos) {
+  ViewCursor c = {.rank = tile_rank};
+  (void)shape;
+  tile_dims(l, v->rank, tile_rank, c.dim);
+  PtxReg p = lower_param(l, v->tensor, KILN_NO_DTYPE);
+  for (int d = 0; d < v->rank; d++) {
+    const Val *at = lower_arg(l, first_coord + d);
+    PtxReg own = {0};
+    int64_t fixed = 0;
+    bool is_fixed = lower_is_const(v->stride[d], &fixed);
+    int tile = -1;
+    for (int t = 0; t < tile_rank; t++)
+      if (c.dim[t] == d) tile = t;
+    if (tile >= 0) {
+      own = pos[tile];
+      c.room[tile] = room_left(l, v, d, at, own);
+      if (is_fixed)
+        c.step_bytes[tile] = fixed * v->elem_bytes;
+      else
+        c.step[tile] = stride_bytes(l, v, d);
+    }
+    if (tile < 0 && is_zero(at)) continue;
+    PtxReg k = coordinate(l, at, own);
+    PtxReg bytes = is_fixed ? DEF(mul_lo_s64, R(k), po_i(fixed * v->elem_bytes)) : DEF(mul_lo_s64, R(k), R(stride_bytes(l, v, d)));
+    p = DEF(add_s64, R(p), R(bytes));
+  }
+  c.pointer = p;
+  return c;
+}
+
+PtxReg view_pointer(Lower *l, ViewCursor *c, const int32_t *at, int64_t *imm) {
+  PtxReg p = c->pointer;
+  *imm = 0;
+  for (int t = 0; t < c->rank; t++) {
+    if (!at[t]) continue;
+    if (!c->step[t].id)
+      *imm += at[t] * c->step_bytes[t];
+    else
+      p = DEF(add_s64, R(p), R(DEF(mul_lo_s64, R(c->step[t]), po_i(at[t]))));
+  }
+  return p;
+}
+
+/* Predicate: the element at register part `at` lies within the tensor. */
+static PtxReg inside(Lower *l, const ViewCursor *c, const int32_t *at, int last) {
+  PtxReg p = {0};
+  for (int t = 0; t < c->rank; t++) {
+    PtxReg q = DEF(setp_gt_s32, R(c->room[t]), po_i(at[t] + (t == c->rank - 1 ? last : 0)));
+    p = p.id ? DEF(and_pred, R(p), R(q)) : q;
+  }
+  return p;
+}
+
+/* Elements per access: what layout, stride, alignment and the size's divisor all allow. */
+static int vector_elems(const Layout *lay, const ViewVal *v, const ViewCursor *c) {
+  int t = c->rank - 1;
+  if (c->rank == 0 || c->step[t].id || c->step_bytes[t] != v->elem_bytes) return 1;
+  int n = layout_vector(lay, lay->rank - 1);
+  int most = 16 / v->elem_bytes, aligned = v->align / v->elem_bytes;
+  int vec = 1;
+  while (vec * 2 <= most && n % (vec * 2) == 0 && aligned % (vec * 2) == 0 && v->multiple % (vec * 2) == 0) vec *= 2;
+  return vec;
+}
+
+typedef struct AccessForms { uint16_t b16, b32, f32, v2_b32, v4_b32, v2_f32, v4_f32, b64; } AccessForms;
+static const AccessForms LOAD = {ISA_ld_global_b16, ISA_ld_global_b32, ISA_ld_global_f32, ISA_ld_global_v2_b32, ISA_ld_global_v4_b32,
+                                 ISA_ld_global_v2_f32, ISA_ld_global_v4_f32, ISA_ld_global_b64};
+static const AccessForms LOAD_NC = {ISA_ld_global_nc_b16, ISA_ld_global_nc_b32, ISA_ld_global_nc_f32, ISA_ld_global_nc_v2_b32, ISA_ld_global_nc_v4_b32,
+                                    ISA_ld_global_nc_v2_f32, ISA_ld_global_nc_v4_f32, ISA_ld_global_nc_b64};
+static const AccessForms LOAD_STREAM = {ISA_ld_global_nc_L1_no_allocate_b16, ISA_ld_global_nc_L1_no_allocate_b32, ISA_ld_global_nc_L1_no_allocate_f32,
+                                        ISA_ld_global_nc_L1_no_allocate_v2_b32, ISA_ld_global_nc_L1_no_allocate_v4_b32,
+                                        ISA_ld_global_nc_L1_no_allocate_v2_f32, ISA_ld_global_nc_L1_no_allocate_v4_f32, ISA_ld_global_nc_L1_no_allocate_b64};
+static const AccessForms STORE = {ISA_st_global_b16, ISA_st_global_b32, ISA_st_global_f32, ISA_st_global_v2_b32, ISA_st_global_v4_b32,
+                                  ISA_st_global_v2_f32, ISA_st_global_v4_f32, ISA_st_global_b64};
+static const AccessForms STORE_STREAM = {ISA_st_global_cs_b16, ISA_st_global_cs_b32, ISA_st_global_cs_f32, ISA_st_global_cs_v2_b32, ISA_st_global_cs_v4_b32,
+                                         ISA_st_global_cs_v2_f32, ISA_st_global_cs_v4_f32, ISA_st_global_cs_b64};
+
+static const AccessForms *forms_of(Lower *l, bool load) {
+  const char *cache = tile_attr_str(l->tiles, l->node, TA_cache, "");
+  if (strcmp(cache, "stream") == 0) return load ? &LOAD_STREAM : &STORE_STREAM;
+  if (load && strcmp(cache, "nc") == 0) return &LOAD_NC;
+  return load ? &LOAD : &STORE;
+}
+
+/* words: registers of one access; f32: in .f32 registers. */
+static IsaId access_form(const AccessForms *f, kiln_dtype t, int words) {
+  if (t == KILN_I64) return f->b64;
+  if (t == KILN_F32) return words == 4 ? f->v4_f32 : words == 2 ? f->v2_f32 : f->f32;
+  return words == 4 ? f->v4_b32 : words == 2 ? f->v2_b32 : f->b32;
+}
+
+static int64_t pad_bits(Lower *l, kiln_dtype t) {
+  double pad = tile_attr_num(l->tiles, l->node, TA_pad, 0);
+  if (t == KILN_F32) {
+    float f = (float)pad;
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return u;
+  }
+  if (pad == 0) return 0;
+  if (isinf(pad) && t == KILN_BF16) return pad > 0 ? 0x7f807f80ll : 0xff80ff80ll;
+  if (isinf(pad) && t == KILN_F16) return pad > 0 ? 0x7c007c00ll : 0xfc00fc00ll;
+  lower_error(l, "16-bit tiles are padded with 0 or an infinity");
+  return 0;
+}
+
+static void load_words(Lower *l, const AccessForms *f, Val *frag, uint32_t reg, int words, PtxReg p, int64_t imm, PtxReg ok, int64_t pad) {
+  IsaId move = frag->dtype == KILN_F32 ? ISA_mov_f32 : frag->dtype == KILN_I64 ? ISA_mov_b64 : ISA_mov_b32;
+  for (int k = 0; k < words; k++) ptx_put(l->ptx, move, R(frag->reg[reg + (uint32_t)k]), po_i(pad));
+  ptx_guard(l->ptx, ok, false);
+  PtxOpnd to = words > 1 ? po_vec(l->ptx, &frag->reg[reg], words) : R(frag->reg[reg]);
+  ptx_put(l->ptx, access_form(f, frag->dtype, words), to, po_mem(p, imm));
+  ptx_guard(l->ptx, (PtxReg){0}, false);
+}
+
+static PtxReg load_half(Lower *l, const AccessForms *f, PtxReg p, int64_t imm, PtxReg ok, int64_t pad) {
+  PtxReg h = ptx_var(l->ptx, PTX_H);
+  ptx_put(l->ptx, ISA_mov_b16, R(h), po_i(pad & 0xffff));
+  ptx_guard(l->ptx, ok, false);
+  ptx_put(l->ptx, f->b16, R(h), po_mem(p, imm));
+  ptx_guard(l->ptx, (PtxReg){0}, false);
+  return h;
+}
+
+static bool known_width(Lower *l, kiln_dtype t) {
+  if (t == KILN_F16 || t == KILN_BF16 || t == KILN_F32 || t == KILN_I32 || t == KILN_I64) return true;
+  lower_error(l, "tiles of this type are not loaded or stored yet; f16, bf16, f32, i32 and i64 are");
+  return false;
+}
+
+void global_load(Lower *l, Val *frag, const ViewVal *v, int first_coord) {
+  const Layout *lay = frag_layout(l, frag->layout);
+  PtxReg pos[LAYOUT_RANK];
+  uint32_t bits[LAYOUT_RANK];
+  if (!known_width(l, frag->dtype)) return;
+  frag_positions(l, lay, pos, bits);
+  ViewCursor c = view_cursor(l, v, first_coord, lay->rank, lay->shape, pos);
+  const AccessForms *f = forms_of(l, true);
+  int64_t pad = pad_bits(l, frag->dtype);
+  int vec = vector_elems(lay, v, &c), total = layout_regs(lay);
+  for (int r = 0; r < total; r += vec) {
+    int32_t at[LAYOUT_RANK];
+    int64_t imm;
+    layout_reg_coord(lay, r, at);
+    PtxReg p = view_pointer(l, &c, at, &imm), ok = inside(l, &c, at, 0);
+    if (v->elem_bytes >= 4) {
+      load_words(l, f, frag, (uint32_t)r, vec, p, imm, ok, pad);
+    } else if (frag->packed && vec >= 2) {
+      load_words(l, f, frag, (uint32_t)r / 2, vec / 2, p, imm, ok, pad);
+    } else {
+      PtxReg h = load_half(l, f, p, imm, ok, pad);
+      if (!frag->packed) {
+        frag->reg[r] = h;
+      } else {
+        layout_reg_coord(lay, ++r, at);
+        p = view_pointer(l, &c, at, &imm);
+        PtxReg hi = load_half(l, f, p, imm, inside(l, &c, at, 0), pad);
+        frag->reg[r / 2] = DEF(mov_b32_pack, po_vec(l->ptx, (PtxReg[]){h, hi}, 2));
+      }
+    }
+  }
+}
+
+/* Where an element is held by several threads, the one whose spare digits are all 0 writes it. {0}: nothing is held twice. */
+static PtxReg owner(Lower *l, const Layout *lay) {
+  PtxReg p = {0};
+  int below[3] = {1, 1, 1};
+  for (int i = 0; i < lay->nmodes; i++) {
+    const LayoutMode *m = &lay->mode[i];
+    if (m->where != LM_REG && m->dim < 0) {
+      PtxReg index = m->where == LM_LANE ? l->lane : l->warp;
+      PtxReg d = below[m->where] > 1 ? DEF(div_u32, R(index), po_i(below[m->where])) : index;
+      d = DEF(rem_u32, R(d), po_i(m->extent));
+      PtxReg q = DEF(setp_eq_s32, R(d), po_i(0));
+      p = p.id ? DEF(and_pred, R(p), R(q)) : q;
+    }
+    below[m->where] *= m->extent;
+  }
+  return p;
+}
+
+static void store_halves(Lower *l, const AccessForms *f, const Val *frag, int r, PtxReg p, int64_t imm, PtxReg ok) {
+  PtxReg h = frag->packed ? (PtxReg){0} : frag->reg[r];
+  if (frag->packed) {
+    PtxReg half[2] = {ptx_reg(l->ptx, PTX_H), ptx_reg(l->ptx, PTX_H)};
+    ptx_put(l->ptx, ISA_mov_b32_unpack, po_vec(l->ptx, half, 2), R(frag->reg[r / 2]));
+    h = half[r & 1];
+  }
+  ptx_guard(l->ptx, ok, false);
+  ptx_put(l->ptx, f->b16, po_mem(p, imm), R(h));
+  ptx_guard(l->ptx, (PtxReg){0}, false);
+}
+
+void global_store(Lower *l, const Val *frag, const ViewVal *v, int first_coord) {
+  const Layout *lay = frag_layout(l, frag->layout);
+  PtxReg pos[LAYOUT_RANK];
+  uint32_t bits[LAYOUT_RANK];
+  if (!known_width(l, frag->dtype)) return;
+  frag_positions(l, lay, pos, bits);
+  ViewCursor c = view_cursor(l, v, first_coord, lay->rank, lay->shape, pos);
+  const AccessForms *f = forms_of(l, false);
+  PtxReg mine = owner(l, lay);
+  int vec = vector_elems(lay, v, &c), total = layout_regs(lay);
+  if (v->elem_bytes == 2 && !frag->packed) vec = 1;
+  for (int r = 0; r < total; r += vec) {
+    int32_t at[LAYOUT_RANK];
+    int64_t imm;
+    layout_reg_coord(lay, r, at);
+    PtxReg p = view_pointer(l, &c, at, &imm), ok = inside(l, &c, at, 0);
+    if (mine.id) ok = ok.id ? DEF(and_pred, R(ok), R(mine)) : mine;
+    if (v->elem_bytes == 2 && vec == 1) {
+      store_halves(l, f, frag, r, p, imm, ok);
+      continue;
+    }
+    int words = v->elem_bytes == 2 ? vec / 2 : vec;
+    uint32_t reg = v->elem_bytes == 2 ? (uint32_t)r / 2 : (uint32_t)r;
+    ptx_guard(l->ptx, ok, false);
+    PtxOpnd from = words > 1 ? po_vec(l->ptx, &frag->reg[reg], words) : R(frag->reg[reg]);
+    ptx_put(l->ptx, access_form(f, frag->dtype, words), po_mem(p, imm), from);
+    ptx_guard(l->ptx, (PtxReg){0}, false);
+  }
+}
+
+void lower_load(Lower *l) {
+  TileNode *n = l->node;
+  Val *memory = lower_arg(l, 0);
+  int first = n->op == TILE_load_like ? 2 : 1;
+  Val *frag = frag_new(l, n->type.dtype, n->type.layout, true);
+  if (memory->kind == VAL_VIEW)
+    global_load(l, frag, memory->view, first);
+  else if (memory->kind == VAL_SMEM)
+    shared_load(l, frag, memory->smem, first);
+  else
+    lower_error(l, "load reads views and shared tiles on %s", l->target->name);
+  *lower_result(l) = *frag;
+}
+
+void lower_store(Lower *l) {
+  Val *memory = lower_arg(l, 0), *frag = lower_arg(l, 1);
+  if (memory->kind == VAL_VIEW)
+    global_store(l, frag, memory->view, 2);
+  else if (memory->kind == VAL_SMEM)
+    shared_store(l, frag, memory->smem, 2);
+  else
+    lower_error(l, "store writes views and shared tiles on %s", l->target->name);
+}
+
+/* ---- single elements ---- */
+
+static PtxReg element_pointer(Lower *l, const ViewVal *v, int first_coord) {
+  ViewCursor c = view_cursor(l, v, first_coord, 0, NULL, NULL);
+  return c.pointer;
+}
+
+void lower_load1(Lower *l) {
+  Val *m = lower_arg(l, 0), *out = lower_result(l);
+  if (!known_width(l, m->dtype)) return;
+  PtxReg p = element_pointer(l, m->view, 1);
+  PtxReg r = ptx_reg(l->ptx, dtype_class(m->dtype));
+  IsaId form = dtype_class(m->dtype) == PTX_H ? ISA_ld_global_b16 : access_form(&LOAD, m->dtype, 1);
+  ptx_put(l->ptx, form, R(r), po_mem(p, 0));
+  *out = (Val){.kind = VAL_SCALAR, .dtype = m->dtype, .n = 1, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, 1)};
+  out->reg[0] = r;
+}
+
+void lower_store1(Lower *l) {
+  Val *m = lower_arg(l, 0), *value = lower_arg(l, 1);
+  if (!known_width(l, m->dtype)) return;
+  PtxReg p = element_pointer(l, m->view, 2), r = lower_scalar(l, value);
+  ptx_guard(l->ptx, DEF(setp_eq_s32, R(l->tid), po_i(0)), false);
+  IsaId form = dtype_class(m->dtype) == PTX_H ? ISA_st_global_b16 : access_form(&STORE, m->dtype, 1);
+  ptx_put(l->ptx, form, po_mem(p, 0), R(r));
+  ptx_guard(l->ptx, (PtxReg){0}, false);
+}

@@ -1,0 +1,272 @@
+/* lower_ring.c - rings without mbarriers: slots filled by cp.async groups, or through registers where the target has none.
+ *
+ * Every thread of the CTA takes part. A wait lets as many groups stay in flight as hazard counted (TileNode.derived), then a
+ * CTA barrier makes the slot visible to all; that same barrier says that the slots released before it are free. */
+#include "lower.h"
+#include <string.h>
+
+#define DEF(form, ...) ptx_def(l->ptx, ISA_##form, __VA_ARGS__)
+#define R(x) po_r(x)
+
+static void split_fields(Lower *l, RingVal *r, const char *text) {
+  r->nfields = 0;
+  while (*text && r->nfields < RING_FIELDS) {
+    size_t n = strcspn(text, ",");
+    r->field[r->nfields++] = arena_str(l->arena, KEEP, text, n);
+    text += n;
+    if (*text == ',') text++;
+  }
+}
+
+static PtxReg zero_variable(Lower *l) {
+  PtxReg r = ptx_var(l->ptx, PTX_R);
+  ptx_put(l->ptx, ISA_mov_b32, R(r), po_i(0));
+  return r;
+}
+
+void lower_ring(Lower *l) {
+  TileNode *n = l->node;
+  RingVal *r = ARENA_NEW(l->arena, PASS, RingVal);
+  r->stages = (int)tile_attr_int(l->tiles, n, TA_stages, 1);
+  r->node = (uint32_t)(n - l->tiles->nodes.at);
+  split_fields(l, r, tile_attr_str(l->tiles, n, TA_fields, ""));
+  if (r->nfields != n->nargs || r->stages < 1) {
+    lower_error(l, "a ring names one field per tile of its slot and has at least one stage; here %d names for %d tiles, %d stages", r->nfields, n->nargs, r->stages);
+    return;
+  }
+  int64_t at[RING_FIELDS], slot = 0;
+  for (int k = 0; k < r->nfields; k++) {
+    const SmemLayout *lay = &lower_arg(l, k)->smem->layout;
+    at[k] = (slot + lay->align - 1) / lay->align * lay->align;
+    slot = at[k] + lay->bytes;
+  }
+  r->slot_bytes = (int32_t)((slot + 1023) / 1024 * 1024);
+  int64_t base = shared_reserve(l, (int64_t)r->slot_bytes * r->stages, 1024);
+  for (int k = 0; k < r->nfields; k++) {
+    SmemVal *tile = lower_arg(l, k)->smem; /* the prototype is also slot 0, so that a later tile can share its bytes */
+    tile->root = r->node;
+    tile->offset = base + at[k];
+    tile->room = (int64_t)r->slot_bytes * r->stages - at[k];
+    r->tile[k] = *tile;
+  }
+  r->fill_at = zero_variable(l);
+  r->wait_at = zero_variable(l);
+  *lower_result(l) = (Val){.kind = VAL_RING, .ring = r};
+}
+
+/* The slot that stands at *at; the variable moves on to the next, around the end. */
+static void take_slot(Lower *l, RingVal *r, PtxReg at) {
+  SlotVal *s = ARENA_NEW(l->arena, PASS, SlotVal);
+  s->ring = r;
+  if (r->stages == 1) {
+    s->at = DEF(mov_b32, po_i(0));
+  } else {
+    s->at = ptx_reg(l->ptx, PTX_R);
+    ptx_put(l->ptx, ISA_mov_b32, R(s->at), R(at));
+    PtxReg next = DEF(add_s32, R(s->at), po_i(r->slot_bytes));
+    PtxReg last = DEF(setp_eq_s32, R(next), po_i((int64_t)r->slot_bytes * r->stages));
+    ptx_put(l->ptx, ISA_selp_b32, R(at), po_i(0), R(next), R(last));
+  }
+  *lower_result(l) = (Val){.kind = VAL_SLOT, .slot = s};
+}
+
+void lower_acquire(Lower *l) {
+  RingVal *r = lower_arg(l, 0)->ring;
+  take_slot(l, r, r->fill_at);
+}
+
+void lower_wait_async(Lower *l) {
+  RingVal *r = lower_arg(l, 0)->ring;
+  ptx_put(l->ptx, ISA_cp_async_wait_group, po_i(l->node->derived));
+  ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+  take_slot(l, r, r->wait_at);
+}
+
+void lower_wait_staged(Lower *l) {
+  RingVal *r = lower_arg(l, 0)->ring;
+  ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+  take_slot(l, r, r->wait_at);
+}
+
+void lower_release(Lower *l) { (void)l; /* the barrier of a later wait tells the others */ }
+void lower_commit_async(Lower *l) { ptx_put_n(l->ptx, ISA_cp_async_commit_group, 0, NULL); }
+void lower_drain_async(Lower *l) { ptx_put(l->ptx, ISA_cp_async_wait_group, po_i(0)); }
+void lower_drain_staged(Lower *l) { (void)l; /* nothing is in flight: stores are the commit's */ }
+
+static SmemVal *slot_tile(Lower *l, const SlotVal *s, const char *name) {
+  const RingVal *r = s->ring;
+  for (int k = 0; k < r->nfields; k++) {
+    if (strcmp(r->field[k], name) != 0) continue;
+    SmemVal *t = ARENA_NEW(l->arena, PASS, SmemVal);
+    *t = r->tile[k];
+    t->base = DEF(add_s32, R(t->base), R(s->at));
+    return t;
+  }
+  lower_error(l, "the ring's slot has no field '%s'", name);
+  return NULL;
+}
+
+void lower_field(Lower *l) {
+  SmemVal *t = slot_tile(l, lower_arg(l, 0)->slot, tile_attr_str(l->tiles, l->node, TA_name, ""));
+  *lower_result(l) = (Val){.kind = VAL_SMEM, .dtype = l->node->type.dtype, .smem = t};
+}
+
+/* ---- fills ---- */
+
+typedef struct Fill {       /* a tile of a view on its way into a slot */
+  SmemVal *to;
+  const ViewVal *from;
+  Layout layout;            /* which thread copies which pieces */
+  ViewCursor cursor;
+  PtxReg thread;            /* linear shared offset of the thread's part */
+  uint32_t bits;
+  int vec, pieces;
+} Fill;
+
+static int largest_piece(const ViewVal *v, const ViewCursor *c, const SmemLayout *s, bool whole) {
+  if (c->step[1].id || c->step_bytes[1] != v->elem_bytes) return 1;
+  int vec = 1;
+  while (vec * 2 * v->elem_bytes <= 16 && (v->align / v->elem_bytes) % (vec * 2) == 0 && s->shape[1] % (vec * 2) == 0 &&
+         (!whole || v->multiple % (vec * 2) == 0))
+    vec *= 2;
+  return vec;
+}
+
+/* whole: pieces are inside or outside as a whole (staged loads); otherwise cp.async zero-fills the rest of a piece. */
+static bool fill_begin(Lower *l, Fill *f, bool whole) {
+  f->to = slot_tile(l, lower_arg(l, 0)->slot, tile_attr_str(l->tiles, l->node, TA_field, ""));
+  Val *view = lower_arg(l, 1);
+  if (!f->to || view->kind != VAL_VIEW) {
+    if (!l->failed) lower_error(l, "slots are filled from views on %s", l->target->name);
+    return false;
+  }
+  f->from = view->view;
+  const SmemLayout *s = &f->to->layout;
+  ViewCursor shape = {.rank = 2};
+  int64_t unit;
+  if (lower_is_const(f->from->stride[f->from->rank - 1], &unit)) shape.step_bytes[1] = unit * f->from->elem_bytes;
+  f->vec = largest_piece(f->from, &shape, s, whole);
+  int per_row = s->shape[1] / f->vec, threads = l->threads;
+  int row_threads = per_row < threads ? per_row : threads;
+  if (threads % row_threads || per_row % row_threads || (s->shape[0] * row_threads) % threads) {
+    lower_error(l, "%d threads cannot share a tile of %d x %d in pieces of %d; take a larger tile or fewer warps", threads, s->shape[0], s->shape[1], f->vec);
+    return false;
+  }
+  f->layout = layout_rowwise(s->shape[0], s->shape[1], threads / 32, row_threads, f->vec);
+  PtxReg pos[LAYOUT_RANK];
+  uint32_t bits[LAYOUT_RANK];
+  frag_positions(l, &f->layout, pos, bits);
+  f->cursor = view_cursor(l, f->from, 2, 2, s->shape, pos);
+  int32_t pitch = s->pitch[0] * f->to->elem_bytes;
+  f->thread = DEF(add_s32, R(DEF(mul_lo_s32, R(pos[0]), po_i(pitch))), R(DEF(mul_lo_s32, R(pos[1]), po_i(f->to->elem_bytes))));
+  f->bits = bits[0] * (uint32_t)pitch | bits[1] * (uint32_t)f->to->elem_bytes;
+  if (pitch & (pitch - 1)) f->bits = ~0u;
+  f->pieces = layout_regs(&f->layout) / f->vec;
+  return true;
+}
+
+static PtxReg fill_target(Lower *l, Fill *f, const int32_t *at, int64_t *imm) {
+  uint32_t linear = (uint32_t)((at[0] * f->to->layout.pitch[0] + at[1]) * f->to->elem_bytes);
+  return shared_address(l, f->to, f->thread, f->bits, linear, imm);
+}
+
+static PtxReg room_from(Lower *l, PtxReg room, int32_t at) { return at ? DEF(sub_s32, R(room), po_i(at)) : room; }
+
+/* Bytes of a piece that lie inside the tensor: 0 .. vec*elem. */
+static PtxReg bytes_inside(Lower *l, Fill *f, const int32_t *at) {
+  int whole = f->vec * f->from->elem_bytes;
+  PtxReg bytes = DEF(mul_lo_s32, R(room_from(l, f->cursor.room[1], at[1])), po_i(f->from->elem_bytes));
+  bytes = DEF(max_s32, R(DEF(min_s32, R(bytes), po_i(whole))), po_i(0));
+  PtxReg row = DEF(setp_gt_s32, R(f->cursor.room[0]), po_i(at[0]));
+  return DEF(selp_b32, R(bytes), po_i(0), R(row));
+}
+
+static PtxReg piece_inside(Lower *l, Fill *f, const int32_t *at) {
+  PtxReg row = DEF(setp_gt_s32, R(f->cursor.room[0]), po_i(at[0])), col = DEF(setp_gt_s32, R(f->cursor.room[1]), po_i(at[1]));
+  return DEF(and_pred, R(row), R(col));
+}
+
+/* Loads a piece into registers, zero where it is outside. */
+static void load_piece(Lower *l, Fill *f, const int32_t *at, StagedCopy *c) {
+  int64_t imm;
+  c->bytes = f->vec * f->from->elem_bytes;
+  c->address = fill_target(l, f, at, &c->imm);
+  PtxReg p = view_pointer(l, &f->cursor, at, &imm), ok = piece_inside(l, f, at);
+  int words = c->bytes / 4;
+  if (words == 0) {
+    c->reg[0] = ptx_var(l->ptx, PTX_H);
+    ptx_put(l->ptx, ISA_mov_b16, R(c->reg[0]), po_i(0));
+  }
+  for (int k = 0; k < words; k++) {
+    c->reg[k] = ptx_var(l->ptx, PTX_R);
+    ptx_put(l->ptx, ISA_mov_b32, R(c->reg[k]), po_i(0));
+  }
+  ptx_guard(l->ptx, ok, false);
+  if (words == 0)
+    ptx_put(l->ptx, ISA_ld_global_b16, R(c->reg[0]), po_mem(p, imm));
+  else
+    ptx_put(l->ptx, words == 4 ? ISA_ld_global_v4_b32 : words == 2 ? ISA_ld_global_v2_b32 : ISA_ld_global_b32,
+            words > 1 ? po_vec(l->ptx, c->reg, words) : R(c->reg[0]), po_mem(p, imm));
+  ptx_guard(l->ptx, (PtxReg){0}, false);
+}
+
+static void store_piece(Lower *l, const StagedCopy *c) {
+  int words = c->bytes / 4;
+  if (words == 0)
+    ptx_put(l->ptx, ISA_st_shared_b16, po_mem(c->address, c->imm), R(c->reg[0]));
+  else
+    ptx_put(l->ptx, words == 4 ? ISA_st_shared_v4_b32 : words == 2 ? ISA_st_shared_v2_b32 : ISA_st_shared_b32, po_mem(c->address, c->imm),
+            words > 1 ? po_vec(l->ptx, c->reg, words) : R(c->reg[0]));
+}
+
+static void piece_at(const Fill *f, int piece, int32_t at[LAYOUT_RANK]) { layout_reg_coord(&f->layout, piece * f->vec, at); }
+
+/* Elements too small for cp.async (2 bytes at any alignment): loaded and stored at once, a few at a time. */
+static void fill_directly(Lower *l, Fill *f) {
+  StagedCopy batch[8];
+  for (int first = 0; first < f->pieces; first += 8) {
+    int n = f->pieces - first < 8 ? f->pieces - first : 8;
+    int32_t at[LAYOUT_RANK];
+    for (int k = 0; k < n; k++) {
+      piece_at(f, first + k, at);
+      load_piece(l, f, at, &batch[k]);
+    }
+    for (int k = 0; k < n; k++) store_piece(l, &batch[k]);
+  }
+}
+
+void lower_fill_async(Lower *l) {
+  Fill f;
+  if (!fill_begin(l, &f, false)) return;
+  int bytes = f.vec * f.from->elem_bytes;
+  if (bytes < 4) {
+    fill_directly(l, &f);
+    return;
+  }
+  IsaId form = bytes == 16 ? ISA_cp_async_cg_16_zfill : bytes == 8 ? ISA_cp_async_ca_8_zfill : ISA_cp_async_ca_4_zfill;
+  for (int k = 0; k < f.pieces; k++) {
+    int32_t at[LAYOUT_RANK];
+    int64_t from_imm, to_imm;
+    piece_at(&f, k, at);
+    PtxReg to = fill_target(l, &f, at, &to_imm), size = bytes_inside(l, &f, at), from = view_pointer(l, &f.cursor, at, &from_imm);
+    ptx_put(l->ptx, form, po_mem(to, to_imm), po_mem(from, from_imm), po_i(bytes), R(size));
+  }
+}
+
+void lower_fill_staged(Lower *l) {
+  Fill f;
+  if (!fill_begin(l, &f, true)) return;
+  for (int k = 0; k < f.pieces; k++) {
+    int32_t at[LAYOUT_RANK];
+    StagedCopy *c = ARENA_NEW(l->arena, PASS, StagedCopy);
+    piece_at(&f, k, at);
+    load_piece(l, &f, at, c);
+    c->next = l->staged;
+    l->staged = c;
+  }
+}
+
+void lower_commit_staged(Lower *l) {
+  for (const StagedCopy *c = l->staged; c; c = c->next) store_piece(l, c);
+  l->staged = NULL;
+}
