@@ -66,7 +66,7 @@ const char *kiln_error(void) { return message; }
 
 const char *kiln_status_text(kiln_status status) {
   switch (status) {
-#define KILN_STATUS(name, value, text)                                                                                            \
+#define KILN_STATUS(name, value, text) \
   case KILN_##name: return text;
 #include "status.def"
   }
@@ -75,7 +75,7 @@ const char *kiln_status_text(kiln_status status) {
 
 const char *kiln_status_name(kiln_status status) {
   switch (status) {
-#define KILN_STATUS(name, value, text)                                                                                            \
+#define KILN_STATUS(name, value, text) \
   case KILN_##name: return #name;
 #include "status.def"
   }
