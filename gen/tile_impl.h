@@ -29,6 +29,24 @@ bool tile_word_next(const char **text, const char **word, size_t *n);
 int tile_word_count(const char *text);
 int tile_word_index(const char *text, const char *name); /* -1: not there */
 
+/* Names in scope, for printer and parser: what an inner region binds is forgotten at its end. */
+typedef struct TileBinding {
+  const char *name;
+  uint32_t hash, before; /* before: the binding that this one came after in its bucket, plus one */
+  TileId id;
+  uint32_t line;
+} TileBinding;
+typedef struct TileNames {
+  Arena *arena;
+  VEC(TileBinding) all;
+  uint32_t bucket[1024]; /* 1 + index of the newest binding */
+} TileNames;
+TileBinding *tile_names_find(TileNames *t, const char *name, size_t n);
+void tile_names_add(TileNames *t, const char *name, TileId id, uint32_t line); /* name must outlive t */
+void tile_names_cut(TileNames *t, uint32_t count);                            /* forgets all but the first count */
+/* May a value not be called so in the text form: would it read as a flag or a keyword there? */
+bool tile_name_reserved(const char *name, size_t n);
+
 /* tile_ring.c: life of slot tokens, and who uses which end of a ring. Called by tile_check for each kernel. */
 void tile_check_rings(TileProgram *p, const uint32_t *role_of, TileId kernel);
 #endif

@@ -234,7 +234,8 @@ static bool infer_slice(TileProgram *p, TileNode *n) {
     if (start->list[d] < 0 || start->list[d] > t->shape[d] - piece.shape[d])
       REFUSE("slice: %d elements from %lld on along dim %d; %s has %d", (int)piece.shape[d], (long long)start->list[d], d, tile_type_text(p, t), (int)t->shape[d]);
   n->type = piece;
-  return true;
+  if (tile_attr(p, n, TA_layout) && t->kind != TK_FRAG) REFUSE("slice: 'layout' is a fragment's; %s came", tile_type_text(p, t));
+  return tile_take_layout(p, n, &n->type);
 }
 
 static bool infer_part(TileProgram *p, TileNode *n) {
@@ -265,7 +266,7 @@ static bool infer_read(TileProgram *p, TileNode *n) {
   if (n->type.kind == TK_TMEM) n->type.layout = 0; /* an index of another kind of layout */
   n->type.kind = TK_FRAG;
   n->type.is_mutable = false;
-  return true;
+  return tile_take_layout(p, n, &n->type);
 }
 
 /* ---- rings ---- */
