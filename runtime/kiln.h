@@ -163,6 +163,11 @@ typedef struct kiln_device_info {
 /* Fills *info. Errors: BAD_CALL. */
 KILN_API kiln_status kiln_device_query(const kiln_device *dev, kiln_device_info *info);
 
+/* The address of an entry point of the device's driver by its exact name ("cuLaunchKernel", "cuMemAlloc_v2", "kilnsim_count"),
+ * for
+ * what kiln does not wrap: bare launches in measurements, the simulator's counters. Errors: BAD_CALL, NOT_FOUND. */
+KILN_API kiln_status kiln_driver_symbol(const kiln_device *dev, const char *name, void **out);
+
 /* ---- kernels ---- */
 
 /* Adds a .ptx file, or every *.ptx below a folder (in order of name). Files for other architectures are noted for messages,
