@@ -1,0 +1,190 @@
+/* cli.c - see cli.h. */
+#include "cli.h"
+#include "../../runtime/alloc.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static void say(const char *fmt, va_list args) {
+  fflush(stdout);
+  fputs("kiln: ", stderr);
+  vfprintf(stderr, fmt, args);
+  size_t n = strlen(fmt);
+  if (n == 0 || fmt[n - 1] != '\n') fputc('\n', stderr);
+}
+
+void cli_error(const char *fmt, ...) {
+  va_list args;
+  va_start(args, fmt);
+  say(fmt, args);
+  va_end(args);
+}
+
+void cli_note(const char *fmt, ...) {
+  va_list args;
+  va_start(args, fmt);
+  say(fmt, args);
+  va_end(args);
+}
+
+int cli_usage(const char *fmt, ...) {
+  va_list args;
+  va_start(args, fmt);
+  say(fmt, args);
+  va_end(args);
+  return CLI_USAGE;
+}
+
+/* ---- memory: the block's size stands before it, because the hook wants it back ---- */
+
+typedef union Header { size_t bytes; max_align_t align; } Header;
+
+void *cli_alloc(size_t bytes) {
+  Header *h = bytes < SIZE_MAX - sizeof *h ? kiln_mem(NULL, 0, sizeof *h + bytes) : NULL;
+  if (!h) {
+    cli_error("out of memory (%zu bytes)", bytes);
+    exit(CLI_FAILED);
+  }
+  h->bytes = sizeof *h + bytes;
+  return memset(h + 1, 0, bytes);
+}
+
+void cli_free(void *p) {
+  Header *h = p;
+  if (h) kiln_mem(h - 1, h[-1].bytes, 0);
+}
+
+char *cli_text_n(const char *s, size_t n) {
+  char *copy = cli_alloc(n + 1);
+  memcpy(copy, s, n);
+  return copy;
+}
+
+char *cli_text(const char *s) { return cli_text_n(s, strlen(s)); }
+
+/* ---- the generator ---- */
+
+KilnGen *cli_open_generator(const Options *o) {
+  KilnGen *g = NULL;
+  kiln_gen_status status = kiln_gen_open(&g, o->lua);
+  if (status == KILN_GEN_OK) return g;
+  cli_error("%s", g ? kiln_gen_message(g) : "out of memory");
+  kiln_gen_close(g);
+  return NULL;
+}
+
+int cli_generator_failed(const KilnGen *g, kiln_gen_status status) {
+  const char *message = kiln_gen_message(g);
+  if (status == KILN_GEN_NO_MEMORY) cli_error("%s", *message ? message : "out of memory");
+  else cli_error("%s%s", status == KILN_GEN_REFUSED ? "refused: " : "", message);
+  return CLI_FAILED;
+}
+
+bool cli_is_path(const char *op) {
+  const char *dot = strstr(op, ".lua");
+  return strchr(op, '/') || (dot && (dot[4] == 0 || dot[4] == ':'));
+}
+
+static void append_op(OpList *list, const char *name, const char *settings) {
+  char **names = cli_alloc((size_t)(list->n + 1) * sizeof *names), **texts = cli_alloc((size_t)(list->n + 1) * sizeof *texts);
+  if (list->n) {
+    memcpy(names, list->name, (size_t)list->n * sizeof *names);
+    memcpy(texts, list->settings, (size_t)list->n * sizeof *texts);
+  }
+  cli_free(list->name);
+  cli_free(list->settings);
+  list->name = names;
+  list->settings = texts;
+  list->name[list->n] = cli_text(name);
+  list->settings[list->n++] = cli_text(settings ? settings : "");
+}
+
+void cli_free_ops(OpList *ops) {
+  for (int i = 0; i < ops->n; i++) {
+    cli_free(ops->name[i]);
+    cli_free(ops->settings[i]);
+  }
+  cli_free(ops->name);
+  cli_free(ops->settings);
+  memset(ops, 0, sizeof *ops);
+}
+
+static bool list_script(KilnGen *g, const char *operand, OpList *out) {
+  const char *colon = strrchr(operand, ':');
+  if (colon && strchr(colon, '/')) colon = NULL;
+  char *path = cli_text_n(operand, colon ? (size_t)(colon - operand) : strlen(operand));
+  const kiln_gen_op *ops;
+  int n;
+  kiln_gen_status status = kiln_gen_script_ops(g, path, &ops, &n);
+  if (status != KILN_GEN_OK) cli_generator_failed(g, status);
+  for (int i = 0; status == KILN_GEN_OK && i < n; i++) {
+    if (colon && strcmp(colon + 1, ops[i].name) != 0) continue;
+    char name[1024];
+    snprintf(name, sizeof name, "%s:%s", path, ops[i].name);
+    append_op(out, name, ops[i].settings);
+  }
+  if (status == KILN_GEN_OK && out->n == 0) {
+    if (colon) cli_error("%s: there is no op \"%s\" in this script", path, colon + 1);
+    else cli_error("%s: this script defines no op", path);
+  }
+  cli_free(path);
+  return out->n > 0;
+}
+
+static bool is_gradient_of(const char *operand, const char *op) {
+  size_t n = strlen(op);
+  return strncmp(operand, op, n) == 0 && strcmp(operand + n, ".grad") == 0;
+}
+
+bool cli_list_ops(KilnGen *g, const char *operand, OpList *out) {
+  memset(out, 0, sizeof *out);
+  if (cli_is_path(operand)) return list_script(g, operand, out);
+  const kiln_gen_op *ops;
+  int n;
+  kiln_gen_status status = kiln_gen_ops(g, &ops, &n);
+  if (status != KILN_GEN_OK) return cli_generator_failed(g, status), false;
+  bool all = strcmp(operand, "all") == 0;
+  for (int i = 0; i < n; i++)
+    if (all || strcmp(ops[i].name, operand) == 0 || is_gradient_of(operand, ops[i].name))
+      append_op(out, all ? ops[i].name : operand, ops[i].settings);
+  if (out->n) return true;
+  char known[1024] = "";
+  for (int i = 0; i < n; i++)
+    snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", ops[i].name);
+  cli_error("unknown op \"%s\"; there %s %s (a script is named by its path: ./%s.lua)", operand, n == 1 ? "is" : "are",
+            n ? known : "none", operand);
+  return false;
+}
+
+char *cli_read_file(const char *path, size_t *bytes) {
+  struct stat st;
+  FILE *f = fopen(path, "rb");
+  if (!f || fstat(fileno(f), &st) != 0 || S_ISDIR(st.st_mode)) {
+    cli_error("%s: %s", path, f && S_ISDIR(st.st_mode) ? "is a folder, a file was expected" : strerror(errno));
+    if (f) fclose(f);
+    return NULL;
+  }
+  size_t room = 1 << 16, used = 0;
+  char *text = cli_alloc(room);
+  for (size_t got; (got = fread(text + used, 1, room - used - 1, f)) > 0;) {
+    used += got;
+    if (room - used > 1) continue;
+    char *wider = cli_alloc(room * 2);
+    memcpy(wider, text, used);
+    cli_free(text);
+    text = wider;
+    room *= 2;
+  }
+  bool failed = ferror(f);
+  if (failed) cli_error("%s: %s", path, strerror(errno));
+  fclose(f);
+  if (failed) {
+    cli_free(text);
+    return NULL;
+  }
+  text[used] = 0;
+  *bytes = used;
+  return text;
+}

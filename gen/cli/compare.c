@@ -1,0 +1,75 @@
+/* compare.c - see compare.h. */
+#include "compare.h"
+#include "number.h"
+#include <math.h>
+#include <string.h>
+
+/* Results below the smallest normal f32 may be flushed to zero by approximate instructions. */
+#define FLUSHED 0x1p-126
+
+bool compare_element(kiln_dtype dtype, double got, double want, double e, double *error, double *bound) {
+  *error = *bound = 0;
+  if (isnan(want) || isinf(want)) {
+    bool same = isnan(want) ? isnan(got) : got == want;
+    if (!same) *error = INFINITY;
+    return same;
+  }
+  double unit = number_unit(dtype), tiny = number_tiny(dtype), reach = 2 * e;
+  if (number_is_float(dtype) && tiny < FLUSHED) tiny = FLUSHED;
+  *bound = reach + unit * (fabs(want) + reach) + tiny;
+  *error = fabs(got - want);
+  if (!isfinite(*bound)) return false; /* a bound that admits everything is a mistake of the check */
+  if (isnan(got)) {
+    *error = INFINITY;
+    return false;
+  }
+  /* Past the largest finite value both infinity and the largest value may stand for the result, if it is near enough. */
+  if (isinf(got)) return isinf(number_round(dtype, want + copysign(*bound, want))) && signbit(got) == signbit(want);
+  return *error <= *bound;
+}
+
+void compare_start(Compare *c, kiln_dtype dtype, int64_t twin_index) {
+  memset(c, 0, sizeof *c);
+  c->dtype = dtype;
+  c->twin_index = twin_index;
+  c->worst_ratio = -1;
+}
+
+void compare_add(Compare *c, int64_t index, double got, double want, double e) {
+  double error, bound;
+  bool right = compare_element(c->dtype, got, want, e, &error, &bound);
+  if (!right && c->bad++ == 0) {
+    c->first_index = index;
+    c->first_got = got;
+    c->first_want = want;
+    c->first_bound = bound;
+  }
+  double ratio = right && !isfinite(error) ? 0 : bound > 0 ? error / bound : error > 0 ? INFINITY : 0;
+  if (ratio > c->worst_ratio || isnan(ratio)) {
+    c->worst_ratio = isnan(ratio) ? INFINITY : ratio;
+    c->worst_error = error;
+    c->worst_bound = bound;
+  }
+  if (isfinite(want)) c->sum_squares += want * want;
+  if (c->seen++ == c->twin_index) {
+    c->twin_want = want;
+    c->twin_e = e;
+    c->twin_seen = true;
+  }
+}
+
+static double perturb(const Compare *c) {
+  double want = c->twin_want;
+  if (!isfinite(want)) return 0;
+  if (c->dtype == KILN_BOOL) return want != 0 ? 0 : 1;
+  if (!number_is_float(c->dtype)) return want > 0 ? want - 1 : want + 1;
+  double size = fmax(fabs(want), sqrt(c->sum_squares / (double)c->seen));
+  if (size == 0) size = 1;
+  return number_round(c->dtype, want > 0 ? want - size / 8 : want + size / 8); /* towards zero: never past the largest value */
+}
+
+bool compare_twin_fails(const Compare *c) {
+  double error, bound;
+  if (c->seen == 0) return true;
+  return c->twin_seen && !compare_element(c->dtype, perturb(c), c->twin_want, c->twin_e, &error, &bound);
+}

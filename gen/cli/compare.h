@@ -1,0 +1,29 @@
+/* compare.h - compares a kernel's result with the evaluator's, element by element, within a bound that follows from the element
+ * type and from the evaluator's error analysis (docs/exactness.md), and proves by a perturbed twin that the comparison bites. */
+#ifndef KILN_CLI_COMPARE_H
+#define KILN_CLI_COMPARE_H
+#include "../../runtime/kiln.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct Compare {
+  kiln_dtype dtype;
+  int64_t seen, bad;
+  double worst_error, worst_bound, worst_ratio;            /* of the element that came nearest to its bound, or went past it */
+  int64_t first_index;                                     /* the first bad element: as numbered by the caller */
+  double first_got, first_want, first_bound;
+  int64_t twin_index;                                      /* which element the twin perturbs */
+  double twin_want, twin_e, sum_squares;
+  bool twin_seen;
+} Compare;
+
+/* Is `got` right where `want` is exact and a kernel may be off by e before it rounds to dtype? Fills error and bound. */
+bool compare_element(kiln_dtype dtype, double got, double want, double e, double *error, double *bound);
+
+void compare_start(Compare *c, kiln_dtype dtype, int64_t twin_index);
+void compare_add(Compare *c, int64_t index, double got, double want, double e);
+
+/* Perturbs the twin element by an eighth of its size (or of the result's root mean square, where that is larger) and compares
+ * again: true if that is refused, as it must be. Also true if nothing was compared. */
+bool compare_twin_fails(const Compare *c);
+#endif

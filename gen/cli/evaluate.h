@@ -1,0 +1,62 @@
+/* evaluate.h - evaluates an op's definition (KilnDef) naively in double, with a bound on what a kernel may differ.
+ *
+ * Shares nothing with lowering but the definition itself. Beside each value v it carries an error e >= 0: how far a kernel that
+ * computes in f32 may be from v, by running error analysis (the rules stand in docs/exactness.md).
+ *
+ * Big shapes: a dim that nothing reduces may be evaluated at chosen indices only (evaluate_samplable). Results are handed out
+ * in chunks along such a dim, so that nothing of the size of an output is ever held. */
+#ifndef KILN_CLI_EVALUATE_H
+#define KILN_CLI_EVALUATE_H
+#include "../define.h"
+
+/* A tensor as the evaluator reads it: element (i, j, ..) of its dims lies offset[d0][i] + offset[d1][j] + .. elements after data. */
+typedef struct EvalTensor {
+  kiln_dtype dtype;
+  const void *data;
+  const int64_t *offset[DEF_MAX_DIMS]; /* by dim of the definition, one entry per evaluated index; NULL: does not have it */
+} EvalTensor;
+
+typedef struct EvalInput {
+  const KilnDef *def;
+  int64_t size[DEF_MAX_DIMS];  /* of each dim */
+  int64_t count[DEF_MAX_DIMS]; /* indices of it that are evaluated: size, or fewer where it is sampled */
+  EvalTensor tensor[DEF_MAX_TENSORS]; /* the present inputs; outputs are not read */
+  double scalar[8];
+} EvalInput;
+
+/* Part of one output: values in the order of ascending dims, every dim of the tensor present. */
+typedef struct EvalChunk {
+  int tensor;
+  uint32_t dims;
+  int64_t start[DEF_MAX_DIMS], count[DEF_MAX_DIMS]; /* evaluated indices, by dim of the definition */
+  const double *value, *error;
+} EvalChunk;
+
+typedef void (*EvalSink)(void *user, const EvalChunk *chunk);
+
+/* Dims (a mask) of which indices may be left out: no reduction or product that an output needs runs over them. */
+uint32_t evaluate_samplable(const KilnDef *def);
+/* Elementary steps that evaluating these counts takes, for choosing how much to sample. */
+double evaluate_work(const KilnDef *def, const int64_t count[DEF_MAX_DIMS]);
+/* false: the definition is not one, or memory ran out; why says it. */
+bool evaluate(const EvalInput *in, EvalSink sink, void *user, char *why, size_t why_bytes);
+
+/* ---- between the evaluator's files ---- */
+typedef struct EvalValue {
+  double *v, *e;      /* e NULL: exact */
+  size_t elems;       /* room of v and of e */
+  uint32_t dims;      /* mask of dims; laid out in ascending order, the last one contiguous */
+} EvalValue;
+
+typedef struct EvalShape { int64_t extent[DEF_MAX_DIMS]; } EvalShape; /* evaluated indices in this chunk, by dim */
+
+int64_t eval_stride(uint32_t dims, const EvalShape *s, int d); /* of dim d in an array over dims; 0: it does not have it */
+int64_t eval_elems(uint32_t dims, const EvalShape *s);
+bool eval_room(EvalValue *x, bool error, size_t elems);        /* grows v (and e) to elems */
+void eval_release(EvalValue *x);
+bool eval_elementwise(const DefNode *n, const EvalValue *const arg[3], EvalValue *out, const EvalShape *s);
+bool eval_reduce(const DefNode *n, const EvalValue *a, EvalValue *out, const EvalShape *s);
+bool eval_dot(const DefNode *n, const EvalValue *a, const EvalValue *b, EvalValue *out, const EvalShape *s);
+
+#define EVAL_U 0x1p-24 /* unit roundoff of f32, in which kernels accumulate */
+#endif

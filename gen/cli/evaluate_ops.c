@@ -1,0 +1,177 @@
+/* evaluate_ops.c - elementwise operations and reductions of the evaluator, each with its rule of error.
+ *
+ * The rules are first order: e of f(a) is |f'(a)| e(a), plus what the operation itself may lose in f32. A result that is not
+ * finite is exact (a kernel must reproduce it), so its e is 0. */
+#include "evaluate.h"
+#include "number.h"
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#define U EVAL_U
+
+typedef struct Operand { const double *v, *e; int64_t step; } Operand; /* step 0 or 1 along the row; e walks with it, or stays at zero */
+
+static double settle(double v, double e) { return fabs(v) <= DBL_MAX ? e : 0; }
+
+/* ---- one operand ---- */
+
+/* Runs EXPR for every element: sets v and e from a and ea. */
+#define ROW1(EXPR)                                                                                                     \
+  for (int64_t i = 0; i < n; i++) {                                                                                    \
+    double a = x.v[i * x.step], ea = x.e[i * estep], r, err;                                                           \
+    EXPR;                                                                                                              \
+    v[i] = r;                                                                                                          \
+    if (e) e[i] = settle(r, err);                                                                                      \
+  }                                                                                                                    \
+  break
+
+static void run_unary(const DefNode *node, Operand x, int64_t estep, double *v, double *e, int64_t n) {
+  double unit = number_unit((kiln_dtype)node->dtype);
+  kiln_dtype dtype = (kiln_dtype)node->dtype;
+  switch (node->op) {
+  case DEF_NEG: ROW1((r = -a, err = ea));
+  case DEF_ABS: ROW1((r = fabs(a), err = ea));
+  case DEF_NOT: ROW1((r = a == 0, err = ea));
+  /* exp goes by exp2(a log2 e): the rounding of that product is worth |a| u. */
+  case DEF_EXP: ROW1((r = exp(a), err = r * (ea + (2 * fabs(a) + 4) * U)));
+  case DEF_EXP2: ROW1((r = exp2(a), err = r * (M_LN2 * ea + 4 * U)));
+  case DEF_LOG: ROW1((r = log(a), err = ea / fabs(a) + 4 * U * (fabs(r) + 1)));
+  case DEF_LOG2: ROW1((r = log2(a), err = M_LOG2E * ea / fabs(a) + 4 * U * (fabs(r) + 1)));
+  case DEF_SQRT: ROW1((r = sqrt(a), err = (r > 0 ? ea / (2 * r) : sqrt(ea)) + 4 * U * r));
+  case DEF_RSQRT: ROW1((r = 1 / sqrt(a), err = r * ea / (2 * fabs(a)) + 4 * U * r));
+  case DEF_RCP: ROW1((r = 1 / a, err = r * r * ea + 4 * U * fabs(r)));
+  case DEF_TANH: ROW1((r = tanh(a), err = ea * (1 - r * r) + 8 * U * fabs(r)));
+  case DEF_ERF: ROW1((r = erf(a), err = ea * M_2_SQRTPI * exp(-a * a) + 8 * U * fabs(r)));
+  case DEF_SIN: ROW1((r = sin(a), err = ea + 8 * U + fabs(a) * 4 * U));
+  case DEF_COS: ROW1((r = cos(a), err = ea + 8 * U + fabs(a) * 4 * U));
+  /* A value that is exact rounds alike everywhere; another may land on the neighbour. */
+  case DEF_ROUND: ROW1((r = number_round(dtype, a), err = ea > 0 ? ea + 2 * unit * fabs(a) + number_tiny(dtype) : 0));
+  default: break; /* infer_dims lets no other through */
+  }
+}
+
+/* ---- two operands ---- */
+
+#define ROW2(EXPR)                                                                                                     \
+  for (int64_t i = 0; i < n; i++) {                                                                                    \
+    double a = x.v[i * x.step], b = y.v[i * y.step], ea = x.e[i * xe], eb = y.e[i * ye], r, err;                       \
+    EXPR;                                                                                                              \
+    v[i] = r;                                                                                                          \
+    if (e) e[i] = settle(r, err);                                                                                      \
+  }                                                                                                                    \
+  break
+
+/* A comparison of values that errors could exchange is undecided: e = 1. */
+#define COMPARE(HOLDS) ROW2((r = HOLDS, err = (ea + eb > 0 && fabs(a - b) <= ea + eb) ? 1 : 0))
+
+static double pick_min(double a, double b) { return isnan(a) || isnan(b) ? NAN : a < b ? a : b; }
+static double pick_max(double a, double b) { return isnan(a) || isnan(b) ? NAN : a > b ? a : b; }
+static double larger(double a, double b) { return a > b ? a : b; }
+
+static void run_binary(uint8_t op, Operand x, int64_t xe, Operand y, int64_t ye, double *v, double *e, int64_t n) {
+  switch (op) {
+  case DEF_ADD: ROW2((r = a + b, err = ea + eb + U * fabs(r)));
+  case DEF_SUB: ROW2((r = a - b, err = ea + eb + U * fabs(r)));
+  case DEF_MUL: ROW2((r = a * b, err = fabs(a) * eb + fabs(b) * ea + ea * eb + U * fabs(r)));
+  case DEF_DIV: ROW2((r = a / b, err = (ea + fabs(r) * eb) / fabs(b) + 4 * U * fabs(r)));
+  case DEF_MIN: ROW2((r = pick_min(a, b), err = larger(ea, eb)));
+  case DEF_MAX: ROW2((r = pick_max(a, b), err = larger(ea, eb)));
+  case DEF_LT: COMPARE(a < b);
+  case DEF_LE: COMPARE(a <= b);
+  case DEF_EQ: COMPARE(a == b);
+  case DEF_NE: COMPARE(a != b);
+  case DEF_AND: ROW2((r = a != 0 && b != 0, err = larger(ea, eb)));
+  case DEF_OR: ROW2((r = a != 0 || b != 0, err = larger(ea, eb)));
+  default: break;
+  }
+}
+
+static void run_where(const Operand x[3], const int64_t estep[3], double *v, double *e, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    double c = x[0].v[i * x[0].step], a = x[1].v[i * x[1].step], b = x[2].v[i * x[2].step];
+    double ea = x[1].e[i * estep[1]], eb = x[2].e[i * estep[2]];
+    v[i] = c != 0 ? a : b;
+    if (e) e[i] = settle(v[i], x[0].e[i * estep[0]] > 0 ? larger(ea, eb) + fabs(a - b) : c != 0 ? ea : eb);
+  }
+}
+
+/* ---- rows of an array ---- */
+
+static const double no_error = 0;
+
+/* Only operations that add nothing of their own keep an exact operand exact. */
+static bool stays_exact(const DefNode *n, const EvalValue *const arg[3], int nargs) {
+  for (int k = 0; k < nargs; k++)
+    if (arg[k]->e) return false;
+  switch (n->op) {
+  case DEF_NEG: case DEF_ABS: case DEF_NOT: case DEF_ROUND: case DEF_MIN: case DEF_MAX: case DEF_LT: case DEF_LE: case DEF_EQ:
+  case DEF_NE: case DEF_AND: case DEF_OR: case DEF_WHERE: return true;
+  default: return false;
+  }
+}
+
+bool eval_elementwise(const DefNode *node, const EvalValue *const arg[3], EvalValue *out, const EvalShape *s) {
+  int nargs = arg[2] ? 3 : arg[1] ? 2 : 1, dim[DEF_MAX_DIMS], n = 0;
+  int64_t total = eval_elems(out->dims, s), at[DEF_MAX_DIMS] = {0};
+  for (int d = 0; d < DEF_MAX_DIMS; d++)
+    if (out->dims >> d & 1) dim[n++] = d;
+  bool exact = stays_exact(node, arg, nargs); /* then e is not kept: NULL */
+  if (!eval_room(out, !exact, (size_t)total)) return false;
+  int64_t inner = n ? s->extent[dim[n - 1]] : 1;
+  for (int64_t done = 0; done < total; done += inner) {
+    Operand x[3] = {0};
+    int64_t estep[3] = {0};
+    for (int k = 0; k < nargs; k++) {
+      int64_t offset = 0;
+      for (int j = 0; j < n - 1; j++) offset += at[j] * eval_stride(arg[k]->dims, s, dim[j]);
+      x[k].v = arg[k]->v + offset;
+      x[k].e = arg[k]->e ? arg[k]->e + offset : &no_error;
+      x[k].step = n ? eval_stride(arg[k]->dims, s, dim[n - 1]) : 0;
+      estep[k] = arg[k]->e ? x[k].step : 0;
+    }
+    double *v = out->v + done, *e = exact ? NULL : out->e + done;
+    if (nargs == 1) run_unary(node, x[0], estep[0], v, e, inner);
+    else if (nargs == 2) run_binary(node->op, x[0], estep[0], x[1], estep[1], v, e, inner);
+    else run_where(x, estep, v, e, inner);
+    for (int j = n - 2; j >= 0 && ++at[j] == s->extent[dim[j]]; j--) at[j] = 0;
+  }
+  return true;
+}
+
+/* ---- reductions ---- */
+
+typedef struct Fold { double v, e, squares, largest; bool nan; } Fold;
+
+static void fold_in(Fold *f, uint8_t op, double v, double e) {
+  if (op == DEF_SUM) {
+    f->v += v;
+    f->e += e;
+    f->squares += v * v;
+    return;
+  }
+  if (isnan(v)) f->nan = true;
+  if (op == DEF_AMAX ? v > f->v : v < f->v) f->v = v;
+  if (e > f->e) f->e = e;
+}
+
+static void fold_out(Fold *f, uint8_t op, int64_t n, double *v, double *e) {
+  *v = f->nan ? NAN : f->v;
+  /* Partial sums of n terms stay near |sum| + 4 sqrt(sum of squares); each of the roundings of a chain errs to either side. */
+  if (op == DEF_SUM) f->e += U * (2 * sqrt((double)n) + 8) * (fabs(f->v) + 4 * sqrt(f->squares));
+  *e = settle(*v, f->e);
+}
+
+bool eval_reduce(const DefNode *node, const EvalValue *a, EvalValue *out, const EvalShape *s) {
+  int64_t n = s->extent[node->index], inner = eval_stride(a->dims, s, node->index);
+  int64_t total = eval_elems(out->dims, s);
+  if (!eval_room(out, true, (size_t)total)) return false;
+  Fold start = {.v = node->op == DEF_AMAX ? -INFINITY : node->op == DEF_AMIN ? INFINITY : 0};
+  for (int64_t i = 0; i < total; i++) {
+    int64_t from = i / inner * inner * n + i % inner;
+    Fold f = start;
+    for (int64_t j = 0; j < n; j++) fold_in(&f, node->op, a->v[from + j * inner], a->e ? a->e[from + j * inner] : 0);
+    fold_out(&f, node->op, n, &out->v[i], &out->e[i]);
+  }
+  return true;
+}

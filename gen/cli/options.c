@@ -1,0 +1,239 @@
+/* options.c - see options.h. */
+#include "options.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Message { char *at; size_t bytes; } Message;
+
+#define SAY(m, ...) (snprintf((m).at, (m).bytes, __VA_ARGS__), false)
+
+static const struct OptionRow { const char *spelling, *value; } rows[] = {
+#define OPTION_ROW(id, spelling, value) {spelling, value},
+    OPTION_TABLE(OPTION_ROW)
+#undef OPTION_ROW
+};
+
+/* A copy that lives as long as the options; NULL: they are full. */
+static char *keep(Options *o, const char *s, size_t n) {
+  if (n >= sizeof o->store - o->used) return NULL;
+  char *at = o->store + o->used;
+  memcpy(at, s, n);
+  at[n] = 0;
+  o->used += n + 1;
+  return at;
+}
+
+static bool is_name(const char *s, size_t n) {
+  if (n == 0 || !(isalpha((unsigned char)s[0]) || s[0] == '_')) return false;
+  for (size_t i = 1; i < n; i++)
+    if (!(isalnum((unsigned char)s[i]) || s[i] == '_' || s[i] == '.')) return false;
+  return true;
+}
+
+/* ---- k=v,k=v ---- */
+
+static bool add_pair(Options *o, const char *what, const char *word, size_t n, kiln_gen_pair *pairs, int *count, Message m) {
+  const char *equals = memchr(word, '=', n);
+  if (!equals) return SAY(m, "%s: expected NAME=VALUE, got \"%.*s\"", what, (int)n, word);
+  size_t key = (size_t)(equals - word), value = n - key - 1;
+  if (!is_name(word, key)) return SAY(m, "%s: expected a name before \"=\", got \"%.*s\"", what, (int)n, word);
+  if (value == 0) return SAY(m, "%s: \"%.*s\" has no value after \"=\"", what, (int)n, word);
+  for (int i = 0; i < *count; i++)
+    if (strlen(pairs[i].key) == key && memcmp(pairs[i].key, word, key) == 0)
+      return SAY(m, "%s: \"%.*s\" is given twice", what, (int)key, word);
+  if (*count == OPTIONS_MAX_PAIRS) return SAY(m, "%s: more than %d settings", what, OPTIONS_MAX_PAIRS);
+  kiln_gen_pair pair = {keep(o, word, key), keep(o, equals + 1, value)};
+  if (!pair.key || !pair.value) return SAY(m, "%s: too long", what);
+  pairs[(*count)++] = pair;
+  return true;
+}
+
+bool options_pairs(Options *o, const char *what, const char *text, kiln_gen_pair *pairs, int *n, char *message, size_t bytes) {
+  Message m = {message, bytes};
+  if (!*text) return SAY(m, "%s: expected NAME=VALUE,.., got nothing", what);
+  for (const char *at = text;;) {
+    size_t length = strcspn(at, ", ");
+    if (length == 0) return SAY(m, "%s: a setting is empty in \"%s\"", what, text);
+    if (!add_pair(o, what, at, length, pairs, n, m)) return false;
+    if (!at[length]) return true;
+    at += length + 1;
+  }
+}
+
+/* ---- M=2048,N=4096 ---- */
+
+static bool read_number(const char *s, size_t n, int64_t *value) {
+  if (n == 0 || n > 18) return false; /* 18 digits always fit */
+  int64_t x = 0;
+  for (size_t i = 0; i < n; i++) {
+    if (!isdigit((unsigned char)s[i])) return false;
+    x = x * 10 + (s[i] - '0');
+  }
+  *value = x;
+  return true;
+}
+
+static bool add_size(Options *o, const char *word, size_t n, Message m) {
+  const char *equals = memchr(word, '=', n);
+  size_t key = equals ? (size_t)(equals - word) : 0;
+  if (!equals || !is_name(word, key)) return SAY(m, "--size: expected DIM=NUMBER, got \"%.*s\"", (int)n, word);
+  for (int i = 0; i < o->nsizes; i++)
+    if (strlen(o->size[i].name) == key && memcmp(o->size[i].name, word, key) == 0)
+      return SAY(m, "--size: %.*s is given twice", (int)key, word);
+  if (o->nsizes == DEF_MAX_DIMS) return SAY(m, "--size: more than %d dims", DEF_MAX_DIMS);
+  Size *s = &o->size[o->nsizes];
+  memset(s, 0, sizeof *s);
+  s->value = 1;
+  const char *end = word + n;
+  for (const char *at = equals + 1;;) {
+    const char *x = memchr(at, 'x', (size_t)(end - at));
+    size_t digits = (size_t)((x ? x : end) - at);
+    if (s->nparts == OPTIONS_MAX_LEADS) return SAY(m, "--size: \"%.*s\" has more than %d factors", (int)n, word, OPTIONS_MAX_LEADS);
+    if (!read_number(at, digits, &s->part[s->nparts]))
+      return SAY(m, "--size: expected a number from 0 on (or 2x3x5 for leading dims) after \"%.*s=\", got \"%.*s\"", (int)key, word,
+                 (int)(end - equals - 1), equals + 1);
+    if (__builtin_mul_overflow(s->value, s->part[s->nparts++], &s->value)) return SAY(m, "--size: %.*s is too large", (int)n, word);
+    if (!x) break;
+    at = x + 1;
+  }
+  s->name = keep(o, word, key);
+  if (!s->name) return SAY(m, "--size: too long");
+  o->nsizes++;
+  return true;
+}
+
+bool options_sizes(Options *o, const char *text, char *message, size_t bytes) {
+  Message m = {message, bytes};
+  for (const char *at = text;;) {
+    size_t length = strcspn(at, ",");
+    if (length == 0) return SAY(m, "--size: expected DIM=NUMBER,.., got \"%s\"", text);
+    if (!add_size(o, at, length, m)) return false;
+    if (!at[length]) return true;
+    at += length + 1;
+  }
+}
+
+/* ---- cuda:0,sim:sm_80,sms=4 ---- */
+
+static bool check_device(const char *word, size_t n, Message m) {
+  if (n >= 3 && memcmp(word, "sim", 3) == 0 && (n == 3 || word[3] == ':')) {
+    if (n == 3) return true;
+    char name[32];
+    snprintf(name, sizeof name, "%.*s", (int)(n - 4), word + 4);
+    if (target_find(name)) return true;
+    return SAY(m, "--device: unknown target \"%s\"; there are %s", name, target_names());
+  }
+  int64_t ordinal;
+  if (n >= 5 && memcmp(word, "cuda:", 5) == 0 && read_number(word + 5, n - 5, &ordinal)) return true;
+  return SAY(m, "--device: expected cuda:N, sim:TARGET or sim, got \"%.*s\"", (int)n, word);
+}
+
+/* A word with "=" is an option of the device before it; one without begins the next device. */
+bool options_devices(Options *o, const char *text, char *message, size_t bytes) {
+  Message m = {message, bytes};
+  const char *begin = NULL;
+  for (const char *at = text;;) {
+    size_t length = strcspn(at, ",");
+    bool is_option = memchr(at, '=', length) != NULL;
+    if (length == 0) return SAY(m, "--device: expected cuda:N, sim:TARGET or sim, got \"%s\"", text);
+    if (is_option && !begin) return SAY(m, "--device: \"%.*s\" stands before any device", (int)length, at);
+    if (is_option && strncmp(begin, "cuda", 4) == 0) return SAY(m, "--device: a GPU takes no options, got \"%.*s\"", (int)length, at);
+    if (!is_option) {
+      if (!check_device(at, length, m)) return false;
+      begin = at;
+    }
+    const char *next = at + length + 1;
+    if (!at[length] || !memchr(next, '=', strcspn(next, ","))) { /* the device ends here */
+      if (o->ndevices == OPTIONS_MAX_DEVICES) return SAY(m, "--device: more than %d devices", OPTIONS_MAX_DEVICES);
+      char *copy = keep(o, begin, (size_t)(at + length - begin));
+      if (!copy) return SAY(m, "--device: too long");
+      o->device[o->ndevices++] = copy;
+    }
+    if (!at[length]) return true;
+    at = next;
+  }
+}
+
+/* ---- one option ---- */
+
+static bool take_text(Options *o, const char **field, const char *spelling, const char *value, Message m) {
+  if (!*value) return SAY(m, "%s: expected a value, got nothing", spelling);
+  *field = keep(o, value, strlen(value));
+  return *field || SAY(m, "%s: too long", spelling);
+}
+
+static bool take_seed(Options *o, const char *value, Message m) {
+  char *end;
+  errno = 0;
+  o->seed = strtoull(value, &end, 0);
+  if (!isdigit((unsigned char)value[0]) || *end || errno) return SAY(m, "--seed: expected a number from 0 on, got \"%s\"", value);
+  return true;
+}
+
+static bool take(Options *o, OptionId id, const char *value, Message m) {
+  switch (id) {
+  case OPTION_LUA: return take_text(o, &o->lua, "--lua", value, m);
+  case OPTION_PTX: return take_text(o, &o->ptx, "--ptx", value, m);
+  case OPTION_OUT: return take_text(o, &o->out, "-o", value, m);
+  case OPTION_DUMP: return take_text(o, &o->dump, "--dump", value, m);
+  case OPTION_SIZE: return options_sizes(o, value, m.at, m.bytes);
+  case OPTION_SET: return options_pairs(o, "--set", value, o->set, &o->nset, m.at, m.bytes);
+  case OPTION_SCHEDULE: return options_pairs(o, "--schedule", value, o->schedule, &o->nschedule, m.at, m.bytes);
+  case OPTION_DEVICE: return options_devices(o, value, m.at, m.bytes);
+  case OPTION_SEED: return take_seed(o, value, m);
+  case OPTION_TARGET:
+    if (!target_find(value)) return SAY(m, "--target: unknown target \"%s\"; there are %s", value, target_names());
+    return take_text(o, &o->target, "--target", value, m);
+  case OPTION_AS:
+    if (strcmp(value, "ptx") && strcmp(value, "c")) return SAY(m, "--as: expected ptx or c, got \"%s\"", value);
+    return take_text(o, &o->as, "--as", value, m);
+  default: return true;
+  }
+}
+
+static int find_option(const char *arg, const char **value) {
+  size_t n = strcspn(arg, "=");
+  *value = NULL;
+  if (strcmp(arg, "-h") == 0) return OPTION_HELP;
+  for (int i = 0; i < OPTION_COUNT; i++) {
+    if (strlen(rows[i].spelling) != n || memcmp(rows[i].spelling, arg, n) != 0) continue;
+    if (arg[n]) *value = arg + n + 1;
+    return i;
+  }
+  return -1;
+}
+
+bool options_parse(Options *o, const char *command, uint32_t allowed, int most, int argc, char **argv, char *message, size_t bytes) {
+  Message m = {message, bytes};
+  memset(o, 0, sizeof *o);
+  bool only_operands = false;
+  for (int i = 0; i < argc; i++) {
+    const char *arg = argv[i], *value;
+    if (!only_operands && strcmp(arg, "--") == 0) {
+      only_operands = true;
+      continue;
+    }
+    if (only_operands || arg[0] != '-' || !arg[1]) {
+      if (o->noperands == most || o->noperands == 4) return SAY(m, "unexpected \"%s\"", arg);
+      if (!*arg) return SAY(m, "an operand is empty");
+      o->operand[o->noperands++] = arg;
+      continue;
+    }
+    int id = find_option(arg, &value);
+    if (id < 0) return SAY(m, "unknown option \"%s\"", arg);
+    if (!(allowed >> id & 1)) return SAY(m, "%s is not an option of %s", rows[id].spelling, command);
+    bool repeats = id == OPTION_DEVICE || id == OPTION_SET || id == OPTION_SCHEDULE || id == OPTION_SIZE;
+    if (options_has(o, (OptionId)id) && !repeats) return SAY(m, "%s is given twice", rows[id].spelling);
+    if (!rows[id].value && value) return SAY(m, "%s takes no value, got \"%s\"", rows[id].spelling, value);
+    if (rows[id].value && !value) {
+      if (i + 1 == argc) return SAY(m, "%s: expected %s after it", rows[id].spelling, rows[id].value);
+      value = argv[++i];
+    }
+    if (value && !take(o, (OptionId)id, value, m)) return false;
+    o->given |= 1u << id;
+  }
+  return true;
+}
