@@ -1,0 +1,75 @@
+/* module.c - PTX becomes a module of the driver, once per device and file. */
+#include "alloc.h"
+#include "device.h"
+#include "error.h"
+#include <string.h>
+
+enum { LOG_BYTES = 4096 };
+
+/* The compile log names lines of the text; what the file is, and what to do, is ours to say. */
+static kiln_status explain_load(const kiln_device *dev, const Variant *v, DrvResult result, const char *log) {
+  kiln_status s = driver_error(dev->driver, result, "cuModuleLoadDataEx");
+  if (result == DRV_UNSUPPORTED_PTX_VERSION || result == DRV_JIT_COMPILER_NOT_FOUND)
+    error_append(result == DRV_UNSUPPORTED_PTX_VERSION ? "; the driver is older than the PTX's .version: update the driver"
+                                                       : "; the driver's PTX compiler (libnvidia-ptxjitcompiler) is not installed");
+  error_prefix(s, "%s (made for %s, device is %s, driver %d.%d): ", v->file, v->contract.target, dev->info.target,
+               dev->info.driver_version / 1000, dev->info.driver_version % 1000 / 10);
+  if (log[0] && !strstr(kiln_error(), log)) {
+    error_append("\n");
+    error_append(log);
+  }
+  return s;
+}
+
+static kiln_status load_text(const kiln_device *dev, const Variant *v, DrvModule *module) {
+  char log[LOG_BYTES] = "";
+  unsigned options[] = {DRV_JIT_ERROR_LOG_BUFFER, DRV_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, DRV_JIT_GENERATE_LINE_INFO};
+  void *values[] = {log, (void *)(uintptr_t)(LOG_BYTES - 1), (void *)(uintptr_t)1}; /* integers travel in the pointer */
+  DrvResult result = dev->driver->cuModuleLoadDataEx(module, v->text, 3, options, values);
+  log[LOG_BYTES - 1] = 0;
+  return result ? explain_load(dev, v, result, log) : KILN_OK;
+}
+
+kiln_status module_load(const kiln_device *dev, Variant *v) {
+  if (v->module) return KILN_OK;
+  const Contract *c = &v->contract;
+  size_t function_bytes = (size_t)c->nstep * sizeof *v->function, dynamic_bytes = (size_t)c->nstep * sizeof *v->dynamic_bytes;
+  if (!v->function) v->function = kiln_mem(NULL, 0, function_bytes);
+  if (!v->dynamic_bytes) v->dynamic_bytes = kiln_mem(NULL, 0, dynamic_bytes);
+  if (!v->function || !v->dynamic_bytes) return error_set(KILN_NO_MEMORY, "out of memory while loading %s", v->file);
+  memset(v->function, 0, function_bytes);
+  memset(v->dynamic_bytes, 0, dynamic_bytes);
+  DrvModule module = NULL;
+  kiln_status s = load_text(dev, v, &module);
+  for (int i = 0; !s && i < c->nstep; i++) {
+    DrvResult result = dev->driver->cuModuleGetFunction(&v->function[i], module, c->step[i].entry);
+    if (result == DRV_NOT_FOUND)
+      s = error_set(KILN_BAD_CONTRACT, "%s: step %s names entry %s, which the PTX does not have; emit the file anew", v->file,
+                    c->step[i].name, c->step[i].entry);
+    else if (result) s = device_result(dev, result, "cuModuleGetFunction");
+  }
+  if (!s) v->module = module;
+  else if (module) dev->driver->cuModuleUnload(module);
+  return s;
+}
+
+void module_unload(const kiln_device *dev, Variant *v) {
+  DeviceScope scope;
+  if (device_enter(dev, &scope)) return; /* the context is gone, and the module with it */
+  dev->driver->cuModuleUnload(v->module);
+  device_leave(dev, &scope);
+  v->module = NULL;
+}
+
+/* Beyond 48 KB a function must be told in advance; the allowance only grows, since other plans may rely on it. */
+kiln_status module_allow_shared(const kiln_device *dev, Variant *v, int step, int bytes) {
+  enum { ALWAYS_ALLOWED = 48 << 10 };
+  if (bytes <= ALWAYS_ALLOWED || bytes <= v->dynamic_bytes[step]) return KILN_OK;
+  DrvResult result = dev->driver->cuFuncSetAttribute(v->function[step], DRV_FUNC_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes);
+  if (result == DRV_INVALID_VALUE)
+    return error_set(KILN_UNSUPPORTED, "%s: step %s needs %d bytes of shared memory; a block of %s has at most %d, static memory included",
+                     v->file, v->contract.step[step].name, bytes, dev->info.name, dev->limits.shared_bytes);
+  if (result) return device_result(dev, result, "cuFuncSetAttribute");
+  v->dynamic_bytes[step] = bytes;
+  return KILN_OK;
+}
