@@ -1,0 +1,276 @@
+-- gemm.lua - ops whose core is a product over K: d[b,m,n] = epilogue(sum_k a[b,m,k] b[b,k,n], ...), the epilogue a Lua function
+-- of the op over the f32 accumulator, row vectors and tiles.
+--
+-- One skeleton for now, for every target with mma.sync: tiles of a and b stream through a ring of shared slots (cp.async, or
+-- registers where the target has none), ldmatrix, mma.sync; the result is turned in shared memory so that it leaves in rows.
+local tile = use "kiln.tile"
+local trace = use "kiln.trace"
+local layout = use "kiln.layout"
+local contract = use "kiln.contract"
+local schedule = use "kiln.schedule"
+local op = use "kiln.op"
+local evaluate = use "kiln.evaluate"
+local text = use "kiln.text"
+
+local gemm = { name = "gemm", lead = nil }
+local KEYS = { "bm", "bn", "bk", "stages", "wm", "wn", "vec", "group" }
+
+gemm.settings = {
+  { key = "a_major", values = { "k", "m" }, kind = "major" }, -- which dim of a is contiguous
+  { key = "b_major", values = { "k", "n" }, kind = "major" },
+}
+
+function gemm.trace(inst)
+  local declared = inst.declared
+  if not declared.epilogue then error("op '" .. inst.name .. "' has no function `epilogue`", 0) end
+  local graph = trace.new_graph(nil)
+  local t
+  local extra = {}
+  for _, s in ipairs(inst.op.settings) do
+    if s.kind == "option" then extra[s.key] = trace.functions[inst.values[s.key]] or inst.values[s.key] end
+  end
+  local index = {}
+  for i, tensor in ipairs(inst.tensors) do index[tensor.name] = i end
+  local a = trace.argument(graph, inst.by_name.a, index.a)
+  local b = trace.argument(graph, inst.by_name.b, index.b)
+  extra.acc = trace.new(graph, { op = "dot", args = { a, b }, dim = "K", dims = { B = true, M = true, N = true } })
+  t = trace.arguments(graph, inst, extra)
+  local result = declared.epilogue(t)
+  if result ~= nil then t.d = result end
+  trace.finish(graph, inst)
+  return graph
+end
+
+-- ---- schedules ----
+
+local function bytes(t) return contract.bytes_of[t.dtype] end
+
+local function shared_bytes(inst, s) return s.stages * (s.bm + s.bn) * s.bk * bytes(inst.by_name.a) end
+
+local function is_staged() return not core.has("cp_async_cg_16") end
+
+local function candidates(inst)
+  local list = {}
+  local vec = 16 // bytes(inst.by_name.a)
+  local function add(bm, bn, bk, stages, wm, wn, v)
+    local s = { bm = bm, bn = bn, bk = bk, stages = is_staged() and 2 or stages, wm = wm, wn = wn, vec = v or vec, group = 8 }
+    if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
+  end
+  if is_staged() then
+    add(128, 128, 32, 2, 2, 4)
+    add(64, 64, 32, 2, 2, 2)
+    add(64, 64, 32, 2, 2, 2, 1)
+    return list
+  end
+  add(128, 128, 64, 3, 2, 2)
+  add(128, 256, 64, 3, 2, 4)
+  add(128, 256, 32, 4, 2, 4)
+  add(128, 128, 32, 4, 2, 2)
+  add(64, 128, 64, 3, 2, 2)
+  add(64, 64, 64, 4, 2, 2)
+  add(128, 128, 32, 3, 2, 4, 1)
+  add(64, 64, 32, 3, 2, 2, 1)
+  return list
+end
+
+local function check_schedule(inst, s)
+  local function refuse(why) error("schedule " .. schedule.print(s, KEYS) .. ": " .. why, 0) end
+  local function power(v) return v & (v - 1) == 0 end
+  if not (power(s.wm) and power(s.wn)) or s.wm * s.wn > 32 then refuse("wm and wn (warps down and across) are powers of two, at most 32 warps") end
+  if not (power(s.bm) and power(s.bn) and power(s.bk)) then refuse("bm, bn and bk are powers of two") end
+  if s.bm // s.wm < 16 or s.bn // s.wn < 16 then refuse("a warp's part is at least 16 x 16") end
+  if s.bm // s.wm > 128 or s.bn // s.wn > 128 then refuse("a warp's part is at most 128 x 128") end
+  if s.bk < 16 or s.bk > 128 then refuse("bk is 16 to 128") end
+  if s.stages < 2 or s.stages > 5 then refuse("the ring has 2 to 5 stages") end
+  if is_staged() and s.stages ~= 2 then refuse(core.target.name .. " has no cp.async: its ring has 2 stages") end
+  if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
+  if shared_bytes(inst, s) > core.target.shared_block then
+    refuse(string.format("the ring takes %d bytes of shared memory, %s has %d", shared_bytes(inst, s), core.target.name, core.target.shared_block))
+  end
+end
+
+function gemm.schedules(inst)
+  local texts = {}
+  for _, s in ipairs(candidates(inst)) do table.insert(texts, schedule.print(s, KEYS)) end
+  return texts
+end
+
+-- ---- contract ----
+
+-- Storage of a matrix operand: its dims as stored, the contiguous one last.
+local function is_k_major(inst, name) return inst.values[name .. "_major"] == "k" end
+
+local function strides_of(t, inst)
+  local s = {}
+  for i = 1, #t.dims do s[i] = t.name .. "_" .. (i - 1) end
+  if (t.name == "a" and not is_k_major(inst, "a")) or (t.name == "b" and is_k_major(inst, "b")) then s[#s - 1] = "1" else s[#s] = "1" end
+  return s
+end
+
+-- The pieces in which a tensor is touched: 16 bytes where the schedule counts on alignment.
+local function align_of(t, s) return s.vec == 1 and bytes(t) or #t.dims == 1 and 2 * bytes(t) or 16 end
+
+local function put_contract(inst, s, line)
+  contract.begin(inst, line)
+  for i, t in ipairs(inst.tensors) do
+    if t.present then
+      local dims = {}
+      for k, d in ipairs(t.dims) do dims[k] = d == "B" and i > 1 and not t.out and "B|1" or d end
+      contract.tensor(t, dims, strides_of(t, inst), align_of(t, s), t.dims[1] == "B" and "lead 1" or nil)
+    end
+  end
+  for _, sc in ipairs(inst.scalars) do contract.scalar(sc) end
+  contract.line("let tiles_m ceildiv(M,%d)", s.bm)
+  contract.line("let tiles_n ceildiv(N,%d)", s.bn)
+  if s.vec > 1 then
+    local said = {}
+    for _, d in ipairs { is_k_major(inst, "a") and "K" or "M", is_k_major(inst, "b") and "K" or "N", "N" } do
+      if not said[d] then contract.line("require %s%%%d==0 \"the contiguous dims are read and written in pieces of %d elements\"", d, s.vec, s.vec) end
+      said[d] = true
+    end
+  end
+end
+
+local EFFICIENCY = { [128 * 256] = 0.72, [128 * 128] = 0.70, [64 * 128] = 0.55, [64 * 64] = 0.42 }
+
+local function put_cost(inst, s)
+  local ea, ed = bytes(inst.by_name.a), bytes(inst.by_name.d)
+  contract.line("bytes B*(M*K+K*N)*%d+B*M*N*%d", ea, ed * (inst.by_name.c and inst.by_name.c.present and 2 or 1))
+  contract.line("flop 2*B*M*N*K")
+  local per_sm = math.max(1, math.min(core.target.shared_sm // (shared_bytes(inst, s) + 1024), core.target.threads_sm // (s.wm * s.wn * 32), 65536 // (s.wm * s.wn * 32 * 255)))
+  local efficiency = (EFFICIENCY[s.bm * s.bn] or 0.5) / (s.vec == 1 and 5 or 1) * (s.bk >= 64 and 1 or 0.95)
+  -- waves of CTAs, each as long as its tile takes on its share of an SM
+  contract.line("cost ceildiv(tiles_m*tiles_n*B,sms*%d)*%d*(K+64)/((tensor/sms)*%.4f)+2000", per_sm, per_sm * 2 * s.bm * s.bn, efficiency)
+end
+
+-- ---- emission ----
+
+local function view_of(inst, t, s)
+  local sizes, strides, rank = {}, {}, #t.dims
+  local named = strides_of(t, inst)
+  for i = 1, rank do
+    sizes[i] = t.dims[i]
+    strides[i] = named[i]
+  end
+  if strides[rank] ~= "1" then -- stored the other way round: the view has the dims as stored
+    sizes[rank], sizes[rank - 1] = sizes[rank - 1], sizes[rank]
+    strides[rank], strides[rank - 1] = strides[rank - 1], strides[rank]
+  end
+  return tile.view { tensor = t.name, rank = rank, dtype = t.dtype, align = align_of(t, s), sizes = table.concat(sizes, ","), strides = table.concat(strides, ","), multiple = s.vec }
+end
+
+-- The output tile of this CTA: batch, first row, first column. Tiles go in groups of `group` rows of tiles, so that CTAs that
+-- run together share columns of b in L2.
+local function tile_coordinates(s)
+  local i32 = function(name) return tile.to(tile.param(name, "i64"), "i32") end
+  local tm, tn, cta = i32("tiles_m"), i32("tiles_n"), tile.cta(0)
+  local per_batch = tm * tn
+  local batch = cta / per_batch
+  local index = cta - batch * per_batch
+  local width = tn * s.group
+  local band = index / width
+  local first = band * s.group
+  local height = tile.min(tm - first, tile.const(s.group, "i32"))
+  local inside = index - band * width
+  local across = inside / height
+  local m, n = first + (inside - across * height), across
+  return tile.i64(batch), tile.i64(m) * s.bm, tile.i64(n) * s.bn
+end
+
+local function at(t, batch, m, n)
+  local c = {}
+  for i, d in ipairs(t.dims) do c[i] = d == "B" and batch or d == "M" and m or n end
+  return c
+end
+
+-- Streams tiles of a and b through the ring into the accumulator.
+local function main_loop(inst, s, view, acc, batch, m, n)
+  local ta, tb = inst.by_name.a, inst.by_name.b
+  local ak, bk_major = is_k_major(inst, "a"), is_k_major(inst, "b")
+  local slot_a = tile.smem(ta.dtype, ak and { s.bm, s.bk } or { s.bk, s.bm }, { name = "a" })
+  local slot_b = tile.smem(tb.dtype, bk_major and { s.bn, s.bk } or { s.bk, s.bn }, { name = "b" })
+  local staged = is_staged()
+  local ring = tile.ring({ stages = s.stages, filled_by = staged and "threads" or "cp.async" }, { "a", "b" }, { slot_a, slot_b })
+  local function fill(slot, k)
+    tile.fill_slot(slot, "a", view.a, ak and { batch, m, k } or { batch, k, m })
+    tile.fill_slot(slot, "b", view.b, bk_major and { batch, n, k } or { batch, k, n })
+  end
+  local steps = tile.to((tile.param("K", "i64") + (s.bk - 1)) / s.bk, "i32")
+  for i = 0, s.stages - 2 do
+    local slot = tile.acquire(ring)
+    fill(slot, i * s.bk)
+    tile.commit(slot)
+  end
+  tile.for_(tile.const(0, "i32"), steps, 1, function(i)
+    local full, empty = tile.wait(ring), tile.acquire(ring)
+    fill(empty, tile.i64(i) * s.bk + (s.stages - 1) * s.bk) -- beyond K: zeros, without traffic
+    if not staged then tile.commit(empty) end
+    local a, b = tile.field(full, "a"), tile.field(full, "b")
+    tile.mma(acc, ak and a or tile.trans(a), bk_major and tile.trans(b) or b)
+    if staged then tile.commit(empty) end
+    tile.release(full)
+  end)
+  tile.drain(ring)
+  return slot_a
+end
+
+local function store_result(inst, s, view, value, shared, batch, m, n)
+  local t = inst.by_name.d
+  local out = tile.to(value, t.dtype)
+  local vec = 16 // bytes(t)
+  local warps = s.wm * s.wn
+  if s.vec == 1 or s.bm * s.bn * bytes(t) > shared_bytes(inst, s) then
+    tile.store(view.d, out, at(t, batch, m, n))
+    return
+  end
+  local turned = tile.smem(t.dtype, { s.bm, s.bn }, { alias = shared, name = "d" })
+  tile.store(turned, out, { 0, 0 })
+  local rows = layout.rowwise(s.bm, s.bn, warps, math.min(s.bn // vec, warps * 32), vec)
+  tile.store(view.d, tile.load(turned, { 0, 0 }, { shape = { s.bm, s.bn }, layout = rows }), at(t, batch, m, n))
+end
+
+local function entry_name(name)
+  local out = ""
+  for i = 1, #name do
+    local ch = string.sub(name, i, i)
+    out = out .. (ch == "-" and "_" or ch)
+  end
+  return out
+end
+
+local function refuse_dtype(inst)
+  local t = inst.by_name.a
+  local form = { f16 = "mma_m16n8k8_f32_f16_f16_f32", bf16 = "mma_m16n8k16_f32_bf16_bf16_f32" }
+  if not form[t.dtype] then core.refuse(inst.name .. " multiplies f16 and bf16 here; " .. t.dtype .. " operands have no skeleton yet, convert them first") end
+  if not core.has(form[t.dtype]) then core.refuse(core.target.name .. " has no mma.sync for " .. t.dtype .. " (sm_80 has); use dtype=f16 there") end
+end
+
+function gemm.emit(inst, given)
+  refuse_dtype(inst)
+  local s = schedule.read(given, candidates(inst)[1], KEYS)
+  check_schedule(inst, s)
+  local graph = gemm.trace(inst)
+  put_contract(inst, s, schedule.print(s, KEYS))
+  put_cost(inst, s)
+  local name = string.format("%s-%s-%dx%dx%d-s%d-w%dx%d%s", inst.name, op.values_name(inst), s.bm, s.bn, s.bk, s.stages, s.wm, s.wn, s.vec == 1 and "-any" or "")
+  tile.kernel({ name = entry_name(name), threads = s.wm * s.wn * 32 }, function()
+    local view = {}
+    for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = view_of(inst, t, s) end end
+    local batch, m, n = tile_coordinates(s)
+    local acc = tile.frag("f32", { s.bm, s.bn }, layout.mma_accumulator(s.bm, s.bn, s.wm, s.wn))
+    tile.zero(acc)
+    local shared = main_loop(inst, s, view, acc, batch, m, n)
+    local e = evaluate.new()
+    local sum = tile.read(acc)
+    e.special = function(node) return node.op == "dot" and sum or nil end
+    e.argument = function(node)
+      local t = inst.by_name[node.name]
+      return tile.f32(tile.load_like(view[t.name], acc, at(t, batch, m, n), { cache = "nc" }))
+    end
+    for _, o in ipairs(graph.outputs) do store_result(inst, s, view, e:value(o.value), shared, batch, m, n) end
+  end)
+  contract.line("step main entry $entry0 grid tiles_m*tiles_n*B,1,1 block $block0 shared $shared0 when M>0&&N>0&&B>0 args $args0")
+  return name
+end
+
+return gemm

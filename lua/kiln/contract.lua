@@ -1,0 +1,30 @@
+-- contract.lua - composes the lines of a file's contract (docs/contract.md).
+local op = use "kiln.op"
+local contract = {}
+
+function contract.line(fmt, ...) core.contract(string.format(fmt, ...)) end
+
+-- Lines that every file begins with.
+function contract.begin(inst, schedule)
+  contract.line("kiln 1")
+  contract.line("op %s", inst.name)
+  contract.line("target %s", core.target.name)
+  contract.line("set %s", op.values_text(inst))
+  for _, s in ipairs(inst.op.settings) do
+    if s.kind == "option" then contract.line("option %s %s default %s", s.key, inst.values[s.key], s.values[1]) end
+  end
+  contract.line("schedule %s", schedule)
+end
+
+-- A tensor's line. dims: list of names or numbers; strides: names, or "1".
+function contract.tensor(t, dims, strides, align, tail)
+  contract.line("tensor %s %s %s [%s] strides [%s] align %d%s", t.name, t.out and "out" or "in", t.dtype, table.concat(dims, ","), table.concat(strides, ","), align, tail and " " .. tail or "")
+end
+
+function contract.scalar(s)
+  contract.line("scalar %s %s%s", s.name, s.dtype, s.default and string.format(" default %.17g", s.default) or "")
+end
+
+contract.bytes_of = { f64 = 8, f32 = 4, f16 = 2, bf16 = 2, i64 = 8, i32 = 4, u8 = 1, bool = 1 }
+
+return contract

@@ -1,0 +1,97 @@
+-- driver.lua - what the generator calls: lists, schedules, emission and definition of ops.
+local trace = use "kiln.trace"
+local op = use "kiln.op"
+local text = use "kiln.text"
+local driver = {}
+
+local FAMILIES = { "rowwise", "gemm" }
+
+-- What a user's script sees: the functions of traces, and the families.
+driver.env = {}
+for name, fn in pairs(trace.functions) do driver.env[name] = fn end
+for _, name in ipairs(FAMILIES) do
+  local family -- loaded when the script first uses it: one op needs one family
+  driver.env[name] = {
+    op = function(op_name)
+      return function(declared)
+        family = family or use("families." .. name)
+        return op.new(op_name, declared, family)
+      end
+    end,
+  }
+end
+
+local registered, order = {}, {}
+
+-- result: what a script returned, an op or a list of ops. Returns the list.
+function driver.script(result, name)
+  local list = type(result) == "table" and result.is_op and { result } or result
+  if type(list) ~= "table" or #list == 0 then error(name .. " returns no op; a script ends in `return family.op \"name\" { ... }`, or returns a list of ops", 0) end
+  for _, o in ipairs(list) do
+    if type(o) ~= "table" or not o.is_op then error(name .. " returns a list with something that is no op", 0) end
+    if not registered[o.name] then table.insert(order, o.name) end
+    registered[o.name] = o
+  end
+  return list
+end
+
+function driver.ops()
+  local rows = {}
+  table.sort(order)
+  for _, name in ipairs(order) do
+    local o = registered[name]
+    table.insert(rows, { name = name, doc = o.doc, family = o.family.name, settings = op.settings_text(o) })
+  end
+  return rows
+end
+
+local function find(o)
+  if type(o) == "table" then return o end
+  return registered[o] or error("there is no op '" .. tostring(o) .. "'; `kiln list` names them, or give a script's path", 0)
+end
+
+function driver.schedules(o, set)
+  local inst = op.instance(find(o), set)
+  return inst.op.family.schedules(inst)
+end
+
+function driver.emit(o, set, schedule)
+  local inst = op.instance(find(o), set)
+  return inst.op.family.emit(inst, schedule)
+end
+
+function driver.define(o, set)
+  local inst = op.instance(find(o), set)
+  trace.definition(inst.op.family.trace(inst), inst, inst.op.family.lead)
+end
+
+-- The files of ptx_out: each op names its own as lists "target settings schedule-index".
+function driver.curated()
+  local list = {}
+  table.sort(order)
+  for _, name in ipairs(order) do
+    local o = registered[name]
+    for _, c in ipairs(o.declared.curated or {}) do
+      for _, target in ipairs(text.split(c.targets, " ")) do
+        local set, schedule = {}, nil
+        for _, pair in ipairs(text.split(c.set or "", " ")) do
+          local kv = text.split(pair, "=")
+          set[kv[1]] = kv[2]
+          table.insert(set, kv[1])
+        end
+        if c.schedule then
+          schedule = {}
+          for _, pair in ipairs(text.split(c.schedule, " ")) do
+            local kv = text.split(pair, "=")
+            schedule[kv[1]] = kv[2]
+            table.insert(schedule, kv[1])
+          end
+        end
+        table.insert(list, { path = name .. "/" .. target, op = name, target = target, set = set, schedule = schedule })
+      end
+    end
+  end
+  return list
+end
+
+return driver

@@ -1,0 +1,36 @@
+-- layout.lua - fragment layouts as texts of modes: r|l|w (register, lane, warp) EXTENT @ DIM : STRIDE; '*' for DIM where the
+-- element is held by every one of them. gen/layout.h explains the algebra.
+local layout = {}
+
+local function modes(list)
+  local out = {}
+  for _, m in ipairs(list) do
+    if m[2] > 1 then table.insert(out, m[3] < 0 and string.format("%s%d@*", m[1], m[2]) or string.format("%s%d@%d:%d", m[1], m[2], m[3], m[4])) end
+  end
+  return table.concat(out, " ")
+end
+
+-- rows x cols over `warps` warps; `row_threads` threads share a row; each holds vectors of `vec` consecutive columns.
+function layout.rowwise(rows, cols, warps, row_threads, vec)
+  local lanes = math.min(row_threads, 32)
+  local row_warps, lane_rows = row_threads // lanes, 32 // lanes
+  local warp_rows = warps // row_warps
+  local at_once = lane_rows * warp_rows
+  if cols % (vec * row_threads) ~= 0 or rows % at_once ~= 0 then
+    error(string.format("a tile of %d x %d cannot be spread over %d warps with %d threads per row and vectors of %d", rows, cols, warps, row_threads, vec))
+  end
+  return modes {
+    { "r", vec, 1, 1 }, { "r", cols // (vec * row_threads), 1, vec * row_threads }, { "r", rows // at_once, 0, at_once },
+    { "l", lanes, 1, vec }, { "l", lane_rows, 0, 1 }, { "w", row_warps, 1, vec * lanes }, { "w", warp_rows, 0, lane_rows },
+  }
+end
+
+-- The accumulator of bm x bn on wm x wn warps by products of 16 x 8.
+function layout.mma_accumulator(bm, bn, wm, wn)
+  return modes {
+    { "r", 2, 1, 1 }, { "r", 2, 0, 8 }, { "r", bn // wn // 8, 1, 8 }, { "r", bm // wm // 16, 0, 16 },
+    { "l", 4, 1, 2 }, { "l", 8, 0, 1 }, { "w", wm, 0, bm // wm }, { "w", wn, 1, bn // wn },
+  }
+end
+
+return layout

@@ -1,0 +1,146 @@
+-- tile.lua - the tile statements: thin wrappers over the recorder. A value is { id, kind, dtype, shape } with operators;
+-- a number beside a value becomes a constant of its type. docs/language.md lists every operation.
+local tile = {}
+
+local V = {} -- metatable of traced values
+
+local function value(id)
+  local kind, dtype, shape = core.type(id)
+  return setmetatable({ id = id, kind = kind, dtype = dtype, shape = shape }, V)
+end
+
+local function is_value(v) return type(v) == "table" and v.id ~= nil end
+tile.is_value = is_value
+
+function tile.const(number, dtype)
+  return value(core.node("const", nil, { dtype = dtype, value = number }))
+end
+
+local function operand(v, like)
+  if is_value(v) then return v.id end
+  if type(v) == "number" then return tile.const(v, like and like.dtype or (math.type(v) == "integer" and "i32" or "f32")).id end
+  if type(v) == "boolean" then return tile.const(v and 1 or 0, "bool").id end
+  error("a traced value or a number is expected here, this is a " .. type(v))
+end
+
+local function node(op, args, attrs) return value(core.node(op, args, attrs)) end
+
+local function binary(op, a, b)
+  local like = is_value(a) and a or b
+  return node(op, { operand(a, like), operand(b, like) })
+end
+local function unary(op) return function(a) return node(op, { operand(a) }) end end
+
+local function refuse(use) return function() error("a traced value cannot be compared or joined by an operator; use " .. use, 2) end end
+V.__index = function(_, key) return tile[key] end
+V.__add = function(a, b) return binary("add", a, b) end
+V.__sub = function(a, b) return binary("sub", a, b) end
+V.__mul = function(a, b) return binary("mul", a, b) end
+V.__div = function(a, b) return binary("div", a, b) end
+V.__idiv = function(a, b) return binary("div", a, b) end
+V.__mod = function(a, b) return binary("rem", a, b) end
+V.__unm = function(a) return node("neg", { a.id }) end
+V.__lt = refuse "lt(a, b)"
+V.__le = refuse "le(a, b)"
+V.__concat = refuse "a list"
+V.__len = refuse "its shape"
+
+for _, op in ipairs { "neg", "abs", "exp", "exp2", "log", "log2", "sqrt", "rsqrt", "rcp", "tanh", "erf", "sin", "cos" } do tile[op] = unary(op) end
+tile["not_"] = unary "not"
+for _, op in ipairs { "min", "max", "lt", "le", "eq", "ne" } do tile[op] = function(a, b) return binary(op, a, b) end end
+tile.and_ = function(a, b) return binary("and", a, b) end
+tile.or_ = function(a, b) return binary("or", a, b) end
+tile.add = V.__add
+tile.sub = V.__sub
+tile.mul = V.__mul
+tile.div = V.__div
+function tile.fma(a, b, c) return node("fma", { operand(a, b), operand(b, a), operand(c, a) }) end
+function tile.where(c, a, b)
+  local like = is_value(a) and a or b
+  return node("where", { c.id, operand(a, like), operand(b, like) })
+end
+function tile.to(a, dtype) return a.dtype == dtype and a or node("cvt", { a.id }, { dtype = dtype }) end
+function tile.f32(a) return tile.to(a, "f32") end
+function tile.i64(a) return is_value(a) and tile.to(a, "i64") or tile.const(a, "i64") end
+
+-- ---- declarations ----
+
+-- body() records the kernel's statements.
+function tile.kernel(attrs, body)
+  local k = core.node("kernel", nil, attrs)
+  core.open(k, 0)
+  body()
+  core.close()
+end
+function tile.view(attrs) return node("view", nil, attrs) end
+function tile.param(name, dtype) return node("param", nil, { name = name, dtype = dtype }) end
+function tile.smem(dtype, shape, attrs)
+  local a = { dtype = dtype, shape = shape }
+  for k, v in pairs(attrs or {}) do if k ~= "alias" then a[k] = v end end
+  return node("smem", attrs and attrs.alias and { attrs.alias.id } or nil, a)
+end
+function tile.frag(dtype, shape, layout) return node("frag", nil, { dtype = dtype, shape = shape, layout = layout }) end
+function tile.var(first) return node("var", { operand(first) }) end
+function tile.ring(attrs, names, tiles)
+  local ids = {}
+  for _, t in ipairs(tiles) do table.insert(ids, t.id) end
+  attrs.fields = table.concat(names, ",")
+  return node("ring", ids, attrs)
+end
+
+-- ---- control ----
+
+local function region(n, k, body, argument)
+  core.open(n.id, k)
+  body(argument)
+  core.close()
+end
+function tile.for_(lo, hi, step, body, attrs)
+  local like = is_value(hi) and hi or is_value(lo) and lo or nil
+  local n = node("for", { operand(lo, like), operand(hi, like), operand(step, like) }, attrs)
+  region(n, 0, body, n)
+end
+function tile.if_(condition, yes, no)
+  local n = node("if", { condition.id })
+  region(n, 0, yes)
+  if no then region(n, 1, no) end
+end
+function tile.cta(axis) return node("cta", nil, { axis = axis or 0 }) end
+function tile.get(v) return node("get", { v.id }) end
+function tile.put(v, x) core.node("put", { v.id, operand(x, { dtype = v.dtype }) }) end
+function tile.sync() core.node("sync") end
+
+-- ---- fragments ----
+
+function tile.set(f, v) core.node("set", { f.id, v.id }) end
+function tile.zero(f) core.node("zero", { f.id }) end
+function tile.fill(f, x) core.node("fill", { f.id, operand(x, f) }) end
+function tile.coord(f, dim) return node("coord", { f.id }, { dim = dim }) end
+function tile.reduce(f, kind, dim) return node("reduce", { f.id }, { kind = kind, dim = dim }) end
+function tile.read(f) return node("read", { f.id }) end
+
+-- ---- memory: coordinates are a list, one per dim of the memory ----
+
+local function with_coordinates(first, coordinates, dtype)
+  local ids = first
+  for _, c in ipairs(coordinates) do table.insert(ids, operand(c, { dtype = dtype })) end
+  return ids
+end
+function tile.load(memory, coordinates, attrs) return node("load", with_coordinates({ memory.id }, coordinates, "i64"), attrs) end
+function tile.load_like(memory, like, coordinates, attrs) return node("load_like", with_coordinates({ memory.id, like.id }, coordinates, "i64"), attrs) end
+function tile.store(memory, f, coordinates, attrs) core.node("store", with_coordinates({ memory.id, f.id }, coordinates, "i64"), attrs) end
+function tile.part(t, index, dim, size) return node("part", { t.id, operand(index) }, { dim = dim, size = size }) end
+function tile.trans(t) return node("trans", { t.id }) end
+
+-- ---- rings and products ----
+
+function tile.acquire(r) return node("acquire", { r.id }) end
+function tile.fill_slot(slot, field, memory, coordinates) core.node("fill_slot", with_coordinates({ slot.id, memory.id }, coordinates, "i64"), { field = field }) end
+function tile.commit(slot) core.node("commit", { slot.id }) end
+function tile.wait(r) return node("wait", { r.id }) end
+function tile.release(slot) core.node("release", { slot.id }) end
+function tile.drain(r) core.node("drain", { r.id }) end
+function tile.field(slot, name) return node("field", { slot.id }, { name = name }) end
+function tile.mma(acc, a, b, attrs) core.node("mma", { acc.id, a.id, b.id }, attrs) end
+
+return tile

@@ -1,0 +1,22 @@
+-- gemm.lua - matrix product with scaling, addition, bias and activation.
+return gemm.op "gemm" {
+  doc      = "d = act(alpha * a b + beta * c + bias), batched",
+  tensors  = { "a B M K", "b B K N", "c B M N own ?", "bias N own ?", "d B M N own out" },
+  absent   = { c = true, bias = true },
+  scalars  = { "alpha f32 = 1", "beta f32 = 1" },
+  dtypes   = { "bf16", "f16" },
+  settings = { act = { "none", "relu", "gelu", "gelu_tanh", "silu" } },
+  epilogue = function(e)
+    local v = e.alpha * e.acc
+    if e.c then v = v + e.beta * e.c end
+    if e.bias then v = v + e.bias end
+    return e.act(v)
+  end,
+  curated = {
+    { targets = "sm_80 sm_86 sm_90a sm_100a" },
+    { targets = "sm_75", set = "dtype=f16" },
+    { targets = "sm_90a", schedule = "bm=128 bn=256 bk=64 stages=3 wm=2 wn=4 vec=8 group=8" },
+    { targets = "sm_80", set = "dtype=f16 a_major=m b_major=n bias=yes act=gelu" },
+    { targets = "sm_80", schedule = "bm=64 bn=64 bk=32 stages=3 wm=2 wn=2 vec=1 group=8" },
+  },
+}
