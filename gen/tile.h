@@ -117,6 +117,9 @@ bool tile_parse(TileProgram *p, const char *name, const char *text, size_t n); /
 /* Whole-program checks that tile_node cannot make: scopes (collectives inside divergent or elected regions), definitions that
  * dominate uses, roles, slots used within acquire..release, shapes of mma, named barriers within 16. To diag. */
 bool tile_check(TileProgram *p);
+/* Roles take the block's warps in their order, each beginning at a multiple of its align. total: warps of all roles; may be NULL. */
+int tile_role_first_warp(const TileProgram *p, TileId kernel, TileId role, int *total);
+int tile_role_warps(const TileProgram *p, const TileNode *role); /* of all its groups */
 
 /* layout completion (layout_complete.c) and hazards (hazard.c) */
 struct Target;
