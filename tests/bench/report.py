@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""The table of bars that tests/gpu.sh ends with, from what its parts left in a folder. Exit status 1 if a bar was missed."""
+import argparse
+import json
+import os
+import re
+import sys
+
+NORM_BARS = [("65536x8192", "M=65536,N=8192"), ("8192x4096", "M=8192,N=4096"), ("32768x1024", "M=32768,N=1024")]
+
+
+class Results:
+    """Figures of one run; what a part did not leave behind is None."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.json = {}
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(".json"):
+                self.json[name[:-5]] = self.load(name)
+
+    def load(self, name):
+        try:
+            with open(os.path.join(self.folder, name)) as file:
+                return json.load(file)
+        except (OSError, ValueError):
+            return None
+
+    def text(self, name):
+        try:
+            with open(os.path.join(self.folder, name), errors="replace") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def status(self, part):
+        text = self.text(part + ".status")
+        return int(text) if text else None
+
+    def bench(self, name, key):
+        record = self.json.get("bench-" + name)
+        return record.get(key) if isinstance(record, dict) else None
+
+    def peer_us(self, op, shape, prefix):
+        peers = self.json.get("peers") or {}
+        times = [r["us"] for r in peers.get("rows", []) if r["op"] == op and r["shape"] == shape and r["peer"].startswith(prefix)]
+        return min(times) if times else None
+
+
+def number(value, text):
+    return "-" if value is None else text.format(value)
+
+
+def norm_rows(r):
+    for name, shape in NORM_BARS:
+        us, copy = r.bench("norm-" + name, "median_us"), r.bench("norm-" + name, "copy_fraction")
+        peer = r.peer_us("rms_norm", shape, "torch.compile")
+        eager = r.peer_us("rms_norm", shape, "torch eager")
+        what = f"rms_norm bf16 {name}"
+        got = f"{number(us, '{:.2f} us')}, {number(copy, '{:.3f}')} of the copy rate"
+        if name == "65536x8192":
+            met = None if copy is None else copy >= 0.93
+            yield what, got, "0.93 of the copy rate", met
+        else:
+            met = None if us is None or peer is None else us <= peer
+            yield what, got, f"torch.compile: {number(peer, '{:.2f} us')}", met
+        yield "", "", f"(torch eager {number(eager, '{:.2f} us')}, torch.compile {number(peer, '{:.2f} us')})", None
+
+
+def gemm_rows(r):
+    rate = r.bench("gemm-4096", "tflops")
+    ceiling = (r.json.get("ceiling") or {}).get("ceiling_tflops")
+    fraction = rate / ceiling if rate and ceiling else None
+    got = f"{number(rate, '{:.1f} TFLOP/s')}, {number(fraction, '{:.3f}')} of the ceiling"
+    yield "gemm bf16 4096^3, sm_80 PTX", got, f"0.75 of {number(ceiling, '{:.1f} TFLOP/s')}", None if fraction is None else fraction >= 0.75
+    cublas = r.peer_us("gemm", "M=4096,N=4096,K=4096", "cuBLAS")
+    yield "", "", f"(cuBLAS {number(cublas, '{:.1f} us')}, kiln {number(r.bench('gemm-4096', 'median_us'), '{:.1f} us')})", None
+
+
+def launch_rows(r):
+    launch = r.json.get("launch") or {}
+    ours, bare, plan = (launch.get(k) for k in ("kiln_launch_ns", "bare_launch_ns", "plan_ns"))
+    ratio = ours / bare if ours and bare else None
+    got = f"{number(ours and ours / 1e3, '{:.3f} us')}, {number(ratio, '{:.3f}')} of cuLaunchKernel"
+    yield "CPU time of kiln_launch", got, f"1.2 of {number(bare and bare / 1e3, '{:.3f} us')}", None if ratio is None else ratio <= 1.2
+    yield "plan creation, module loaded", number(plan and plan / 1e3, "{:.2f} us"), "30 us", None if plan is None else plan <= 30000
+
+
+def check_rows(r):
+    for part, what in (("check", "kiln check all --quick"), ("memcheck", "memcheck over it"), ("racecheck", "racecheck over it")):
+        status, log = r.status(part), r.text(part + ".log") or ""
+        closing = re.findall(r"^\d+ passed, \d+ failed.*$", log, re.M)
+        errors = re.findall(r"ERROR SUMMARY: .*|RACECHECK SUMMARY: .*", log)
+        got = "; ".join(closing[-1:] + errors[-1:]) or "-"
+        if status is None:
+            yield what, "not run", "clean", None
+        else:
+            yield what, got if status == 0 else f"status {status}; {got}", "clean", status == 0 and bool(closing)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", help="what the parts of tests/gpu.sh left")
+    parser.add_argument("--json", metavar="FILE", help="all figures in one file")
+    options = parser.parse_args()
+    r = Results(options.folder)
+    rows = [row for part in (check_rows, norm_rows, gemm_rows, launch_rows) for row in part(r)]
+    print(f"{'what':32} {'this run':44} {'bar':44} verdict")
+    for what, got, bar, met in rows:
+        verdict = "" if not what else "not measured" if met is None else "met" if met else "MISSED"
+        print(f"{what:32} {got:44} {bar:44} {verdict}")
+    if options.json:
+        table = [{"what": w, "got": g, "bar": b, "met": m} for w, g, b, m in rows if w]
+        with open(options.json, "w") as file:
+            json.dump({"table": table, "parts": r.json}, file, indent=1)
+    sys.exit(1 if any(met is False for *_, met in rows) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+#!/bin/bash
+# gpu.sh - everything that needs a GPU, in one call: checks, bars, peers, launch cost, sanitizers; a table of the bars comes last.
+# Installs and builds nothing: takes the products in build/ (KILN_BUILD to name another folder).
+# shellcheck disable=SC2317 # functions are called from a child bash
+set -u -o pipefail
+cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
+BUILD=${KILN_BUILD:-build}
+OUT=${OUT:-/tmp/kiln-gpu}
+WORK=$(mktemp -d) || exit 1 # what the parts write; gpu.log and results.json in $OUT hold all of it
+trap 'rm -rf "$WORK"' EXIT
+DEVICE=${KILN_DEVICE:-cuda:0}
+SHOW=${KILN_SHOW:-25} # lines of each part on the screen
+DEFAULT_PARTS="info check bench ceiling launch peers memcheck racecheck"
+
+usage() {
+  cat <<'END'
+usage: tests/gpu.sh [PART...]
+
+  info       the GPU, the driver, the tools
+  check      kiln check all --quick on the GPU
+  bench      kiln bench of the shapes that have a bar
+  ceiling    the mma.sync ceiling, by tests/bench/mma_ceiling.py
+  launch     CPU time of kiln_launch and of plan creation, by build/launch
+  peers      torch eager, torch.compile, cuBLAS and the copy rate, by tests/bench/peers.py
+  memcheck   compute-sanitizer memcheck over kiln check all --quick
+  racecheck  compute-sanitizer racecheck over the same
+  ncu        hardware counters of the benched kernels (only when named)
+
+Without parts: all but ncu, in under nine minutes. Leaves gpu.log (all output), results.json (all figures) and table.txt in the
+folder $OUT (default /tmp/kiln-gpu). KILN_DEVICE (default cuda:0) and KILN_BUILD (default build) may be set. Exit status 1 if a
+part failed or a bar was missed.
+
+examples
+  tests/gpu.sh
+  OUT=/tmp/logs tests/gpu.sh check bench ceiling
+END
+}
+
+failed=""
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# part NAME SECONDS COMMAND...: all output to gpu.log, its end to the screen; the verdict is remembered
+part() {
+  local name=$1 limit=$2 t0=$SECONDS rc; shift 2
+  echo; echo "== $name"
+  timeout -k 5 "$limit" "$@" >"$WORK/$name.log" 2>&1
+  rc=$?
+  echo "$rc" >"$WORK/$name.status"
+  { echo; echo "== $name"; cat "$WORK/$name.log"; } >>"$OUT/gpu.log"
+  tail -n "$SHOW" "$WORK/$name.log"
+  if [ "$rc" = 124 ] || [ "$rc" = 137 ]; then echo "$name: stopped after $limit s"; fi
+  [ "$rc" = 0 ] || failed+=" $name"
+  echo "-- $name: status $rc, $((SECONDS - t0)) s" | tee -a "$OUT/gpu.log"
+}
+
+part_info() {
+  nvidia-smi --query-gpu=name,driver_version,clocks.max.sm,power.limit --format=csv
+  "$BUILD/kiln" --version
+  local tool
+  for tool in nvcc ptxas compute-sanitizer ncu python3; do printf '%-18s %s\n' "$tool" "$(command -v "$tool" || echo absent)"; done
+}
+
+bench_one() { # bench_one NAME OP SIZE [options]: JSON to $OUT/bench-NAME.json, the readable form to the log
+  local name=$1 op=$2 size=$3; shift 3
+  echo "kiln bench $op --device $DEVICE --size $size $*"
+  "$BUILD/kiln" bench "$op" --device "$DEVICE" --size "$size" "$@" --json >"$WORK/bench-$name.json" || { cat "$WORK/bench-$name.json"; return 1; }
+  cat "$WORK/bench-$name.json"
+}
+
+part_bench() {
+  local rc=0
+  bench_one norm-65536x8192 rms_norm M=65536,N=8192 || rc=1
+  bench_one norm-8192x4096 rms_norm M=8192,N=4096 || rc=1
+  bench_one norm-32768x1024 rms_norm M=32768,N=1024 || rc=1
+  bench_one gemm-4096 gemm M=4096,N=4096,K=4096 --target sm_80 || rc=1
+  return $rc
+}
+
+part_launch() {
+  "$BUILD/kiln" emit rms_norm --target sm_80 -o "$WORK/launch.ptx" && "$BUILD/launch" "$DEVICE" "$WORK/launch.ptx" --json "$WORK/launch.json"
+}
+
+part_sanitizer() { # part_sanitizer TOOL
+  have compute-sanitizer || { echo "compute-sanitizer is not installed"; return 1; }
+  compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 20 "$BUILD/kiln" check all --quick --device "$DEVICE"
+}
+
+part_ncu() {
+  have ncu || { echo "ncu is not installed"; return 1; }
+  local metrics=gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed,sm__inst_executed.sum
+  metrics+=,sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_elapsed,launch__registers_per_thread
+  metrics+=,l1tex__data_bank_conflicts_pipe_lsu.sum,sm__warps_active.avg.pct_of_peak_sustained_active
+  local rc=0
+  ncu --clock-control none --metrics "$metrics" -c 3 "$BUILD/kiln" check rms_norm --device "$DEVICE" --size M=8192,N=4096 || rc=1
+  ncu --clock-control none --metrics "$metrics" -c 3 "$BUILD/kiln" check gemm --device "$DEVICE" --target sm_80 --size M=2048,N=2048,K=2048 || rc=1
+  return $rc
+}
+
+case "${1-}" in -h | --help) usage; exit 0 ;; esac
+parts=${*:-$DEFAULT_PARTS}
+for name in $parts; do
+  case " $DEFAULT_PARTS ncu " in *" $name "*) ;; *) echo "gpu.sh: unknown part '$name'" >&2; usage >&2; exit 2 ;; esac
+done
+for product in kiln libkiln.so libkilnsim.so; do
+  [ -e "$BUILD/$product" ] || { echo "gpu.sh: $BUILD/$product is not there; run ./bootstrap build first" >&2; exit 2; }
+done
+mkdir -p "$OUT" && : >"$OUT/gpu.log" || exit 1
+export WORK OUT BUILD DEVICE
+export -f have bench_one part_info part_bench part_launch part_sanitizer part_ncu
+
+for name in $parts; do
+  case $name in
+    info) part info 20 bash -c part_info ;;
+    check) part check 90 "$BUILD/kiln" check all --quick --device "$DEVICE" ;;
+    bench) part bench 80 bash -c part_bench ;;
+    ceiling) part ceiling 20 python3 tests/bench/mma_ceiling.py --json "$WORK/ceiling.json" ;;
+    launch) part launch 20 bash -c part_launch ;;
+    peers) part peers 120 python3 tests/bench/peers.py --json "$WORK/peers.json" ;;
+    memcheck) part memcheck 80 bash -c 'part_sanitizer memcheck' ;;
+    racecheck) part racecheck 100 bash -c 'part_sanitizer racecheck' ;;
+    ncu) part ncu 90 bash -c part_ncu ;;
+  esac
+done
+
+echo
+python3 tests/bench/report.py "$WORK" --json "$OUT/results.json" | tee "$OUT/table.txt" || failed+=" report"
+[ -z "$failed" ] && exit 0
+echo "failed parts:$failed"
+exit 1
