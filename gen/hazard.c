@@ -48,6 +48,8 @@ static uint32_t root_of(const TileProgram *p, TileId id) {
       id = tile_arg(p, n, 0);
     } else if (n->op == TILE_field) {
       return ring_of_slot(p, tile_arg(p, n, 0));
+    } else if (n->op == TILE_ring) {
+      return id.i;
     } else if (n->op == TILE_smem) {
       if (n->nargs) {
         id = tile_arg(p, n, 0);

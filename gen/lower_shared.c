@@ -50,14 +50,15 @@ static bool is_slot_tile(const Lower *l, uint32_t node) {
   return false;
 }
 
-/* Storage for the tile; a slot's tile gets it from its ring, an alias from the tile whose bytes it shares. */
+/* Storage for the tile; a slot's tile gets it from its ring, an alias from the tile or ring whose bytes it shares. */
 void lower_smem(Lower *l) {
   TileNode *n = l->node;
   SmemVal *s = ARENA_NEW(l->arena, PASS, SmemVal);
   uint32_t index = (uint32_t)(n - l->tiles->nodes.at);
   *s = (SmemVal){.root = index, .base = l->shared_base, .layout = layout_of(l, n), .elem_bytes = dtype_bytes(n->type.dtype)};
   if (n->nargs) {
-    const SmemVal *first = lower_arg(l, 0)->smem;
+    const Val *on = lower_arg(l, 0);
+    const SmemVal *first = on->kind == VAL_RING ? &on->ring->tile[0] : on->smem;
     s->root = first->root;
     s->offset = first->offset;
     s->room = first->room;

@@ -120,6 +120,7 @@ const char *tile_letter_words(char letter) {
   case 'v': return "a global view";
   case 'm': return "a map view";
   case 't': return "a shared tile";
+  case 'u': return "a shared tile or a ring";
   case 'x': return "a tensor-memory tile";
   case 'a': return "an accumulator (a mutable fragment or a tensor-memory tile)";
   case 'r': return "a ring";
@@ -145,6 +146,7 @@ bool tile_letter_takes(char letter, const TileType *t) {
   case 'v': return t->kind == TK_VIEW;
   case 'm': return t->kind == TK_MAP;
   case 't': return t->kind == TK_SMEM;
+  case 'u': return t->kind == TK_SMEM || t->kind == TK_RING;
   case 'x': return t->kind == TK_TMEM;
   case 'a': return t->kind == TK_TMEM || (t->kind == TK_FRAG && t->is_mutable);
   case 'r': return t->kind == TK_RING;

@@ -103,6 +103,15 @@ static bool infer_workspace(TileProgram *p, TileNode *n) {
   return true;
 }
 
+/* Bytes of the tile or of all slots of the ring that a shared tile lies on. */
+static int64_t shared_room(const TileProgram *p, const TileNode *n) {
+  const TileNode *on = tile_at(p, tile_arg(p, n, 0));
+  if (on->op != TILE_ring) return tile_bytes(&on->type);
+  int64_t slot = 0;
+  for (int k = 0; k < on->nargs; k++) slot += tile_bytes(type_of(p, on, k));
+  return slot * tile_attr_int(p, on, TA_stages, 1);
+}
+
 static bool infer_tile(TileProgram *p, TileNode *n) {
   bool shared = n->op == TILE_smem;
   n->type = (TileType){.kind = shared ? TK_SMEM : TK_TMEM, .dtype = (uint8_t)tile_attr_int(p, n, TA_dtype, 0)};
@@ -115,8 +124,8 @@ static bool infer_tile(TileProgram *p, TileNode *n) {
   if (!check_swizzle(p, n)) return false;
   if (pad < 0 || pad > 1024) REFUSE("smem: pad %lld; 0 to 1024 elements are possible", (long long)pad);
   if (pad && tile_attr_int(p, n, TA_swizzle, 0)) REFUSE("smem: pad and swizzle exclude one another");
-  if (n->nargs && tile_bytes(&n->type) > tile_bytes(type_of(p, n, 0)))
-    REFUSE("smem: %s takes %lld bytes; the tile whose bytes it shares has %lld", tile_type_text(p, &n->type), (long long)tile_bytes(&n->type), (long long)tile_bytes(type_of(p, n, 0)));
+  if (n->nargs && tile_bytes(&n->type) > shared_room(p, n))
+    REFUSE("smem: %s takes %lld bytes; what it shares its bytes with has %lld", tile_type_text(p, &n->type), (long long)tile_bytes(&n->type), (long long)shared_room(p, n));
   return true;
 }
 

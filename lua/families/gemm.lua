@@ -211,10 +211,10 @@ local function main_loop(inst, s, view, acc, batch, m, n)
     tile.release(full)
   end)
   tile.drain(ring)
-  return slot_a
+  return ring
 end
 
-local function store_result(inst, s, view, value, shared, batch, m, n)
+local function store_result(inst, s, view, value, ring, batch, m, n)
   local t = inst.by_name.d
   local out = tile.to(value, t.dtype)
   local vec = 16 // bytes(t)
@@ -223,7 +223,7 @@ local function store_result(inst, s, view, value, shared, batch, m, n)
     tile.store(view.d, out, at(t, batch, m, n))
     return
   end
-  local turned = tile.smem(t.dtype, { s.bm, s.bn }, { alias = shared, name = "d" })
+  local turned = tile.smem(t.dtype, { s.bm, s.bn }, { alias = ring, name = "d" })
   tile.store(turned, out, { 0, 0 })
   local rows = layout.rowwise(s.bm, s.bn, warps, math.min(s.bn // vec, warps * 32), vec)
   tile.store(view.d, tile.load(turned, { 0, 0 }, { shape = { s.bm, s.bn }, layout = rows }), at(t, batch, m, n))
@@ -259,7 +259,7 @@ function gemm.emit(inst, given)
     local batch, m, n = tile_coordinates(s)
     local acc = tile.frag("f32", { s.bm, s.bn }, layout.mma_accumulator(s.bm, s.bn, s.wm, s.wn))
     tile.zero(acc)
-    local shared = main_loop(inst, s, view, acc, batch, m, n)
+    local ring = main_loop(inst, s, view, acc, batch, m, n)
     local e = evaluate.new()
     local sum = tile.read(acc)
     e.special = function(node) return node.op == "dot" and sum or nil end
@@ -267,7 +267,7 @@ function gemm.emit(inst, given)
       local t = inst.by_name[node.name]
       return tile.f32(tile.load_like(view[t.name], acc, at(t, batch, m, n), { cache = "nc" }))
     end
-    for _, o in ipairs(graph.outputs) do store_result(inst, s, view, e:value(o.value), shared, batch, m, n) end
+    for _, o in ipairs(graph.outputs) do store_result(inst, s, view, e:value(o.value), ring, batch, m, n) end
   end)
   contract.line("step main entry $entry0 grid tiles_m*tiles_n*B,1,1 block $block0 shared $shared0 when M>0&&N>0&&B>0 args $args0")
   return name

@@ -49,7 +49,7 @@ local function candidates(inst)
     regs(32, vec, 16)
     regs(32, vec, 32)
     for _, t in ipairs { 64, 128, 256, 512, 1024 } do regs(t, vec, 32) end
-    table.insert(list, { kind = "shared", rows = 1, threads = 1024, warps = 32, cols = 0, vec = vec })
+    table.insert(list, { kind = "shared", rows = 1, threads = 1024, warps = 32, vec = vec })
     table.insert(list, { kind = "passes", rows = 1, threads = 1024, warps = 32, cols = 1024 * vec, vec = vec })
   end
   regs(32, 1, 4)

@@ -23,16 +23,18 @@ end
 
 local registered, order = {}, {}
 
--- result: what a script returned, an op or a list of ops. Returns the list.
+-- result: what a script returned, an op or a list of ops. Returns their names.
 function driver.script(result, name)
   local list = type(result) == "table" and result.is_op and { result } or result
   if type(list) ~= "table" or #list == 0 then error(name .. " returns no op; a script ends in `return family.op \"name\" { ... }`, or returns a list of ops", 0) end
+  local names = {}
   for _, o in ipairs(list) do
     if type(o) ~= "table" or not o.is_op then error(name .. " returns a list with something that is no op", 0) end
     if not registered[o.name] then table.insert(order, o.name) end
     registered[o.name] = o
+    table.insert(names, o.name)
   end
-  return list
+  return names
 end
 
 function driver.ops()
