@@ -172,17 +172,15 @@ static kiln_gen_status compile(KilnGen *g, Call *c) {
   if (status != KILN_GEN_OK) return status;
   text_init(&c->out, &g->arena, KEEP);
   text_init(&c->dump, &g->arena, KEEP);
-  if (c->pass && !strcmp(c->pass, "script")) {
-    tile_print(&g->tiles, &c->dump);
-    return KILN_GEN_OK;
-  }
   CompileJob job = {.arena = &g->arena, .diag = &g->diag, .tiles = &g->tiles, .target = c->script.target, .contract = c->script.contract,
                     .ncontract = c->script.ncontract, .name = c->script.name, .out = &c->out, .dump_after = c->pass, .dump = &c->dump};
   if (!compile_program(&job)) {
     if (!g->diag.errors) diag_error(&g->diag, (Loc){0}, "the op could not be compiled");
     return KILN_GEN_ERROR;
   }
-  return KILN_GEN_OK;
+  if (!c->pass || c->dump.n) return KILN_GEN_OK;
+  diag_error(&g->diag, (Loc){0}, "there is no pass '%s' to print after; there are: script layout hazard", c->pass);
+  return KILN_GEN_ERROR;
 }
 
 static kiln_gen_status emit(KilnGen *g, Call *c) {

@@ -23,8 +23,8 @@ const char script_key_library, script_key_user, script_key_modules, script_key_c
 static const char *breach_words(ScriptBreach b) {
   switch (b) {
   case SCRIPT_STEPS: return "the script does not come to an end: it ran more than 25 million instructions";
-  case SCRIPT_LIVE: return "the script takes more than 256 MB of memory";
-  case SCRIPT_CHURN: return "the script allocates without end: more than 1 GB in all";
+  case SCRIPT_LIVE: return "the script takes more than 128 MB of memory";
+  case SCRIPT_CHURN: return "the script allocates without end: more than 512 MB in all";
   case SCRIPT_STRING: return "the script makes a string of more than 1 MB";
   case SCRIPT_NO_BREACH: break;
   }
@@ -35,7 +35,7 @@ static void stop_on_breach(lua_State *L, lua_Debug *ar) {
   (void)ar;
   Script *s = script_of(L);
   if (!s->breach) {
-    s->steps -= SCRIPT_HOOK_STEPS * (int64_t)(1 + s->longest_string / 1024);
+    s->steps -= SCRIPT_HOOK_STEPS * (int64_t)(1 + s->longest_string / 512);
     if (s->steps < 0) s->breach = SCRIPT_STEPS;
   }
   if (s->breach) {
@@ -276,11 +276,12 @@ static void collect_frames(lua_State *L, Report *r) {
   bool first = true;
   for (int level = 0, file, line; level < MOST_LEVELS && r->nframes < 6 && frame_at(L, level, &file, &line); level++) {
     if (!file || r->s->file[file].kind == SCRIPT_LIBRARY) continue;
-    if (first) {
+    int i = r->nframes;
+    if (first || (i && r->frame[i - 1].file == file && r->frame[i - 1].line == line)) { /* a recursion is told once */
       first = false;
       continue;
     }
-    int i = r->nframes++;
+    r->nframes++;
     lua_Debug ar;
     r->frame[i].file = file;
     r->frame[i].line = line;
@@ -301,12 +302,14 @@ static int explain_error(lua_State *L) {
     snprintf(other, sizeof other, "error() was given a %s, not a text", luaL_typename(L, 1));
     r.message = other;
   }
-  if (!s->refused) { /* a refusal is about the request, not about a line */
+  if (!s->refused && !s->about_request) { /* those are about the request, not about a line */
     if (r.message) r.message = strip_place(s, r.message, &r.inner_file, &r.inner_line);
     script_frame(L, &r.file, &r.line);
     if (s->at_file) {
       r.file = s->at_file;
       r.line = s->at_line;
+    } else if (r.file && !r.inner_file && s->file[r.file].kind == SCRIPT_LIBRARY) {
+      r.file = 0; /* what the library says of its own accord, with no script running, is not about a line of the library */
     }
     if (!script_loc(L, r.file, r.line, &r.loc)) s->exhausted = true;
     collect_frames(L, &r);
@@ -495,7 +498,7 @@ static void begin_call(Script *s, ScriptWork work, ScriptCall *call) {
   s->call = call;
   s->steps = SCRIPT_MOST_STEPS;
   s->churn_bytes = 0;
-  s->reported = s->refused = s->exhausted = false;
+  s->reported = s->refused = s->about_request = s->exhausted = false;
   s->at_file = s->at_line = 0;
   for (int i = 1; i <= s->nfiles; i++) s->file[i].diag_index = 0;
   lua_sethook(s->L, stop_on_breach, LUA_MASKCOUNT, SCRIPT_HOOK_STEPS);

@@ -295,7 +295,7 @@ static int base_pairs(lua_State *L) {
   }
   size_t log2n = 1;
   while (log2n < 40 && n >> log2n) log2n++;
-  script_charge(L, n * log2n / 2);
+  script_charge(L, n * log2n * 2);
   sort_keys(key, n);
   lua_settop(L, 4);
   lua_pushinteger(L, (lua_Integer)n);

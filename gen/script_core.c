@@ -260,6 +260,7 @@ static int core_has(lua_State *L) {
   luaL_checktype(L, 1, LUA_TSTRING);
   const char *name = lua_tostring(L, 1);
   if (!t) script_fail(L, "core.has: no target is chosen here");
+  script_charge(L, ISA_COUNT / 8);
   for (int i = 1; i < ISA_COUNT; i++) {
     const IsaForm *f = isa_form((IsaId)i);
     if (strcmp(f->name, name)) continue;
@@ -296,6 +297,14 @@ static int core_refuse(lua_State *L) {
   return lua_error(L);
 }
 
+/* core.fail(message): the request is wrong (a setting, a schedule), not a line of a script */
+static int core_fail(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TSTRING);
+  script_of(L)->about_request = true;
+  lua_settop(L, 1);
+  return lua_error(L);
+}
+
 /* ---- the table ---- */
 
 static void push_names(lua_State *L) {
@@ -313,7 +322,7 @@ static void push_names(lua_State *L) {
 
 void script_core_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"at", core_at}, {"close", core_close}, {"contract", core_contract}, {"define", script_define},
-    {"has", core_has}, {"name", core_name}, {"open", core_open}, {"refuse", core_refuse}, {"type", core_type}, {"where", core_where}, {NULL, NULL}};
+    {"fail", core_fail}, {"has", core_has}, {"name", core_name}, {"open", core_open}, {"refuse", core_refuse}, {"type", core_type}, {"where", core_where}, {NULL, NULL}};
   lua_createtable(L, 0, 16);
   luaL_setfuncs(L, functions, 0);
   push_names(L);

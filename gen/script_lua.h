@@ -15,10 +15,10 @@
 #include <lua.h>
 
 /* The ceilings. Each is far above what an honest script needs, and far below two seconds of CPU time. */
-#define SCRIPT_MOST_STEPS 25000000   /* instructions, and units of work inside C functions */
-#define SCRIPT_MOST_LIVE (256u << 20)   /* bytes alive: beyond it the next instruction is refused */
-#define SCRIPT_HARD_LIVE (512u << 20)   /* bytes alive: a single request beyond it fails at once */
-#define SCRIPT_MOST_CHURN (1024u << 20) /* bytes allocated in a call, freed or not */
+#define SCRIPT_MOST_STEPS 25000000      /* instructions, and units of work inside C functions */
+#define SCRIPT_MOST_LIVE (128u << 20)   /* bytes alive: beyond it the next instruction is refused */
+#define SCRIPT_HARD_LIVE (256u << 20)   /* bytes alive: a single request beyond it fails at once */
+#define SCRIPT_MOST_CHURN (512u << 20)  /* bytes allocated in a call, freed or not */
 #define SCRIPT_MOST_STRING (1u << 20)   /* bytes of one string */
 #define SCRIPT_MOST_SOURCE (256u << 10) /* bytes of a script */
 #define SCRIPT_GC_STARTS (32u << 20)    /* below this the collector sleeps: most calls end before it */
@@ -49,6 +49,7 @@ struct Script {
   bool gc_runs;
   bool reported;            /* the error that is being raised stands in diag already */
   bool refused;             /* core.refuse */
+  bool about_request;       /* core.fail */
   bool exhausted;           /* the arena or the heap gave nothing */
   bool ready;               /* the library is there */
   bool spent;               /* the next call wants a fresh state */

@@ -263,7 +263,8 @@ static const kiln_gen_pair *take_pairs(lua_State *L, const char *field, int *cou
     pair[*count] = (kiln_gen_pair){script_copy(L, -2), script_copy(L, -1)};
     (*count)++;
   }
-  for (lua_pushnil(L); !listed && lua_next(L, table); lua_pop(L, 1)) {
+  if (!listed) lua_pushnil(L);
+  for (; !listed && lua_next(L, table); lua_pop(L, 1)) {
     if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING) script_fail(L, "kiln.driver: '%s' goes from texts to texts", field);
     int at = (*count)++;
     for (; at > 0 && strcmp(pair[at - 1].key, lua_tostring(L, -2)) > 0; at--) pair[at] = pair[at - 1];
