@@ -1,0 +1,24 @@
+#!/bin/bash
+# run.sh BUILD - the README's two programs are the files that it says they are, and both work: the op is checked on the simulator,
+# and the C program (built by meson) prints what the definition says.
+set -u -o pipefail
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
+build=$1
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+
+block() { awk -v fence='```'"$1" '$0 == fence { on = 1; next } $0 == "```" { on = 0 } on' README.md; }
+fail() { echo "readme: $*" >&2; exit 1; }
+
+block lua | diff -u - lua/examples/l2_norm.lua || fail "the Lua block is not lua/examples/l2_norm.lua"
+block c | diff -u - tests/readme/l2_norm.c || fail "the C block is not tests/readme/l2_norm.c"
+
+"$build/kiln" check lua/examples/l2_norm.lua --device sim:sm_80 --quick | tee "$work/check" || fail "the op's check failed"
+grep -qE '^[1-9][0-9]* passed, 0 failed' "$work/check" || fail "the op's check did not end as it should"
+
+"$build/kiln" emit lua/examples/l2_norm.lua --target sm_80 --set dtype=f32,g=no -o "$work/l2_norm.ptx" || fail "emit failed"
+"$build/tests/readme_program" sim:sm_80 "$work/l2_norm.ptx" >"$work/out" || fail "the program failed"
+diff -u - "$work/out" <<'END' || fail "the program printed something else"
+0.3874 0.5520 0.0000 0.0000
+0.3112 0.3112 0.3112 0.3112
+END

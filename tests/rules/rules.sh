@@ -1,0 +1,50 @@
+#!/bin/bash
+# rules.sh - rules of docs/design.md that can be read off the sources:
+#   PTX text only in gen/isa/*.def          names of ops neither in gen/ nor in the runtime's C (help examples apart)
+#   architecture numbers compared only in gen/target.c      libraries do not print, exit or abort
+#   Lua's headers only in gen/script*; no CUDA header       files of at most 1000 lines
+# Comments are taken out first (by the preprocessor, which leaves line numbers alone).
+set -u -o pipefail
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
+bad=0
+export LC_ALL=C
+
+strip() { "${CC:-cc}" -fpreprocessed -dD -E -P "$1" 2>/dev/null || cat "$1"; }
+
+# forbid WHAT PATTERN EXCEPT FILE...: no line of the files, without comments, matches PATTERN unless it matches EXCEPT
+forbid() {
+  local what=$1 pattern=$2 except=$3 file found; shift 3
+  for file in "$@"; do
+    found=$(strip "$file" | grep -nE "$pattern" | grep -vE "$except")
+    [ -z "$found" ] && continue
+    printf '%s: %s\n%s\n' "$file" "$what" "$found"
+    bad=1
+  done
+}
+
+NEVER='^matches nothing, since lines begin with a number'
+mapfile -t gen < <(find gen -name '*.[ch]' | sort)
+mapfile -t runtime < <(find runtime -name '*.[chS]' -not -path 'runtime/sim/*' | sort)
+mapfile -t sim < <(find runtime/sim -name '*.[ch]' | sort)
+mapfile -t libraries < <(printf '%s\n' "${gen[@]}" "${runtime[@]}" | grep -v -e '^gen/cli/' -e '^gen/main.c' -e '^gen/base.c') # base.c: kiln_bug
+mapfile -t tables < <(find gen runtime -name '*.def' -not -path 'gen/isa/*' | sort)
+mapfile -t beyond_target < <(printf '%s\n' "${gen[@]}" | grep -v '^gen/target.c')
+mapfile -t beyond_script < <(printf '%s\n' "${gen[@]}" "${runtime[@]}" "${sim[@]}" | grep -v '^gen/script')
+
+opcode='"[ \t]*(ld|st|mov|cvt|mma|ldmatrix|setp|selp|bra|cp\.async|add|sub|mul|mad|fma|shfl|bar|barrier|shl|shr|and|or|ex2|rcp|rsqrt)\.[a-z0-9]+([.;"]| *[%{])'
+forbid "PTX text outside gen/isa" "$opcode" "$NEVER" "${gen[@]}" "${runtime[@]}" "${tables[@]}"
+
+ops=$(find lua/ops -name '*.lua' -exec basename {} .lua \; | sort | paste -sd '|')
+[ -n "$ops" ] || { echo "no ops under lua/ops"; bad=1; }
+forbid "the name of an op" "\\b($ops)\\b" '"[^"]*(kiln |example|  )[^"]*"' "${gen[@]}" "${runtime[@]}"
+
+forbid "an architecture number is compared outside gen/target.c" '(->|\.|\b)sm *(==|!=|<=|>=|<|>) *[0-9]' "$NEVER" "${beyond_target[@]}"
+forbid "a library prints, exits or aborts" '\b(printf|puts|putchar|perror|exit|_exit|abort)\(' '_exit\(127\)' "${libraries[@]}"
+forbid "a Lua header outside gen/script*" '#include [<"](lua|lauxlib|lualib)' "$NEVER" "${beyond_script[@]}"
+forbid "a CUDA header" '#include (<(cuda|nv)|"(cuda|nv)[a-z_]*\.h")' "$NEVER" "${gen[@]}" "${runtime[@]}" "${sim[@]}"
+
+while read -r lines file; do
+  [ "$lines" -le 1000 ] || { echo "$file has $lines lines"; bad=1; }
+done < <(find gen runtime lua tests \( -name '*.[ch]' -o -name '*.lua' -o -name '*.py' -o -name '*.sh' \) -exec wc -l {} + | grep -v ' total$')
+[ $bad = 0 ] && echo "rules: $((${#gen[@]} + ${#runtime[@]} + ${#sim[@]})) files as they should be"
+exit $bad
