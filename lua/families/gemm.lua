@@ -22,7 +22,7 @@ gemm.settings = {
 
 function gemm.trace(inst)
   local declared = inst.declared
-  if not declared.epilogue then error("op '" .. inst.name .. "' has no function `epilogue`", 0) end
+  if not declared.epilogue then core.fail("op '" .. inst.name .. "' has no function `epilogue`") end
   local graph = trace.new_graph(nil)
   local t
   local extra = {}
@@ -74,7 +74,7 @@ local function candidates(inst)
 end
 
 local function check_schedule(inst, s)
-  local function refuse(why) error("schedule " .. schedule.print(s, KEYS) .. ": " .. why, 0) end
+  local function refuse(why) core.fail("schedule " .. schedule.print(s, KEYS) .. ": " .. why) end
   local function power(v) return v & (v - 1) == 0 end
   if not (power(s.wm) and power(s.wn)) or s.wm * s.wn > 32 then refuse("wm and wn (warps down and across) are powers of two, at most 32 warps") end
   if not (power(s.bm) and power(s.bn) and power(s.bk)) then refuse("bm, bn and bk are powers of two") end

@@ -18,7 +18,7 @@ local KEYS = { "kind", "rows", "threads", "warps", "cols", "vec" }
 local ROW, COL = "M", "N"
 
 function rowwise.trace(inst)
-  if not inst.declared.forward then error("op '" .. inst.name .. "' has no function `forward`", 0) end
+  if not inst.declared.forward then core.fail("op '" .. inst.name .. "' has no function `forward`") end
   local graph = trace.new_graph(COL)
   inst.declared.forward(trace.arguments(graph, inst))
   trace.finish(graph, inst)
@@ -84,7 +84,7 @@ function rowwise.schedules(inst)
 end
 
 local function check_schedule(s)
-  local function refuse(why) error("schedule " .. schedule.print(s, KEYS) .. ": " .. why, 0) end
+  local function refuse(why) core.fail("schedule " .. schedule.print(s, KEYS) .. ": " .. why) end
   if s.kind ~= "regs" and s.kind ~= "shared" and s.kind ~= "passes" then refuse("kind is regs, shared or passes") end
   if s.warps > 32 or s.warps & (s.warps - 1) ~= 0 then refuse("warps is a power of two up to 32") end
   if s.threads & (s.threads - 1) ~= 0 or s.threads > s.warps * 32 then refuse("threads (of a row) is a power of two up to 32 * warps") end
@@ -260,7 +260,7 @@ end
 local function write(inst, view, output, value, coordinates, column, like)
   local t = output.tensor
   if not tile.is_value(value) or value.kind ~= "frag" then -- a scalar: the same everywhere
-    error("output '" .. t.name .. "' does not depend on any tensor", 0)
+    core.fail("output '" .. t.name .. "' does not depend on any tensor")
   end
   tile.store(view[t.name], tile.to(value, t.dtype), at(coordinates, t, column))
 end

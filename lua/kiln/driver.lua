@@ -26,10 +26,10 @@ local registered, order = {}, {}
 -- result: what a script returned, an op or a list of ops. Returns their names.
 function driver.script(result, name)
   local list = type(result) == "table" and result.is_op and { result } or result
-  if type(list) ~= "table" or #list == 0 then error(name .. " returns no op; a script ends in `return family.op \"name\" { ... }`, or returns a list of ops", 0) end
+  if type(list) ~= "table" or #list == 0 then core.fail(name .. " returns no op; a script ends in `return family.op \"name\" { ... }`, or returns a list of ops") end
   local names = {}
   for _, o in ipairs(list) do
-    if type(o) ~= "table" or not o.is_op then error(name .. " returns a list with something that is no op", 0) end
+    if type(o) ~= "table" or not o.is_op then core.fail(name .. " returns a list with something that is no op") end
     if not registered[o.name] then table.insert(order, o.name) end
     registered[o.name] = o
     table.insert(names, o.name)
@@ -49,7 +49,7 @@ end
 
 local function find(o)
   if type(o) == "table" then return o end
-  return registered[o] or error("there is no op '" .. tostring(o) .. "'; `kiln list` names them, or give a script's path", 0)
+  return registered[o] or core.fail("there is no op '" .. tostring(o) .. "'; `kiln list` names them, or give a script's path")
 end
 
 function driver.schedules(o, set)

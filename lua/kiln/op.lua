@@ -72,9 +72,9 @@ function op.instance(o, set)
   for _, key in ipairs(set or {}) do
     local known
     for _, s in ipairs(o.settings) do if s.key == key then known = s end end
-    if not known then error("op '" .. o.name .. "' has no setting '" .. key .. "'; it has " .. op.settings_text(o), 0) end
+    if not known then core.fail("op '" .. o.name .. "' has no setting '" .. key .. "'; it has " .. op.settings_text(o)) end
     if not text.has(known.values, set[key]) then
-      error("setting " .. key .. "=" .. set[key] .. " of op '" .. o.name .. "': expected one of " .. table.concat(known.values, ", "), 0)
+      core.fail("setting " .. key .. "=" .. set[key] .. " of op '" .. o.name .. "': expected one of " .. table.concat(known.values, ", "))
     end
     values[key] = set[key]
   end

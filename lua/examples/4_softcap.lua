@@ -1,0 +1,11 @@
+-- 4_softcap.lua - a product with an epilogue of one's own: bias, then a soft limit at +-cap.
+return gemm.op "linear_softcap" {
+  doc      = "d = cap * tanh((a b + bias) / cap)",
+  tensors  = { "a B M K", "b B K N", "bias N own ?", "d B M N own out" },
+  scalars  = { "cap f32 = 30" },
+  dtypes   = { "bf16", "f16" },
+  epilogue = function(e)
+    local v = e.bias and e.acc + e.bias or e.acc
+    return e.cap * tanh(v / e.cap)
+  end,
+}

@@ -1,0 +1,147 @@
+/* test_hazard.c - hazard.c on small programs in text form: where barriers go, what a ring's wait may leave in flight, what is
+ * refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include "target.h"
+#include "tile.h"
+#include <stdio.h>
+#include <string.h>
+
+typedef struct Run { Arena arena; Diag diag; TileProgram tiles; bool ok; } Run;
+
+static void run(Run *r, const char *body) {
+  char text[8192];
+  snprintf(text, sizeof text,
+           "kernel name=\"k\" threads=128 {\n"
+           "  v = view tensor=\"x\" rank=2 dtype=f16 align=16 sizes=\"M,N\" strides=\"s,1\"\n"
+           "  acc = frag dtype=f32 shape=[64,64] layout=\"r2@1:1 r2@0:8 r4@1:8 r2@0:16 l4@1:2 l8@0:1 w2@0:32 w2@1:32\"\n"
+           "  t = smem dtype=f32 shape=[64,64]\n"
+           "  a = smem dtype=f16 shape=[64,32] name=\"a\"\n"
+           "  b = smem dtype=f16 shape=[64,32] name=\"b\"\n"
+           "  ring = ring a, b stages=2 filled_by=\"cp.async\" fields=\"a,b\"\n%s}\n", body);
+  arena_init(&r->arena, 0);
+  diag_init(&r->diag, &r->arena);
+  tile_init(&r->tiles, &r->arena, &r->diag);
+  bool parsed = tile_parse(&r->tiles, "test.tile", text, strlen(text));
+  if (!parsed) fprintf(stderr, "%s\n", r->diag.text.at);
+  assert_true(parsed);
+  r->ok = tile_complete(&r->tiles, target_find("sm_80")) && tile_hazard(&r->tiles, target_find("sm_80"));
+}
+
+static void end(Run *r) { arena_free(&r->arena); }
+
+static const TileNode *nth(const Run *r, TileOp op, int n) {
+  for (uint32_t i = 1; i < r->tiles.nodes.n; i++)
+    if (r->tiles.nodes.at[i].op == op && n-- == 0) return &r->tiles.nodes.at[i];
+  return NULL;
+}
+
+static void assert_refused(const char *body, const char *words) {
+  Run r;
+  run(&r, body);
+  assert_false(r.ok);
+  if (!strstr(r.diag.text.at, words)) fprintf(stderr, "%s\n", r.diag.text.at);
+  assert_non_null(strstr(r.diag.text.at, words));
+  end(&r);
+}
+
+#define READ "load t, 0:i64, 0:i64 shape=[64,64] layout=\"r2@1:1 r2@0:8 r4@1:8 r2@0:16 l4@1:2 l8@0:1 w2@0:32 w2@1:32\"\n"
+
+static void read_after_write_needs_a_barrier(void **state) {
+  (void)state;
+  Run r;
+  run(&r, "  store t, acc, 0:i64, 0:i64\n  f = " READ "  g = " READ);
+  assert_true(r.ok);
+  assert_false(nth(&r, TILE_store, 0)->sync_before);
+  assert_true(nth(&r, TILE_load, 0)->sync_before);
+  assert_false(nth(&r, TILE_load, 1)->sync_before);
+  end(&r);
+}
+
+static void an_explicit_barrier_serves(void **state) {
+  (void)state;
+  Run r;
+  run(&r, "  store t, acc, 0:i64, 0:i64\n  sync\n  f = " READ);
+  assert_true(r.ok);
+  assert_false(nth(&r, TILE_load, 0)->sync_before);
+  end(&r);
+}
+
+static void a_loop_meets_itself(void **state) { /* the write of the next round follows the read of this one */
+  (void)state;
+  Run r;
+  run(&r, "  i = for 0, 4, 1 {\n    store t, acc, 0:i64, 0:i64\n    f = " READ "  }\n");
+  assert_true(r.ok);
+  assert_true(nth(&r, TILE_store, 0)->sync_before);
+  assert_true(nth(&r, TILE_load, 0)->sync_before);
+  end(&r);
+}
+
+static void one_branch_is_enough(void **state) {
+  (void)state;
+  Run r;
+  run(&r, "  m = param name=\"M\" dtype=i64\n  p = lt m, 4:i64\n  if p {\n    store t, acc, 0:i64, 0:i64\n  }\n  f = " READ);
+  assert_true(r.ok);
+  assert_true(nth(&r, TILE_load, 0)->sync_before);
+  end(&r);
+}
+
+#define FILL(s, k) "  " s " = acquire ring\n  fill_slot " s ", v, 0:i64, " k ":i64 field=\"a\"\n  fill_slot " s ", v, 0:i64, " k ":i64 field=\"b\"\n  commit " s "\n"
+
+static void waits_leave_the_younger_copies(void **state) {
+  (void)state;
+  Run r;
+  run(&r, FILL("s0", "0") FILL("s1", "32") "  w0 = wait ring\n  release w0\n  w1 = wait ring\n  release w1\n");
+  assert_true(r.ok);
+  assert_int_equal(nth(&r, TILE_wait, 0)->derived, 1);
+  assert_int_equal(nth(&r, TILE_wait, 1)->derived, 0);
+  end(&r);
+}
+
+static void a_steady_loop_needs_no_barrier_of_its_own(void **state) {
+  (void)state;
+  Run r;
+  run(&r, FILL("s0", "0") "  i = for 0, 8, 1 {\n  w = wait ring\n" FILL("s1", "32")
+                          "  ta = field w name=\"a\"\n  tb = field w name=\"b\"\n  bt = trans tb\n  mma acc, ta, bt\n  release w\n  }\n");
+  assert_true(r.ok);
+  assert_int_equal(nth(&r, TILE_wait, 0)->derived, 0);
+  assert_false(nth(&r, TILE_acquire, 1)->sync_before);
+  end(&r);
+}
+
+static void an_acquire_behind_a_release_needs_one(void **state) {
+  (void)state;
+  Run r;
+  run(&r, FILL("s0", "0") "  w = wait ring\n  ta = field w name=\"a\"\n  tb = field w name=\"b\"\n  bt = trans tb\n  mma acc, ta, bt\n  release w\n" FILL("s1", "32") "  w1 = wait ring\n  release w1\n");
+  assert_true(r.ok);
+  assert_true(nth(&r, TILE_acquire, 1)->sync_before);
+  end(&r);
+}
+
+static void too_many_slots_are_refused(void **state) {
+  (void)state;
+  assert_refused(FILL("s0", "0") FILL("s1", "0") FILL("s2", "0"), "all 2 slots of the ring are taken");
+}
+
+static void waiting_for_nothing_is_refused(void **state) {
+  (void)state;
+  assert_refused("  w = wait ring\n  release w\n", "no committed slot is left");
+}
+
+static void an_uneven_loop_is_refused(void **state) {
+  (void)state;
+  assert_refused("  i = for 0, 8, 1 {\n" FILL("s0", "0") "  }\n", "do not come out even");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(read_after_write_needs_a_barrier), cmocka_unit_test(an_explicit_barrier_serves),
+    cmocka_unit_test(a_loop_meets_itself),              cmocka_unit_test(one_branch_is_enough),
+    cmocka_unit_test(waits_leave_the_younger_copies),   cmocka_unit_test(a_steady_loop_needs_no_barrier_of_its_own),
+    cmocka_unit_test(an_acquire_behind_a_release_needs_one), cmocka_unit_test(too_many_slots_are_refused),
+    cmocka_unit_test(waiting_for_nothing_is_refused),   cmocka_unit_test(an_uneven_loop_is_refused),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,146 @@
+/* test_layout.c - the layout algebra against index formulas written anew from the PTX manual's figures, and the promises that
+ * lowering relies on: every element once, slices consistent, swizzles free of bank conflicts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include "layout.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* Every coordinate of the shape is held, and by exactly `copies` (thread, register) pairs. */
+static void assert_covers(const Layout *l, int copies) {
+  int rows = l->shape[0], cols = l->rank > 1 ? l->shape[1] : 1;
+  int *seen = calloc((size_t)(rows * cols), sizeof *seen);
+  for (int w = 0; w < layout_warps(l); w++)
+    for (int lane = 0; lane < 32; lane++)
+      for (int r = 0; r < layout_regs(l); r++) {
+        int32_t c[LAYOUT_RANK];
+        layout_coord(l, r, lane, w, c);
+        assert_in_range(c[0], 0, rows - 1);
+        if (l->rank > 1) assert_in_range(c[1], 0, cols - 1);
+        seen[c[0] * cols + (l->rank > 1 ? c[1] : 0)]++;
+      }
+  for (int i = 0; i < rows * cols; i++) assert_int_equal(seen[i], copies);
+  free(seen);
+}
+
+/* PTX ISA, "Matrix Fragments for mma.m16n8k16": groupID = lane >> 2, row = groupID (+8 for i >= 2), col = (lane % 4) * 2 + (i & 1). */
+static void accumulator_follows_the_manual(void **state) {
+  (void)state;
+  static const int shape[][4] = {{16, 16, 1, 1}, {64, 64, 2, 2}, {128, 256, 2, 4}, {128, 128, 4, 2}, {32, 128, 1, 8}};
+  for (unsigned k = 0; k < sizeof shape / sizeof *shape; k++) {
+    int bm = shape[k][0], bn = shape[k][1], wm = shape[k][2], wn = shape[k][3];
+    Layout l = layout_mma_acc(bm, bn, wm, wn);
+    assert_true(layout_valid(&l));
+    assert_covers(&l, 1);
+    int nt = bn / wn / 8;
+    for (int w = 0; w < wm * wn; w++)
+      for (int lane = 0; lane < 32; lane++)
+        for (int r = 0; r < layout_regs(&l); r++) {
+          int i = r % 4, n = r / 4 % nt, m = r / 4 / nt;
+          int row = w % wm * (bm / wm) + m * 16 + (lane >> 2) + (i >= 2 ? 8 : 0);
+          int col = w / wm * (bn / wn) + n * 8 + lane % 4 * 2 + (i & 1);
+          int32_t c[LAYOUT_RANK];
+          layout_coord(&l, r, lane, w, c);
+          assert_int_equal(c[0], row);
+          assert_int_equal(c[1], col);
+        }
+  }
+}
+
+static void rows_are_covered_in_vectors(void **state) {
+  (void)state;
+  static const int shape[][5] = {{1, 4096, 4, 128, 8}, {16, 64, 4, 8, 8}, {4, 1024, 4, 32, 8}, {2, 2048, 4, 64, 8}, {1, 32, 1, 32, 1}, {128, 128, 8, 16, 8}};
+  for (unsigned k = 0; k < sizeof shape / sizeof *shape; k++) {
+    Layout l = layout_rowwise(shape[k][0], shape[k][1], shape[k][2], shape[k][3], shape[k][4]);
+    assert_true(layout_valid(&l));
+    assert_covers(&l, 1);
+    assert_int_equal(layout_vector(&l, 1) % shape[k][4], 0);
+  }
+}
+
+static void slices_agree_with_their_whole(void **state) {
+  (void)state;
+  Layout l = layout_mma_acc(64, 128, 2, 2);
+  for (int dim = 0; dim < 2; dim++) {
+    Layout s = layout_slice(&l, dim);
+    assert_true(layout_valid(&s));
+    assert_int_equal(layout_slice_dim(&l, &s), dim);
+    for (int w = 0; w < 4; w++)
+      for (int lane = 0; lane < 32; lane++)
+        for (int r = 0; r < layout_regs(&l); r++) {
+          int32_t full[LAYOUT_RANK], part[LAYOUT_RANK];
+          layout_coord(&l, r, lane, w, full);
+          layout_coord(&s, layout_slice_reg(&l, dim, r), lane, w, part);
+          assert_int_equal(part[0], full[1 - dim]);
+        }
+  }
+}
+
+static void text_comes_back(void **state) {
+  (void)state;
+  Layout l = layout_mma_acc(128, 256, 2, 4), s = layout_slice(&l, 1), back;
+  char text[256];
+  layout_print(&l, text, sizeof text);
+  back = (Layout){.rank = 2, .shape = {128, 256}};
+  assert_true(layout_parse(&back, text));
+  assert_true(layout_equal(&l, &back));
+  layout_print(&s, text, sizeof text);
+  back = (Layout){.rank = 1, .shape = {128}};
+  assert_true(layout_parse(&back, text));
+  assert_true(layout_equal(&s, &back));
+  static const char *const bad[] = {"x2@0:1", "r@0:1", "r2", "r2@9:1", "r2@0", "r2@0:", "r2@0:0", "r2@0:1x", "r2@0:1,l4@1:1", "r0@0:1"};
+  for (unsigned k = 0; k < sizeof bad / sizeof *bad; k++) {
+    back = (Layout){.rank = 2, .shape = {128, 256}};
+    assert_false(layout_parse(&back, bad[k]));
+  }
+}
+
+static void wrong_layouts_are_found(void **state) {
+  (void)state;
+  Layout l = layout_mma_acc(64, 64, 2, 2);
+  l.mode[0].stride = 2; /* column 1 is held nowhere */
+  assert_false(layout_valid(&l));
+  l = layout_mma_acc(64, 64, 2, 2);
+  l.mode[4].extent = 2; /* 16 lanes */
+  assert_false(layout_valid(&l));
+}
+
+/* ldmatrix reads eight rows of 16 bytes at once: their banks (128 bytes wide) must differ, for each 16-byte column. */
+static void swizzles_have_no_conflicts(void **state) {
+  (void)state;
+  static const int cols[] = {32, 64, 128, 256};
+  for (unsigned k = 0; k < sizeof cols / sizeof *cols; k++) {
+    SmemLayout l = smem_layout_rows(64, cols[k], 2, 128, 0);
+    for (int row = 0; row < 64; row += 8)
+      for (int col = 0; col < cols[k]; col += 8) {
+        unsigned banks = 0;
+        for (int i = 0; i < 8; i++) banks |= 1u << (smem_layout_offset(&l, 2, row + i, col) / 16 % 8);
+        assert_int_equal(banks, 255);
+      }
+  }
+}
+
+static void swizzles_move_nothing_out_of_its_row(void **state) {
+  (void)state;
+  SmemLayout l = smem_layout_rows(32, 128, 2, 128, 0);
+  char *seen = calloc((size_t)l.bytes, 1);
+  for (int r = 0; r < 32; r++)
+    for (int c = 0; c < 128; c++) {
+      uint32_t at = smem_layout_offset(&l, 2, r, c);
+      assert_true(at < (uint32_t)l.bytes);
+      assert_int_equal(at / 256, r);
+      assert_int_equal(seen[at]++, 0);
+    }
+  free(seen);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(accumulator_follows_the_manual), cmocka_unit_test(rows_are_covered_in_vectors), cmocka_unit_test(slices_agree_with_their_whole),
+    cmocka_unit_test(text_comes_back),                cmocka_unit_test(wrong_layouts_are_found),     cmocka_unit_test(swizzles_have_no_conflicts),
+    cmocka_unit_test(swizzles_move_nothing_out_of_its_row),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
