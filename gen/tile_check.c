@@ -62,18 +62,18 @@ static void check_budgets(Checker *c, uint32_t kernel, const TileRegion *body) {
     int first = tile_role_first_warp(c->p, (TileId){kernel}, (TileId){body->at[i]}, NULL), warps = tile_role_warps(c->p, n);
     int64_t regs = tile_attr_int(c->p, n, TA_regs, 0);
     budgeted |= regs > 0;
-    registers += (regs ? regs : anywhere) * warps * 32;
     for (int g = first / 4; g <= (first + warps - 1) / 4 && g < 256; g++) {
       if (holder[g] && of_group[g] != regs)
         FAIL(c, n, "role \"%s\" has regs %lld, role \"%s\" in the same warpgroup (warps %d to %d) %lld; four warps share one budget: give them equal regs, or align the role to 4 warps",
              role_name(c, body->at[i]), (long long)regs, role_name(c, holder[g]), 4 * g, 4 * g + 3, (long long)of_group[g]);
+      if (!holder[g]) registers += (regs ? regs : anywhere) * 128;
       holder[g] = body->at[i];
       of_group[g] = regs;
     }
   }
   int64_t file = 64 * 1024 / tile_attr_int(c->p, node_at(c, kernel), TA_min_ctas, 1);
   if (budgeted && registers > file)
-    FAIL(c, node_at(c, kernel), "the roles' registers add up to %lld (regs x 32 x warps); the register file leaves %lld for a CTA: lower a role's regs or warps", (long long)registers, (long long)file);
+    FAIL(c, node_at(c, kernel), "the roles' registers add up to %lld (regs x 128 per warpgroup); the register file leaves %lld for a CTA: lower a role's regs or warps", (long long)registers, (long long)file);
 }
 
 static void check_roles(Checker *c, uint32_t kernel, const TileRegion *body) {

@@ -356,7 +356,7 @@ static bool infer_sched(TileProgram *p, TileNode *n) {
   for (int k = 0; k < n->nargs - counter; k++)
     if (!is_int(type_of(p, n, k)->dtype)) REFUSE("sched: the number of tiles is %s; expected an integer", tile_dtype_name(type_of(p, n, k)->dtype));
   if (n->nargs - counter < 1) REFUSE("sched: takes the number of tiles along each axis, at least one");
-  if (counter != dynamic) REFUSE(dynamic ? "sched: a dynamic scheduler takes the view of its counter (zeroed workspace) as last operand" : "sched: only a dynamic scheduler has a counter");
+  if (counter && !dynamic) REFUSE("sched: only a dynamic scheduler has a counter");
   if (counter && type_of(p, n, n->nargs - 1)->dtype != KILN_I32) REFUSE("sched: the counter is %s; expected i32", tile_dtype_name(type_of(p, n, n->nargs - 1)->dtype));
   if (!int_in(p, n, TA_ring, 1, 16, 1)) return false;
   n->type = (TileType){.kind = TK_SCHED};

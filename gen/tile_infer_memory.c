@@ -149,7 +149,7 @@ static bool infer_ring(TileProgram *p, TileNode *n) {
   if (tmem && strcmp(filled, "mma") && strcmp(filled, "threads")) REFUSE("ring: tensor memory is filled by mma or by threads, not by %s", filled);
   if (!tmem && !strcmp(filled, "mma")) REFUSE("ring: mma fills tensor-memory tiles; %s came", tile_type_text(p, type_of(p, n, 0)));
   if (store == !!tile_attr(p, n, TA_emptied_by) && store) REFUSE("ring: the copies of a store ring empty it; emptied_by has no meaning there");
-  if (tile_attr(p, n, TA_op) && !store) REFUSE("ring: op says how a store ring combines with memory; this one is filled by %s", filled);
+  if (tile_attr(p, n, TA_op) && !store && strcmp(filled, "threads")) REFUSE("ring: op says how stores combine with memory; slots filled by %s are not stored", filled);
   for (const char *rest = multicast; tile_word_next(&rest, &word, &len);) {
     const char *name = arena_str(p->arena, PASS, word, len);
     if (tile_word_index(fields, name) < 0) REFUSE("ring: multicast names \"%s\"; the fields are %s", name, fields);
@@ -194,6 +194,9 @@ static bool infer_load_like(TileProgram *p, TileNode *n) {
     if (dims[d] < 0) lacking++;
     else kept = d;
   }
+  for (int d = 0; d < like->rank && mem->kind == TK_SMEM; d++)
+    if (dims[d] >= 0 && like->shape[d] > mem->shape[dims[d]])
+      REFUSE("load_like: dim %d of %s has %d elements, %s has %d", d, tile_type_text(p, like), (int)like->shape[d], tile_type_text(p, mem), (int)mem->shape[dims[d]]);
   if (lacking == 0) {
     n->type = *like;
   } else {
@@ -280,24 +283,27 @@ static bool infer_read(TileProgram *p, TileNode *n) {
 
 /* ---- rings ---- */
 
-static const TileType *find_field(TileProgram *p, const TileNode *n, TileAttrKey key) {
+/* The tile that the ring was declared with for this field. */
+static const TileNode *find_field(TileProgram *p, const TileNode *n, TileAttrKey key) {
   const TileNode *ring = tile_at(p, tile_slot_ring(p, tile_arg(p, n, 0)));
   const char *name = tile_attr_str(p, n, key, ""), *fields = tile_attr_str(p, ring, TA_fields, "");
   int k = tile_word_count(name) == 1 ? tile_word_index(fields, name) : -1;
-  if (k >= 0) return type_of(p, ring, k);
+  if (k >= 0) return tile_at(p, tile_arg(p, ring, k));
   diag_error(p->diag, n->loc, "%s: the slot has no field \"%s\"; its fields are %s", op_name(n), name, fields);
   return NULL;
 }
 
-/* A field and the memory on the other side of its copy. */
-static bool check_copy(TileProgram *p, const TileNode *n, const TileType *field, const char *how) {
-  const TileType *mem = type_of(p, n, 1);
-  bool bulk = !strcmp(how, "tma") || !strcmp(how, "store");
+/* A field and the memory on the other side of its copy. Bulk copies move what a map describes, or a run of one dim, or a tile that
+ * lies in both places in the order of one fragment layout. */
+static bool check_copy(TileProgram *p, const TileNode *n, const TileNode *tile, bool bulk, const char *how) {
+  const TileType *mem = type_of(p, n, 1), *field = &tile->type;
+  const char *like = tile_attr_str(p, tile_at(p, tile_arg(p, n, 1)), TA_like, ""), *layout = tile_attr_str(p, tile, TA_layout, "");
   if (mem->kind != TK_MAP && mem->kind != TK_VIEW) REFUSE("%s: copies between a slot and global memory; %s came", op_name(n), tile_type_text(p, mem));
   if (mem->dtype != field->dtype) REFUSE("%s: the field is %s, the memory %s; a copy does not convert", op_name(n), tile_dtype_name(field->dtype), tile_dtype_name(mem->dtype));
   if (!bulk && mem->kind == TK_MAP) REFUSE("%s: the ring is filled by %s, which copies from a view; a map needs filled_by tma", op_name(n), how);
-  if (bulk && mem->kind == TK_VIEW && field->rank != 1)
-    REFUSE("%s: without a map only runs of one dim are copied; the field is %s: declare a map over the view", op_name(n), tile_type_text(p, field));
+  if (bulk && mem->kind == TK_VIEW && field->rank != 1 && (!*like || strcmp(like, layout)))
+    REFUSE("%s: without a map only runs of one dim are copied, and tiles of a workspace whose like is the field's layout; the field is %s: declare a map over the view", op_name(n),
+           tile_type_text(p, field));
   if (!check_coords(p, n, 2, mem)) return false;
   if (mem->rank < field->rank) REFUSE("%s: %s has fewer dims than the field %s", op_name(n), tile_type_text(p, mem), tile_type_text(p, field));
   for (int d = 0; d < mem->rank && mem->kind == TK_MAP; d++) {
@@ -307,27 +313,40 @@ static bool check_copy(TileProgram *p, const TileNode *n, const TileType *field,
   return true;
 }
 
+static bool check_put(TileProgram *p, const TileNode *n, const TileType *field, const char *how) {
+  const TileType *f = type_of(p, n, 1);
+  TileType want = *field;
+  const TileAttr *dim = tile_attr(p, n, TA_dim);
+  if (strcmp(how, "store") && strcmp(how, "threads")) REFUSE("put_slot: the ring is filled by %s; fragments go into rings filled by threads or store", how);
+  if (f->dtype != field->dtype) REFUSE("put_slot: the field is %s, the fragment %s; convert with cvt", tile_dtype_name(field->dtype), tile_dtype_name(f->dtype));
+  if (!dim != (n->nargs < 3)) REFUSE("put_slot: which piece, and 'dim', the dim that is cut into pieces, are given together");
+  if (dim) {
+    int dtype = type_of(p, n, 2)->dtype;
+    if (dtype != KILN_I32 && dtype != KILN_I64) REFUSE("put_slot: the index of the piece is %s; expected i32 or i64", tile_dtype_name(dtype));
+    if (dim->i < 0 || dim->i >= field->rank || f->rank != field->rank || field->shape[dim->i] % f->shape[dim->i])
+      REFUSE("put_slot: %s is no piece of %s along dim %lld", tile_type_text(p, f), tile_type_text(p, field), (long long)dim->i);
+    want.shape[dim->i] = f->shape[dim->i];
+  }
+  if (!tile_same_shape(f, &want)) REFUSE("put_slot: the field is %s, the fragment %s", tile_type_text(p, field), tile_type_text(p, f));
+  return true;
+}
+
 static bool infer_slot_use(TileProgram *p, TileNode *n) {
   const TileNode *ring = tile_at(p, tile_slot_ring(p, tile_arg(p, n, 0)));
   const char *how = tile_attr_str(p, ring, TA_filled_by, "");
-  const TileType *field = find_field(p, n, n->op == TILE_field ? TA_name : TA_field);
-  if (!field) return false;
+  const TileNode *tile = find_field(p, n, n->op == TILE_field ? TA_name : TA_field);
+  if (!tile) return false;
+  const TileType *field = &tile->type;
   bool store = !strcmp(how, "store"), copies = !strcmp(how, "tma") || !strcmp(how, "cp.async") || !strcmp(how, "threads");
   switch (n->op) {
   case TILE_field: n->type = *field; return true;
   case TILE_fill_slot:
     if (!copies) REFUSE("fill_slot: the ring is filled by %s; only rings filled by tma, cp.async or threads take copies", how);
-    return check_copy(p, n, field, how);
+    return check_copy(p, n, tile, !strcmp(how, "tma"), how);
   case TILE_store_slot:
-    if (!store) REFUSE("store_slot: the ring is filled by %s; a ring whose slots go to memory has filled_by store", how);
-    return check_copy(p, n, field, how);
-  default: { /* put_slot */
-    const TileType *f = type_of(p, n, 1);
-    if (!store && strcmp(how, "threads")) REFUSE("put_slot: the ring is filled by %s; fragments go into rings filled by threads or store", how);
-    if (f->dtype != field->dtype) REFUSE("put_slot: the field is %s, the fragment %s; convert with cvt", tile_dtype_name(field->dtype), tile_dtype_name(f->dtype));
-    if (!tile_same_shape(f, field)) REFUSE("put_slot: the field is %s, the fragment %s", tile_type_text(p, field), tile_type_text(p, f));
-    return true;
-  }
+    if (!store && strcmp(how, "threads")) REFUSE("store_slot: the ring is filled by %s; slots that go to memory have filled_by store or threads", how);
+    return check_copy(p, n, tile, true, how);
+  default: return check_put(p, n, field, how);
   }
 }
 

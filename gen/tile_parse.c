@@ -450,8 +450,12 @@ static void read_statement(Parser *s) {
     n->sync_before = st->sync;
     n->derived = st->derived;
   }
+  uint32_t scope = s->names.all.n;
   bind_name(s, st, id);
-  if (tile_op_info(st->op)->regions) read_regions(s, st, id);
+  if (tile_op_info(st->op)->regions) {
+    read_regions(s, st, id);
+    tile_names_cut(&s->names, scope); /* a counter is known inside only */
+  }
   if (!s->stop && s->tok.kind != T_LINE && s->tok.kind != T_END && !at_mark(s, '}')) {
     expected(s, "the end of the statement");
     recover(s, st);

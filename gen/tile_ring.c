@@ -120,6 +120,7 @@ static void use_field(Rings *c, uint32_t id, uint32_t token, TileAttrKey key) {
     change(c, token)->filled |= bit;
     return;
   }
+  if (!c->fills[token] && n->op == TILE_store_slot) return; /* what was waited for has its contents */
   if (!c->fills[token]) {
     FAIL(c, n, "%s: the slot of line %u was obtained by wait, to be read; slots are filled between acquire and commit", op_name(n), line_of(c, token));
     return;

@@ -201,7 +201,7 @@ static void print_node(Printer *s, uint32_t id) {
   const TileNode *n = &s->p->nodes.at[id];
   if (is_inline(n)) return;
   print_indent(s);
-  uint32_t scope = s->names.all.n;
+  uint32_t outside = s->names.all.n, scope = outside;
   if (n->type.kind != TK_NONE) {
     s->name[id] = choose_name(s, n);
     tile_names_add(&s->names, s->name[id], (TileId){id}, 0);
@@ -224,7 +224,8 @@ static void print_node(Printer *s, uint32_t id) {
     text_str(s->out, "}");
     tile_names_cut(&s->names, scope);
   }
-  if (!n->nregions) print_type(s, n);
+  if (n->nregions) tile_names_cut(&s->names, outside); /* a counter is known inside only */
+  else print_type(s, n);
   text_str(s->out, "\n");
 }
 
