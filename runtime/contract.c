@@ -14,7 +14,7 @@ typedef struct Word {
 
 typedef struct Reader {
   Contract *c;
-  const char *name;     /* of the file */
+  const char *name; /* of the file */
   int line;
   const char *at, *end; /* what is left of the line */
   Word collapse[CONTRACT_MAX_COLLAPSE];
@@ -178,13 +178,13 @@ static kiln_status need_number(Reader *r, const char *what, int64_t low, int64_t
 }
 
 /* Room for one more element of a list of the contract. */
-#define GROW(r, list, count, capacity, limit, what) \
-  do { \
-    if ((count) >= (limit)) return wrong((r), "more than %d %s", (int)(limit), (what)); \
+#define GROW(r, list, count, capacity, limit, what)                                       \
+  do {                                                                                    \
+    if ((count) >= (limit)) return wrong((r), "more than %d %s", (int)(limit), (what));   \
     void *more_ = pool_grow(&(r)->c->pool, (list), (count), &(capacity), sizeof *(list)); \
-    if (!more_) return no_memory(r); \
-    (list) = more_; \
-    memset(&(list)[count], 0, sizeof *(list)); \
+    if (!more_) return no_memory(r);                                                      \
+    (list) = more_;                                                                       \
+    memset(&(list)[count], 0, sizeof *(list));                                            \
   } while (0)
 
 /* ---- lines: what the file is ---- */
@@ -515,9 +515,12 @@ static kiln_status read_attributes(Reader *r, ContractStep *step) {
   Word list, piece;
   kiln_status s = need_word(r, &list, "attributes");
   while (!s && next_piece(&list, &piece)) {
-    if (is(piece, "pdl")) step->pdl = true;
-    else if (is(piece, "coresident")) step->coresident = true;
-    else s = newer(r, "attribute", piece);
+    if (is(piece, "pdl"))
+      step->pdl = true;
+    else if (is(piece, "coresident"))
+      step->coresident = true;
+    else
+      s = newer(r, "attribute", piece);
   }
   return s;
 }
@@ -550,12 +553,18 @@ static kiln_status read_step_words(Reader *r, ContractStep *step) {
     if (is(w, "entry")) {
       s = need_word(r, &entry, "the entry's name");
       if (!s) s = keep(r, entry, &step->entry);
-    } else if (is(w, "grid") && !step->grid[0].n) s = read_three(r, "grid", step->grid);
-    else if (is(w, "block") && !step->block.n) s = need_expr(r, "threads of a block", false, &step->block);
-    else if (is(w, "shared") && !step->shared.n) s = need_expr(r, "bytes of shared memory", false, &step->shared);
-    else if (is(w, "cluster") && !step->cluster[0].n) s = read_three(r, "cluster", step->cluster);
-    else if (is(w, "when") && !step->when.n) s = need_expr(r, "a condition", false, &step->when);
-    else if (is(w, "attr")) s = read_attributes(r, step);
+    } else if (is(w, "grid") && !step->grid[0].n)
+      s = read_three(r, "grid", step->grid);
+    else if (is(w, "block") && !step->block.n)
+      s = need_expr(r, "threads of a block", false, &step->block);
+    else if (is(w, "shared") && !step->shared.n)
+      s = need_expr(r, "bytes of shared memory", false, &step->shared);
+    else if (is(w, "cluster") && !step->cluster[0].n)
+      s = read_three(r, "cluster", step->cluster);
+    else if (is(w, "when") && !step->when.n)
+      s = need_expr(r, "a condition", false, &step->when);
+    else if (is(w, "attr"))
+      s = read_attributes(r, step);
     else if (is(w, "args")) {
       args = true;
       s = read_args(r, step);
@@ -564,8 +573,12 @@ static kiln_status read_step_words(Reader *r, ContractStep *step) {
     }
   }
   if (s) return s;
-  const char *lacks = !step->entry ? "entry" : !step->grid[0].n ? "grid" : !step->block.n ? "block" : !step->shared.n ? "shared"
-                      : !args ? "args" : NULL;
+  const char *lacks = !step->entry       ? "entry"
+                      : !step->grid[0].n ? "grid"
+                      : !step->block.n   ? "block"
+                      : !step->shared.n  ? "shared"
+                      : !args            ? "args"
+                                         : NULL;
   return lacks ? wrong(r, "the step has no '%s'", lacks) : KILN_OK;
 }
 
@@ -585,11 +598,16 @@ static kiln_status read_step(Reader *r) {
 
 /* ---- the whole ---- */
 
-static const struct { const char *word; kiln_status (*read)(Reader *r); } lines[] = {
-    {"op", read_op},           {"target", read_target},       {"set", read_set},         {"option", read_option},
-    {"schedule", read_schedule}, {"collapse", read_collapse}, {"tensor", read_tensor},   {"scalar", read_scalar},
-    {"derived", read_derived}, {"let", read_let},             {"workspace", read_workspace}, {"require", read_require},
-    {"cost", read_cost},       {"bytes", read_bytes},         {"flop", read_flop},       {"step", read_step},
+static const struct {
+  const char *word;
+  kiln_status (*read)(Reader *r);
+} lines[] = {
+    {"op", read_op},         {"target", read_target},       {"set", read_set},
+    {"option", read_option}, {"schedule", read_schedule},   {"collapse", read_collapse},
+    {"tensor", read_tensor}, {"scalar", read_scalar},       {"derived", read_derived},
+    {"let", read_let},       {"workspace", read_workspace}, {"require", read_require},
+    {"cost", read_cost},     {"bytes", read_bytes},         {"flop", read_flop},
+    {"step", read_step},
 };
 
 static kiln_status read_version(Reader *r) {
@@ -612,6 +630,18 @@ static kiln_status read_line(Reader *r) {
   return newer(r, "the line", w);
 }
 
+/* Merging moves sizes between the dims of the list, so a tensor that has one of them must have all. */
+static kiln_status check_collapse(Reader *r) {
+  const Contract *c = r->c;
+  for (int t = 0; t < c->ntensor; t++) {
+    int has = 0;
+    for (int i = 0; i < c->tensor[t].rank; i++)
+      for (int k = 0; k < c->ncollapse; k++) has += c->tensor[t].dim[i].symbol == c->collapse[k];
+    if (has && has != c->ncollapse) return wrong(r, "tensor '%s' has some of the dims to collapse, not all", c->tensor[t].name);
+  }
+  return KILN_OK;
+}
+
 /* What no single line can tell. */
 static kiln_status check_whole(Reader *r) {
   Contract *c = r->c;
@@ -625,11 +655,14 @@ static kiln_status check_whole(Reader *r) {
     }
     c->collapse[i] = (int16_t)symbol;
   }
-  return KILN_OK;
+  return check_collapse(r);
 }
 
 static kiln_status add_builtins(Reader *r) {
-  static const struct { const char *name; uint8_t dtype; } builtins[SYMBOL_BUILTINS] = {
+  static const struct {
+    const char *name;
+    uint8_t dtype;
+  } builtins[SYMBOL_BUILTINS] = {
       [SYMBOL_SMS] = {"sms", KILN_I64}, [SYMBOL_BW] = {"bw", KILN_F64}, [SYMBOL_TENSOR_RATE] = {"tensor", KILN_F64}};
   kiln_status s = KILN_OK;
   for (int i = 0; !s && i < SYMBOL_BUILTINS; i++)

@@ -31,10 +31,16 @@ kiln_status device_result(const kiln_device *dev, DrvResult result, const char *
 
 /* ---- what the device is ---- */
 
-/* Per capability: whether its own target has the suffix a, and dense 16-bit tensor FLOP per clock and SM. A row serves all capabilities
+/* Per capability: whether its own target has the suffix a, and dense 16-bit tensor FLOP per clock and SM. A row serves all
+ * capabilities
  * from its own up to the next row's. */
-static const struct { int capability; bool suffix; int tensor_flop_clock; } kinds[] = {
-    {0, false, 256}, {75, false, 1024}, {80, false, 2048}, {86, false, 1024}, {90, true, 4096}, {100, true, 8192}, {120, true, 1024},
+static const struct {
+  int capability;
+  bool suffix;
+  int tensor_flop_clock;
+} kinds[] = {
+    {0, false, 256},  {75, false, 1024}, {80, false, 2048}, {86, false, 1024},
+    {90, true, 4096}, {100, true, 8192}, {120, true, 1024},
 };
 
 /* Of two files that fit, the one made for the device itself, then for its family, then for the newest elder. */
@@ -50,7 +56,10 @@ int device_preference(const kiln_device *dev, const char *target) {
   return number <= own ? (int)number : -1;
 }
 
-typedef struct Attribute { unsigned attribute; int *value; } Attribute;
+typedef struct Attribute {
+  unsigned attribute;
+  int *value;
+} Attribute;
 
 static kiln_status read_attributes(kiln_device *dev, int *major, int *minor, int *memory_khz, int *bus_bits) {
   kiln_device_info *info = &dev->info;
@@ -66,13 +75,11 @@ static kiln_status read_attributes(kiln_device *dev, int *major, int *minor, int
       {DRV_DEVICE_MAX_GRID_DIM_Z, &dev->limits.grid[2]},
       {DRV_DEVICE_MAX_THREADS_PER_BLOCK, &dev->limits.block_threads},
   };
-  const Attribute welcome[] = { /* a driver that does not know them answers 0 */
-      {DRV_DEVICE_CLOCK_RATE, &info->clock_khz},
-      {DRV_DEVICE_L2_CACHE_SIZE, &info->l2_bytes},
-      {DRV_DEVICE_MEMORY_CLOCK_RATE, memory_khz},
-      {DRV_DEVICE_GLOBAL_MEMORY_BUS_WIDTH, bus_bits},
-      {DRV_DEVICE_PAGEABLE_MEMORY_ACCESS, &pageable},
-      {DRV_DEVICE_CLUSTER_LAUNCH, &clusters},
+  const Attribute welcome[] = {
+      /* a driver that does not know them answers 0 */
+      {DRV_DEVICE_CLOCK_RATE, &info->clock_khz},      {DRV_DEVICE_L2_CACHE_SIZE, &info->l2_bytes},
+      {DRV_DEVICE_MEMORY_CLOCK_RATE, memory_khz},     {DRV_DEVICE_GLOBAL_MEMORY_BUS_WIDTH, bus_bits},
+      {DRV_DEVICE_PAGEABLE_MEMORY_ACCESS, &pageable}, {DRV_DEVICE_CLUSTER_LAUNCH, &clusters},
   };
   for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
     DrvResult result = dev->driver->cuDeviceGetAttribute(needed[i].value, needed[i].attribute, dev->device);
@@ -119,7 +126,8 @@ static kiln_status open_ordinal(kiln_device *dev, int ordinal) {
   if (result) return device_result(dev, result, "cuDeviceGetCount");
   if (count == 0) return error_set(KILN_NO_DEVICE, "the driver finds no GPU; \"sim:sm_90a\" opens the simulator");
   if (ordinal >= count)
-    return error_set(KILN_NO_DEVICE, "there is no cuda:%d: the driver finds %d GPU%s, numbered from 0", ordinal, count, count == 1 ? "" : "s");
+    return error_set(KILN_NO_DEVICE, "there is no cuda:%d: the driver finds %d GPU%s, numbered from 0", ordinal, count,
+                     count == 1 ? "" : "s");
   result = d->cuDeviceGet(&dev->device, ordinal);
   if (result) return device_result(dev, result, "cuDeviceGet");
   result = d->cuDevicePrimaryCtxRetain(&dev->context, dev->device);
@@ -143,7 +151,8 @@ static kiln_status open_current(kiln_device *dev) {
   DrvResult result = dev->driver->cuCtxGetCurrent(&dev->context);
   if (result) return device_result(dev, result, "cuCtxGetCurrent");
   if (!dev->context)
-    return error_set(KILN_NO_DEVICE, "kiln_open: \"current\", but this thread has no current CUDA context; make one current, or open \"cuda:0\"");
+    return error_set(KILN_NO_DEVICE,
+                     "kiln_open: \"current\", but this thread has no current CUDA context; make one current, or open \"cuda:0\"");
   result = dev->driver->cuCtxGetDevice(&dev->device);
   if (result) return device_result(dev, result, "cuCtxGetDevice");
   dev->info.ordinal = dev->device; /* the driver's devices are their ordinals */
@@ -168,7 +177,8 @@ static kiln_status open_where(kiln_device *dev, const char *where) {
   if (strcmp(where, "current") == 0) return open_current(dev);
   if (strncmp(where, "cuda:", 5) == 0) return open_cuda(dev, where + 5, strlen(where + 5));
   if (strncmp(where, "sim:", 4) == 0 && where[4]) return open_simulated(dev, where + 4);
-  return error_set(KILN_BAD_CALL, "kiln_open: \"%.64s\" is no device: expected \"cuda:N\", \"current\", \"sim:sm_90a,...\" or NULL", where);
+  return error_set(KILN_BAD_CALL,
+                   "kiln_open: \"%.64s\" is no device: expected \"cuda:N\", \"current\", \"sim:sm_90a,...\" or NULL", where);
 }
 
 kiln_status kiln_open(kiln_device **out, const char *where) {
@@ -184,8 +194,10 @@ kiln_status kiln_open(kiln_device **out, const char *where) {
   }
   kiln_status s = open_where(dev, where);
   if (!s) s = read_info(dev);
-  if (s) device_release(dev);
-  else *out = dev;
+  if (s)
+    device_release(dev);
+  else
+    *out = dev;
   return s;
 }
 
@@ -219,7 +231,8 @@ kiln_status kiln_device_query(const kiln_device *dev, kiln_device_info *info) {
 
 kiln_status kiln_driver_symbol(const kiln_device *dev, const char *name, void **out) {
   if (out) *out = NULL;
-  if (!dev || !name || !out) return error_set(KILN_BAD_CALL, "kiln_driver_symbol: %s is NULL", !dev ? "dev" : !name ? "name" : "out");
+  if (!dev || !name || !out)
+    return error_set(KILN_BAD_CALL, "kiln_driver_symbol: %s is NULL", !dev ? "dev" : !name ? "name" : "out");
   *out = driver_symbol(dev->driver, name);
   return *out ? KILN_OK : error_set(KILN_NOT_FOUND, "the driver of %s has no %.64s", dev->info.name, name);
 }

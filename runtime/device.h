@@ -12,7 +12,8 @@ typedef struct Variant {
   char *file;            /* path as added */
   size_t file_bytes;
   const char *name;      /* in `file`: after the last slash, with .ptx */
-  size_t name_bytes;     /* without .ptx */
+  char *stem;            /* the name without .ptx */
+  size_t stem_bytes;
   char *text;            /* whole PTX, ends in NUL; NULL if this device cannot run it */
   size_t text_bytes;
   int preference;        /* higher is taken first; -1: this device cannot run it */

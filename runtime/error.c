@@ -67,8 +67,8 @@ const char *kiln_error(void) { return message; }
 const char *kiln_status_text(kiln_status status) {
   switch (status) {
 #define KILN_STATUS(name, value, text) \
-  case KILN_##name: return text;
-#include "status.def"
+  case KILN_##name: return text;       \
+      #include "status.def"
   }
   return "not a status of kiln";
 }
@@ -76,8 +76,8 @@ const char *kiln_status_text(kiln_status status) {
 const char *kiln_status_name(kiln_status status) {
   switch (status) {
 #define KILN_STATUS(name, value, text) \
-  case KILN_##name: return #name;
-#include "status.def"
+  case KILN_##name: return #name;      \
+      #include "status.def"
   }
   return "?";
 }

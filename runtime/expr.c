@@ -5,12 +5,29 @@
 #include <string.h>
 
 typedef enum Op {
-  OP_PUSH, OP_LOAD, OP_LOAD_INT_AS_REAL,
-  OP_NEG, OP_NOT, OP_BOOL,
-  OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_MOD,
-  OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE,
-  OP_CEILDIV, OP_ROUNDUP, OP_MIN, OP_MAX,
-  OP_JUMP_FALSE, OP_JUMP,
+  OP_PUSH,
+  OP_LOAD,
+  OP_LOAD_INT_AS_REAL,
+  OP_NEG,
+  OP_NOT,
+  OP_BOOL,
+  OP_ADD,
+  OP_SUB,
+  OP_MUL,
+  OP_DIV,
+  OP_MOD,
+  OP_EQ,
+  OP_NE,
+  OP_LT,
+  OP_LE,
+  OP_GT,
+  OP_GE,
+  OP_CEILDIV,
+  OP_ROUNDUP,
+  OP_MIN,
+  OP_MAX,
+  OP_JUMP_FALSE,
+  OP_JUMP,
 } Op;
 
 typedef struct Parser {
@@ -86,8 +103,10 @@ bool expr_decimal(const char *text, size_t bytes, double *out) {
       continue;
     }
     any = 1;
-    if (digits <= (UINT64_MAX - 9) / 10) digits = digits * 10 + (uint64_t)(*c - '0'), exponent -= after_point;
-    else exponent += !after_point;
+    if (digits <= (UINT64_MAX - 9) / 10)
+      digits = digits * 10 + (uint64_t)(*c - '0'), exponent -= after_point;
+    else
+      exponent += !after_point;
   }
   if (!any) return false;
   if (c < end && (*c == 'e' || *c == 'E')) {
@@ -131,8 +150,9 @@ static void parse_number(Parser *p) {
   size_t n = (size_t)(c - p->at);
   ExprValue value;
   if (p->real ? !expr_decimal(p->at, n, &value.d) : !expr_integer(p->at, n, &value.i))
-    return fail(p, p->real ? "not a number"
-                   : decimal ? "not an integer, in an integer expression" : "the number exceeds 64 bits");
+    return fail(p, p->real   ? "not a number"
+                   : decimal ? "not an integer, in an integer expression"
+                             : "the number exceeds 64 bits");
   p->at = c;
   int at = emit(p, OP_PUSH, +1);
   if (!p->failed) p->code[at].value = value;
@@ -147,8 +167,10 @@ static void parse_call(Parser *p, Op op) {
 }
 
 static void parse_name(Parser *p) {
-  static const struct { const char *name; Op op; } functions[] = {
-      {"ceildiv", OP_CEILDIV}, {"roundup", OP_ROUNDUP}, {"min", OP_MIN}, {"max", OP_MAX}};
+  static const struct {
+    const char *name;
+    Op op;
+  } functions[] = {{"ceildiv", OP_CEILDIV}, {"roundup", OP_ROUNDUP}, {"min", OP_MIN}, {"max", OP_MAX}};
   const char *name = p->at, *c = p->at;
   while (c < p->end && (expr_is_name(*c))) c++;
   size_t n = (size_t)(c - name);
@@ -202,7 +224,10 @@ static void parse_unary(Parser *p) {
 }
 
 /* Binary operators by level, loosest first; longer signs before their prefixes. */
-static const struct { const char *sign; Op op; } levels[][5] = {
+static const struct {
+  const char *sign;
+  Op op;
+} levels[][5] = {
     {{"==", OP_EQ}, {"!=", OP_NE}, {0}},
     {{"<=", OP_LE}, {">=", OP_GE}, {"<", OP_LT}, {">", OP_GT}, {0}},
     {{"+", OP_ADD}, {"-", OP_SUB}, {0}},
@@ -224,8 +249,10 @@ static void parse_level(Parser *p, size_t level) {
 static void push_truth(Parser *p, bool truth) {
   int at = emit(p, OP_PUSH, +1);
   if (p->failed) return;
-  if (p->real) p->code[at].value.d = truth;
-  else p->code[at].value.i = truth;
+  if (p->real)
+    p->code[at].value.d = truth;
+  else
+    p->code[at].value.i = truth;
 }
 
 static void land(Parser *p, int jump) {
@@ -275,8 +302,15 @@ static void parse_expr(Parser *p) {
 
 ExprResult expr_parse(Expr *out, Pool *pool, const char *text, size_t bytes, bool real, ExprLookup lookup, void *user, char *why,
                       size_t why_bytes) {
-  Parser p = {.start = text, .at = text, .end = text + bytes, .real = real, .pool = pool, .lookup = lookup, .user = user,
-              .why = why, .why_bytes = why_bytes};
+  Parser p = {.start = text,
+              .at = text,
+              .end = text + bytes,
+              .real = real,
+              .pool = pool,
+              .lookup = lookup,
+              .user = user,
+              .why = why,
+              .why_bytes = why_bytes};
   *out = (Expr){0};
   parse_expr(&p);
   skip_blanks(&p);
@@ -297,8 +331,10 @@ static const char *divide_int(Op op, int64_t a, int64_t b, int64_t *out) {
   if (b == 0) return by_zero;
   if (a == INT64_MIN && b == -1) return overflows;
   int64_t quotient = a / b, rest = a % b;
-  if (op == OP_DIV) *out = quotient;
-  else if (op == OP_MOD) *out = rest;
+  if (op == OP_DIV)
+    *out = quotient;
+  else if (op == OP_MOD)
+    *out = rest;
   else {
     if (rest != 0 && (rest < 0) == (b < 0)) quotient++;
     *out = quotient;
@@ -390,11 +426,20 @@ const char *expr_real(const Expr *e, const ExprValue *values, double *out) {
       if (!(stack[--n] != 0)) at = o->to - 1;
       break;
     case OP_JUMP: at = o->to - 1; break;
-    default:
-      n--;
-      stack[n - 1] = binary_real((Op)o->op, stack[n - 1], stack[n]);
+    default: n--; stack[n - 1] = binary_real((Op)o->op, stack[n - 1], stack[n]);
     }
   }
   *out = stack[0];
   return NULL;
+}
+
+int expr_reads(const Expr *e, uint32_t *index, int max) {
+  int n = 0;
+  for (int at = 0; at < e->n; at++) {
+    if (e->code[at].op != OP_LOAD && e->code[at].op != OP_LOAD_INT_AS_REAL) continue;
+    int known = 0;
+    while (known < n && index[known] != e->code[at].index) known++;
+    if (known == n && n < max) index[n++] = e->code[at].index;
+  }
+  return n;
 }

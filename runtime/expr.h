@@ -58,4 +58,7 @@ bool expr_decimal(const char *text, size_t bytes, double *out); /* false: not a 
 /* NULL, or why there is no value ("overflows 64 bits", "divides by zero"). */
 const char *expr_int(const Expr *e, const ExprValue *values, int64_t *out);
 const char *expr_real(const Expr *e, const ExprValue *values, double *out);
+
+/* The distinct values that the expression reads, at most max of them; returns how many. */
+int expr_reads(const Expr *e, uint32_t *index, int max);
 #endif

@@ -5,14 +5,14 @@
 /* The calls differ only in name and arguments; what surrounds them is here once. */
 #define CHECK_DEVICE(dev, call) \
   if (!(dev)) return error_set(KILN_BAD_CALL, call ": dev is NULL")
-#define IN_CONTEXT(dev, name, ...) \
-  do { \
-    DeviceScope scope_; \
-    kiln_status s_ = device_enter((dev), &scope_); \
-    if (s_) return s_; \
+#define IN_CONTEXT(dev, name, ...)                                      \
+  do {                                                                  \
+    DeviceScope scope_;                                                 \
+    kiln_status s_ = device_enter((dev), &scope_);                      \
+    if (s_) return s_;                                                  \
     s_ = device_result((dev), (dev)->driver->name(__VA_ARGS__), #name); \
-    device_leave((dev), &scope_); \
-    return s_; \
+    device_leave((dev), &scope_);                                       \
+    return s_;                                                          \
   } while (0)
 
 static DrvPtr address(const void *ptr) { return (DrvPtr)(uintptr_t)ptr; }
@@ -118,7 +118,8 @@ static kiln_status call_event_elapsed(kiln_device *dev, float *ms, void *start, 
 kiln_status kiln_event_elapsed(kiln_device *dev, void *start, void *end, double *ns) {
   if (ns) *ns = 0;
   CHECK_DEVICE(dev, "kiln_event_elapsed");
-  if (!start || !end || !ns) return error_set(KILN_BAD_CALL, "kiln_event_elapsed: %s is NULL", !start ? "start" : !end ? "end" : "ns");
+  if (!start || !end || !ns)
+    return error_set(KILN_BAD_CALL, "kiln_event_elapsed: %s is NULL", !start ? "start" : !end ? "end" : "ns");
   float ms = 0;
   kiln_status s = call_event_sync(dev, end);
   if (!s) s = call_event_elapsed(dev, &ms, start, end);

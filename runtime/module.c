@@ -10,8 +10,9 @@ enum { LOG_BYTES = 4096 };
 static kiln_status explain_load(const kiln_device *dev, const Variant *v, DrvResult result, const char *log) {
   kiln_status s = driver_error(dev->driver, result, "cuModuleLoadDataEx");
   if (result == DRV_UNSUPPORTED_PTX_VERSION || result == DRV_JIT_COMPILER_NOT_FOUND)
-    error_append(result == DRV_UNSUPPORTED_PTX_VERSION ? "; the driver is older than the PTX's .version: update the driver"
-                                                       : "; the driver's PTX compiler (libnvidia-ptxjitcompiler) is not installed");
+    error_append(result == DRV_UNSUPPORTED_PTX_VERSION
+                     ? "; the driver is older than the PTX's .version: update the driver"
+                     : "; the driver's PTX compiler (libnvidia-ptxjitcompiler) is not installed");
   error_prefix(s, "%s (made for %s, device is %s, driver %d.%d): ", v->file, v->contract.target, dev->info.target,
                dev->info.driver_version / 1000, dev->info.driver_version % 1000 / 10);
   if (log[0] && !strstr(kiln_error(), log)) {
@@ -46,10 +47,13 @@ kiln_status module_load(const kiln_device *dev, Variant *v) {
     if (result == DRV_NOT_FOUND)
       s = error_set(KILN_BAD_CONTRACT, "%s: step %s names entry %s, which the PTX does not have; emit the file anew", v->file,
                     c->step[i].name, c->step[i].entry);
-    else if (result) s = device_result(dev, result, "cuModuleGetFunction");
+    else if (result)
+      s = device_result(dev, result, "cuModuleGetFunction");
   }
-  if (!s) v->module = module;
-  else if (module) dev->driver->cuModuleUnload(module);
+  if (!s)
+    v->module = module;
+  else if (module)
+    dev->driver->cuModuleUnload(module);
   return s;
 }
 
@@ -61,14 +65,20 @@ void module_unload(const kiln_device *dev, Variant *v) {
   v->module = NULL;
 }
 
-/* Beyond 48 KB a function must be told in advance; the allowance only grows, since other plans may rely on it. */
+/* Beyond 48 KB a function must be told in advance; the allowance only grows, since other plans may rely on it. Steps may share an
+ * entry, and then its allowance. */
 kiln_status module_allow_shared(const kiln_device *dev, Variant *v, int step, int bytes) {
   enum { ALWAYS_ALLOWED = 48 << 10 };
-  if (bytes <= ALWAYS_ALLOWED || bytes <= v->dynamic_bytes[step]) return KILN_OK;
-  DrvResult result = dev->driver->cuFuncSetAttribute(v->function[step], DRV_FUNC_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes);
+  DrvFunction function = v->function[step];
+  int allowed = ALWAYS_ALLOWED;
+  for (int i = 0; i < v->contract.nstep; i++)
+    if (v->function[i] == function && v->dynamic_bytes[i] > allowed) allowed = v->dynamic_bytes[i];
+  if (bytes <= allowed) return KILN_OK;
+  DrvResult result = dev->driver->cuFuncSetAttribute(function, DRV_FUNC_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes);
   if (result == DRV_INVALID_VALUE)
-    return error_set(KILN_UNSUPPORTED, "%s: step %s needs %d bytes of shared memory; a block of %s has at most %d, static memory included",
-                     v->file, v->contract.step[step].name, bytes, dev->info.name, dev->limits.shared_bytes);
+    return error_set(KILN_UNSUPPORTED,
+                     "%s: step %s needs %d bytes of shared memory; a block of %s has at most %d, static memory included", v->file,
+                     v->contract.step[step].name, bytes, dev->info.name, dev->limits.shared_bytes);
   if (result) return device_result(dev, result, "cuFuncSetAttribute");
   v->dynamic_bytes[step] = bytes;
   return KILN_OK;

@@ -49,8 +49,10 @@ int store_find(const kiln_device *dev, const char *op, int *first) {
   int low = 0, high = dev->nvariant;
   while (low < high) {
     int middle = low + (high - low) / 2;
-    if (strcmp(dev->variant[middle]->contract.op, op) < 0) low = middle + 1;
-    else high = middle;
+    if (strcmp(dev->variant[middle]->contract.op, op) < 0)
+      low = middle + 1;
+    else
+      high = middle;
   }
   *first = low;
   int n = 0;
@@ -109,8 +111,13 @@ static kiln_status add_owned(kiln_device *dev, const char *file, char *text, siz
   memcpy(v->file, file, v->file_bytes + 1);
   const char *slash = strrchr(v->file, '/');
   v->name = slash ? slash + 1 : v->file;
-  v->name_bytes = strlen(v->name);
-  if (v->name_bytes > 4 && strcmp(v->name + v->name_bytes - 4, ".ptx") == 0) v->name_bytes -= 4;
+  v->stem_bytes = strlen(v->name);
+  if (v->stem_bytes > 4 && strcmp(v->name + v->stem_bytes - 4, ".ptx") == 0) v->stem_bytes -= 4;
+  v->stem = pool_text(&v->contract.pool, v->name, v->stem_bytes);
+  if (!v->stem) {
+    free_variant(dev, v);
+    return error_set(KILN_NO_MEMORY, "out of memory while adding %s", file);
+  }
   v->preference = device_preference(dev, v->contract.target);
   if (v->preference < 0) { /* kept for messages only */
     kiln_mem(v->text, v->text_bytes + 1, 0);
@@ -125,8 +132,13 @@ static kiln_status add_owned(kiln_device *dev, const char *file, char *text, siz
 
 kiln_status kiln_add_text(kiln_device *dev, const char *name, const char *text, size_t bytes) {
   if (!dev || !name || !*name || !text)
-    return error_set(KILN_BAD_CALL, "kiln_add_text: %s is %s", !dev ? "dev" : !text ? "text" : "name", name && !*name ? "empty" : "NULL");
-  if (bytes > MAX_FILE_BYTES) return error_set(KILN_FILE, "%s: %zu bytes; more than %d are no PTX of kiln", name, bytes, MAX_FILE_BYTES);
+    return error_set(KILN_BAD_CALL, "kiln_add_text: %s is %s",
+                     !dev    ? "dev"
+                     : !text ? "text"
+                             : "name",
+                     name && !*name ? "empty" : "NULL");
+  if (bytes > MAX_FILE_BYTES)
+    return error_set(KILN_FILE, "%s: %zu bytes; more than %d are no PTX of kiln", name, bytes, MAX_FILE_BYTES);
   const char *nul = memchr(text, 0, bytes); /* emitted arrays end in one */
   if (nul && nul + 1 < text + bytes)
     return error_set(KILN_BAD_CONTRACT, "%s: a zero byte at offset %zu: this is no PTX text", name, (size_t)(nul - text));
@@ -158,8 +170,10 @@ static kiln_status add_file(kiln_device *dev, const char *path) {
   kiln_status s = KILN_OK;
   char *text = NULL;
   size_t bytes = 0;
-  if (fstat(file, &about) || !S_ISREG(about.st_mode)) s = error_set(KILN_FILE, "%s: is no ordinary file", path);
-  else if (about.st_size > MAX_FILE_BYTES) s = error_set(KILN_FILE, "%s: more than %d bytes are no PTX of kiln", path, MAX_FILE_BYTES);
+  if (fstat(file, &about) || !S_ISREG(about.st_mode))
+    s = error_set(KILN_FILE, "%s: is no ordinary file", path);
+  else if (about.st_size > MAX_FILE_BYTES)
+    s = error_set(KILN_FILE, "%s: more than %d bytes are no PTX of kiln", path, MAX_FILE_BYTES);
   if (!s) {
     bytes = (size_t)about.st_size;
     text = kiln_mem(NULL, 0, bytes + 1);
@@ -250,8 +264,8 @@ kiln_status kiln_add(kiln_device *dev, const char *path) {
   if (!dev || !path) return error_set(KILN_BAD_CALL, "kiln_add: %s is NULL", dev ? "path" : "dev");
   struct stat about;
   if (stat(path, &about))
-    return error_set(errno == ENOENT || errno == ENOTDIR ? KILN_NOT_FOUND : KILN_FILE, "%.512s: %s; expected a .ptx file or a folder", path,
-                     strerror(errno));
+    return error_set(errno == ENOENT || errno == ENOTDIR ? KILN_NOT_FOUND : KILN_FILE,
+                     "%.512s: %s; expected a .ptx file or a folder", path, strerror(errno));
   if (!S_ISDIR(about.st_mode)) return add_file(dev, path);
   int added = 0;
   kiln_status s = add_folder(dev, path, 0, &added);

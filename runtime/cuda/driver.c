@@ -19,7 +19,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 void driver_override(DriverKind kind, const DriverTable *table) { libraries[kind].override = table; }
 
-/* The simulator stands beside this library (or beside the executable that contains it), or where an installed command finds it. */
+/* The simulator stands beside this library (or beside the executable that contains it), or where an installed command finds
+ * it. */
 static void *open_simulator(char *tried, size_t tried_bytes) {
   static const char *const places[] = {"", "../lib/"};
   Dl_info info;
@@ -45,26 +46,30 @@ static kiln_status open_library(DriverKind kind, void **library) {
     *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (*library) return KILN_OK;
     const char *why = dlerror();
-    return error_set(KILN_NO_DEVICE, "no NVIDIA driver: libcuda.so.1 cannot be opened (%s); install the driver, or open \"sim:sm_90a\" "
-                     "for the simulator", why ? why : "no reason given");
+    return error_set(KILN_NO_DEVICE,
+                     "no NVIDIA driver: libcuda.so.1 cannot be opened (%s); install the driver, or open \"sim:sm_90a\" "
+                     "for the simulator",
+                     why ? why : "no reason given");
   }
   char tried[1024];
   *library = open_simulator(tried, sizeof tried);
   if (*library) return KILN_OK;
   const char *why = dlerror();
-  return error_set(KILN_NO_SIMULATOR, "the simulator libkilnsim.so.0 cannot be opened: tried %s and the library path (%s); put it beside "
-                   "libkiln", tried, why ? why : "no reason given");
+  return error_set(KILN_NO_SIMULATOR,
+                   "the simulator libkilnsim.so.0 cannot be opened: tried %s and the library path (%s); put it beside "
+                   "libkiln",
+                   tried, why ? why : "no reason given");
 }
 
 enum { REQUIRED, OPTIONAL, SIMONLY };
 
 static kiln_status resolve(DriverKind kind, void *library, DriverTable *t) {
   const char *lacks = NULL;
-#define DRIVER(need, name, params, args) \
-  if (need != SIMONLY || kind == DRIVER_SIM) { \
-    void *symbol = dlsym(library, #name); \
+#define DRIVER(need, name, params, args)                                                    \
+  if (need != SIMONLY || kind == DRIVER_SIM) {                                              \
+    void *symbol = dlsym(library, #name);                                                   \
     memcpy(&t->name, &symbol, sizeof symbol); /* POSIX: a function's address in a void * */ \
-    if (!symbol && need != OPTIONAL && !lacks) lacks = #name; \
+    if (!symbol && need != OPTIONAL && !lacks) lacks = #name;                               \
   }
 #include "driver.def"
   if (!lacks) return KILN_OK;
@@ -119,11 +124,11 @@ kiln_status driver_load(DriverKind kind, const DriverTable **out) {
 }
 
 void *driver_symbol(const DriverTable *d, const char *name) {
-#define DRIVER(need, row, params, args) \
-  if (strcmp(name, #row) == 0) { \
-    void *address; \
+#define DRIVER(need, row, params, args)        \
+  if (strcmp(name, #row) == 0) {               \
+    void *address;                             \
     memcpy(&address, &d->row, sizeof address); \
-    return address; \
+    return address;                            \
   }
 #include "driver.def"
   for (int kind = DRIVER_CUDA; kind <= DRIVER_SIM; kind++)

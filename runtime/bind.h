@@ -1,0 +1,51 @@
+/* bind.h - arguments against one contract: names, dtypes, sizes, strides, alignment, overlap, requirements; what comes out are
+ * the values of
+ * every name and the geometry of every step. */
+#ifndef KILN_BIND_H
+#define KILN_BIND_H
+#include "device.h"
+
+enum { BIND_MAX_ARGS = 64 };
+
+/* What can be said of an argument without a contract. */
+typedef struct ArgView {
+  const kiln_arg *arg;
+  int64_t stride[CONTRACT_MAX_RANK]; /* explicit, also where the caller gave NULL */
+  int64_t elements;
+  int64_t extent_bytes;              /* from the first byte to behind the last; 0 without elements */
+} ArgView;
+
+/* Checks what no contract can allow: bad ranks, negative sizes, overflow, a name given twice. */
+kiln_status bind_view(const kiln_arg *args, int nargs, ArgView *views);
+
+typedef struct BoundTensor {
+  const kiln_tensor *arg;
+  int view;                          /* index of its ArgView */
+  int64_t shape[CONTRACT_MAX_RANK], stride[CONTRACT_MAX_RANK]; /* in the contract's rank; after bind_contract: collapsed */
+} BoundTensor;
+
+typedef struct BoundStep {
+  bool runs;
+  unsigned grid[3], cluster[3], block, shared_bytes;
+} BoundStep;
+
+typedef struct Binding {
+  ExprValue value[CONTRACT_MAX_SYMBOLS];
+  BoundTensor tensor[CONTRACT_MAX_TENSORS];
+  BoundStep step[CONTRACT_MAX_STEPS];
+  int64_t workspace_bytes[CONTRACT_MAX_WORKSPACES];
+  bool empty;      /* no output has elements */
+  double cost_ns;  /* HUGE_VAL if the contract has no cost */
+} Binding;
+
+/* KILN_OK, or the first rule that is broken. Rules are checked in the order of the statuses' values, so of several refusals
+ * the highest
+ * came closest. quiet: no message is written (selection asks again about the one that matters). */
+kiln_status bind_contract(const kiln_device *dev, const Contract *c, const ArgView *views, int nviews, bool quiet, Binding *out);
+
+/* Do the elements of two views share memory? Exact for contiguous tensors and for strided ones with a common period (columns
+ * of one
+ * matrix); in doubt, yes. Offsets are those of data pointers. */
+bool bind_overlap(const ArgView *a, uint64_t a_address, const ArgView *b, uint64_t b_address);
+bool bind_same_elements(const ArgView *a, const ArgView *b); /* same sizes and, where they matter, same strides */
+#endif
