@@ -66,18 +66,16 @@ const char *kiln_error(void) { return message; }
 
 const char *kiln_status_text(kiln_status status) {
   switch (status) {
-#define KILN_STATUS(name, value, text) \
-  case KILN_##name: return text;       \
-      #include "status.def"
+#define KILN_STATUS(name, value, text) case KILN_##name: return text;
+#include "status.def"
   }
   return "not a status of kiln";
 }
 
 const char *kiln_status_name(kiln_status status) {
   switch (status) {
-#define KILN_STATUS(name, value, text) \
-  case KILN_##name: return #name;      \
-      #include "status.def"
+#define KILN_STATUS(name, value, text) case KILN_##name: return #name;
+#include "status.def"
   }
   return "?";
 }
