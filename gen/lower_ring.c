@@ -172,18 +172,20 @@ static PtxReg fill_target(Lower *l, Fill *f, const int32_t *at, int64_t *imm) {
 
 static PtxReg room_from(Lower *l, PtxReg room, int32_t at) { return at ? DEF(sub_s32, R(room), po_i(at)) : room; }
 
-/* Bytes of a piece that lie inside the tensor: 0 .. vec*elem. */
+static PtxReg piece_inside(Lower *l, Fill *f, const int32_t *at) {
+  PtxReg row = DEF(setp_gt_s32, R(f->cursor.room[0]), po_i(at[0])), col = DEF(setp_gt_s32, R(f->cursor.room[1]), po_i(at[1]));
+  return DEF(and_pred, R(row), R(col));
+}
+
+/* Bytes of a piece that lie inside the tensor: 0 .. vec*elem. Where the size is a multiple of pieces it is all or nothing, which
+ * the hardware takes as a predicate. */
 static PtxReg bytes_inside(Lower *l, Fill *f, const int32_t *at) {
   int whole = f->vec * f->from->elem_bytes;
+  if (f->from->multiple % f->vec == 0) return DEF(selp_b32, po_i(whole), po_i(0), R(piece_inside(l, f, at)));
   PtxReg bytes = DEF(mul_lo_s32, R(room_from(l, f->cursor.room[1], at[1])), po_i(f->from->elem_bytes));
   bytes = DEF(max_s32, R(DEF(min_s32, R(bytes), po_i(whole))), po_i(0));
   PtxReg row = DEF(setp_gt_s32, R(f->cursor.room[0]), po_i(at[0]));
   return DEF(selp_b32, R(bytes), po_i(0), R(row));
-}
-
-static PtxReg piece_inside(Lower *l, Fill *f, const int32_t *at) {
-  PtxReg row = DEF(setp_gt_s32, R(f->cursor.room[0]), po_i(at[0])), col = DEF(setp_gt_s32, R(f->cursor.room[1]), po_i(at[1]));
-  return DEF(and_pred, R(row), R(col));
 }
 
 /* Loads a piece into registers, zero where it is outside. */

@@ -13,7 +13,7 @@ local evaluate = use "kiln.evaluate"
 local text = use "kiln.text"
 
 local gemm = { name = "gemm", lead = nil }
-local KEYS = { "bm", "bn", "bk", "stages", "wm", "wn", "vec", "group" }
+local KEYS = { "bm", "bn", "bk", "stages", "wm", "wn", "vec", "group", "fill" }
 
 gemm.settings = {
   { key = "a_major", values = { "k", "m" }, kind = "major" }, -- which dim of a is contiguous
@@ -53,7 +53,7 @@ local function candidates(inst)
   local list = {}
   local vec = 16 // bytes(inst.by_name.a)
   local function add(bm, bn, bk, stages, wm, wn, v)
-    local s = { bm = bm, bn = bn, bk = bk, stages = is_staged() and 2 or stages, wm = wm, wn = wn, vec = v or vec, group = 8 }
+    local s = { bm = bm, bn = bn, bk = bk, stages = is_staged() and 2 or stages, wm = wm, wn = wn, vec = v or vec, group = 8, fill = "first" }
     if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
   end
   if is_staged() then
@@ -83,6 +83,7 @@ local function check_schedule(inst, s)
   if s.bk < 16 or s.bk > 128 then refuse("bk is 16 to 128") end
   if s.stages < 2 or s.stages > 5 then refuse("the ring has 2 to 5 stages") end
   if is_staged() and s.stages ~= 2 then refuse(core.target.name .. " has no cp.async: its ring has 2 stages") end
+  if s.fill ~= "first" and s.fill ~= "last" and s.fill ~= "mixed" then refuse("fill (when the next slot's copies are issued) is first, mixed or last") end
   if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
   if shared_bytes(inst, s) > core.target.shared_block then
     refuse(string.format("the ring takes %d bytes of shared memory, %s has %d", shared_bytes(inst, s), core.target.name, core.target.shared_block))
@@ -191,23 +192,40 @@ local function main_loop(inst, s, view, acc, batch, m, n)
   local slot_b = tile.smem(tb.dtype, bk_major and { s.bn, s.bk } or { s.bk, s.bn }, { name = "b" })
   local staged = is_staged()
   local ring = tile.ring({ stages = s.stages, filled_by = staged and "threads" or "cp.async" }, { "a", "b" }, { slot_a, slot_b })
-  local function fill(slot, k)
-    tile.fill_slot(slot, "a", view.a, ak and { batch, m, k } or { batch, k, m })
-    tile.fill_slot(slot, "b", view.b, bk_major and { batch, n, k } or { batch, k, n })
-  end
+  local function fill_a(slot, k) tile.fill_slot(slot, "a", view.a, ak and { batch, m, k } or { batch, k, m }) end
+  local function fill_b(slot, k) tile.fill_slot(slot, "b", view.b, bk_major and { batch, n, k } or { batch, k, n }) end
   local steps = tile.to((tile.param("K", "i64") + (s.bk - 1)) / s.bk, "i32")
   for i = 0, s.stages - 2 do
     local slot = tile.acquire(ring)
-    fill(slot, i * s.bk)
+    fill_a(slot, i * s.bk)
+    fill_b(slot, i * s.bk)
     tile.commit(slot)
   end
   tile.for_(tile.const(0, "i32"), steps, 1, function(i)
-    local full, empty = tile.wait(ring), tile.acquire(ring)
-    fill(empty, tile.i64(i) * s.bk + (s.stages - 1) * s.bk) -- beyond K: zeros, without traffic
-    if not staged then tile.commit(empty) end
+    local k = tile.i64(i) * s.bk + (s.stages - 1) * s.bk -- beyond K: zeros, without traffic
+    local full = tile.wait(ring)
     local a, b = tile.field(full, "a"), tile.field(full, "b")
-    tile.mma(acc, ak and a or tile.trans(a), bk_major and tile.trans(b) or b)
-    if staged then tile.commit(empty) end
+    local function product(from, size) -- of a part of the slot's k
+      local pa = ak and tile.slice(a, { 0, from }, { s.bm, size }) or tile.trans(tile.slice(a, { from, 0 }, { size, s.bm }))
+      local pb = bk_major and tile.trans(tile.slice(b, { 0, from }, { s.bn, size })) or tile.slice(b, { from, 0 }, { size, s.bn })
+      tile.mma(acc, pa, pb)
+    end
+    if s.fill == "last" then product(0, s.bk) end
+    local empty = tile.acquire(ring)
+    if s.fill == "mixed" then
+      product(0, 16)
+      fill_a(empty, k)
+      product(16, 16)
+      fill_b(empty, k)
+      if not staged then tile.commit(empty) end
+      if s.bk > 32 then product(32, s.bk - 32) end
+    else
+      fill_a(empty, k)
+      fill_b(empty, k)
+      if not staged then tile.commit(empty) end
+      if s.fill == "first" then product(0, s.bk) end
+    end
+    if staged then tile.commit(empty) end -- its loads had the product's time to come back
     tile.release(full)
   end)
   tile.drain(ring)

@@ -129,6 +129,7 @@ end
 function tile.load(memory, coordinates, attrs) return node("load", with_coordinates({ memory.id }, coordinates, "i64"), attrs) end
 function tile.load_like(memory, like, coordinates, attrs) return node("load_like", with_coordinates({ memory.id, like.id }, coordinates, "i64"), attrs) end
 function tile.store(memory, f, coordinates, attrs) core.node("store", with_coordinates({ memory.id, f.id }, coordinates, "i64"), attrs) end
+function tile.slice(t, start, shape) return node("slice", { t.id }, { start = start, shape = shape }) end
 function tile.part(t, index, dim, size) return node("part", { t.id, operand(index) }, { dim = dim, size = size }) end
 function tile.trans(t) return node("trans", { t.id }) end
 
