@@ -1,0 +1,347 @@
+/* check.c - kiln check: kernels against the definition evaluated in double, a row per case.
+ *
+ * An op is taken apart into groups (a choice of settings), a group into cases (shapes, strides, values). In each group every
+ * offered schedule is emitted; the runtime selects, and what it never selected is forced on a case that it admits. */
+#include "table.h"
+#include "variants.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const char help[] =
+    "usage: kiln check OP|all [options]\n\n"
+    "Runs kernels and compares them with the op's definition, evaluated naively in double. A row per case; the bound follows\n"
+    "from the element type and the accumulation length (docs/exactness.md). What a target lacks is shown as refused and counted\n"
+    "neither way. Exit code 1 if anything failed.\n\n"
+    "  --device D,..        cuda:N, sim:TARGET[,option=value..], or sim: every target (default: first GPU, else the simulator)\n"
+    "  --target SM          PTX for this target, which may be older than the device\n"
+    "  --size M=..,N=..     this shape only; M=2x3x5 splits M into leading dims with strides of their own\n"
+    "  --set K=V,..         these settings only\n"
+    "  --schedule K=V,..    this schedule only\n"
+    "  --ptx FILE           an edited file instead of emission; its settings are read from its contract\n"
+    "  --seed N             inputs of an earlier run, which printed it\n"
+    "  --quick              a few small cases: under 6 s per op and target on the simulator\n"
+    "  --lua DIR            the language, families and ops from this folder\n\n"
+    "simulator options: sms=N cores=N checks=on|off seed=N policy=lazy|eager|random|alternate\n\n"
+    "examples:\n"
+    "  kiln check rms_norm --device sim:sm_80 --quick\n"
+    "  kiln check all --device sim\n"
+    "  kiln check gemm --device cuda:0 --target sm_80 --size B=1,M=128,K=4096,N=4096\n"
+    "  kiln check gemm --ptx edited.ptx --device sim:sm_80,checks=off,cores=1\n"
+    "  kiln check my_op.lua --device sim:sm_90a\n";
+
+typedef struct Job {
+  const Options *o;
+  KilnGen *gen;
+  Random random;
+  const char *where;
+  long passed, failed, refused, ran_here;
+  bool device_lost;
+} Job;
+
+#define SETTINGS_MAX 64
+typedef struct Choices { char at[SETTINGS_MAX][256]; int n; } Choices; /* settings of each group, "dtype=f16 w=no" */
+
+/* ---- one case ---- */
+
+static double work_of(const Job *job) { return options_has(job->o, OPTION_QUICK) ? 6e7 : 1.2e9; }
+
+static void print_row(Table *t, const char *name, const char *variant, const CaseVerdict *v, const char *verdict) {
+  char error[32] = "", bound[32] = "";
+  if (v && v->compared) {
+    snprintf(error, sizeof error, "%.2e", v->error);
+    snprintf(bound, sizeof bound, "%.2e", v->bound);
+  }
+  table_row(t, (const char *const[]){name, variant, error, bound, verdict});
+}
+
+/* Every line of a text, indented below the row that it belongs to. */
+static void print_below(const char *text) {
+  for (const char *at = text; *at;) {
+    size_t n = strcspn(at, "\n");
+    printf("    %.*s\n", (int)n, at);
+    at += n + (at[n] == '\n');
+  }
+}
+
+static void mark_ran(Group *g, const char *variant) {
+  for (int i = 0; i < g->nvariants; i++)
+    if (strcmp(g->variant[i].name, variant) == 0) g->variant[i].ran = true;
+}
+
+static void fail_row(Job *job, Table *t, const Case *c, const char *variant, const char *text) {
+  print_row(t, c->name, variant, NULL, "FAIL");
+  print_below(text);
+  job->failed++;
+}
+
+static void judge(Job *job, Group *g, Table *t, CaseData *d, const Case *c, kiln_plan *plan) {
+  kiln_plan_info info;
+  kiln_plan_query(plan, &info);
+  mark_ran(g, info.variant);
+  kiln_status status = group_launch(g, d, plan);
+  if (status != KILN_OK) {
+    fail_row(job, t, c, info.variant, kiln_error());
+    job->device_lost = !g->device.info.simulated;
+    return;
+  }
+  CaseVerdict v;
+  tensors_compare(d, &g->device, &job->random, work_of(job), &v);
+  char note[64] = "";
+  if (v.sampled) snprintf(note, sizeof note, " (%lld elements compared)", (long long)v.compared);
+  char verdict[96];
+  snprintf(verdict, sizeof verdict, "%s%s", v.passed ? "pass" : "FAIL", note);
+  print_row(t, c->name, info.variant, &v, verdict);
+  print_below(v.text);
+  if (v.passed) job->passed++;
+  else job->failed++;
+  job->ran_here++;
+}
+
+typedef enum { CASE_RAN, CASE_UNFIT } CaseOutcome;
+
+/* variant NULL: as selected. Where the choice of variants was narrowed, by force, --schedule or --ptx, a case may not fit. */
+static CaseOutcome run_case(Job *job, Group *g, Table *t, const Case *c, const char *variant, char *why, size_t why_bytes) {
+  CaseData d;
+  kiln_plan *plan = NULL;
+  CaseOutcome outcome = CASE_RAN;
+  bool narrowed = variant || job->o->nschedule || job->o->ptx;
+  tensors_make(&d, g->def, c, &g->majors, !g->device.info.simulated);
+  tensors_fill(&d, &job->random);
+  if (!tensors_upload(&d, &g->device)) {
+    fail_row(job, t, c, "", kiln_error());
+    job->device_lost = !g->device.info.simulated;
+  } else {
+    kiln_status status = group_plan(g, &d, variant, &plan);
+    if (status == KILN_OK) {
+      judge(job, g, t, &d, c, plan);
+    } else if (narrowed && status >= KILN_BAD_RANK && status <= KILN_REQUIRE) {
+      snprintf(why, why_bytes, "%s", kiln_error());
+      outcome = CASE_UNFIT;
+    } else {
+      fail_row(job, t, c, variant ? variant : "", kiln_error());
+    }
+  }
+  kiln_plan_destroy(plan);
+  tensors_free(&d, &g->device);
+  return outcome;
+}
+
+/* ---- one group ---- */
+
+static bool next_line(const char **at, const char **line, size_t *n) {
+  while (**at == '\n') (*at)++;
+  *line = *at;
+  *n = strcspn(*at, "\n");
+  *at += *n;
+  return *n > 0;
+}
+
+static bool collect_cases(const Job *job, const Group *g, const char *settings, bool primary, CaseList *cases) {
+  char message[256];
+  bool quick = options_has(job->o, OPTION_QUICK);
+  if (job->o->nsizes) {
+    bool done = cases_sizes(cases, g->def, job->o, message, sizeof message);
+    if (!done) cli_error("%s", message);
+    return done;
+  }
+  CaseAmount amount = quick ? (primary ? CASES_QUICK : CASES_ONE) : primary ? CASES_FULL : CASES_SOME;
+  cases_generic(cases, g->def, amount);
+  const char *at = g->def->cases ? g->def->cases : "", *line;
+  size_t n;
+  while (!quick && next_line(&at, &line, &n)) {
+    char own[256];
+    cases_settings(line, n, own, sizeof own);
+    if (strcmp(own, settings) == 0 && !cases_line(cases, g->def, line, n, message, sizeof message)) {
+      cli_error("%s", message);
+      return false;
+    }
+  }
+  return true;
+}
+
+/* Forces each variant that was never selected on the first case that it admits. */
+static void exercise_rest(Job *job, Group *g, Table *t, const CaseList *cases) {
+  char why[512];
+  for (int i = 0; i < g->nvariants && !job->device_lost; i++) {
+    Variant *v = &g->variant[i];
+    snprintf(why, sizeof why, "no case");
+    for (int k = 0; k < cases->n && !v->ran; k++) {
+      if (cases->at[k].layout == LAYOUT_UNALIGNED || case_elems(g->def, &cases->at[k]) == 0) continue;
+      if (run_case(job, g, t, &cases->at[k], v->name, why, sizeof why) == CASE_RAN) break;
+    }
+    if (v->ran || job->o->nsizes) continue;
+    print_row(t, "-", v->name, NULL, "not run: no case fits");
+    print_below(why);
+  }
+}
+
+static void run_cases(Job *job, Group *g, Table *t, const CaseList *cases, bool force) {
+  char why[512] = "";
+  for (int i = 0; i < cases->n && !job->device_lost; i++)
+    if (run_case(job, g, t, &cases->at[i], NULL, why, sizeof why) == CASE_UNFIT) {
+      print_row(t, cases->at[i].name, "", NULL, "does not fit");
+      print_below(why);
+    }
+  if (force && !job->o->nschedule && !job->o->ptx) exercise_rest(job, g, t, cases);
+}
+
+static void print_title(const Job *job, const Group *g, const char *op) {
+  printf("\n%s %s on %s", op, *g->settings ? g->settings : "with default settings", job->where);
+  if (!job->o->ptx) printf(", PTX for %s", g->device.target);
+  else printf(", %s", job->o->ptx);
+  putchar('\n');
+}
+
+static void check_group(Job *job, const char *op, const char *settings, bool primary) {
+  Options *parsed = cli_alloc(sizeof *parsed);
+  Group *g = cli_alloc(sizeof *g);
+  CaseList cases = {0};
+  char why[2048] = "";
+  bool parsed_well = !*settings || options_pairs(parsed, "settings", settings, parsed->set, &parsed->nset, why, sizeof why);
+  GroupRequest r = {.op = op, .set = parsed->set, .nset = parsed->nset, .where = job->where, .target = job->o->target, .ptx = job->o->ptx,
+                    .schedule = job->o->nschedule ? job->o->schedule : NULL, .nschedule = job->o->nschedule};
+  kiln_gen_status status = parsed_well ? group_open(g, job->gen, &r, why, sizeof why) : KILN_GEN_ERROR;
+  if (status == KILN_GEN_REFUSED) {
+    printf("\n%s %s on %s\n  refused: %s\n", op, settings, job->where, why);
+    job->refused++;
+  } else if (status != KILN_GEN_OK) {
+    printf("\n%s %s on %s\n  FAIL\n", op, settings, job->where);
+    print_below(why);
+    job->failed++;
+  } else {
+    print_title(job, g, op);
+    if (collect_cases(job, g, settings, primary, &cases)) {
+      Table t;
+      table_start(&t, stdout, "  case|variant|>max error|>bound|verdict", false);
+      for (int i = 0; i < cases.n; i++) table_widen(&t, 0, (int)strlen(cases.at[i].name));
+      for (int i = 0; i < g->nvariants; i++) table_widen(&t, 1, (int)strlen(g->variant[i].name));
+      table_widen(&t, 2, 9);
+      table_widen(&t, 3, 8);
+      table_head(&t);
+      run_cases(job, g, &t, &cases, primary || !options_has(job->o, OPTION_QUICK));
+    } else {
+      job->failed++;
+    }
+    group_close(g);
+  }
+  cases_free(&cases);
+  cli_free(g);
+  cli_free(parsed);
+}
+
+/* ---- one op ---- */
+
+static void add_choice(Choices *c, const char *text) {
+  for (int i = 0; i < c->n; i++)
+    if (strcmp(c->at[i], text) == 0) return;
+  if (c->n < SETTINGS_MAX) snprintf(c->at[c->n++], sizeof c->at[0], "%s", text);
+}
+
+/* Each setting in turn away from its default; and, in a full check, each dtype with everything else away from it. */
+static void choose_settings(const Job *job, const char *offered, Choices *c) {
+  char text[256], others[192] = "";
+  if (job->o->nset) {
+    size_t n = 0;
+    for (int i = 0; i < job->o->nset; i++)
+      n += (size_t)snprintf(text + n, n < sizeof text ? sizeof text - n : 0, "%s%s=%s", i ? " " : "", job->o->set[i].key, job->o->set[i].value);
+    add_choice(c, text);
+    return;
+  }
+  add_choice(c, "");
+  if (job->o->nsizes) return;
+  for (int round = 0; round < 2; round++) /* first one at a time, then together */
+    for (const char *at = offered; *at;) {
+      size_t word = strcspn(at, " "), key = strcspn(at, "=");
+      if (key < word) {
+        const char *value = at + key + 1, *end = at + word, *last = value;
+        for (const char *v = value; v < end; v += strcspn(v, "| ") + 1) {
+          last = v;
+          size_t n = strcspn(v, "| ");
+          bool is_dtype = key == 5 && memcmp(at, "dtype", 5) == 0;
+          snprintf(text, sizeof text, "%.*s=%.*s", (int)key, at, (int)n, v);
+          if (round == 0 && v != value) add_choice(c, text);
+          if (round == 1 && is_dtype && *others && !options_has(job->o, OPTION_QUICK)) {
+            if (v != value) snprintf(text, sizeof text, "%.*s=%.*s %s", (int)key, at, (int)n, v, others);
+            else snprintf(text, sizeof text, "%s", others);
+            add_choice(c, text);
+          }
+        }
+        bool plain = !(key == 5 && memcmp(at, "dtype", 5) == 0);
+        size_t used = strlen(others);
+        if (round == 0 && plain && last != value && used + word < sizeof others - 2)
+          snprintf(others + used, sizeof others - used, "%s%.*s=%.*s", used ? " " : "", (int)key, at, (int)strcspn(last, " "), last);
+      }
+      at += word;
+      while (*at == ' ') at++;
+    }
+}
+
+/* Settings that stand in the op's own lines of cases. */
+static void choose_from_lines(Job *job, const char *op, Choices *c) {
+  kiln_gen_request r = {.op = op};
+  const KilnDef *def;
+  if (job->o->nset || job->o->nsizes || options_has(job->o, OPTION_QUICK) || kiln_gen_define(job->gen, &r, &def) != KILN_GEN_OK) return;
+  const char *at = def->cases ? def->cases : "", *line;
+  size_t n;
+  while (next_line(&at, &line, &n)) {
+    char settings[256];
+    cases_settings(line, n, settings, sizeof settings);
+    if (*settings) add_choice(c, settings);
+  }
+}
+
+static void check_op(Job *job, const char *op, const char *offered) {
+  Choices *c = cli_alloc(sizeof *c);
+  choose_settings(job, offered, c);
+  choose_from_lines(job, op, c);
+  for (int i = 0; i < c->n && !job->device_lost; i++) check_group(job, op, c->at[i], i == 0);
+  cli_free(c);
+}
+
+/* ---- the command ---- */
+
+static int finish(const Job *job, uint64_t seed) {
+  printf("\nseed %llu", (unsigned long long)seed);
+  if (job->refused) printf(", %ld refused", job->refused);
+  printf("\n%ld passed, %ld failed\n", job->passed, job->failed);
+  if (!job->failed && !job->passed && !job->refused) cli_error("no case was run");
+  return job->failed || (!job->passed && !job->refused) ? CLI_FAILED : CLI_OK;
+}
+
+static bool take_file(Options *o, OpList *ops, int *code) {
+  char op[64];
+  if (!o->ptx) return true;
+  if (o->nschedule) return *code = cli_usage("check: --schedule and --ptx exclude each other: the file has its schedule"), false;
+  if (ops->n != 1) return *code = cli_usage("check: --ptx needs one op"), false;
+  return variants_read_settings(o->ptx, o, op, sizeof op);
+}
+
+static int run(const Options *given) {
+  Options *o = (Options *)given; /* main's only one; --ptx adds the file's settings */
+  KilnGen *gen = cli_open_generator(o);
+  if (!gen) return CLI_FAILED;
+  OpList ops = {0};
+  DeviceNames *devices = cli_alloc(sizeof *devices);
+  int code = CLI_FAILED;
+  if (cli_list_ops(gen, o->operand[0], &ops) && take_file(o, &ops, &code) && devices_named(o, devices)) {
+    Job job = {.o = o, .gen = gen};
+    uint64_t seed = options_has(o, OPTION_SEED) ? o->seed : random_entropy() & 0xFFFFFFFFu;
+    random_start(&job.random, seed);
+    for (int i = 0; i < devices->n; i++) {
+      job.where = devices->at[i];
+      job.device_lost = false;
+      for (int k = 0; k < ops.n && !job.device_lost; k++) check_op(&job, ops.name[k], ops.settings[k]);
+      if (job.device_lost) cli_error("%s: given up after a fault", job.where);
+    }
+    code = finish(&job, seed);
+  }
+  cli_free(devices);
+  cli_free_ops(&ops);
+  kiln_gen_close(gen);
+  return code;
+}
+
+const Command command_check = {
+    "check", "compares kernels with the op's definition", help,
+    TAKES(DEVICE) | TAKES(TARGET) | TAKES(SIZE) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(PTX) | TAKES(SEED) | TAKES(QUICK) | TAKES(LUA),
+    1, 1, run};

@@ -1,0 +1,149 @@
+/* list.c - kiln list: ops, targets, and what the runtime would choose. */
+#include "table.h"
+#include "variants.h"
+#include <string.h>
+
+static const char help[] =
+    "usage: kiln list [OP]\n"
+    "       kiln list --targets\n"
+    "       kiln list --variants OP [--target SM] [--size M=..,N=..] [--set K=V,..] [--device D]\n\n"
+    "A line per op: its name first, then what it does. With OP: its settings, default first.\n\n"
+    "  --targets          the architectures that PTX can be emitted for\n"
+    "  --variants         the schedules that OP offers; with --size their predicted cost, and which one wins or the rule that\n"
+    "                     each loser broke\n"
+    "  --size M=..,N=..   the shape to choose for\n"
+    "  --target SM        the target whose schedules are listed (default: the device's own)\n"
+    "  --device D         the device to choose for (default: a simulated one of the target, sm_80 without one)\n"
+    "  --set K=V,..       settings\n"
+    "  --lua DIR          the language, families and ops from this folder\n\n"
+    "examples:\n"
+    "  kiln list\n"
+    "  kiln list rms_norm\n"
+    "  kiln list --targets\n"
+    "  kiln list --variants gemm --target sm_80 --size M=128,N=4096,K=4096\n";
+
+static int list_targets(void) {
+  Table t;
+  table_start(&t, stdout, "target|>.version|>shared/block|>shared/SM|>threads/SM|>CTAs/SM", true);
+  for (int i = 0; target_at(i); i++) {
+    const Target *x = target_at(i);
+    char version[16], block[16], sm[16], threads[16], ctas[16];
+    snprintf(version, sizeof version, "%d.%d", x->version / 10, x->version % 10);
+    snprintf(block, sizeof block, "%u", x->shared_block);
+    snprintf(sm, sizeof sm, "%u", x->shared_sm);
+    snprintf(threads, sizeof threads, "%u", x->threads_sm);
+    snprintf(ctas, sizeof ctas, "%u", x->ctas_sm);
+    table_row(&t, (const char *const[]){x->name, version, block, sm, threads, ctas});
+  }
+  table_end(&t);
+  return CLI_OK;
+}
+
+static int list_ops(const Options *o) {
+  KilnGen *g = cli_open_generator(o);
+  if (!g) return CLI_FAILED;
+  const kiln_gen_op *ops;
+  int n, code = CLI_OK;
+  bool script = o->noperands && cli_is_path(o->operand[0]), found = false;
+  kiln_gen_status status = script ? kiln_gen_script_ops(g, o->operand[0], &ops, &n) : kiln_gen_ops(g, &ops, &n);
+  if (status != KILN_GEN_OK) {
+    code = cli_generator_failed(g, status);
+  } else {
+    Table t;
+    table_start(&t, stdout, "", true);
+    t.used = 0; /* no titles */
+    t.columns = 2;
+    for (int i = 0; i < n; i++)
+      if (!o->noperands || script || strcmp(ops[i].name, o->operand[0]) == 0) {
+        found = true;
+        table_row(&t, (const char *const[]){ops[i].name, ops[i].doc ? ops[i].doc : ""});
+        if (o->noperands) table_row(&t, (const char *const[]){"", ops[i].settings ? ops[i].settings : ""});
+      }
+    table_end(&t);
+    if (!found && o->noperands) {
+      cli_error("unknown op \"%s\" (kiln list shows the ops)", o->operand[0]);
+      code = CLI_FAILED;
+    }
+  }
+  kiln_gen_close(g);
+  return code;
+}
+
+/* ---- variants ---- */
+
+static void show_verdict(void *user, const kiln_verdict *v) {
+  Table *t = user;
+  char cost[32] = "";
+  if (v->status == KILN_OK) snprintf(cost, sizeof cost, "%.2f us", v->cost_ns / 1000);
+  table_row(t, (const char *const[]){v->variant, cost, v->wins ? "wins" : v->status == KILN_OK ? "fits" : v->rule, v->schedule});
+}
+
+static int explain(const Options *o, const Group *g) {
+  CaseList cases = {0};
+  char message[256];
+  if (!cases_sizes(&cases, g->def, o, message, sizeof message)) return cli_usage("%s", message);
+  CaseData d;
+  kiln_arg args[DEF_MAX_TENSORS + 8 + OPTIONS_MAX_PAIRS];
+  /* Sizes and strides decide; no memory is needed. */
+  tensors_shape(&d, g->def, &cases.at[0], &g->majors);
+  int n = tensors_args(&d, g->option, g->noptions, args, (int)(sizeof args / sizeof args[0]));
+  Table t;
+  table_start(&t, stdout, "variant|>cost|verdict|schedule", true);
+  kiln_status status = kiln_explain(g->device.dev, g->op, args, n, NULL, show_verdict, &t);
+  table_end(&t);
+  if (status != KILN_OK) cli_error("%s", kiln_error());
+  tensors_free(&d, &g->device);
+  cases_free(&cases);
+  return status == KILN_OK ? CLI_OK : CLI_FAILED;
+}
+
+static int show_offered(const Group *g) {
+  Table t;
+  table_start(&t, stdout, "variant|schedule", true);
+  for (int i = 0; i < g->nvariants; i++) table_row(&t, (const char *const[]){g->variant[i].name, g->variant[i].schedule});
+  table_end(&t);
+  return CLI_OK;
+}
+
+static int list_variants(const Options *o) {
+  if (!o->noperands) return cli_usage("list: --variants needs an op");
+  if (o->ndevices > 1) return cli_usage("list: one device at a time");
+  KilnGen *gen = cli_open_generator(o);
+  if (!gen) return CLI_FAILED;
+  OpList ops = {0};
+  Group *g = cli_alloc(sizeof *g);
+  char where[64], why[2048];
+  int code = CLI_FAILED;
+  snprintf(where, sizeof where, "sim:%s", o->target ? o->target : "sm_80");
+  if (cli_list_ops(gen, o->operand[0], &ops)) {
+    GroupRequest r = {.op = ops.name[0], .set = o->set, .nset = o->nset, .target = o->target,
+                      .where = o->ndevices ? o->device[0] : where};
+    if (ops.n > 1) {
+      code = cli_usage("list: %s holds %d ops; name one (%s)", o->operand[0], ops.n, ops.name[0]);
+    } else if (group_open(g, gen, &r, why, sizeof why) != KILN_GEN_OK) {
+      cli_error("%s", why);
+    } else {
+      code = o->nsizes ? explain(o, g) : show_offered(g);
+      group_close(g);
+    }
+  }
+  cli_free(g);
+  cli_free_ops(&ops);
+  kiln_gen_close(gen);
+  return code;
+}
+
+static int run(const Options *o) {
+  if (options_has(o, OPTION_TARGETS)) {
+    if (o->noperands) return cli_usage("list: --targets takes no op");
+    return list_targets();
+  }
+  if (options_has(o, OPTION_VARIANTS)) return list_variants(o);
+  if (o->target || o->nset || o->nsizes || o->ndevices) return cli_usage("list: --target, --set, --size and --device go with --variants");
+  return list_ops(o);
+}
+
+const Command command_list = {
+    "list", "ops, targets, and the variants of an op", help,
+    TAKES(TARGETS) | TAKES(VARIANTS) | TAKES(SIZE) | TAKES(SET) | TAKES(TARGET) | TAKES(DEVICE) | TAKES(LUA),
+    0, 1, run};

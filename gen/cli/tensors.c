@@ -1,0 +1,238 @@
+/* tensors.c - layout, filling and transport of a case's tensors; see tensors.h. */
+#include "tensors.h"
+#include "number.h"
+#include <string.h>
+
+/* ---- layout ---- */
+
+/* The dims as the caller sees them: a leading dim is split. of[i]: the dim of the definition. */
+static int expand(const KilnDef *def, const Case *c, const DefTensor *t, int64_t *shape, int *of) {
+  int rank = 0;
+  for (int i = 0; i < t->rank; i++) {
+    bool split = t->dim[i] == def->lead_dim && c->nlead > 1;
+    for (int k = 0; k < (split ? c->nlead : 1); k++) {
+      of[rank] = t->dim[i];
+      shape[rank++] = split ? c->lead[k] : c->size[t->dim[i]];
+    }
+  }
+  return rank;
+}
+
+/* Dims from the innermost in memory to the outermost. Strided cases turn the two outermost dims of every second tensor. */
+static void order_dims(const CaseTensor *t, const Case *c, int from_end, int *order) {
+  int unit = t->rank - from_end, n = 0;
+  if (unit < 0) unit = t->rank - 1;
+  order[n++] = unit;
+  for (int i = t->rank - 1; i >= 0; i--)
+    if (i != unit) order[n++] = i;
+  if (c->layout == LAYOUT_STRIDED && t->index % 2 == 1 && n > 2) {
+    int outer = order[n - 1];
+    order[n - 1] = order[n - 2];
+    order[n - 2] = outer;
+  }
+}
+
+static int64_t at_least_one(int64_t n) { return n > 0 ? n : 1; }
+
+/* Strides from the inside out. Strided: gaps of a multiple of 16 elements, so that 16-byte pieces stay aligned; unaligned: odd. */
+static void lay_strides(CaseTensor *t, const Case *c, int from_end) {
+  int order[TENSOR_MAX_RANK];
+  int64_t next = 1;
+  order_dims(t, c, from_end, order);
+  for (int i = 0; i < t->rank; i++) {
+    t->stride[order[i]] = next;
+    next *= at_least_one(t->shape[order[i]]);
+    if (c->layout == LAYOUT_STRIDED) next = (next + 15) / 16 * 16 + 16 * (1 + t->index % 3);
+    if (c->layout == LAYOUT_UNALIGNED && i == 0) next = next + 2 + next % 2 - 1 + 2 * (t->index % 2);
+  }
+}
+
+/* Offsets by index of a dim of the definition; a split one counts through its parts, the last one fastest. */
+static void lay_offsets(CaseTensor *t, const KilnDef *def, const Case *c, const int *of) {
+  for (int d = 0; d < def->ndims; d++) {
+    int parts[TENSOR_MAX_RANK], n = 0;
+    for (int i = 0; i < t->rank; i++)
+      if (of[i] == d) parts[n++] = i;
+    if (n == 0) continue;
+    t->offset[d] = cli_alloc((size_t)at_least_one(c->size[d]) * sizeof(int64_t));
+    for (int64_t i = 0; i < c->size[d]; i++) {
+      int64_t rest = i, at = 0;
+      for (int k = n - 1; k >= 0; k--) {
+        at += rest % t->shape[parts[k]] * t->stride[parts[k]];
+        rest /= t->shape[parts[k]];
+      }
+      t->offset[d][i] = at;
+    }
+  }
+}
+
+static void make_memory(CaseTensor *t, const Case *c, bool guard) {
+  size_t bytes = number_bytes(t->def->dtype);
+  int64_t span = 1;
+  for (int i = 0; i < t->rank; i++) span += (at_least_one(t->shape[i]) - 1) * t->stride[i];
+  for (int i = 0; i < t->rank; i++)
+    if (t->shape[i] == 0) span = 0;
+  int64_t fence = guard ? (int64_t)(256 / bytes) : 0; /* the allocation's own alignment is kept */
+  t->first = fence + (c->layout == LAYOUT_UNALIGNED ? 1 + t->index % 2 * 2 : 0);
+  t->elems = t->first + span + fence;
+  t->host = cli_alloc((size_t)at_least_one(t->elems) * bytes);
+  number_fill(t->def->dtype, t->host, (size_t)t->elems, number_poison(t->def->dtype));
+}
+
+void tensors_shape(CaseData *d, const KilnDef *def, const Case *c, const Majors *majors) {
+  memset(d, 0, sizeof *d);
+  d->def = def;
+  d->c = c;
+  for (int i = 0; i < def->ntensors; i++) {
+    if (!def->tensor[i].present) continue;
+    CaseTensor *t = &d->tensor[d->ntensors++];
+    t->def = &def->tensor[i];
+    t->index = i;
+    int of[TENSOR_MAX_RANK];
+    t->rank = expand(def, c, t->def, t->shape, of);
+    lay_strides(t, c, majors->from_end[i] ? majors->from_end[i] : 1);
+    lay_offsets(t, def, c, of);
+    t->view = (kiln_tensor){.dtype = t->def->dtype, .rank = t->rank, .shape = t->shape, .strides = t->stride};
+  }
+  for (int i = 0; i < def->nscalars; i++) {
+    const DefScalar *s = &def->scalar[i];
+    double x = s->has_default ? s->deflt : 1;
+    if (c->other_scalars) x = x == 0 ? 0.5 : x * 1.375;
+    d->scalar[i] = number_round(s->dtype, x);
+  }
+}
+
+void tensors_make(CaseData *d, const KilnDef *def, const Case *c, const Majors *majors, bool guard) {
+  tensors_shape(d, def, c, majors);
+  for (int i = 0; i < d->ntensors; i++) make_memory(&d->tensor[i], c, guard);
+}
+
+void tensors_free(CaseData *d, const Device *dev) {
+  for (int i = 0; i < d->ntensors; i++) {
+    CaseTensor *t = &d->tensor[i];
+    if (t->device) kiln_free(dev->dev, t->device);
+    cli_free(t->host);
+    for (int k = 0; k < DEF_MAX_DIMS; k++) cli_free(t->offset[k]);
+  }
+  memset(d, 0, sizeof *d);
+}
+
+double tensors_bytes(const CaseData *d) {
+  double bytes = 0;
+  for (int i = 0; i < d->ntensors; i++) bytes += (double)d->tensor[i].elems * (double)number_bytes(d->tensor[i].def->dtype);
+  return bytes;
+}
+
+/* ---- filling ---- */
+
+static double draw(kiln_dtype dtype, Random *r) {
+  if (dtype == KILN_BOOL) return (double)random_below(r, 2);
+  if (!number_is_float(dtype)) return (double)random_below(r, 17) - (dtype == KILN_U8 ? 0 : 8);
+  return random_normal(r);
+}
+
+/* About one element in 64 of a kind that goes wrong easily; NaN and infinities are sown apart, a few in all. */
+static double draw_special(kiln_dtype dtype, Random *r) {
+  double x = draw(dtype, r);
+  if (!number_is_float(dtype)) return x;
+  switch (random_below(r, 256)) {
+  case 0: return 0.0;
+  case 1: return -0.0;
+  case 2: return x * 0x1p-120; /* subnormal, or zero after rounding */
+  case 3: return x * 256;
+  default: return x;
+  }
+}
+
+typedef struct Walk { /* over the elements of a view: its last dim of the definition runs fastest */
+  const CaseTensor *t;
+  int dim[DEF_MAX_DIMS], n;
+  int64_t at[DEF_MAX_DIMS], extent[DEF_MAX_DIMS], total;
+} Walk;
+
+static Walk walk_view(const CaseTensor *t, const Case *c) {
+  Walk w = {.t = t, .n = t->def->rank, .total = 1};
+  for (int i = 0; i < w.n; i++) {
+    w.dim[i] = t->def->dim[i];
+    w.extent[i] = c->size[w.dim[i]];
+    w.total *= w.extent[i];
+  }
+  return w;
+}
+
+/* The position of the current element in the buffer; then goes on. */
+static int64_t walk_on(Walk *w) {
+  int64_t at = w->t->first;
+  for (int i = 0; i < w->n; i++) at += w->t->offset[w->dim[i]][w->at[i]];
+  for (int i = w->n - 1; i >= 0 && ++w->at[i] == w->extent[i]; i--) w->at[i] = 0;
+  return at;
+}
+
+static void sow(CaseTensor *t, const Case *c, Random *r) {
+  static const double seeds[] = {__builtin_nan(""), __builtin_inf(), -__builtin_inf()};
+  size_t bytes = number_bytes(t->def->dtype);
+  for (int k = 0; k < 3 && number_is_float(t->def->dtype); k++) {
+    int64_t at = t->first;
+    for (int i = 0; i < t->def->rank; i++) at += t->offset[t->def->dim[i]][random_below(r, (uint64_t)c->size[t->def->dim[i]])];
+    number_store(t->def->dtype, t->host + (size_t)at * bytes, seeds[k]);
+  }
+}
+
+void tensors_fill(CaseData *d, Random *r) {
+  for (int i = 0; i < d->ntensors; i++) {
+    CaseTensor *t = &d->tensor[i];
+    if (t->def->is_out) continue;
+    Walk w = walk_view(t, d->c);
+    size_t bytes = number_bytes(t->def->dtype);
+    int64_t total = w.total;
+    for (int64_t k = 0; k < total; k++) {
+      double x = d->c->special ? draw_special(t->def->dtype, r) : draw(t->def->dtype, r);
+      number_store(t->def->dtype, t->host + (size_t)walk_on(&w) * bytes, x);
+    }
+    if (d->c->special && total > 64 && t->def->rank > 1) sow(t, d->c, r); /* not into a vector that all rows share */
+  }
+}
+
+void tensors_fill_fast(CaseData *d, Random *r) {
+  for (int i = 0; i < d->ntensors; i++) {
+    CaseTensor *t = &d->tensor[i];
+    if (t->def->is_out) continue;
+    size_t bytes = number_bytes(t->def->dtype);
+    int64_t block = t->elems < 1 << 20 ? t->elems : 1 << 20;
+    for (int64_t k = 0; k < block; k++) number_store(t->def->dtype, t->host + (size_t)k * bytes, draw(t->def->dtype, r));
+    for (int64_t k = block; k < t->elems; k += block)
+      memcpy(t->host + (size_t)k * bytes, t->host, (size_t)(t->elems - k < block ? t->elems - k : block) * bytes);
+  }
+}
+
+/* ---- transport ---- */
+
+bool tensors_upload(CaseData *d, const Device *dev) {
+  for (int i = 0; i < d->ntensors; i++) {
+    CaseTensor *t = &d->tensor[i];
+    size_t bytes = (size_t)t->elems * number_bytes(t->def->dtype);
+    if (kiln_malloc(dev->dev, &t->device, bytes) != KILN_OK ||
+        (bytes && kiln_upload(dev->dev, t->device, t->host, bytes) != KILN_OK)) {
+      cli_error("%s: %s", t->def->name, kiln_error());
+      return false;
+    }
+    t->view.data = t->device ? (char *)t->device + (size_t)t->first * number_bytes(t->def->dtype) : NULL;
+  }
+  return true;
+}
+
+int tensors_args(const CaseData *d, const kiln_gen_pair *options, int noptions, kiln_arg *args, int room) {
+  int n = 0;
+  for (int i = 0; i < d->ntensors && n < room; i++) args[n++] = (kiln_arg){.name = d->tensor[i].def->name, .tensor = &d->tensor[i].view};
+  for (int i = 0; i < d->def->nscalars && n < room; i++) args[n++] = (kiln_arg){.name = d->def->scalar[i].name, .scalar = d->scalar[i]};
+  for (int i = 0; i < noptions && n < room; i++) args[n++] = (kiln_arg){.name = options[i].key, .text = options[i].value};
+  return n;
+}
+
+void tensors_pointers(const CaseData *d, const kiln_plan *plan, int n, void **pointers) {
+  for (int i = 0; i < n; i++) {
+    pointers[i] = NULL;
+    for (int k = 0; k < d->ntensors; k++)
+      if (strcmp(d->tensor[k].def->name, kiln_plan_tensor_name(plan, i)) == 0) pointers[i] = d->tensor[k].view.data;
+  }
+}

@@ -1,0 +1,62 @@
+/* tensors.h - the tensors of one case: views with strides of their own in host and device buffers, filled, guarded, compared. */
+#ifndef KILN_CLI_TENSORS_H
+#define KILN_CLI_TENSORS_H
+#include "cases.h"
+#include "compare.h"
+#include "device.h"
+#include "evaluate.h"
+#include "random.h"
+
+#define TENSOR_MAX_RANK (DEF_MAX_DIMS + OPTIONS_MAX_LEADS)
+
+typedef struct CaseTensor {
+  const DefTensor *def;
+  int index;                        /* in the definition */
+  int rank;                         /* as the caller sees it: leading dims apart */
+  int64_t shape[TENSOR_MAX_RANK], stride[TENSOR_MAX_RANK];
+  int64_t *offset[DEF_MAX_DIMS];    /* by dim of the definition: where its i-th index lies, in elements after `first` */
+  int64_t elems, first;             /* of the buffer, and where in it the view begins */
+  char *host;
+  void *device;
+  kiln_tensor view;
+} CaseTensor;
+
+typedef struct CaseData {
+  const KilnDef *def;
+  const Case *c;
+  CaseTensor tensor[DEF_MAX_TENSORS];
+  int ntensors;                     /* the present ones, in order of the definition */
+  double scalar[8];
+} CaseData;
+
+/* Which dim of each tensor is contiguous: its index from the end (1: the last). By tensor of the definition. */
+typedef struct Majors { uint8_t from_end[DEF_MAX_TENSORS]; } Majors;
+
+/* Lays the tensors out in host memory, everything poisoned. guard: elements before and after each view that must stay as
+ * they are (a simulated device watches the ends of an allocation itself and takes none). */
+void tensors_make(CaseData *d, const KilnDef *def, const Case *c, const Majors *majors, bool guard);
+/* Shapes and strides only, without memory: for asking what would be chosen. */
+void tensors_shape(CaseData *d, const KilnDef *def, const Case *c, const Majors *majors);
+void tensors_fill(CaseData *d, Random *r);                  /* inputs; every element of every view */
+void tensors_fill_fast(CaseData *d, Random *r);             /* the same numbers over and over: for measuring */
+bool tensors_upload(CaseData *d, const Device *dev);        /* allocates; false after a message */
+void tensors_free(CaseData *d, const Device *dev);
+double tensors_bytes(const CaseData *d);                    /* of all buffers */
+
+/* Arguments of a plan: tensors, scalars, then settings that the caller names. Returns their number. */
+int tensors_args(const CaseData *d, const kiln_gen_pair *options, int noptions, kiln_arg *args, int room);
+/* Device pointers in the plan's order. */
+void tensors_pointers(const CaseData *d, const kiln_plan *plan, int n, void **pointers);
+
+typedef struct CaseVerdict {
+  bool passed;
+  double error, bound;  /* of the element nearest to its bound */
+  int64_t compared;
+  bool sampled;         /* not every element was compared with the evaluator */
+  char text[640];       /* what is wrong; "" if nothing is */
+} CaseVerdict;
+
+/* Downloads the outputs and compares: values, what lies around the views, that every element was written, that inputs are as
+ * they were, and that a perturbed twin is refused. work: evaluator's steps to spend. false: the device failed (verdict text). */
+bool tensors_compare(CaseData *d, const Device *dev, Random *r, double work, CaseVerdict *v);
+#endif

@@ -1,0 +1,208 @@
+/* variants.c - see variants.h. */
+#include "variants.h"
+#include "../../runtime/contract.h"
+#include <string.h>
+
+static char *base_name(const char *path) {
+  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+  size_t n = strlen(name);
+  if (n > 4 && strcmp(name + n - 4, ".ptx") == 0) n -= 4;
+  return cli_text_n(name, n);
+}
+
+/* Notes what the command needs of a contract: settings that callers name, and which dim of a tensor is contiguous. */
+static void study_contract(Group *g, const KilnDef *def, const Contract *c) {
+  for (int i = 0; i < c->noption && g->noptions < OPTIONS_MAX_PAIRS; i++) {
+    bool known = false;
+    for (int k = 0; k < g->noptions; k++) known |= strcmp(g->option[k].key, c->option[i].key) == 0;
+    if (!known) g->option[g->noptions++] = (kiln_gen_pair){cli_text(c->option[i].key), cli_text(c->option[i].value)};
+  }
+  for (int i = 0; i < c->ntensor; i++)
+    for (int t = 0; def && t < def->ntensors; t++) {
+      const ContractTensor *tensor = &c->tensor[i];
+      if (strcmp(def->tensor[t].name, tensor->name) != 0 || g->majors.from_end[t]) continue;
+      for (int k = 0; k < tensor->rank; k++)
+        if (tensor->stride[k].symbol < 0) g->majors.from_end[t] = (uint8_t)(tensor->rank - k); /* a fixed stride: 1 */
+    }
+}
+
+/* One text: to the device, and to the list. */
+static kiln_gen_status add_variant(Group *g, const char *name, const char *schedule, const char *text, size_t bytes, char *why,
+                                   size_t why_bytes) {
+  if (g->nvariants == VARIANTS_MAX) return KILN_GEN_OK;
+  if (kiln_add_text(g->device.dev, name, text, bytes) != KILN_OK) {
+    snprintf(why, why_bytes, "%s", kiln_error());
+    return KILN_GEN_ERROR;
+  }
+  Contract c;
+  if (contract_read(&c, name, text, bytes) != KILN_OK) {
+    snprintf(why, why_bytes, "%s", kiln_error());
+    return KILN_GEN_ERROR;
+  }
+  snprintf(g->op, sizeof g->op, "%s", c.op);
+  Variant *v = &g->variant[g->nvariants++];
+  v->name = base_name(name);
+  v->schedule = cli_text(schedule ? schedule : c.schedule);
+  contract_free(&c);
+  return KILN_GEN_OK;
+}
+
+/* The contracts are read a second time once the definition is there, because tracing it ends the texts' life. */
+typedef struct Texts { char *text[VARIANTS_MAX]; size_t bytes[VARIANTS_MAX]; int n; } Texts;
+
+static void keep_text(Texts *t, const char *text, size_t bytes) {
+  const char *end = strstr(text, "//@ end");
+  size_t head = end ? (size_t)(end - text) + 8 : bytes;
+  if (head > bytes) head = bytes;
+  if (t->n == VARIANTS_MAX) return;
+  t->text[t->n] = cli_text_n(text, head);
+  t->bytes[t->n++] = head;
+}
+
+static kiln_gen_status failed(const KilnGen *gen, kiln_gen_status status, char *why, size_t why_bytes) {
+  snprintf(why, why_bytes, "%s", kiln_gen_message(gen));
+  for (size_t n = strlen(why); n > 0 && why[n - 1] == '\n';) why[--n] = 0;
+  return status;
+}
+
+static kiln_gen_status emit_one(Group *g, KilnGen *gen, kiln_gen_request *r, const char *schedule, Texts *texts, char *why, size_t why_bytes) {
+  const char *text, *name;
+  size_t bytes;
+  kiln_gen_status status = kiln_gen_emit(gen, r, &text, &bytes, &name);
+  if (status != KILN_GEN_OK) return failed(gen, status, why, why_bytes);
+  keep_text(texts, text, bytes);
+  return add_variant(g, name, schedule, text, bytes, why, why_bytes);
+}
+
+static kiln_gen_status emit_offered(Group *g, KilnGen *gen, kiln_gen_request *r, Texts *texts, char *why, size_t why_bytes) {
+  const char *const *list;
+  char *schedule[VARIANTS_MAX];
+  int n;
+  kiln_gen_status status = kiln_gen_schedules(gen, r, &list, &n);
+  if (status != KILN_GEN_OK) return failed(gen, status, why, why_bytes);
+  if (n > VARIANTS_MAX) n = VARIANTS_MAX;
+  for (int i = 0; i < n; i++) schedule[i] = cli_text(list[i]);
+  Options *parsed = cli_alloc(sizeof *parsed);
+  for (int i = 0; i < n && status == KILN_GEN_OK; i++) {
+    parsed->nschedule = 0;
+    parsed->used = 0;
+    if (*schedule[i] && !options_pairs(parsed, "schedule", schedule[i], parsed->schedule, &parsed->nschedule, why, why_bytes)) {
+      status = KILN_GEN_ERROR;
+      break;
+    }
+    r->schedule = parsed->nschedule ? parsed->schedule : NULL;
+    r->nschedule = parsed->nschedule;
+    status = emit_one(g, gen, r, schedule[i], texts, why, why_bytes);
+  }
+  if (n == 0) status = emit_one(g, gen, r, NULL, texts, why, why_bytes);
+  for (int i = 0; i < n; i++) cli_free(schedule[i]);
+  cli_free(parsed);
+  return status;
+}
+
+static kiln_gen_status add_file(Group *g, const char *path, Texts *texts, char *why, size_t why_bytes) {
+  size_t bytes;
+  char *text = cli_read_file(path, &bytes);
+  snprintf(why, why_bytes, "%s cannot be read", path);
+  if (!text) return KILN_GEN_ERROR;
+  keep_text(texts, text, bytes);
+  kiln_gen_status status = add_variant(g, path, NULL, text, bytes, why, why_bytes);
+  cli_free(text);
+  return status;
+}
+
+static kiln_gen_status fill_group(Group *g, KilnGen *gen, const GroupRequest *want, Texts *texts, char *why, size_t why_bytes) {
+  kiln_gen_request r = {.op = want->op, .target = g->device.target, .set = want->set, .nset = want->nset};
+  kiln_gen_status status;
+  if (want->ptx) {
+    status = add_file(g, want->ptx, texts, why, why_bytes);
+  } else if (want->schedule) {
+    r.schedule = want->schedule;
+    r.nschedule = want->nschedule;
+    status = emit_one(g, gen, &r, NULL, texts, why, why_bytes);
+  } else {
+    status = emit_offered(g, gen, &r, texts, why, why_bytes);
+  }
+  if (status != KILN_GEN_OK) return status;
+  r.schedule = NULL;
+  r.nschedule = 0;
+  status = kiln_gen_define(gen, &r, &g->def);
+  if (status != KILN_GEN_OK) return failed(gen, status, why, why_bytes);
+  for (int i = 0; i < texts->n; i++) {
+    Contract c;
+    if (contract_read(&c, "contract", texts->text[i], texts->bytes[i]) != KILN_OK) continue; /* it was read before */
+    study_contract(g, g->def, &c);
+    contract_free(&c);
+  }
+  return KILN_GEN_OK;
+}
+
+kiln_gen_status group_open(Group *g, KilnGen *gen, const GroupRequest *r, char *why, size_t why_bytes) {
+  memset(g, 0, sizeof *g);
+  Texts texts = {.n = 0};
+  if (!device_open(&g->device, r->where, r->target)) {
+    snprintf(why, why_bytes, "%s cannot be opened", r->where);
+    return KILN_GEN_ERROR;
+  }
+  size_t n = 0;
+  for (int i = 0; i < r->nset && n < sizeof g->settings; i++)
+    n += (size_t)snprintf(g->settings + n, sizeof g->settings - n, "%s%s=%s", i ? " " : "", r->set[i].key, r->set[i].value);
+  kiln_gen_status status = fill_group(g, gen, r, &texts, why, why_bytes);
+  for (int i = 0; i < texts.n; i++) cli_free(texts.text[i]);
+  if (status != KILN_GEN_OK) group_close(g);
+  return status;
+}
+
+void group_close(Group *g) {
+  for (int i = 0; i < g->nvariants; i++) {
+    cli_free(g->variant[i].name);
+    cli_free(g->variant[i].schedule);
+  }
+  for (int i = 0; i < g->noptions; i++) {
+    cli_free((char *)g->option[i].key);
+    cli_free((char *)g->option[i].value);
+  }
+  g->nvariants = g->noptions = 0;
+  device_close(&g->device);
+}
+
+bool variants_read_settings(const char *path, Options *into, char *op, size_t op_bytes) {
+  size_t bytes;
+  char *text = cli_read_file(path, &bytes), message[256];
+  Contract c;
+  if (!text) return false;
+  bool done = contract_read(&c, path, text, bytes) == KILN_OK;
+  if (!done) {
+    cli_error("%s", kiln_error());
+  } else {
+    snprintf(op, op_bytes, "%s", c.op);
+    if (*c.settings && !into->nset)
+      done = options_pairs(into, path, c.settings, into->set, &into->nset, message, sizeof message);
+    if (!done) cli_error("%s", message);
+    contract_free(&c);
+  }
+  cli_free(text);
+  return done;
+}
+
+/* ---- running ---- */
+
+kiln_status group_plan(const Group *g, const CaseData *d, const char *variant, kiln_plan **plan) {
+  kiln_arg args[DEF_MAX_TENSORS + 8 + OPTIONS_MAX_PAIRS];
+  int n = tensors_args(d, g->option, g->noptions, args, (int)(sizeof args / sizeof args[0]));
+  kiln_plan_options options = {.variant = variant};
+  return kiln_plan_create_with(plan, g->device.dev, g->op, args, n, &options);
+}
+
+kiln_status group_launch(const Group *g, const CaseData *d, const kiln_plan *plan) {
+  kiln_plan_info info;
+  void *pointers[DEF_MAX_TENSORS] = {0}, *workspace = NULL;
+  kiln_status status = kiln_plan_query(plan, &info);
+  if (status != KILN_OK) return status;
+  tensors_pointers(d, plan, info.ntensors < DEF_MAX_TENSORS ? info.ntensors : DEF_MAX_TENSORS, pointers);
+  if (info.workspace_bytes) status = kiln_malloc(g->device.dev, &workspace, info.workspace_bytes);
+  if (status == KILN_OK) status = kiln_launch(plan, &(kiln_call){.pointers = pointers, .workspace = workspace}, NULL);
+  if (status == KILN_OK) status = kiln_sync(g->device.dev);
+  if (workspace) kiln_free(g->device.dev, workspace);
+  return status;
+}

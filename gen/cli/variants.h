@@ -1,0 +1,51 @@
+/* variants.h - the variants that the generator offers for one request, emitted and made known to a device.
+ *
+ * A group is an op under one choice of settings on one target: what `kiln check`, `bench` and `list --variants` work with. */
+#ifndef KILN_CLI_VARIANTS_H
+#define KILN_CLI_VARIANTS_H
+#include "tensors.h"
+
+#define VARIANTS_MAX 64
+
+typedef struct Variant {
+  char *name;       /* "rms_norm-bf16-w-r4x256": file name without .ptx */
+  char *schedule;
+  bool ran;
+} Variant;
+
+typedef struct Group {
+  Device device;                /* opened for this group alone: only its variants are candidates */
+  char op[64];                  /* as contracts call it */
+  char settings[256];           /* "dtype=f16 w=no": what differs from the defaults */
+  Variant variant[VARIANTS_MAX];
+  int nvariants;
+  kiln_gen_pair option[OPTIONS_MAX_PAIRS]; /* settings that a caller names (contract: option) */
+  int noptions;
+  Majors majors;
+  const KilnDef *def;           /* the generator's: until its next call */
+} Group;
+
+typedef struct GroupRequest {
+  const char *op;               /* as the generator takes it */
+  const kiln_gen_pair *set;
+  int nset;
+  const kiln_gen_pair *schedule; /* NULL: every schedule that is offered */
+  int nschedule;
+  const char *ptx;              /* an edited file instead of emission; NULL: none */
+  const char *where;            /* device */
+  const char *target;           /* --target, or NULL */
+} GroupRequest;
+
+/* Opens the device, emits, adds, and traces the definition. Status as the generator's; why says what went wrong. On anything but
+ * KILN_GEN_OK nothing is left open. */
+kiln_gen_status group_open(Group *g, KilnGen *gen, const GroupRequest *r, char *why, size_t why_bytes);
+void group_close(Group *g);
+
+/* The settings of an edited file: its op, and --set as its contract has it. false after a message. */
+bool variants_read_settings(const char *path, Options *into, char *op, size_t op_bytes);
+
+/* Finds or creates the plan of a case whose tensors lie on the group's device. variant NULL: as the runtime selects. */
+kiln_status group_plan(const Group *g, const CaseData *d, const char *variant, kiln_plan **plan);
+/* Launches once on the default stream, with a workspace of its own, and waits. */
+kiln_status group_launch(const Group *g, const CaseData *d, const kiln_plan *plan);
+#endif

@@ -1,0 +1,257 @@
+/* verify.c - what a launch left behind, against the evaluator: values, untouched surroundings, complete outputs, whole inputs.
+ *
+ * The evaluator sees the inputs as they were uploaded; the outputs come back into a buffer of their own. */
+#include "number.h"
+#include "tensors.h"
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Verify {
+  CaseData *d;
+  Random *r;
+  CaseVerdict *verdict;
+  int64_t *sample[DEF_MAX_DIMS];  /* evaluated indices of a dim; NULL: all of them */
+  int64_t count[DEF_MAX_DIMS];
+  char *result[DEF_MAX_TENSORS];  /* what came back, by tensor of the definition */
+  Compare compare[DEF_MAX_TENSORS];
+  const CaseTensor *of[DEF_MAX_TENSORS];
+} Verify;
+
+static void blame(CaseVerdict *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void blame(CaseVerdict *v, const char *fmt, ...) {
+  size_t n = strlen(v->text);
+  v->passed = false;
+  if (n + 2 >= sizeof v->text) return;
+  va_list args;
+  va_start(args, fmt);
+  if (n) v->text[n++] = '\n';
+  vsnprintf(v->text + n, sizeof v->text - n, fmt, args);
+  va_end(args);
+}
+
+/* ---- which indices ---- */
+
+static int by_value(const void *a, const void *b) {
+  int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+  return x < y ? -1 : x > y;
+}
+
+/* `n` of `size` indices, ascending and distinct: the ends, the sides of the borders of usual tiles, the rest at random. */
+static int64_t *choose_sample(Random *r, int64_t size, int64_t n) {
+  static const int64_t borders[] = {0, -1, 1, 63, 64, 127, 128, 255, 256, -2};
+  int64_t *at = cli_alloc((size_t)n * sizeof *at), used = 0;
+  for (int64_t i = 0; used < n; i++) {
+    int64_t index = i < 10 ? borders[i] : (int64_t)random_below(r, (uint64_t)size);
+    if (index < 0) index += size;
+    bool known = index < 0 || index >= size;
+    for (int64_t k = 0; !known && k < used; k++) known = at[k] == index;
+    if (!known) at[used++] = index;
+  }
+  qsort(at, (size_t)n, sizeof *at, by_value);
+  return at;
+}
+
+/* Halves the largest dim that may be sampled until the work fits; no dim goes below 32 indices. */
+static void choose_counts(Verify *v, double work) {
+  const KilnDef *def = v->d->def;
+  uint32_t may = evaluate_samplable(def);
+  for (int d = 0; d < def->ndims; d++) v->count[d] = v->d->c->size[d];
+  while (evaluate_work(def, v->count) > work) {
+    int largest = -1;
+    for (int d = 0; d < def->ndims; d++)
+      if (may >> d & 1 && v->count[d] > 32 && (largest < 0 || v->count[d] > v->count[largest])) largest = d;
+    if (largest < 0) return;
+    v->count[largest] = v->count[largest] / 2 < 32 ? 32 : v->count[largest] / 2;
+  }
+}
+
+static void choose_samples(Verify *v, double work) {
+  choose_counts(v, work);
+  for (int d = 0; d < v->d->def->ndims; d++) {
+    if (v->count[d] == v->d->c->size[d]) continue;
+    if (v->count[d] > 2048) v->count[d] = 2048; /* choosing distinct ones takes the square */
+    v->sample[d] = choose_sample(v->r, v->d->c->size[d], v->count[d]);
+    v->verdict->sampled = true;
+  }
+}
+
+/* ---- values ---- */
+
+static int64_t true_index(const Verify *v, int d, int64_t i) { return v->sample[d] ? v->sample[d][i] : i; }
+
+static void take_chunk(void *user, const EvalChunk *chunk) {
+  Verify *v = user;
+  const CaseTensor *t = v->of[chunk->tensor];
+  kiln_dtype dtype = t->def->dtype;
+  size_t bytes = number_bytes(dtype);
+  int dim[DEF_MAX_DIMS], n = 0;
+  int64_t at[DEF_MAX_DIMS] = {0}, total = 1;
+  for (int d = 0; d < DEF_MAX_DIMS; d++)
+    if (chunk->dims >> d & 1) {
+      dim[n++] = d;
+      total *= chunk->count[d];
+    }
+  for (int64_t i = 0; i < total; i++) {
+    int64_t from = t->first, index = 0;
+    for (int k = 0; k < n; k++) {
+      int64_t place = chunk->start[dim[k]] + at[k];
+      index = index * v->count[dim[k]] + place;
+      from += t->offset[dim[k]][true_index(v, dim[k], place)];
+    }
+    double got = number_load(dtype, v->result[chunk->tensor] + (size_t)from * bytes);
+    compare_add(&v->compare[chunk->tensor], index, got, chunk->value[i], chunk->error[i]);
+    for (int k = n - 1; k >= 0 && ++at[k] == chunk->count[dim[k]]; k--) at[k] = 0;
+  }
+}
+
+static bool run_evaluator(Verify *v, char *why, size_t why_bytes) {
+  CaseData *d = v->d;
+  const KilnDef *def = d->def;
+  EvalInput in = {.def = def};
+  int64_t *lists[DEF_MAX_TENSORS * DEF_MAX_DIMS];
+  int nlists = 0;
+  for (int i = 0; i < def->ndims; i++) {
+    in.size[i] = d->c->size[i];
+    in.count[i] = v->count[i];
+  }
+  memcpy(in.scalar, d->scalar, sizeof in.scalar);
+  for (int k = 0; k < d->ntensors; k++) {
+    const CaseTensor *t = &d->tensor[k];
+    EvalTensor *e = &in.tensor[t->index];
+    e->dtype = t->def->dtype;
+    e->data = t->host + (size_t)t->first * number_bytes(t->def->dtype);
+    for (int i = 0; i < def->ndims; i++) {
+      e->offset[i] = t->offset[i];
+      if (!t->offset[i] || !v->sample[i]) continue;
+      int64_t *list = cli_alloc((size_t)v->count[i] * sizeof *list);
+      for (int64_t j = 0; j < v->count[i]; j++) list[j] = t->offset[i][v->sample[i][j]];
+      e->offset[i] = lists[nlists++] = list;
+    }
+  }
+  bool done = evaluate(&in, take_chunk, v, why, why_bytes);
+  while (nlists > 0) cli_free(lists[--nlists]);
+  return done;
+}
+
+static void write_place(const Verify *v, const CaseTensor *t, int64_t index, char *text, size_t bytes) {
+  int64_t place[DEF_MAX_DIMS] = {0};
+  uint32_t dims = 0;
+  for (int i = 0; i < t->def->rank; i++) dims |= 1u << t->def->dim[i];
+  for (int d = DEF_MAX_DIMS - 1; d >= 0; d--)
+    if (dims >> d & 1) {
+      place[d] = true_index(v, d, index % v->count[d]);
+      index /= v->count[d];
+    }
+  size_t n = (size_t)snprintf(text, bytes, "%s[", t->def->name);
+  for (int i = 0; i < t->def->rank && n < bytes; i++)
+    n += (size_t)snprintf(text + n, bytes - n, "%s%lld", i ? "," : "", (long long)place[t->def->dim[i]]);
+  if (n < bytes) snprintf(text + n, bytes - n, "]");
+}
+
+static void judge_values(Verify *v, const CaseTensor *t) {
+  const Compare *c = &v->compare[t->index];
+  v->verdict->compared += c->seen;
+  if (c->seen && c->worst_ratio * v->verdict->bound >= v->verdict->error) { /* the nearest to its bound, over all outputs */
+    v->verdict->error = c->worst_error;
+    v->verdict->bound = c->worst_bound;
+  }
+  if (c->bad) {
+    char place[128];
+    write_place(v, t, c->first_index, place, sizeof place);
+    blame(v->verdict, "%lld of %lld elements differ; first %s = %.9g, expected %.9g within %.3g", (long long)c->bad,
+          (long long)c->seen, place, c->first_got, c->first_want, c->first_bound);
+  } else if (!compare_twin_fails(c)) {
+    blame(v->verdict, "%s: the check itself fails: one element moved by an eighth (from %.9g) was accepted", t->def->name,
+          c->twin_want);
+  }
+}
+
+/* ---- what must be untouched, and what must be written ---- */
+
+typedef struct Marks { uint8_t *bits; int64_t elems; } Marks;
+
+static Marks mark_view(const CaseTensor *t, const Case *c) {
+  Marks m = {cli_alloc((size_t)t->elems / 8 + 1), t->elems};
+  int64_t at[DEF_MAX_DIMS] = {0}, total = 1;
+  int n = t->def->rank;
+  for (int i = 0; i < n; i++) total *= c->size[t->def->dim[i]];
+  for (int64_t k = 0; k < total; k++) {
+    int64_t place = t->first;
+    for (int i = 0; i < n; i++) place += t->offset[t->def->dim[i]][at[i]];
+    m.bits[place / 8] |= (uint8_t)(1u << place % 8);
+    for (int i = n - 1; i >= 0 && ++at[i] == c->size[t->def->dim[i]]; i--) at[i] = 0;
+  }
+  return m;
+}
+
+static void judge_surroundings(Verify *v, const CaseTensor *t) {
+  Marks m = mark_view(t, v->d->c);
+  kiln_dtype dtype = t->def->dtype;
+  uint64_t poison = number_poison(dtype);
+  size_t bytes = number_bytes(dtype);
+  const char *result = v->result[t->index];
+  int64_t touched = -1, missed = -1, ntouched = 0, nmissed = 0;
+  for (int64_t i = 0; i < m.elems; i++) {
+    bool inside = m.bits[i / 8] >> i % 8 & 1, poisoned = number_bits(dtype, result + (size_t)i * bytes) == poison;
+    if (inside && poisoned && nmissed++ == 0) missed = i;
+    if (!inside && !poisoned && ntouched++ == 0) touched = i;
+  }
+  cli_free(m.bits);
+  if (ntouched)
+    blame(v->verdict, "%s: %lld elements outside the view were written; first %lld elements from its beginning", t->def->name,
+          (long long)ntouched, (long long)(touched - t->first));
+  if (nmissed)
+    blame(v->verdict, "%s: %lld elements were never written; first %lld elements from its beginning", t->def->name,
+          (long long)nmissed, (long long)(missed - t->first));
+}
+
+/* ---- all of it ---- */
+
+static bool download(Verify *v, const Device *dev) {
+  for (int i = 0; i < v->d->ntensors; i++) {
+    CaseTensor *t = &v->d->tensor[i];
+    size_t bytes = (size_t)t->elems * number_bytes(t->def->dtype);
+    v->of[t->index] = t;
+    v->result[t->index] = cli_alloc(bytes + 1);
+    if (bytes && kiln_download(dev->dev, v->result[t->index], t->device, bytes) != KILN_OK) {
+      blame(v->verdict, "%s", kiln_error());
+      return false;
+    }
+  }
+  return true;
+}
+
+static void start_compares(Verify *v) {
+  for (int i = 0; i < v->d->ntensors; i++) {
+    const CaseTensor *t = &v->d->tensor[i];
+    int64_t elems = 1;
+    for (int k = 0; k < t->def->rank; k++) elems *= v->count[t->def->dim[k]];
+    compare_start(&v->compare[t->index], t->def->dtype, (int64_t)random_below(v->r, (uint64_t)elems));
+  }
+}
+
+bool tensors_compare(CaseData *d, const Device *dev, Random *r, double work, CaseVerdict *verdict) {
+  Verify v = {.d = d, .r = r, .verdict = verdict};
+  char why[256];
+  memset(verdict, 0, sizeof *verdict);
+  verdict->passed = true;
+  choose_samples(&v, work);
+  start_compares(&v);
+  bool arrived = download(&v, dev);
+  if (arrived && !run_evaluator(&v, why, sizeof why)) blame(verdict, "%s", why);
+  for (int i = 0; arrived && i < d->ntensors; i++) {
+    CaseTensor *t = &d->tensor[i];
+    size_t bytes = (size_t)t->elems * number_bytes(t->def->dtype);
+    if (t->def->is_out) {
+      judge_values(&v, t);
+      judge_surroundings(&v, t);
+    } else if (memcmp(v.result[t->index], t->host, bytes) != 0) {
+      blame(verdict, "%s: an input was changed", t->def->name);
+    }
+  }
+  for (int i = 0; i < DEF_MAX_TENSORS; i++) cli_free(v.result[i]);
+  for (int i = 0; i < DEF_MAX_DIMS; i++) cli_free(v.sample[i]);
+  return arrived;
+}

@@ -1,0 +1,13 @@
+/* write.h - files written whole or not at all. */
+#ifndef KILN_CLI_WRITE_H
+#define KILN_CLI_WRITE_H
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Writes to a temporary name beside path and renames it. What is no regular file (a pipe, /dev/null) is written to directly.
+ * Links are followed. false after a message; then path is as it was and nothing is left behind. */
+bool write_whole(const char *path, const char *text, size_t bytes);
+
+/* The same, and makes the folders that path names. */
+bool write_whole_below(const char *path, const char *text, size_t bytes);
+#endif
