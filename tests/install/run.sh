@@ -1,0 +1,41 @@
+#!/bin/bash
+# run.sh BUILD - `meson install` leaves what an application needs: a C program finds kiln by pkg-config, links it, both shared and
+# static, and runs with nothing but the installed files; the installed command works too.
+set -u -o pipefail
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
+build=$(readlink -f "$1")
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+fail() { echo "install: $*" >&2; exit 1; }
+
+meson install -C "$build" --no-rebuild --destdir "$work/root" >"$work/log" 2>&1 || { cat "$work/log"; fail "meson install failed"; }
+pc=$(find "$work/root" -name kiln.pc)
+[ -n "$pc" ] || fail "no kiln.pc"
+export PKG_CONFIG_PATH="${pc%/*}" PKG_CONFIG_SYSROOT_DIR="$work/root"
+libdir=$work/root$(pkg-config --variable=libdir kiln | sed "s|^$work/root||")
+prefix=$work/root$(pkg-config --variable=prefix kiln | sed "s|^$work/root||")
+for file in "$prefix/bin/kiln" "$prefix/include/kiln.h" "$libdir/libkiln.so" "$libdir/libkiln.so.0" "$libdir/libkiln.a" "$libdir/libkilnsim.so.0"; do
+  [ -e "$file" ] || fail "${file#"$work/root"} is not installed"
+done
+
+"$prefix/bin/kiln" emit lua/examples/l2_norm.lua --target sm_80 --set dtype=f32,g=no -o "$work/l2_norm.ptx" || fail "the installed kiln cannot emit"
+want='0.3874 0.5520 0.0000 0.0000'
+# shellcheck disable=SC2046 # flags are words
+"${CC:-cc}" tests/readme/l2_norm.c -o "$work/shared" $(pkg-config --cflags --libs kiln) || fail "does not link with libkiln.so"
+got=$(LD_LIBRARY_PATH=$libdir "$work/shared" sim:sm_80 "$work/l2_norm.ptx" | head -1)
+[ "$got" = "$want" ] || fail "with libkiln.so: got '$got', expected '$want'"
+# shellcheck disable=SC2046
+"${CC:-cc}" tests/readme/l2_norm.c -o "$work/static" $(pkg-config --cflags kiln) "$libdir/libkiln.a" -ldl -lm || fail "does not link with libkiln.a"
+got=$(LD_LIBRARY_PATH=$libdir "$work/static" sim:sm_80 "$work/l2_norm.ptx" | head -1)
+[ "$got" = "$want" ] || fail "with libkiln.a: got '$got', expected '$want'"
+
+# what the library needs, exports, and how large it is (a build with sanitizers needs and exports theirs)
+[ "${2-}" = sanitized ] && exit 0
+needed=$(objdump -p "$libdir/libkiln.so.0" | awk '/NEEDED/ { print $2 }' | grep -vE '^(libc|libdl|libm|ld-linux-x86-64)\.so\.' # all glibc's own)
+[ -z "$needed" ] || fail "libkiln.so needs $needed"
+exports=$(nm -D --defined-only "$libdir/libkiln.so.0" | awk '{ print $NF }' | grep -v '^kiln_')
+[ -z "$exports" ] || fail "libkiln.so exports names without kiln_: $exports"
+strip -o "$work/stripped" "$libdir/libkiln.so.0" || fail "strip failed"
+bytes=$(stat -c %s "$work/stripped")
+echo "libkiln.so stripped: $bytes bytes"
+[ "$bytes" -le 150000 ] || fail "libkiln.so stripped has $bytes bytes, more than 150000"
