@@ -310,11 +310,26 @@ static void lower_if(Lower *l) {
 void lower_sync(Lower *l) { ptx_put(l->ptx, ISA_bar_sync, po_i(0)); }
 void lower_barrier(Lower *l) { *lower_result(l) = (Val){.kind = VAL_NONE}; }
 
+/* A comment in the PTX for each statement that a reader would look for: its name and what it is about. */
+static void annotate(Lower *l, const TileNode *n) {
+  const TileOpInfo *info = tile_op_info(n->op);
+  if (n->nregions || info->scope == '-' || (info->scope == 'T' && n->type.kind != TK_FRAG && n->op != TILE_set && n->op != TILE_zero)) return;
+  const char *about = tile_attr_str(l->tiles, n, TA_field, tile_attr_str(l->tiles, n, TA_kind, ""));
+  TileId first = tile_arg(l->tiles, n, 0);
+  if (!*about && first.i) {
+    const TileNode *m = tile_at(l->tiles, first);
+    about = tile_attr_str(l->tiles, m, TA_tensor, tile_attr_str(l->tiles, m, TA_name, ""));
+  }
+  const DiagFile *f = &l->diag->files.at[n->loc.file];
+  ptx_note(l->ptx, "%s%s%s  (%s:%u)", info->name, *about ? " " : "", about, n->loc.file ? f->name : "?", n->loc.line);
+}
+
 /* Nodes of control and scalars are the same everywhere; the rest is the target's. */
 static void lower_node(Lower *l, uint32_t index) {
   TileNode *n = &l->tiles->nodes.at[index];
   l->node = n;
   l->ptx->loc = n->loc;
+  annotate(l, n);
   if (n->sync_before) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
   switch (n->op) {
   case TILE_const: lower_const(l); return;

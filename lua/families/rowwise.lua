@@ -262,7 +262,9 @@ local function write(inst, view, output, value, coordinates, column, like)
   if not tile.is_value(value) or value.kind ~= "frag" then -- a scalar: the same everywhere
     core.fail("output '" .. t.name .. "' does not depend on any tensor")
   end
+  core.at(output.loc[1], output.loc[2])
   tile.store(view[t.name], tile.to(value, t.dtype), at(coordinates, t, column))
+  core.at()
 end
 
 local function body_regs(inst, graph, s, view)

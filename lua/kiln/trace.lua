@@ -131,16 +131,20 @@ end
 -- The table `t` that an op's function gets: reading gives arguments (nil where an optional one is absent), assigning an output
 -- records it, reading an output back gives the value as it was rounded.
 function trace.arguments(graph, op, extra)
-  local cache, values = {}, {}
+  local cache, values, make = {}, {}, {}
   for i, tensor in ipairs(op.tensors) do
-    if tensor.present and not tensor.out then cache[tensor.name] = trace.argument(graph, tensor, i) end
+    if tensor.present and not tensor.out then make[tensor.name] = function() return trace.argument(graph, tensor, i) end end
   end
-  for i, s in ipairs(op.scalars) do cache[s.name] = trace.scalar(graph, s, i) end
+  for i, s in ipairs(op.scalars) do make[s.name] = function() return trace.scalar(graph, s, i) end end
   for k, v in pairs(extra or {}) do cache[k] = v end
   local t = {}
   setmetatable(t, {
     __index = function(_, key)
       if cache[key] ~= nil then return cache[key] end
+      if make[key] then -- when first read, so that it carries that line of the script
+        cache[key] = make[key]()
+        return cache[key]
+      end
       if values[key] then return methods.to(values[key], op.by_name[key].dtype) end
       if op.by_name[key] then return nil end
       error("the op has no tensor, scalar or setting '" .. tostring(key) .. "'", 2)
@@ -152,7 +156,8 @@ function trace.arguments(graph, op, extra)
       if not is_node(v) then error("an output takes a traced value", 2) end
       if values[key] then error("output '" .. key .. "' is assigned twice", 2) end
       values[key] = v
-      if tensor.present then table.insert(graph.outputs, { tensor = tensor, value = v }) end
+      local file, line = core.where()
+      if tensor.present then table.insert(graph.outputs, { tensor = tensor, value = v, loc = { file, line } }) end
     end,
   })
   return t
