@@ -313,7 +313,7 @@ void lower_barrier(Lower *l) { *lower_result(l) = (Val){.kind = VAL_NONE}; }
 /* A comment in the PTX for each statement that a reader would look for: its name and what it is about. */
 static void annotate(Lower *l, const TileNode *n) {
   const TileOpInfo *info = tile_op_info(n->op);
-  if (n->nregions || info->scope == '-' || (info->scope == 'T' && n->type.kind != TK_FRAG && n->op != TILE_set && n->op != TILE_zero)) return;
+  if (n->nregions || info->scope == '-' || (info->scope == 'T' && n->type.kind != TK_FRAG && !strchr(info->flags, 'W'))) return;
   const char *about = tile_attr_str(l->tiles, n, TA_field, tile_attr_str(l->tiles, n, TA_kind, ""));
   TileId first = tile_arg(l->tiles, n, 0);
   if (!*about && first.i) {
