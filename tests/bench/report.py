@@ -37,9 +37,9 @@ class Results:
         text = self.text(part + ".status")
         return int(text) if text else None
 
-    def bench(self, name, key):
+    def bench(self, name, key, scale=1):
         record = self.json.get("bench-" + name)
-        return record.get(key) if isinstance(record, dict) else None
+        return record[key] * scale if isinstance(record, dict) and key in record else None
 
     def peer_us(self, op, shape, prefix):
         peers = self.json.get("peers") or {}
@@ -53,7 +53,7 @@ def number(value, text):
 
 def norm_rows(r):
     for name, shape in NORM_BARS:
-        us, copy = r.bench("norm-" + name, "median_us"), r.bench("norm-" + name, "copy_fraction")
+        us, copy = r.bench("norm-" + name, "median_ns", 1e-3), r.bench("norm-" + name, "copy_fraction")
         peer = r.peer_us("rms_norm", shape, "torch.compile")
         eager = r.peer_us("rms_norm", shape, "torch eager")
         what = f"rms_norm bf16 {name}"
@@ -68,13 +68,13 @@ def norm_rows(r):
 
 
 def gemm_rows(r):
-    rate = r.bench("gemm-4096", "tflops")
+    rate = r.bench("gemm-4096", "flop_per_second", 1e-12)
     ceiling = (r.json.get("ceiling") or {}).get("ceiling_tflops")
     fraction = rate / ceiling if rate and ceiling else None
     got = f"{number(rate, '{:.1f} TFLOP/s')}, {number(fraction, '{:.3f}')} of the ceiling"
     yield "gemm bf16 4096^3, sm_80 PTX", got, f"0.75 of {number(ceiling, '{:.1f} TFLOP/s')}", None if fraction is None else fraction >= 0.75
     cublas = r.peer_us("gemm", "M=4096,N=4096,K=4096", "cuBLAS")
-    yield "", "", f"(cuBLAS {number(cublas, '{:.1f} us')}, kiln {number(r.bench('gemm-4096', 'median_us'), '{:.1f} us')})", None
+    yield "", "", f"(cuBLAS {number(cublas, '{:.1f} us')}, kiln {number(r.bench('gemm-4096', 'median_ns', 1e-3), '{:.1f} us')})", None
 
 
 def launch_rows(r):
