@@ -23,7 +23,7 @@ const char script_key_library, script_key_user, script_key_modules, script_key_c
 static const char *breach_words(ScriptBreach b) {
   switch (b) {
   case SCRIPT_STEPS: return "the script does not come to an end: it ran more than 25 million instructions";
-  case SCRIPT_LIVE: return "the script takes more than 128 MB of memory";
+  case SCRIPT_LIVE: return "the script takes more than 64 MB of memory";
   case SCRIPT_CHURN: return "the script allocates without end: more than 512 MB in all";
   case SCRIPT_STRING: return "the script makes a string of more than 1 MB";
   case SCRIPT_NO_BREACH: break;
@@ -293,7 +293,7 @@ static void collect_frames(lua_State *L, Report *r) {
 
 static int explain_error(lua_State *L) {
   Script *s = script_of(L);
-  if (s->exhausted) return 1;
+  if (s->exhausted || s->parsing) return 1; /* load_chunk tells of what it meets itself */
   Report r = {.s = s};
   char other[64];
   if (lua_type(L, 1) == LUA_TSTRING) {
@@ -357,12 +357,15 @@ static void load_chunk(lua_State *L, ScriptFile *f, const void *environment) {
   if (f->bytes && f->text[0] == LUA_SIGNATURE[0]) script_fail(L, "'%s' is bytecode; kiln takes scripts as text only", f->name);
   char chunk[16];
   snprintf(chunk, sizeof chunk, "=\1%d", (int)(f - s->file));
+  s->parsing = true;
   int rc = luaL_loadbufferx(L, f->text, f->bytes, chunk, "t");
+  s->parsing = false;
   if (rc == LUA_ERRMEM) lua_error(L);
   if (s->breach) script_fail(L, "%s", breach_words(s->breach));
   if (rc != LUA_OK) { /* a syntax error: no frame stands at its line, so the place in the message is the place */
-    Report r = {.s = s};
-    r.message = strip_place(s, lua_tostring(L, -1), &r.file, &r.line);
+    Report r = {.s = s, .file = (int)(f - s->file)};
+    const char *message = lua_tostring(L, -1);
+    r.message = !message || strstr(message, "C stack overflow") ? "the script's text nests too deeply" : strip_place(s, message, &r.file, &r.line);
     if (!script_loc(L, r.file, r.line, &r.loc) || !script_guard(s, write_report, &r)) script_fail_memory(L);
     script_fail_reported(L);
   }

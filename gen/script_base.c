@@ -445,6 +445,7 @@ static char read_spec(lua_State *L, const char **at, char *spec, size_t room) {
 static void add_spec(luaL_Buffer *b, int arg, char letter, char *spec) {
   lua_State *L = b->L;
   char out[512]; /* the longest: %99.99f of 1e308 */
+  script_charge(L, 16);
   size_t end = strlen(spec), n;
   int length = 0;
   switch (letter) {
@@ -459,6 +460,7 @@ static void add_spec(luaL_Buffer *b, int arg, char letter, char *spec) {
   case 'a': case 'A': case 'e': case 'E': case 'f': case 'F': case 'g': case 'G':
     snprintf(spec + end, 2, "%c", letter);
     length = snprintf(out, sizeof out, spec, (double)check_number(L, arg));
+    script_charge(L, (size_t)length * 8); /* many digits take long */
     break;
   case 's': {
     luaL_checkany(L, arg);

@@ -16,12 +16,12 @@
 
 /* The ceilings. Each is far above what an honest script needs, and far below two seconds of CPU time. */
 #define SCRIPT_MOST_STEPS 25000000      /* instructions, and units of work inside C functions */
-#define SCRIPT_MOST_LIVE (128u << 20)   /* bytes alive: beyond it the next instruction is refused */
-#define SCRIPT_HARD_LIVE (256u << 20)   /* bytes alive: a single request beyond it fails at once */
+#define SCRIPT_MOST_LIVE (64u << 20)    /* bytes alive: beyond it the next instruction is refused */
+#define SCRIPT_HARD_LIVE (128u << 20)   /* bytes alive: a single request beyond it fails at once */
 #define SCRIPT_MOST_CHURN (512u << 20)  /* bytes allocated in a call, freed or not */
 #define SCRIPT_MOST_STRING (1u << 20)   /* bytes of one string */
 #define SCRIPT_MOST_SOURCE (256u << 10) /* bytes of a script */
-#define SCRIPT_GC_STARTS (32u << 20)    /* below this the collector sleeps: most calls end before it */
+#define SCRIPT_GC_STARTS (24u << 20)    /* below this the collector sleeps: most calls end before it */
 enum { SCRIPT_MOST_FILES = 256, SCRIPT_HOOK_STEPS = 1000 };
 
 typedef enum { SCRIPT_LIBRARY, SCRIPT_FAMILY, SCRIPT_OP, SCRIPT_USER } ScriptKind;
@@ -52,6 +52,7 @@ struct Script {
   bool about_request;       /* core.fail */
   bool exhausted;           /* the arena or the heap gave nothing */
   bool ready;               /* the library is there */
+  bool parsing;             /* Lua reads a chunk */
   bool spent;               /* the next call wants a fresh state */
   ScriptWork work;
   ScriptCall *call;         /* NULL between calls */

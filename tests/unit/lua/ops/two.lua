@@ -1,0 +1,1 @@
+return list(op "two" { doc = "first of a list" }, op "two.grad" { doc = "second of a list" })
