@@ -212,9 +212,15 @@ int ptx_operand_regs(const PtxProgram *p, const PtxOpnd *o, uint32_t out[PTX_MAX
 }
 
 PtxClass ptx_class_of(char letter) {
-  static const char letters[] = "phrlfd"; /* in the order of PtxClass */
-  const char *at = strchr(letters, letter);
-  return at && *at ? (PtxClass)(at - letters) : PTX_CLASSES;
+  switch (letter) {
+  case 'p': return PTX_P;
+  case 'h': return PTX_H;
+  case 'r': return PTX_R;
+  case 'l': return PTX_L;
+  case 'f': return PTX_F;
+  case 'd': return PTX_D;
+  default: return PTX_CLASSES;
+  }
 }
 
 IsaId ptx_move_form(PtxClass c) {

@@ -19,6 +19,8 @@ typedef struct Print {
   uint32_t *number;              /* by register: its number in its class + 1 */
   uint32_t count[PTX_CLASSES];
   Loc loc;                       /* of the last .loc line */
+  uint32_t value_bits;           /* the last f32 immediate that was spelled out, and how */
+  char value[24];
 } Print;
 
 /* ---- small pieces, without printf: there are a hundred thousand of them ---- */
@@ -95,17 +97,24 @@ static void put_operand(Print *s, const IsaOperand *want, const PtxOpnd *o) {
   if (o->kind == PTXO_REG && o->id2) text_put(s->out, "|", 1), put_reg(s, o->id2);
 }
 
+static void spell_value(Print *s, uint32_t bits) {
+  float v;
+  if (s->value[0] && s->value_bits == bits) return; /* the same one often comes many times */
+  memcpy(&v, &bits, sizeof v);
+  s->value_bits = bits;
+  if (isfinite(v)) snprintf(s->value, sizeof s->value, "%.9g", (double)v);
+  else snprintf(s->value, sizeof s->value, "%s%s", signbit(v) ? "-" : "", isnan(v) ? "nan" : "inf");
+}
+
 /* The value of f32 immediates, for people. */
 static void put_values(Print *s, const IsaForm *f, const PtxInstr *in) {
   const char *before = "  // ";
   for (int k = 0; k < in->nops; k++) {
     const PtxOpnd *o = ptx_operand(s->p, in, k);
     if (o->kind != PTXO_IMM || f->op[k].cls != 'f') continue;
-    float v;
-    uint32_t bits = (uint32_t)o->imm;
-    memcpy(&v, &bits, sizeof v);
-    if (isfinite(v)) text_fmt(s->out, "%s%.9g", before, (double)v);
-    else text_fmt(s->out, "%s%s%s", before, signbit(v) ? "-" : "", isnan(v) ? "nan" : "inf");
+    spell_value(s, (uint32_t)o->imm);
+    text_str(s->out, before);
+    text_str(s->out, s->value);
     before = ", ";
   }
 }
