@@ -625,6 +625,76 @@ static void any_allocation_fails(void **state) {
   free(expected);
 }
 
+/* ---- the library inside the program ---- */
+
+static void *copy_of(const char *text, size_t n) {
+  char *copy = malloc(n + 1);
+  assert_non_null(copy);
+  return memcpy(copy, text, n + 1);
+}
+
+/* Each file of the curated set: the same bytes in a session that has emitted all before it, in one asked twice, and in a fresh one. */
+static void emission_is_pure(void **state) {
+  (void)state;
+  KilnGen *list, *g, *fresh;
+  const kiln_gen_curated *row;
+  int n;
+  assert_int_equal(kiln_gen_open(&list, NULL), KILN_GEN_OK);
+  assert_int_equal(kiln_gen_open(&g, NULL), KILN_GEN_OK);
+  if (kiln_gen_curated_set(list, &row, &n) != KILN_GEN_OK) fail_msg("%s", kiln_gen_message(list));
+  assert_true(n > 0);
+  for (int i = 0; i < n; i++) {
+    const char *text, *name;
+    size_t bytes;
+    kiln_gen_status status = kiln_gen_emit(g, &row[i].request, &text, &bytes, &name);
+    if (status != KILN_GEN_OK) fail_msg("%s: %s", row[i].path, kiln_gen_message(g));
+    char *first = copy_of(text, bytes), *first_name = copy_of(name, strlen(name));
+    assert_int_equal(kiln_gen_emit(g, &row[i].request, &text, &bytes, &name), KILN_GEN_OK);
+    assert_string_equal(text, first);
+    assert_int_equal(kiln_gen_open(&fresh, NULL), KILN_GEN_OK);
+    assert_int_equal(kiln_gen_emit(fresh, &row[i].request, &text, &bytes, &name), KILN_GEN_OK);
+    assert_string_equal(text, first);
+    assert_string_equal(name, first_name);
+    kiln_gen_close(fresh);
+    free(first);
+    free(first_name);
+  }
+  kiln_gen_close(g);
+  kiln_gen_close(list);
+}
+
+/* From a state with a lack of memory that stays, at each 97th allocation: script, passes and text alike. */
+static void emission_without_memory(void **state) {
+  (void)state;
+  size_t before = mem.live, failed = 0;
+  for (size_t k = 1;; k += 97) {
+    KilnGen *g;
+    const kiln_gen_op *ops;
+    const char *text, *name;
+    size_t bytes;
+    int n;
+    mem.calls = 0;
+    mem.fail_at = k;
+    mem.stays = true;
+    kiln_gen_status status = kiln_gen_open(&g, NULL);
+    if (status == KILN_GEN_OK) status = kiln_gen_ops(g, &ops, &n);
+    for (int i = 0; status == KILN_GEN_OK && i < n; i++) {
+      char op[64];
+      snprintf(op, sizeof op, "%s", ops[i].name);
+      kiln_gen_request r = {.op = op, .target = "sm_80"};
+      status = kiln_gen_emit(g, &r, &text, &bytes, &name);
+      if (status == KILN_GEN_OK) status = kiln_gen_ops(g, &ops, &n);
+    }
+    if (status != KILN_GEN_OK && status != KILN_GEN_NO_MEMORY) fail_msg("allocation %zu: %s", k, kiln_gen_message(g));
+    mem.fail_at = 0;
+    kiln_gen_close(g);
+    assert_int_equal(mem.live, before);
+    failed += status == KILN_GEN_NO_MEMORY;
+    if (status == KILN_GEN_OK) break;
+  }
+  assert_true(failed > 10);
+}
+
 static int set_up(void **state) {
   (void)state;
   kiln_mem_hook(counting, NULL);
@@ -652,6 +722,7 @@ int main(void) {
     cmocka_unit_test(bad_arguments), cmocka_unit_test(bad_files), cmocka_unit_test(names_of_ops), cmocka_unit_test(bad_statements),
     cmocka_unit_test(statements), cmocka_unit_test(lists), cmocka_unit_test(definition), cmocka_unit_test(bad_definitions),
     cmocka_unit_test(same_bytes), cmocka_unit_test(any_allocation_fails),
+    cmocka_unit_test(emission_is_pure), cmocka_unit_test(emission_without_memory),
   };
   return cmocka_run_group_tests_name("script", tests, set_up, tear_down);
 }
