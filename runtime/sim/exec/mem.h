@@ -1,0 +1,450 @@
+/* mem.h - loads, stores, atomics, prefetch. Addresses of all lanes are computed first; a full warp on adjacent elements takes a
+ * block path, everything else goes lane by lane. Bounds and alignment are checked always, the rest when checks are on. */
+
+#define ACTIVE(l, m) for (uint32_t m_ = (m), l; m_ && (l = (uint32_t)__builtin_ctz(m_), 1); m_ &= m_ - 1)
+
+static inline void read_addresses(SimWarp *w, const SimInstr *in, int slot, bool narrow, int64_t offset, uint64_t *addr) {
+  if (narrow) {
+    const L32 *a = R32(slot);
+    LANES { addr[l] = (uint32_t)(a[l] + (uint32_t)offset); }
+  } else {
+    const L64 *a = R64(slot);
+    LANES { addr[l] = a[l] + (uint64_t)offset; }
+  }
+}
+
+static inline bool adjacent(const uint64_t *addr, uint64_t bytes) {
+  uint64_t bad = 0, first = addr[0];
+  LANES { bad |= addr[l] ^ (first + (uint64_t)l * bytes); }
+  return bad == 0;
+}
+
+/* ---- registers <- memory ---- */
+
+#define LOAD_STRIDED(T, S, R, N)                                                                                       \
+  for (int i = 0; i < N; i++) {                                                                                        \
+    S *d = R(i);                                                                                                       \
+    const T *s = (const T *)src + i;                                                                                   \
+    LANES { d[l] = (S)s[l * N]; }                                                                                      \
+  }
+static inline void load_block(SimWarp *w, const SimInstr *in, const char *src) { /* all lanes, adjacent */
+  switch (in->size << 4 | in->n) {
+  case 1 << 4 | 1:
+    if (in->flags & SIM_I_SIGNED) LOAD_STRIDED(I8, L32, R32, 1)
+    else LOAD_STRIDED(L8, L32, R32, 1)
+    break;
+  case 2 << 4 | 1:
+    if (in->flags & SIM_I_SIGNED) LOAD_STRIDED(I16, L32, R32, 1)
+    else LOAD_STRIDED(L16, L32, R32, 1)
+    break;
+  case 2 << 4 | 2: LOAD_STRIDED(L16, L32, R32, 2) break;
+  case 2 << 4 | 4: LOAD_STRIDED(L16, L32, R32, 4) break;
+  case 4 << 4 | 1: memcpy(R32(0), src, 128); break;
+  case 4 << 4 | 2: LOAD_STRIDED(L32, L32, R32, 2) break;
+  case 4 << 4 | 4: load_quads(w, in, src); break;
+  case 4 << 4 | 8: LOAD_STRIDED(L32, L32, R32, 8) break;
+  case 8 << 4 | 1: memcpy(R64(0), src, 256); break;
+  case 8 << 4 | 2: LOAD_STRIDED(L64, L64, R64, 2) break;
+  default: LOAD_STRIDED(L64, L64, R64, 4) break;
+  }
+}
+
+static inline uint64_t load_element(const char *p, int size, bool is_signed) {
+  uint8_t b;
+  uint16_t h;
+  uint32_t r;
+  uint64_t q;
+  switch (size) {
+  case 1: memcpy(&b, p, 1); return is_signed ? (uint32_t)(int32_t)(int8_t)b : b;
+  case 2: memcpy(&h, p, 2); return is_signed ? (uint32_t)(int32_t)(int16_t)h : h;
+  case 4: memcpy(&r, p, 4); return r;
+  default: memcpy(&q, p, 8); return q;
+  }
+}
+
+static void load_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, const char *const *p) {
+  bool sign = in->flags & SIM_I_SIGNED;
+  for (int i = 0; i < in->n; i++) {
+    if (in->size == 4) {
+      L32 *d = R32(i);
+      ACTIVE(l, mask) memcpy(&d[l], p[l] + 4 * i, 4);
+    } else if (in->size == 8) {
+      L64 *d = R64(i);
+      ACTIVE(l, mask) memcpy(&d[l], p[l] + 8 * i, 8);
+    } else {
+      L32 *d = R32(i);
+      ACTIVE(l, mask) d[l] = (uint32_t)load_element(p[l] + in->size * i, in->size, sign);
+    }
+  }
+}
+
+/* ---- memory <- registers. Operands of a store: address, then values ---- */
+
+#define STORE_STRIDED(T, S, R, N)                                                                                      \
+  for (int i = 0; i < N; i++) {                                                                                        \
+    const S *s = R(i + 1);                                                                                             \
+    T *d = (T *)dst + i;                                                                                               \
+    LANES { d[l * N] = (T)s[l]; }                                                                                      \
+  }
+static inline void store_block(SimWarp *w, const SimInstr *in, char *dst) {
+  switch (in->size << 4 | in->n) {
+  case 1 << 4 | 1: STORE_STRIDED(L8, L32, R32, 1) break;
+  case 2 << 4 | 1: STORE_STRIDED(L16, L32, R32, 1) break;
+  case 2 << 4 | 2: STORE_STRIDED(L16, L32, R32, 2) break;
+  case 2 << 4 | 4: STORE_STRIDED(L16, L32, R32, 4) break;
+  case 4 << 4 | 1: memcpy(dst, R32(1), 128); break;
+  case 4 << 4 | 2: STORE_STRIDED(L32, L32, R32, 2) break;
+  case 4 << 4 | 4: store_quads(w, in, dst); break;
+  case 4 << 4 | 8: STORE_STRIDED(L32, L32, R32, 8) break;
+  case 8 << 4 | 1: memcpy(dst, R64(1), 256); break;
+  case 8 << 4 | 2: STORE_STRIDED(L64, L64, R64, 2) break;
+  default: STORE_STRIDED(L64, L64, R64, 4) break;
+  }
+}
+
+static void store_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, char *const *p) {
+  for (int i = 0; i < in->n; i++) {
+    if (in->size == 8) {
+      const L64 *s = R64(i + 1);
+      ACTIVE(l, mask) memcpy(p[l] + 8 * i, &s[l], 8);
+    } else {
+      const L32 *s = R32(i + 1); /* little-endian: the low bytes */
+      ACTIVE(l, mask) memcpy(p[l] + in->size * i, &s[l], in->size);
+    }
+  }
+}
+
+/* ---- global ---- */
+
+/* Where the active lanes' pieces lie: a pointer per lane. False: faulted. */
+static bool resolve_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr, uint32_t bytes, bool write, char **p) {
+  const char *verb = write ? "writes" : "reads";
+  SimAlloc *a = w->cache[in->mem];
+  ACTIVE(l, mask) {
+    if (!a || a->freed || addr[l] < a->base || addr[l] - a->base > a->bytes || a->bytes - (addr[l] - a->base) < bytes) {
+      a = sim_memory_range(&w->cta->launch->dev->memory, addr[l], bytes);
+      if (!a) return sim_fault_global(w, in, (int)l, addr[l], bytes, verb), false;
+      w->cache[in->mem] = a;
+    }
+    if (addr[l] & (bytes - 1))
+      return sim_fault(w, in, (int)l, DRV_MISALIGNED_ADDRESS, "misaligned", "global", addr[l],
+                       "%s %u bytes at an address that is no multiple of %u", verb, bytes, bytes), false;
+    p[l] = a->host + (addr[l] - a->base);
+    if (!w->checks || atomic_load_explicit(&a->all_init, memory_order_relaxed)) continue;
+    uint64_t bad;
+    if (write) sim_memory_mark(a, addr[l], bytes);
+    else if (!sim_memory_written(a, addr[l], bytes, &bad))
+      return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "uninitialised", "global", bad,
+                       "reads global memory that nobody has written (byte %llu of allocation %llu)",
+                       (unsigned long long)(bad - a->base), (unsigned long long)a->serial), false;
+  }
+  return true;
+}
+
+/* Block path: all lanes adjacent and inside the allocation met last. NULL: take the other path. */
+static inline char *block_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr, uint32_t bytes, bool write) {
+  if (mask != SIM_FULL || !adjacent(addr, bytes)) return NULL;
+  SimAlloc *a = w->cache[in->mem];
+  uint64_t at = addr[0], total = (uint64_t)bytes * SIM_LANES;
+  if (!a || a->freed || at < a->base || at - a->base > a->bytes || a->bytes - (at - a->base) < total || (at & (bytes - 1))) return NULL;
+  if (w->checks && !atomic_load_explicit(&a->all_init, memory_order_relaxed)) {
+    uint64_t bad;
+    if (write) sim_memory_mark(a, at, total);
+    else if (!sim_memory_written(a, at, total, &bad)) return NULL; /* the other path names the lane */
+  }
+  return a->host + (at - a->base);
+}
+
+static int load_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
+  uint32_t bytes = (uint32_t)in->n * in->size;
+  char *p[SIM_LANES], *block = block_global(w, in, mask, addr, bytes, false);
+  if (block) {
+    load_block(w, in, block);
+    return STEP_NEXT;
+  }
+  if (!resolve_global(w, in, mask, addr, bytes, false, p)) return STEP_YIELD;
+  load_lanes(w, in, mask, (const char *const *)p);
+  return STEP_NEXT;
+}
+
+static int store_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
+  uint32_t bytes = (uint32_t)in->n * in->size;
+  char *p[SIM_LANES], *block = block_global(w, in, mask, addr, bytes, true);
+  if (block) {
+    store_block(w, in, block);
+    return STEP_NEXT;
+  }
+  if (!resolve_global(w, in, mask, addr, bytes, true, p)) return STEP_YIELD;
+  store_lanes(w, in, mask, p);
+  return STEP_NEXT;
+}
+
+HANDLER(ld_global) {
+  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
+  read_addresses(w, in, in->n, false, in->imm, addr);
+  return load_global(w, in, mask, addr);
+}
+HANDLER(st_global) {
+  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
+  read_addresses(w, in, 0, false, in->imm, addr);
+  return store_global(w, in, mask, addr);
+}
+
+/* ---- shared: the shadow holds a cell per 1 << shift bytes (the narrowest access of the kernel) ---- */
+
+static inline int shadow_read(SimWarp *w, const SimInstr *in, uint32_t addr, uint32_t bytes, int lane) {
+  uint32_t c = (addr - w->shared_first) >> w->shift, n = bytes >> w->shift, now = w->cta->time, limit = w->min_hb, me = w->index, bad = 0;
+  const uint32_t *wr = w->wr + c;
+  uint32_t *rd = w->rd + c;
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t v = wr[i];
+    bad |= (uint32_t)(v == 0) | (v & 0x80) | ((uint32_t)(v >> 8 > limit) & (uint32_t)((v & 0x3f) != me));
+    rd[i] = now;
+  }
+  w->cta->last_read[me] = now;
+  if (!bad) return STEP_NEXT;
+  uint32_t per_lane = lane < 0 ? n / SIM_LANES : n;
+  for (uint32_t i = 0; i < n; i++)
+    if (sim_shadow_read_slow(w, in, c + i, lane < 0 ? (int)(i / per_lane) : lane)) return STEP_YIELD;
+  return STEP_NEXT;
+}
+
+static inline int shadow_write(SimWarp *w, const SimInstr *in, uint32_t addr, uint32_t bytes, int lane, uint32_t flags) {
+  uint32_t c = (addr - w->shared_first) >> w->shift, n = bytes >> w->shift, limit = w->min_hb, me = w->index, bad = 0;
+  SimCta *cta = w->cta;
+  uint32_t *wr = w->wr + c, now = cta->time << 8 | flags | me;
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t v = wr[i];
+    bad |= (v & 0x80) | ((uint32_t)(v >> 8 > limit) & (uint32_t)((v & 0x3f) != me));
+  }
+  size_t cells = cta->worker->cells;
+  for (uint32_t r = 0; r < cta->nwarps && !bad; r++) {
+    uint32_t seen = w->hb[r];
+    if (r == me || cta->last_read[r] <= seen) continue;
+    const uint32_t *rd = cta->worker->rd + r * cells + c;
+    for (uint32_t i = 0; i < n; i++) bad |= (uint32_t)(rd[i] > seen);
+  }
+  if (bad) {
+    uint32_t per_lane = lane < 0 ? n / SIM_LANES : n;
+    for (uint32_t i = 0; i < n; i++)
+      if (sim_shadow_write_slow(w, in, c + i, lane < 0 ? (int)(i / per_lane) : lane, flags)) return STEP_YIELD;
+  }
+  for (uint32_t i = 0; i < n; i++) wr[i] = now;
+  return STEP_NEXT;
+}
+
+static int fault_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr, uint32_t bytes, const char *verb) {
+  ACTIVE(l, mask) {
+    if (addr[l] < w->shared_first || addr[l] > w->shared_end || w->shared_end - addr[l] < bytes)
+      return sim_fault(w, in, (int)l, DRV_ILLEGAL_ADDRESS, "out_of_bounds", "shared", addr[l],
+                       "%s %u bytes at shared address %llu; the block has %u to %u", verb, bytes, (unsigned long long)addr[l],
+                       w->shared_first, w->shared_end);
+    if (addr[l] & (bytes - 1))
+      return sim_fault(w, in, (int)l, DRV_MISALIGNED_ADDRESS, "misaligned", "shared", addr[l],
+                       "%s %u bytes at an address that is no multiple of %u", verb, bytes, bytes);
+  }
+  return STEP_NEXT;
+}
+
+static inline bool shared_bad(SimWarp *w, uint32_t mask, const uint64_t *addr, uint32_t bytes) {
+  uint64_t bad = 0, first = w->shared_first, room = (uint64_t)w->shared_end - first;
+  if (room < bytes) return true;
+  room -= bytes;
+  LANES {
+    uint64_t wrong = (uint64_t)(addr[l] - first > room) | (addr[l] & (bytes - 1));
+    bad |= (mask & lane_bit[l]) ? wrong : 0;
+  }
+  return bad != 0;
+}
+
+static int load_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
+  uint32_t bytes = (uint32_t)in->n * in->size;
+  if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "reads");
+  if (mask == SIM_FULL && adjacent(addr, bytes)) {
+    if (w->checks && shadow_read(w, in, (uint32_t)addr[0], bytes * SIM_LANES, -1) != STEP_NEXT) return STEP_YIELD;
+    load_block(w, in, w->shared + addr[0]);
+    return STEP_NEXT;
+  }
+  const char *p[SIM_LANES];
+  ACTIVE(l, mask) {
+    if (w->checks && shadow_read(w, in, (uint32_t)addr[l], bytes, (int)l) != STEP_NEXT) return STEP_YIELD;
+    p[l] = w->shared + addr[l];
+  }
+  load_lanes(w, in, mask, p);
+  return STEP_NEXT;
+}
+
+static int store_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
+  uint32_t bytes = (uint32_t)in->n * in->size;
+  if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "writes");
+  if (mask == SIM_FULL && adjacent(addr, bytes)) {
+    if (w->checks && shadow_write(w, in, (uint32_t)addr[0], bytes * SIM_LANES, -1, 0) != STEP_NEXT) return STEP_YIELD;
+    store_block(w, in, w->shared + addr[0]);
+    return STEP_NEXT;
+  }
+  char *p[SIM_LANES];
+  ACTIVE(l, mask) {
+    if (w->checks && shadow_write(w, in, (uint32_t)addr[l], bytes, (int)l, 0) != STEP_NEXT) return STEP_YIELD;
+    p[l] = w->shared + addr[l];
+  }
+  store_lanes(w, in, mask, p);
+  return STEP_NEXT;
+}
+
+HANDLER(ld_shared) {
+  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
+  read_addresses(w, in, in->n, in->flags & SIM_I_ADDR32, in->imm, addr);
+  return load_shared(w, in, mask, addr);
+}
+HANDLER(st_shared) {
+  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
+  read_addresses(w, in, 0, in->flags & SIM_I_ADDR32, in->imm, addr);
+  return store_shared(w, in, mask, addr);
+}
+
+/* ---- parameters and generic addresses ---- */
+
+static int load_param(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
+  uint32_t bytes = (uint32_t)in->n * in->size, size = w->cta->launch->fn->param_bytes;
+  const char *p[SIM_LANES];
+  ACTIVE(l, mask) {
+    uint64_t at = addr[l] & SIM_WINDOW_MASK;
+    if (at > size || size - at < bytes)
+      return sim_fault(w, in, (int)l, DRV_ILLEGAL_ADDRESS, "out_of_bounds", "param", at, "reads %u bytes at parameter offset %llu of %u",
+                       bytes, (unsigned long long)at, size);
+    p[l] = (const char *)w->cta->launch->params + at;
+  }
+  load_lanes(w, in, mask, p);
+  return STEP_NEXT;
+}
+
+HANDLER(ld_param) {
+  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
+  read_addresses(w, in, in->n, in->flags & SIM_I_ADDR32, in->imm, addr);
+  return load_param(w, in, mask, addr);
+}
+
+/* The lanes whose generic address lies in a window; their addresses become those of the state space. */
+static uint32_t in_window(uint32_t mask, const uint64_t *addr, uint64_t base, uint64_t *local) {
+  uint32_t m = 0;
+  ACTIVE(l, mask) {
+    if ((addr[l] & ~SIM_WINDOW_MASK) != base) continue;
+    m |= lane_bit[l];
+    local[l] = addr[l] & SIM_WINDOW_MASK;
+  }
+  return m;
+}
+
+HANDLER(ld_generic) {
+  uint64_t addr[SIM_LANES] __attribute__((aligned(64))), local[SIM_LANES] __attribute__((aligned(64))) = {0};
+  read_addresses(w, in, in->n, false, in->imm, addr);
+  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local);
+  if (shared && load_shared(w, in, shared, local) != STEP_NEXT) return STEP_YIELD;
+  uint32_t param = in_window(mask, addr, SIM_PARAM_BASE, local);
+  if (param && load_param(w, in, param, local) != STEP_NEXT) return STEP_YIELD;
+  uint32_t rest = mask & ~shared & ~param;
+  return rest ? load_global(w, in, rest, addr) : STEP_NEXT;
+}
+HANDLER(st_generic) {
+  uint64_t addr[SIM_LANES] __attribute__((aligned(64))), local[SIM_LANES] __attribute__((aligned(64))) = {0};
+  read_addresses(w, in, 0, false, in->imm, addr);
+  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local);
+  if (shared && store_shared(w, in, shared, local) != STEP_NEXT) return STEP_YIELD;
+  return mask & ~shared ? store_global(w, in, mask & ~shared, addr) : STEP_NEXT;
+}
+
+HANDLER(prefetch) {
+  (void)w, (void)in, (void)mask;
+  return STEP_NEXT;
+}
+
+/* ---- atomics: lane after lane, each by the host's compare-and-swap, as CTAs run on several host cores ---- */
+
+enum { ATOM_ADD, ATOM_MIN, ATOM_MAX, ATOM_AND, ATOM_OR, ATOM_XOR, ATOM_EXCH, ATOM_INC, ATOM_DEC, ATOM_CAS };
+enum { ATOM_U32, ATOM_S32, ATOM_U64, ATOM_S64, ATOM_F32, ATOM_F64, ATOM_F16X2, ATOM_BF16X2 };
+#define ATOM_OP(in) ((in)->sub & 15)
+#define ATOM_TYPE(in) ((in)->sub >> 4 & 15)
+#define ATOM_RETURNS(in) ((in)->sub >> 8 & 1)
+#define ATOM_ORDER(x, y, op) ((op) == ATOM_MIN ? ((x) < (y) ? (x) : (y)) : (x) > (y) ? (x) : (y))
+
+static uint64_t atom_apply(int op, int type, uint64_t old, uint64_t b, uint64_t c, bool flush) {
+  uint32_t o = (uint32_t)old, v = (uint32_t)b;
+  switch (op) {
+  case ATOM_EXCH: return b;
+  case ATOM_CAS: return old == b ? c : old;
+  case ATOM_AND: return old & b;
+  case ATOM_OR: return old | b;
+  case ATOM_XOR: return old ^ b;
+  case ATOM_INC: return o >= v ? 0 : o + 1;
+  case ATOM_DEC: return o == 0 || o > v ? v : o - 1;
+  case ATOM_ADD:
+    if (type == ATOM_F32) {
+      float r = flush ? ftz(ftz(f32_of(o)) + ftz(f32_of(v))) : f32_of(o) + f32_of(v);
+      return bits_of(canon(r));
+    }
+    if (type == ATOM_F64) return bits_of64(canon64(f64_of(old) + f64_of(b)));
+    if (type == ATOM_F16X2) return half_add_f16x2(o, v, 0) | half_add_f16x2(o, v, 1) << 16;
+    if (type == ATOM_BF16X2) return half_add_bf16x2(o, v, 0) | half_add_bf16x2(o, v, 1) << 16;
+    return type == ATOM_U64 || type == ATOM_S64 ? old + b : (uint32_t)(o + v);
+  default:
+    if (type == ATOM_S32) return (uint32_t)ATOM_ORDER((int32_t)o, (int32_t)v, op);
+    if (type == ATOM_U32) return ATOM_ORDER(o, v, op);
+    if (type == ATOM_S64) return (uint64_t)ATOM_ORDER((int64_t)old, (int64_t)b, op);
+    return ATOM_ORDER(old, b, op);
+  }
+}
+
+static uint64_t atom_lane(char *p, const SimInstr *in, uint64_t b, uint64_t c, bool flush) {
+  int op = ATOM_OP(in), type = ATOM_TYPE(in);
+  if (in->size == 8) {
+    L64 *q = (L64 *)p;
+    uint64_t old = __atomic_load_n(q, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(q, &old, atom_apply(op, type, old, b, c, flush), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+    }
+    return old;
+  }
+  L32 *q = (L32 *)p;
+  uint32_t old = __atomic_load_n(q, __ATOMIC_RELAXED);
+  while (!__atomic_compare_exchange_n(q, &old, (uint32_t)atom_apply(op, type, old, b, c, flush), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+  }
+  return old;
+}
+
+/* operands: [d,] address, b (n of them for a vector red) [, c] */
+static void atom_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, char *const *p, bool flush) {
+  int first = ATOM_RETURNS(in) ? 2 : 1;
+  ACTIVE(l, mask) {
+    for (int i = 0; i < in->n; i++) {
+      uint64_t b = in->size == 8 ? R64(first + i)[l] : R32(first + i)[l];
+      uint64_t c = ATOM_OP(in) != ATOM_CAS ? 0 : in->size == 8 ? R64(first + 1)[l] : R32(first + 1)[l];
+      uint64_t old = atom_lane(p[l] + i * in->size, in, b, c, flush);
+      if (!ATOM_RETURNS(in)) continue;
+      if (in->size == 8) R64(0)[l] = old;
+      else R32(0)[l] = (uint32_t)old;
+    }
+  }
+}
+
+HANDLER(atom_global) {
+  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
+  char *p[SIM_LANES];
+  uint32_t bytes = (uint32_t)in->n * in->size;
+  read_addresses(w, in, ATOM_RETURNS(in) ? 1 : 0, false, in->imm, addr);
+  if (!resolve_global(w, in, mask, addr, bytes, false, p)) return STEP_YIELD;
+  atom_lanes(w, in, mask, p, true);
+  return STEP_NEXT;
+}
+
+HANDLER(atom_shared) {
+  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
+  char *p[SIM_LANES];
+  uint32_t bytes = (uint32_t)in->n * in->size;
+  read_addresses(w, in, ATOM_RETURNS(in) ? 1 : 0, in->flags & SIM_I_ADDR32, in->imm, addr);
+  if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "updates");
+  ACTIVE(l, mask) {
+    p[l] = w->shared + addr[l];
+    if (w->checks && shadow_write(w, in, (uint32_t)addr[l], bytes, (int)l, 0x40) != STEP_NEXT) return STEP_YIELD;
+  }
+  atom_lanes(w, in, mask, p, false);
+  return STEP_NEXT;
+}

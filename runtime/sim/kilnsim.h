@@ -1,0 +1,61 @@
+/* kilnsim.h - what libkilnsim.so.0 exports beside the CUDA driver API: configuration, reports, counters.
+ *
+ * The library is a CUDA driver whose devices are simulated. Without any configuration it offers one device, "sm_80". */
+#ifndef KILNSIM_H
+#define KILNSIM_H
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Results are driver codes (CUresult as unsigned; 0 is success). */
+
+/* Adds a simulated device and stores its ordinal for cuDeviceGet. The same text again gives the same device.
+ * options: "sm_90a,sms=4,cores=1,checks=off,seed=3,policy=random,limit=1000000"
+ *   first word   the target, as ptxas spells it
+ *   sms=N        multiprocessors that the device reports (default: 4)
+ *   cores=N      host cores that CTAs are spread over (default: all); results do not depend on it
+ *   checks=on    the checker; off keeps only what memory safety needs (bounds, alignment)
+ *   seed=N       order of warps, and the moments at which asynchronous copies complete
+ *   policy=      lazy, eager, random, or alternate (default: lazy on even launches, eager on odd ones)
+ *   limit=N      warp instructions that one CTA may execute before it is stopped (default: 20000000000)
+ * An option or target it does not know: invalid value, and kilnsim_message says which. */
+unsigned kilnsim_configure(const char *options, int *ordinal);
+
+/* This thread's last report or refusal as text ("" if none). Valid until this thread's next call of the library. */
+unsigned kilnsim_message(const char **text);
+
+typedef struct kilnsim_finding { /* what stopped the last failed launch */
+  char kind[32];          /* "out_of_bounds" "misaligned" "use_after_free" "uninitialised" "race" "pending_copy" "barrier" "deadlock"
+                             "collective" "unwaited_copy" "limit" "trap" "memory" (the simulator's own ran out) */
+  char space[8];          /* "global" "shared" "param" "register" or "" */
+  char entry[128];        /* kernel */
+  char file[256];         /* script file of .file/.loc, "" if none */
+  int line;               /* its line, 0 if none */
+  int ptx_line;           /* line of the PTX text, 0 if none */
+  unsigned cta[3];
+  int warp, lane;         /* -1: not of one warp, not of one lane */
+  uint64_t address;       /* 0 where none applies */
+  char text[1024];        /* the same as a sentence */
+} kilnsim_finding;
+
+/* The finding of the last launch on the device, if it failed: success; not found (500) if it passed. */
+unsigned kilnsim_report(int ordinal, kilnsim_finding *out);
+
+typedef struct kilnsim_counters { /* of the last launch on the device */
+  uint64_t warp_instructions;
+  uint64_t lane_instructions; /* one instruction in one active lane */
+  uint64_t tensor_macs;       /* multiply-adds of mma instructions */
+  uint64_t ctas;
+  double seconds;             /* host wall time of the execution */
+} kilnsim_counters;
+unsigned kilnsim_count(int ordinal, kilnsim_counters *out);
+
+/* Lane instructions of the last launch by PTX form, most frequent first; index runs from 0, not found past the last. */
+unsigned kilnsim_count_form(int ordinal, int index, const char **opcode, uint64_t *lane_instructions);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

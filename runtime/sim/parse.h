@@ -1,0 +1,110 @@
+/* parse.h - the state of reading one PTX text: tokens, symbols, the function being built. */
+#ifndef KILN_SIM_PARSE_H
+#define KILN_SIM_PARSE_H
+#include "sim.h"
+
+typedef enum { TOK_END, TOK_WORD, TOK_INT, TOK_FLOAT, TOK_STRING, TOK_PUNCT } SimTokenKind;
+typedef struct SimToken {
+  SimTokenKind kind;
+  const char *at;
+  uint32_t n, line;
+  uint64_t value;   /* INT: its bits. FLOAT: bits of the double, or of the f32 if single */
+  bool single;      /* FLOAT written as 0fXXXXXXXX */
+  bool hex;         /* FLOAT written as 0f or 0d */
+  char punct;
+} SimToken;
+
+typedef enum { SYM_REG, SYM_RANGE, SYM_LABEL, SYM_PARAM, SYM_SHARED, SYM_DYNAMIC, SYM_GLOBAL, SYM_FUNCTION } SimSymKind;
+typedef struct SimSym {
+  const char *name;
+  uint32_t n;
+  uint8_t kind, depth, type, bits;
+  uint32_t next;    /* in its bucket, 0: end */
+  uint32_t older;   /* declared before it in the same scope */
+  uint32_t id;      /* REG: vreg; LABEL: instruction */
+  uint64_t value;   /* RANGE: count; others: address */
+  uint64_t bytes;
+  uint32_t align;
+} SimSym;
+
+#define SIM_MAX_DEPTH 64
+#define SIM_MAX_OPERANDS 12
+#define SIM_MAX_VECTOR 8
+#define SIM_BUCKETS 65536u
+
+typedef enum { OPND_REG, OPND_VEC, OPND_INT, OPND_FLOAT, OPND_MEM, OPND_SYM, OPND_PAIR, OPND_SINK } SimOpndKind;
+typedef struct SimOpnd {
+  uint8_t kind, n;
+  bool negated;
+  SimToken token;             /* where it begins, for messages; INT and FLOAT: its value */
+  uint32_t reg[SIM_MAX_VECTOR]; /* vregs; 0 in a vector: sink */
+  SimToken element[SIM_MAX_VECTOR]; /* vector elements that are immediates: reg is SIM_IMMEDIATE */
+  uint32_t sym;               /* SYM, and MEM with a symbol as base: index + 1 */
+  bool sym_base;
+  int64_t imm;                /* offset of MEM or SYM; INT: value with its sign */
+} SimOpnd;
+#define SIM_IMMEDIATE 0xffffffffu
+#define SIM_SINK 0xfffffffeu
+
+typedef struct SimRef { /* one flattened register operand of an instruction, while the function is built */
+  uint32_t vreg;
+  uint8_t access;       /* 1 read, 2 written */
+} SimRef;
+
+typedef struct SimJump { uint32_t instr; const char *name; uint32_t n, line; uint8_t depth; } SimJump;
+
+typedef struct SimParser {
+  SimDevice *dev;
+  SimModule *mod;
+  const char *at, *end;
+  uint32_t line;
+  SimToken tok;
+  char *log;
+  size_t log_bytes;
+  DrvResult code;            /* not success: refused, and the log says why */
+  uint32_t *bucket;
+  SimBuf syms;               /* SimSym, [0] unused */
+  uint32_t newest[SIM_MAX_DEPTH + 1]; /* last symbol declared in each open scope */
+  uint32_t depth;
+  bool have_version, have_target;
+  /* the function being built */
+  SimFunction *fn;
+  SimBuf code_buf;           /* SimInstr */
+  SimBuf vregs;              /* SimVreg, [0] unused */
+  SimBuf refs;               /* SimRef */
+  SimBuf first_ref;          /* uint32_t per instruction, and the end */
+  SimBuf jumps;              /* SimJump not yet resolved */
+  uint32_t src_line;
+  uint16_t src_file;
+  uint32_t const_bucket[1024]; /* constants by value: vreg + chain below */
+  SimBuf const_next;         /* uint32_t per vreg */
+  uint32_t sink[3];          /* by width: 0, 4, 8 bytes */
+  uint32_t special[SPECIAL_TIMER + 1]; /* vregs of special registers in use */
+} SimParser;
+
+/* lex.c */
+void sim_lex_next(SimParser *p);
+bool sim_lex_is(const SimParser *p, const char *word);   /* the token is this word */
+bool sim_lex_punct(const SimParser *p, char c);
+bool sim_lex_take(SimParser *p, char c);                 /* consumes it if it stands here */
+bool sim_lex_expect(SimParser *p, char c);               /* or fails */
+bool sim_parse_fail(SimParser *p, uint32_t line, DrvResult code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+bool sim_parse_memory(SimParser *p);                     /* out of memory; returns false */
+
+/* symbol.c */
+SimSym *sim_sym_find(SimParser *p, const char *name, uint32_t n);
+SimSym *sim_sym_add(SimParser *p, const char *name, uint32_t n, SimSymKind kind); /* NULL: failed, said */
+bool sim_scope_open(SimParser *p);
+bool sim_scope_close(SimParser *p);
+uint32_t sim_vreg_new(SimParser *p, SimVregKind kind, uint8_t width, uint64_t value); /* 0: failed */
+uint32_t sim_vreg_const(SimParser *p, uint8_t width, uint64_t value);
+uint32_t sim_vreg_named(SimParser *p, const char *name, uint32_t n); /* a declared register; 0: none such, nothing said */
+bool sim_type_word(const char *s, uint32_t n, uint8_t *type, uint8_t *bits); /* "b32" -> 'b', 32 */
+
+/* operand.c: one instruction, from the opcode to the semicolon */
+bool sim_parse_instruction(SimParser *p, const SimToken *opcode, uint32_t guard_vreg, bool guard_negated);
+/* decode.c: handler and fields for a row. False: not simulated, said. */
+bool sim_decode(SimParser *p, const IsaForm *form, SimInstr *in, const SimOpnd *ops, int n, uint32_t line);
+/* flow.c: slots, definedness, jump targets; false: failed, said */
+bool sim_flow_finish(SimParser *p);
+#endif
