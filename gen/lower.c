@@ -350,8 +350,75 @@ static void lower_node(Lower *l, uint32_t index) {
     lower_error(l, "'%s' cannot be lowered for %s: %s", tile_op_info(n->op)->name, l->target->name, row->reason ? row->reason : "no row in gen/arch");
 }
 
+/* ---- runs: what a thread does to each element of a large fragment, a few elements at a time ----
+ *
+ * Statement by statement, an epilogue over 128 accumulators would hold every intermediate of all of them at once. A run of
+ * elementwise statements, loads and stores of one layout is lowered in portions instead. */
+enum { RUN_ELEMS = 32, RUN_FROM = 96 }; /* portion; fragments of at least this many elements per thread */
+
+bool lower_range(const Lower *l, int total, int *from, int *to) {
+  *from = l->hi ? l->lo : 0;
+  *to = l->hi && l->hi < total ? l->hi : total;
+  return *from == 0;
+}
+
+static bool is_elementwise(const TileNode *n) {
+  const TileOpInfo *info = tile_op_info(n->op);
+  return info->scope == 'T' && (strchr("ep", info->result[0]) || n->op == TILE_where) && !n->nregions;
+}
+
+/* The layout whose elements the node goes through; 0: it is no part of a run. */
+static uint32_t run_layout(const Lower *l, const TileNode *n) {
+  const TileType *memory = n->nargs ? &tile_at(l->tiles, tile_arg(l->tiles, n, 0))->type : NULL;
+  if (n->sync_before || n->nregions) return 0;
+  if (is_elementwise(n) && n->type.kind == TK_FRAG) return n->type.layout;
+  if ((n->op == TILE_load || n->op == TILE_load_like) && memory->kind == TK_VIEW) return n->type.layout;
+  if (n->op == TILE_store) return tile_at(l->tiles, tile_arg(l->tiles, n, 1))->type.layout;
+  return 0;
+}
+
+/* Scalars, and fragments that lie along one dim of the run's, are made whole with its first portion. */
+static bool is_prelude(const Lower *l, const TileNode *n) {
+  if (n->sync_before || n->nregions || n->op == TILE_store || n->op == TILE_get) return false;
+  if (n->type.kind == TK_SCALAR) return tile_op_is(n->op, 'P');
+  return n->type.kind == TK_FRAG && n->type.rank == 1 && run_layout(l, n) != 0;
+}
+
+static uint32_t run_length(const Lower *l, const TileRegion *r, uint32_t first) {
+  uint32_t layout = run_layout(l, &l->tiles->nodes.at[r->at[first]]), n = 0;
+  if (!layout || layout_regs(&l->tiles->frag_layouts.at[layout]) < RUN_FROM) return 1;
+  while (first + n < r->n) {
+    const TileNode *node = &l->tiles->nodes.at[r->at[first + n]];
+    if (run_layout(l, node) != layout && !is_prelude(l, node)) break;
+    n++;
+  }
+  return n;
+}
+
+static void lower_run(Lower *l, const TileRegion *r, uint32_t first, uint32_t n) {
+  uint32_t layout = run_layout(l, &l->tiles->nodes.at[r->at[first]]);
+  int total = layout_regs(&l->tiles->frag_layouts.at[layout]);
+  for (int lo = 0; lo < total && !l->failed; lo += RUN_ELEMS) {
+    for (uint32_t i = first; i < first + n && !l->failed; i++) {
+      bool whole = run_layout(l, &l->tiles->nodes.at[r->at[i]]) != layout;
+      if (whole && lo) continue;
+      l->lo = whole ? 0 : lo;
+      l->hi = whole ? 0 : lo + RUN_ELEMS;
+      lower_node(l, r->at[i]);
+    }
+  }
+  l->lo = l->hi = 0;
+}
+
 void lower_region(Lower *l, const TileRegion *r) {
-  for (uint32_t i = 0; i < r->n && !l->failed; i++) lower_node(l, r->at[i]);
+  for (uint32_t i = 0; i < r->n && !l->failed;) {
+    uint32_t n = run_length(l, r, i);
+    if (n > 1)
+      lower_run(l, r, i, n);
+    else
+      lower_node(l, r->at[i]);
+    i += n;
+  }
 }
 
 int64_t shared_reserve(Lower *l, int64_t bytes, int64_t align) {

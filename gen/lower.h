@@ -83,6 +83,7 @@ typedef struct Lower {
   VEC(const char *) param_names;
   PtxReg *param_value;        /* loaded at the entry, so that they dominate every use */
   StagedCopy *staged;         /* copies through registers that the next commit stores (targets without cp.async) */
+  int lo, hi;                 /* elements of a thread that the node being lowered makes now; hi 0: all (lower_run) */
   bool failed;
 } Lower;
 
@@ -113,7 +114,8 @@ PtxReg lower_i64(Lower *l, const Val *v);        /* widened */
 PtxReg lower_i32(Lower *l, const Val *v);
 int dtype_bytes(kiln_dtype t);
 PtxClass dtype_class(kiln_dtype t);              /* class of one element's register */
-bool lower_reuse(const TileProgram *p, TileId id);
+/* The elements [*from, *to) of `total` that are wanted now; true if they are the first ones, so that results are to be made. */
+bool lower_range(const Lower *l, int total, int *from, int *to);
 
 /* ---- lower_elem.c ---- */
 void lower_elementwise(Lower *l);

@@ -80,16 +80,16 @@ PtxReg elem_convert(Lower *l, PtxReg r, kiln_dtype from, kiln_dtype to) {
 
 /* ---- functions ---- */
 
-/* e^x = 2^hi * (1 + lo ln 2), where hi + lo = x log2 e: the product's rounding would cost |x| ulp otherwise. */
+/* e^x = 2^hi * (1 + lo ln 2), where hi + lo = x log2 e: the product's rounding would cost |x| ulp otherwise. lo is tiny but for
+ * an infinite hi, where it may be NaN or infinite; min and max (which drop a NaN) keep it from spoiling the 0 or infinity. */
 static PtxReg natural_exp(Lower *l, PtxReg x) {
   const float log2e = 0x1.715476p+0f, rest = 0x1.4ae0bep-26f, ln2 = 0x1.62e43p-1f;
   PtxReg hi = DEF(mul_rn_f32, R(x), F(log2e));
   PtxReg lo = DEF(fma_rn_f32, R(x), F(log2e), R(DEF(neg_f32, R(hi))));
   lo = DEF(fma_rn_f32, R(x), F(rest), R(lo));
+  lo = DEF(max_f32, R(DEF(min_f32, R(lo), F(1))), F(-1));
   PtxReg e = DEF(ex2_approx_ftz_f32, R(hi));
-  PtxReg finite = DEF(setp_lt_f32, R(DEF(abs_f32, R(x))), F(88.5f)); /* else inf - inf would make a NaN of 0 or inf */
-  PtxReg corrected = DEF(fma_rn_f32, R(e), R(DEF(mul_rn_f32, R(lo), F(ln2))), R(e));
-  return DEF(selp_f32, R(corrected), R(e), R(finite));
+  return DEF(mul_rn_f32, R(e), R(DEF(fma_rn_f32, R(lo), F(ln2), F(1))));
 }
 
 static PtxReg horner(Lower *l, const float *c, int n, PtxReg x) { /* c[0] + c[1] x + ... */
@@ -239,6 +239,16 @@ static bool fold_const(Lower *l) {
   return true;
 }
 
+/* The node's value, made with its first elements: one register each. full NULL: a scalar. */
+static Val *make_result(Lower *l, const Layout *full, int *from, int *to) {
+  const TileNode *n = l->node;
+  int count = full ? layout_regs(full) : 1;
+  Val *out = lower_result(l);
+  if (lower_range(l, count, from, to))
+    *out = (Val){.kind = full ? VAL_FRAG : VAL_SCALAR, .dtype = n->type.dtype, .n = (uint32_t)count, .layout = n->type.layout, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, count)};
+  return out;
+}
+
 static PtxReg apply(Lower *l, const Operand *o, const Layout *full, int r) {
   TileOp op = l->node->op;
   kiln_dtype t = o[0].v->dtype;
@@ -260,10 +270,9 @@ void lower_elementwise(Lower *l) {
   Operand o[3];
   for (int k = 0; k < n->nargs; k++) o[k] = operand_of(l, k, full);
   if (l->failed) return;
-  uint32_t count = frag ? (uint32_t)layout_regs(full) : 1;
-  Val *out = lower_result(l);
-  *out = (Val){.kind = frag ? VAL_FRAG : VAL_SCALAR, .dtype = n->type.dtype, .n = count, .layout = n->type.layout, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, count)};
-  for (uint32_t r = 0; r < count && !l->failed; r++) out->reg[r] = apply(l, o, full, (int)r);
+  int from, to;
+  Val *out = make_result(l, full, &from, &to);
+  for (int r = from; r < to && !l->failed; r++) out->reg[r] = apply(l, o, full, r);
 }
 
 void lower_where(Lower *l) {
@@ -273,20 +282,18 @@ void lower_where(Lower *l) {
   Operand o[3];
   for (int k = 0; k < 3; k++) o[k] = operand_of(l, k, full);
   if (l->failed) return;
-  uint32_t count = frag ? (uint32_t)layout_regs(full) : 1;
-  Val *out = lower_result(l);
-  *out = (Val){.kind = frag ? VAL_FRAG : VAL_SCALAR, .dtype = n->type.dtype, .n = count, .layout = n->type.layout, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, count)};
+  int from, to;
+  Val *out = make_result(l, full, &from, &to);
   IsaId form = n->type.dtype == KILN_F32 ? ISA_selp_f32 : n->type.dtype == KILN_I64 ? ISA_selp_b64 : ISA_selp_b32;
   if (dtype_class(n->type.dtype) == PTX_H || n->type.dtype == KILN_BOOL) {
     lower_error(l, "'where' chooses between f32 or integer values; convert first");
     return;
   }
-  for (uint32_t r = 0; r < count; r++)
-    out->reg[r] = ptx_def(l->ptx, form, R(element(&o[1], full, (int)r)), R(element(&o[2], full, (int)r)), R(element(&o[0], full, (int)r)));
+  for (int r = from; r < to; r++) out->reg[r] = ptx_def(l->ptx, form, R(element(&o[1], full, r)), R(element(&o[2], full, r)), R(element(&o[0], full, r)));
 }
 
-static void convert_frag(Lower *l, const Val *in, Val *out, uint32_t elems) {
-  for (uint32_t r = 0; r < elems; r++) {
+static void convert_frag(Lower *l, const Val *in, Val *out, uint32_t from, uint32_t to) { /* even bounds */
+  for (uint32_t r = from; r < to; r++) {
     if (in->packed && out->packed) { /* 16-bit to 16-bit */
       PtxReg lo, hi;
       if (r & 1) continue;
@@ -328,8 +335,11 @@ void lower_cvt(Lower *l) {
   }
   const Layout *lay = frag_layout(l, n->type.layout);
   uint32_t elems = (uint32_t)layout_regs(lay);
-  *out = (Val){.kind = VAL_FRAG, .dtype = to, .layout = n->type.layout, .packed = frag_packed(lay, to)};
-  out->n = out->packed ? elems / 2 : elems;
-  out->reg = ARENA_ARRAY(l->arena, PASS, PtxReg, out->n);
-  convert_frag(l, in, out, elems);
+  int first, end;
+  if (lower_range(l, (int)elems, &first, &end)) {
+    *out = (Val){.kind = VAL_FRAG, .dtype = to, .layout = n->type.layout, .packed = frag_packed(lay, to)};
+    out->n = out->packed ? elems / 2 : elems;
+    out->reg = ARENA_ARRAY(l->arena, PASS, PtxReg, out->n);
+  }
+  convert_frag(l, in, out, (uint32_t)first, (uint32_t)end);
 }

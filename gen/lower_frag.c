@@ -120,12 +120,12 @@ void lower_coord(Lower *l) {
   PtxReg pos[LAYOUT_RANK];
   uint32_t bits[LAYOUT_RANK];
   frag_positions(l, lay, pos, bits);
-  uint32_t count = (uint32_t)layout_regs(lay);
+  int count = layout_regs(lay);
   Val *out = lower_result(l);
-  *out = (Val){.kind = VAL_FRAG, .dtype = KILN_I32, .layout = n->type.layout, .n = count, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, count)};
-  for (uint32_t r = 0; r < count; r++) {
+  *out = (Val){.kind = VAL_FRAG, .dtype = KILN_I32, .layout = n->type.layout, .n = (uint32_t)count, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, count)};
+  for (int r = 0; r < count; r++) {
     int32_t at[LAYOUT_RANK];
-    layout_reg_coord(lay, (int)r, at);
+    layout_reg_coord(lay, r, at);
     out->reg[r] = at[dim] ? DEF(add_s32, R(pos[dim]), po_i(at[dim])) : pos[dim];
   }
 }

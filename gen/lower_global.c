@@ -174,8 +174,9 @@ void global_load(Lower *l, Val *frag, const ViewVal *v, int first_coord) {
   ViewCursor c = view_cursor(l, v, first_coord, lay->rank, lay->shape, pos);
   const AccessForms *f = forms_of(l, true);
   int64_t pad = pad_bits(l, frag->dtype);
-  int vec = vector_elems(lay, v, &c), total = layout_regs(lay);
-  for (int r = 0; r < total; r += vec) {
+  int vec = vector_elems(lay, v, &c), from, to;
+  lower_range(l, layout_regs(lay), &from, &to);
+  for (int r = from; r < to; r += vec) {
     int32_t at[LAYOUT_RANK];
     int64_t imm;
     layout_reg_coord(lay, r, at);
@@ -237,9 +238,10 @@ void global_store(Lower *l, const Val *frag, const ViewVal *v, int first_coord) 
   ViewCursor c = view_cursor(l, v, first_coord, lay->rank, lay->shape, pos);
   const AccessForms *f = forms_of(l, false);
   PtxReg mine = owner(l, lay);
-  int vec = vector_elems(lay, v, &c), total = layout_regs(lay);
+  int vec = vector_elems(lay, v, &c), from, to;
   if (v->elem_bytes == 2 && !frag->packed) vec = 1;
-  for (int r = 0; r < total; r += vec) {
+  lower_range(l, layout_regs(lay), &from, &to);
+  for (int r = from; r < to; r += vec) {
     int32_t at[LAYOUT_RANK];
     int64_t imm;
     layout_reg_coord(lay, r, at);
@@ -262,7 +264,7 @@ void lower_load(Lower *l) {
   TileNode *n = l->node;
   Val *memory = lower_arg(l, 0);
   int first = n->op == TILE_load_like ? 2 : 1;
-  Val *frag = frag_new(l, n->type.dtype, n->type.layout, true);
+  Val *frag = l->hi && l->lo ? lower_result(l) : frag_new(l, n->type.dtype, n->type.layout, true);
   if (memory->kind == VAL_VIEW)
     global_load(l, frag, memory->view, first);
   else if (memory->kind == VAL_SMEM)

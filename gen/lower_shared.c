@@ -177,9 +177,10 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
     return;
   }
   SharedCursor c = shared_cursor(l, s, lay, first_coord);
-  int vec = vector_elems(lay, s), total = layout_regs(lay);
+  int vec = vector_elems(lay, s), from, to;
   if (s->elem_bytes == 2 && !frag->packed) vec = 1;
-  for (int r = 0; r < total; r += vec) {
+  lower_range(l, layout_regs(lay), &from, &to);
+  for (int r = from; r < to; r += vec) {
     int32_t at[LAYOUT_RANK];
     int64_t imm;
     layout_reg_coord(lay, r, at);

@@ -48,7 +48,8 @@ local function candidates(inst)
     for _, t in ipairs { 8, 16, 32 } do regs(t, vec, vec) end
     regs(32, vec, 16)
     regs(32, vec, 32)
-    for _, t in ipairs { 64, 128, 256, 512, 1024 } do regs(t, vec, 32) end
+    for _, t in ipairs { 64, 128, 256, 512 } do regs(t, vec, 32) end
+    regs(1024, vec, 16) -- of 64 registers each
     table.insert(list, { kind = "shared", rows = 1, threads = 1024, warps = 32, vec = vec })
     table.insert(list, { kind = "passes", rows = 1, threads = 1024, warps = 32, cols = 1024 * vec, vec = vec })
   end
