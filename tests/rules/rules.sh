@@ -32,7 +32,8 @@ mapfile -t beyond_target < <(printf '%s\n' "${gen[@]}" | grep -v '^gen/target.c'
 mapfile -t beyond_script < <(printf '%s\n' "${gen[@]}" "${runtime[@]}" "${sim[@]}" | grep -v '^gen/script')
 
 opcode='"[ \t]*(ld|st|mov|cvt|mma|ldmatrix|setp|selp|bra|cp\.async|add|sub|mul|mad|fma|shfl|bar|barrier|shl|shr|and|or|ex2|rcp|rsqrt)\.[a-z0-9]+([.;"]| *[%{])'
-forbid "PTX text outside gen/isa" "$opcode" "$NEVER" "${gen[@]}" "${runtime[@]}" "${tables[@]}"
+forbid "PTX text outside gen/isa" "$opcode" "$NEVER" "${libraries[@]}" "${tables[@]}"
+forbid "PTX text outside gen/isa" "${opcode/;\"/;}" "$NEVER" gen/main.c gen/cli/*.[ch] # which read PTX, and so know opcodes by name
 
 ops=$(find lua/ops -name '*.lua' -exec basename {} .lua \; | sort | paste -sd '|')
 [ -n "$ops" ] || { echo "no ops under lua/ops"; bad=1; }
