@@ -12,7 +12,8 @@
 
 static const TileOpInfo op_table[TILE_OPS] = {
     [TILE_NONE] = {"none", "", "", "-", "", "", 0, '-'},
-#define TILE(id, args, attrs, regions, result, scope, flags, doc) [TILE_##id] = {#id, args, attrs, result, flags, doc, regions, scope},
+#define TILE(id, args, attrs, regions, result, scope, flags, doc) \
+  [TILE_##id] = {#id, args, attrs, result, flags, doc, regions, scope},
 #include "tile.def"
 #undef TILE
 };
@@ -78,11 +79,21 @@ bool tile_spec_next(const char **spec, TileAttrSpec *out) {
 /* ---- words for messages ---- */
 
 static const char *const kind_names[] = {
-    [TK_NONE] = "nothing",      [TK_SCALAR] = "a scalar",      [TK_FRAG] = "a fragment",
-    [TK_VIEW] = "a global view", [TK_MAP] = "a map view",      [TK_SMEM] = "a shared tile",
-    [TK_TMEM] = "a tensor-memory tile", [TK_RING] = "a ring",  [TK_SLOT] = "a slot token",
-    [TK_ORDER] = "an order",    [TK_BARRIER] = "a barrier",    [TK_SEMAPHORE] = "a semaphore",
-    [TK_SCHED] = "a scheduler", [TK_VAR] = "a scalar variable", [TK_CARRY] = "a token carrier",
+    [TK_NONE] = "nothing",
+    [TK_SCALAR] = "a scalar",
+    [TK_FRAG] = "a fragment",
+    [TK_VIEW] = "a global view",
+    [TK_MAP] = "a map view",
+    [TK_SMEM] = "a shared tile",
+    [TK_TMEM] = "a tensor-memory tile",
+    [TK_RING] = "a ring",
+    [TK_SLOT] = "a slot token",
+    [TK_ORDER] = "an order",
+    [TK_BARRIER] = "a barrier",
+    [TK_SEMAPHORE] = "a semaphore",
+    [TK_SCHED] = "a scheduler",
+    [TK_VAR] = "a scalar variable",
+    [TK_CARRY] = "a token carrier",
 };
 const char *tile_kind_name(int kind) { return kind_names[kind]; }
 
@@ -199,7 +210,8 @@ static bool check_args(TileProgram *p, const TileOpInfo *info, const TileId *arg
       const TileType *t = &p->nodes.at[args[k].i].type;
       if (!tile_letter_takes(letter, t)) {
         if (many && (s[1] || k == nargs)) break; /* the next class may take it */
-        const char *what = letter == 'a' && t->kind == TK_FRAG ? "a fragment that is not mutable: declare it by frag" : tile_type_text(p, t);
+        const char *what =
+            letter == 'a' && t->kind == TK_FRAG ? "a fragment that is not mutable: declare it by frag" : tile_type_text(p, t);
         diag_error(p->diag, loc, "%s: operand %d is %s; expected %s", info->name, k + 1, what, tile_letter_words(letter));
         return false;
       }
@@ -211,7 +223,7 @@ static bool check_args(TileProgram *p, const TileOpInfo *info, const TileId *arg
   return false;
 }
 
-static const char *const kind_words[128] = {['i'] = "an integer", ['n'] = "a number", ['s'] = "a string",
+static const char *const kind_words[128] = {['i'] = "an integer",         ['n'] = "a number",      ['s'] = "a string",
                                             ['l'] = "a list of integers", ['b'] = "true or false", ['d'] = "a dtype"};
 
 /* The attribute in the kind that the row asks for; integers and integral numbers change into one another. */
@@ -285,7 +297,8 @@ static bool put_attrs(TileProgram *p, const TileOpInfo *info, const TileAttr *at
       if (attrs[i].key == spec.key) given = &attrs[i];
     if (!given) {
       if (spec.optional) continue;
-      diag_error(p->diag, n->loc, "%s: attribute '%s' (%s) is missing", info->name, attr_names[spec.key], kind_words[(int)spec.kind]);
+      diag_error(p->diag, n->loc, "%s: attribute '%s' (%s) is missing", info->name, attr_names[spec.key],
+                 kind_words[(int)spec.kind]);
       return false;
     }
     TileAttr a;
@@ -337,7 +350,8 @@ TileId tile_node(TileProgram *p, TileOp op, const TileId *args, int nargs, const
     diag_error(p->diag, loc, "%s: %d operands; at most %d are possible", info->name, nargs, UINT8_MAX);
     return failed;
   }
-  if (!args_present(p, info, args, nargs, loc) || !find_place(p, op, loc) || !check_args(p, info, args, nargs, loc)) return failed;
+  if (!args_present(p, info, args, nargs, loc) || !find_place(p, op, loc) || !check_args(p, info, args, nargs, loc))
+    return failed;
   TileNode n = {.op = (uint16_t)op, .nargs = (uint8_t)nargs, .nregions = info->regions, .loc = loc};
   uint32_t attrs_before = p->attrs.n, args_before = p->args.n;
   n.args = args_before;

@@ -18,10 +18,10 @@ typedef struct Around { /* where a statement stands: node ids, 0 none */
 
 typedef struct Checker {
   TileProgram *p;
-  uint8_t *visible;   /* by node: its value may be used here */
-  uint32_t *role_of;  /* by node: the role that executes it, 0: every warp */
+  uint8_t *visible;  /* by node: its value may be used here */
+  uint32_t *role_of; /* by node: the role that executes it, 0: every warp */
   bool has_roles;
-  int64_t ctas;       /* of the cluster */
+  int64_t ctas; /* of the cluster */
 } Checker;
 
 #define FAIL(c, n, ...) diag_error((c)->p->diag, (n)->loc, __VA_ARGS__)
@@ -64,7 +64,9 @@ static void check_budgets(Checker *c, uint32_t kernel, const TileRegion *body) {
     budgeted |= regs > 0;
     for (int g = first / 4; g <= (first + warps - 1) / 4 && g < 256; g++) {
       if (holder[g] && of_group[g] != regs)
-        FAIL(c, n, "role \"%s\" has regs %lld, role \"%s\" in the same warpgroup (warps %d to %d) %lld; four warps share one budget: give them equal regs, or align the role to 4 warps",
+        FAIL(c, n,
+             "role \"%s\" has regs %lld, role \"%s\" in the same warpgroup (warps %d to %d) %lld; four warps share one budget: "
+             "give them equal regs, or align the role to 4 warps",
              role_name(c, body->at[i]), (long long)regs, role_name(c, holder[g]), 4 * g, 4 * g + 3, (long long)of_group[g]);
       if (!holder[g]) registers += (regs ? regs : anywhere) * 128;
       holder[g] = body->at[i];
@@ -73,7 +75,10 @@ static void check_budgets(Checker *c, uint32_t kernel, const TileRegion *body) {
   }
   int64_t file = 64 * 1024 / tile_attr_int(c->p, node_at(c, kernel), TA_min_ctas, 1);
   if (budgeted && registers > file)
-    FAIL(c, node_at(c, kernel), "the roles' registers add up to %lld (regs x 128 per warpgroup); the register file leaves %lld for a CTA: lower a role's regs or warps", (long long)registers, (long long)file);
+    FAIL(c, node_at(c, kernel),
+         "the roles' registers add up to %lld (regs x 128 per warpgroup); the register file leaves %lld for a CTA: lower a "
+         "role's regs or warps",
+         (long long)registers, (long long)file);
 }
 
 static void check_roles(Checker *c, uint32_t kernel, const TileRegion *body) {
@@ -85,7 +90,8 @@ static void check_roles(Checker *c, uint32_t kernel, const TileRegion *body) {
   tile_role_first_warp(c->p, (TileId){kernel}, (TileId){0}, &total);
   int64_t threads = tile_attr_int(c->p, node_at(c, kernel), TA_threads, 0);
   if (total * 32 != threads) {
-    FAIL(c, node_at(c, kernel), "the roles take %d warps, %d threads; the kernel has threads=%lld", total, total * 32, (long long)threads);
+    FAIL(c, node_at(c, kernel), "the roles take %d warps, %d threads; the kernel has threads=%lld", total, total * 32,
+         (long long)threads);
     return; /* the numbers below would mean nothing */
   }
   check_budgets(c, kernel, body);
@@ -132,17 +138,23 @@ static bool is_control(const TileNode *n) { return n->op == TILE_for || n->op ==
 static void check_single(Checker *c, const TileNode *n, const Around *at) {
   unsigned line = node_at(c, at->elect)->loc.line;
   if (touches_fragment(c, n)) {
-    FAIL(c, n, "%s: a fragment lies in the registers of many threads; inside elect (line %u) only one thread is there: move it out", op_name(n), line);
+    FAIL(c, n,
+         "%s: a fragment lies in the registers of many threads; inside elect (line %u) only one thread is there: move it out",
+         op_name(n), line);
     return;
   }
-  bool together = n->op == TILE_sync || n->op == TILE_elect || n->op == TILE_each || n->op == TILE_produce || tile_op_info((TileOp)n->op)->scope == 'G';
+  bool together = n->op == TILE_sync || n->op == TILE_elect || n->op == TILE_each || n->op == TILE_produce ||
+                  tile_op_info((TileOp)n->op)->scope == 'G';
   if (together) {
     FAIL(c, n, "%s: needs every thread of its group; inside elect (line %u) only one is there: move it out", op_name(n), line);
     return;
   }
   if (n->op != TILE_fill_slot) return;
   const char *how = tile_attr_str(c->p, tile_at(c->p, tile_slot_ring(c->p, tile_arg(c->p, n, 0))), TA_filled_by, "");
-  if (strcmp(how, "tma")) FAIL(c, n, "fill_slot: copies of a ring filled by %s are shared out over all threads; inside elect (line %u) only one is there", how, line);
+  if (strcmp(how, "tma"))
+    FAIL(c, n,
+         "fill_slot: copies of a ring filled by %s are shared out over all threads; inside elect (line %u) only one is there",
+         how, line);
 }
 
 static void check_divergent(Checker *c, const TileNode *n, const Around *at) {
@@ -150,26 +162,34 @@ static void check_divergent(Checker *c, const TileNode *n, const Around *at) {
   if (is_control(n) || n->op == TILE_yield || (scope == 'T' && n->op != TILE_skip)) return;
   bool value = scope == '-' && tile_op_is((TileOp)n->op, 'P');
   if (value || n->op == TILE_frag) return;
-  FAIL(c, n, "%s: inside a divergent if (line %u), where only some threads come; move it out, or make the condition uniform", op_name(n), node_at(c, at->divergent)->loc.line);
+  FAIL(c, n, "%s: inside a divergent if (line %u), where only some threads come; move it out, or make the condition uniform",
+       op_name(n), node_at(c, at->divergent)->loc.line);
 }
 
 static void check_warpgroup(Checker *c, const TileNode *n, const Around *at) {
   if (!at->role) {
     int64_t threads = tile_attr_int(c->p, node_at(c, at->kernel), TA_threads, 0);
-    if (threads % 128) FAIL(c, n, "%s: works on groups of 4 warps; the kernel's %lld threads are no whole groups of 128", op_name(n), (long long)threads);
+    if (threads % 128)
+      FAIL(c, n, "%s: works on groups of 4 warps; the kernel's %lld threads are no whole groups of 128", op_name(n),
+           (long long)threads);
     return;
   }
   const TileNode *role = node_at(c, at->role);
   int64_t warps = tile_attr_int(c->p, role, TA_warps, 1);
   int first = tile_role_first_warp(c->p, (TileId){at->kernel}, (TileId){at->role}, NULL);
   if (warps % 4 || first % 4)
-    FAIL(c, n, "%s: works on groups of 4 warps; role \"%s\" has groups of %lld warps from warp %d on: give it warps=4 and align=4", op_name(n), role_name(c, at->role), (long long)warps, first);
+    FAIL(c, n,
+         "%s: works on groups of 4 warps; role \"%s\" has groups of %lld warps from warp %d on: give it warps=4 and align=4",
+         op_name(n), role_name(c, at->role), (long long)warps, first);
 }
 
 static void check_pair(Checker *c, const TileNode *n) {
   bool pair = tile_attr_int(c->p, n, TA_pair, 0) || tile_attr_int(c->p, n, TA_leader, 0);
-  if (pair && c->ctas % 2) FAIL(c, n, "%s: %s needs CTA pairs; the kernel's cluster has %lld CTA: cluster=[2,1,1]", op_name(n), n->op == TILE_elect ? "leader" : "pair", (long long)c->ctas);
-  if (n->op == TILE_ring && *tile_attr_str(c->p, n, TA_multicast, "") && c->ctas < 2) FAIL(c, n, "ring: multicast needs a cluster; the kernel has none: cluster=[2,1,1]");
+  if (pair && c->ctas % 2)
+    FAIL(c, n, "%s: %s needs CTA pairs; the kernel's cluster has %lld CTA: cluster=[2,1,1]", op_name(n),
+         n->op == TILE_elect ? "leader" : "pair", (long long)c->ctas);
+  if (n->op == TILE_ring && *tile_attr_str(c->p, n, TA_multicast, "") && c->ctas < 2)
+    FAIL(c, n, "ring: multicast needs a cluster; the kernel has none: cluster=[2,1,1]");
 }
 
 /* ---- single statements that depend on their place ---- */
@@ -178,13 +198,14 @@ static void check_order_use(Checker *c, const TileNode *n, const Around *at) {
   int64_t groups = tile_attr_int(c->p, tile_at(c->p, tile_arg(c->p, n, 0)), TA_groups, 2);
   int64_t have = at->role ? tile_attr_int(c->p, node_at(c, at->role), TA_groups, 1) : 1;
   if (n->nargs < 2 && have != groups)
-    FAIL(c, n, "%s: the order is for %lld groups, %s%s has %lld; say which group's turn it is as second operand, or make the numbers equal", op_name(n), (long long)groups, at->role ? "role " : "",
-         at->role ? role_name(c, at->role) : "the kernel", (long long)have);
+    FAIL(c, n,
+         "%s: the order is for %lld groups, %s%s has %lld; say which group's turn it is as second operand, or make the numbers "
+         "equal",
+         op_name(n), (long long)groups, at->role ? "role " : "", at->role ? role_name(c, at->role) : "the kernel",
+         (long long)have);
 }
 
-static bool ends_in_yield(const Checker *c, const TileRegion *r) {
-  return r->n && node_at(c, r->at[r->n - 1])->op == TILE_yield;
-}
+static bool ends_in_yield(const Checker *c, const TileRegion *r) { return r->n && node_at(c, r->at[r->n - 1])->op == TILE_yield; }
 
 static void check_yield(Checker *c, const TileNode *n, const Around *at) {
   const TileNode *parent = node_at(c, at->parent);
@@ -200,9 +221,12 @@ static void check_yield(Checker *c, const TileNode *n, const Around *at) {
 
 /* Rings and what synchronises exist once for the whole run of a kernel or role; in a loop or branch they would be made anew. */
 static void check_declaration(Checker *c, const TileNode *n, const Around *at) {
-  bool once = n->op == TILE_ring || n->op == TILE_order || n->op == TILE_barrier || n->op == TILE_sched || n->op == TILE_tmem || n->op == TILE_semaphore;
+  bool once = n->op == TILE_ring || n->op == TILE_order || n->op == TILE_barrier || n->op == TILE_sched || n->op == TILE_tmem ||
+              n->op == TILE_semaphore;
   uint16_t parent = node_at(c, at->parent)->op;
-  if (once && parent != TILE_kernel && parent != TILE_role) FAIL(c, n, "%s: declared inside %s; it stands at the top of the kernel or of a role", op_name(n), op_name(node_at(c, at->parent)));
+  if (once && parent != TILE_kernel && parent != TILE_role)
+    FAIL(c, n, "%s: declared inside %s; it stands at the top of the kernel or of a role", op_name(n),
+         op_name(node_at(c, at->parent)));
 }
 
 static void check_place(Checker *c, uint32_t id, const Around *at) {
@@ -214,15 +238,18 @@ static void check_place(Checker *c, uint32_t id, const Around *at) {
   check_declaration(c, n, at);
   switch (n->op) {
   case TILE_role:
-    if (node_at(c, at->parent)->op != TILE_kernel) FAIL(c, n, "role: stands inside %s; roles stand at the kernel's top level", op_name(node_at(c, at->parent)));
+    if (node_at(c, at->parent)->op != TILE_kernel)
+      FAIL(c, n, "role: stands inside %s; roles stand at the kernel's top level", op_name(node_at(c, at->parent)));
     return;
   case TILE_yield: check_yield(c, n, at); return;
   case TILE_while:
     if (!ends_in_yield(c, tile_region(c->p, n, 0))) FAIL(c, n, "while: its first region ends in yield of the condition");
     return;
-  case TILE_enter: case TILE_leave: check_order_use(c, n, at); return;
+  case TILE_enter:
+  case TILE_leave: check_order_use(c, n, at); return;
   case TILE_each:
-    if (tile_attr_int(c->p, n, TA_start, 0) && !at->role) FAIL(c, n, "each: start begins at the group's index; there is no role here");
+    if (tile_attr_int(c->p, n, TA_start, 0) && !at->role)
+      FAIL(c, n, "each: start begins at the group's index; there is no role here");
     return;
   default: return;
   }
@@ -239,7 +266,9 @@ static void walk_node(Checker *c, uint32_t id, const Around *at) {
     uint32_t arg = tile_arg(c->p, n, k).i;
     if (c->visible[arg]) continue;
     const TileNode *def = node_at(c, arg);
-    FAIL(c, n, "%s: operand %d is a value of line %u (%s), whose region has ended: define it further out, or keep it in a variable", op_name(n), k + 1, def->loc.line, op_name(def));
+    FAIL(c, n,
+         "%s: operand %d is a value of line %u (%s), whose region has ended: define it further out, or keep it in a variable",
+         op_name(n), k + 1, def->loc.line, op_name(def));
   }
   check_place(c, id, at);
   Around inside = *at;
@@ -275,7 +304,10 @@ static void check_kernel(Checker *c, uint32_t id) {
   if (c->has_roles) check_roles(c, id, body);
   int barriers = 1 + count_barriers(c, body);
   if (barriers > NAMED_BARRIERS)
-    FAIL(c, n, "%d named barriers are needed (1 for the CTA, one per group of an order, per barrier, and per group of a role that synchronises); there are %d", barriers, NAMED_BARRIERS);
+    FAIL(c, n,
+         "%d named barriers are needed (1 for the CTA, one per group of an order, per barrier, and per group of a role that "
+         "synchronises); there are %d",
+         barriers, NAMED_BARRIERS);
   walk_region(c, body, (Around){.parent = id, .kernel = id});
 }
 
@@ -286,8 +318,10 @@ bool tile_check(TileProgram *p) {
   c.role_of = ARENA_ARRAY(p->arena, PASS, uint32_t, p->nodes.n);
   for (uint32_t i = 0; i < p->top.n; i++) {
     for (uint32_t j = 0; j < i; j++)
-      if (!strcmp(tile_attr_str(p, node_at(&c, p->top.at[i]), TA_name, ""), tile_attr_str(p, node_at(&c, p->top.at[j]), TA_name, "")))
-        FAIL(&c, node_at(&c, p->top.at[i]), "two kernels are called \"%s\"", tile_attr_str(p, node_at(&c, p->top.at[i]), TA_name, ""));
+      if (!strcmp(tile_attr_str(p, node_at(&c, p->top.at[i]), TA_name, ""),
+                  tile_attr_str(p, node_at(&c, p->top.at[j]), TA_name, "")))
+        FAIL(&c, node_at(&c, p->top.at[i]), "two kernels are called \"%s\"",
+             tile_attr_str(p, node_at(&c, p->top.at[i]), TA_name, ""));
     int before = p->diag->errors;
     check_kernel(&c, p->top.at[i]);
     if (p->diag->errors == before) tile_check_rings(p, c.role_of, (TileId){p->top.at[i]});

@@ -1,7 +1,7 @@
 /* tile_infer_memory.c - types of memory, rings and matrix products.
  *
- * Coordinates count the dims of the memory. A tile's dims are the memory's last ones, or those that `dims` lists (-1: a dim of the
- * tile that the memory lacks; load_like then gives the slice of the fragment's layout that is left). */
+ * Coordinates count the dims of the memory. A tile's dims are the memory's last ones, or those that `dims` lists (-1: a dim of
+ * the tile that the memory lacks; load_like then gives the slice of the fragment's layout that is left). */
 #include "tile_impl.h"
 #include <string.h>
 
@@ -27,11 +27,12 @@ static bool check_coords(TileProgram *p, const TileNode *n, int first, const Til
   int given = n->nargs - first, rank = t->rank;
   bool is_tile = t->kind == TK_SMEM || t->kind == TK_TMEM;
   if (given != rank && !(is_tile && given == 0))
-    REFUSE("%s: %d coordinate%s given; %s has %d dims, so %d %s expected%s", op_name(n), given, given == 1 ? "" : "s", tile_type_text(p, t), rank, rank,
-           rank == 1 ? "is" : "are", is_tile ? " (or none)" : "");
+    REFUSE("%s: %d coordinate%s given; %s has %d dims, so %d %s expected%s", op_name(n), given, given == 1 ? "" : "s",
+           tile_type_text(p, t), rank, rank, rank == 1 ? "is" : "are", is_tile ? " (or none)" : "");
   for (int k = first; k < n->nargs; k++) {
     int dtype = type_of(p, n, k)->dtype;
-    if (dtype != KILN_I32 && dtype != KILN_I64) REFUSE("%s: coordinate %d is %s; expected i32 or i64", op_name(n), k - first, tile_dtype_name(dtype));
+    if (dtype != KILN_I32 && dtype != KILN_I64)
+      REFUSE("%s: coordinate %d is %s; expected i32 or i64", op_name(n), k - first, tile_dtype_name(dtype));
   }
   return true;
 }
@@ -44,7 +45,8 @@ static bool take_dims(TileProgram *p, const TileNode *n, const TileType *mem, in
     if (mem->rank < rank && !may_lack) REFUSE("%s: a tile of %d dims in %s", op_name(n), rank, tile_type_text(p, mem));
     return true;
   }
-  if (a->i != rank) REFUSE("%s: 'dims' lists %d dims; the tile has %d, and each says which dim of the memory it is", op_name(n), (int)a->i, rank);
+  if (a->i != rank)
+    REFUSE("%s: 'dims' lists %d dims; the tile has %d, and each says which dim of the memory it is", op_name(n), (int)a->i, rank);
   for (int d = 0; d < rank; d++) {
     if (a->list[d] < (may_lack ? -1 : 0) || a->list[d] >= mem->rank)
       REFUSE("%s: 'dims' names dim %lld of the memory, which has dims 0 to %d", op_name(n), (long long)a->list[d], mem->rank - 1);
@@ -60,12 +62,15 @@ static bool take_dims(TileProgram *p, const TileNode *n, const TileType *mem, in
 static bool infer_view(TileProgram *p, TileNode *n) {
   int64_t rank = tile_attr_int(p, n, TA_rank, 0), align = tile_attr_int(p, n, TA_align, 16);
   if (rank < 0 || rank > TILE_RANK) REFUSE("view: rank %lld; 0 to %d is possible", (long long)rank, TILE_RANK);
-  if (align < 1 || align > 4096 || (align & (align - 1))) REFUSE("view: align %lld; expected a power of two in bytes", (long long)align);
+  if (align < 1 || align > 4096 || (align & (align - 1)))
+    REFUSE("view: align %lld; expected a power of two in bytes", (long long)align);
   if (tile_attr_int(p, n, TA_multiple, 1) < 1) REFUSE("view: multiple is 1 or more");
   for (int k = 0; k < 2; k++) {
     TileAttrKey key = k ? TA_strides : TA_sizes;
     const char *names = tile_attr_str(p, n, key, NULL);
-    if (names && tile_word_count(names) != rank) REFUSE("view: %s \"%s\" names %d values; the rank is %lld", tile_attr_name(key), names, tile_word_count(names), (long long)rank);
+    if (names && tile_word_count(names) != rank)
+      REFUSE("view: %s \"%s\" names %d values; the rank is %lld", tile_attr_name(key), names, tile_word_count(names),
+             (long long)rank);
   }
   n->type = (TileType){.kind = TK_VIEW, .dtype = (uint8_t)tile_attr_int(p, n, TA_dtype, 0), .rank = (uint8_t)rank};
   return true;
@@ -73,7 +78,8 @@ static bool infer_view(TileProgram *p, TileNode *n) {
 
 static bool check_swizzle(TileProgram *p, const TileNode *n) {
   int64_t s = tile_attr_int(p, n, TA_swizzle, 0);
-  if (s != 0 && s != 32 && s != 64 && s != 128) REFUSE("%s: swizzle %lld; expected 0, 32, 64 or 128 bytes", op_name(n), (long long)s);
+  if (s != 0 && s != 32 && s != 64 && s != 128)
+    REFUSE("%s: swizzle %lld; expected 0, 32, 64 or 128 bytes", op_name(n), (long long)s);
   return true;
 }
 
@@ -83,12 +89,18 @@ static bool infer_map(TileProgram *p, TileNode *n) {
   n->type = (TileType){.kind = TK_MAP, .dtype = v->dtype};
   TileType *t = &n->type;
   if (!tile_take_shape(p, n, TA_box, TILE_RANK, t) || !check_swizzle(p, n) || !one_of(p, n, TA_fill, "zero nan")) return false;
-  if (tile_word_count(dims) != t->rank) REFUSE("map: dims \"%s\" names %d dims, box has %d sizes; both go from the outermost dim to the innermost", dims, tile_word_count(dims), t->rank);
+  if (tile_word_count(dims) != t->rank)
+    REFUSE("map: dims \"%s\" names %d dims, box has %d sizes; both go from the outermost dim to the innermost", dims,
+           tile_word_count(dims), t->rank);
   for (int d = 0; d < t->rank; d++)
-    if (t->shape[d] > 256) REFUSE("map: box size %d along dim %d; at most 256 are possible: a larger tile is filled by several boxes", (int)t->shape[d], d);
+    if (t->shape[d] > 256)
+      REFUSE("map: box size %d along dim %d; at most 256 are possible: a larger tile is filled by several boxes",
+             (int)t->shape[d], d);
   int64_t swizzle = tile_attr_int(p, n, TA_swizzle, 0), inner = (int64_t)t->shape[t->rank - 1] * tile_dtype_bytes(t->dtype);
   if (inner % 16) REFUSE("map: the innermost box size is %lld bytes; expected a multiple of 16", (long long)inner);
-  if (swizzle && inner > swizzle) REFUSE("map: the innermost box size is %lld bytes; with swizzle %lld at most that many", (long long)inner, (long long)swizzle);
+  if (swizzle && inner > swizzle)
+    REFUSE("map: the innermost box size is %lld bytes; with swizzle %lld at most that many", (long long)inner,
+           (long long)swizzle);
   return true;
 }
 
@@ -125,7 +137,8 @@ static bool infer_tile(TileProgram *p, TileNode *n) {
   if (pad < 0 || pad > 1024) REFUSE("smem: pad %lld; 0 to 1024 elements are possible", (long long)pad);
   if (pad && tile_attr_int(p, n, TA_swizzle, 0)) REFUSE("smem: pad and swizzle exclude one another");
   if (n->nargs && tile_bytes(&n->type) > shared_room(p, n))
-    REFUSE("smem: %s takes %lld bytes; what it shares its bytes with has %lld", tile_type_text(p, &n->type), (long long)tile_bytes(&n->type), (long long)shared_room(p, n));
+    REFUSE("smem: %s takes %lld bytes; what it shares its bytes with has %lld", tile_type_text(p, &n->type),
+           (long long)tile_bytes(&n->type), (long long)shared_room(p, n));
   return true;
 }
 
@@ -135,21 +148,31 @@ static bool infer_ring(TileProgram *p, TileNode *n) {
   bool store = !strcmp(filled, "store");
   size_t len;
   if (n->nargs < 1) REFUSE("ring: takes the tiles of one slot as operands, at least one");
-  if (tile_word_count(fields) != n->nargs) REFUSE("ring: fields \"%s\" names %d tiles; %d are given", fields, tile_word_count(fields), n->nargs);
+  if (tile_word_count(fields) != n->nargs)
+    REFUSE("ring: fields \"%s\" names %d tiles; %d are given", fields, tile_word_count(fields), n->nargs);
   for (const char *rest = fields; tile_word_next(&rest, &word, &len);)
     for (const char *other = rest, *again; tile_word_next(&other, &again, &(size_t){0});)
-      if (!strncmp(again, word, len) && (!again[len] || strchr(", ", again[len]))) REFUSE("ring: field \"%.*s\" is named twice", (int)len, word);
+      if (!strncmp(again, word, len) && (!again[len] || strchr(", ", again[len])))
+        REFUSE("ring: field \"%.*s\" is named twice", (int)len, word);
   int64_t stages = tile_attr_int(p, n, TA_stages, 0);
   if (stages < 1 || stages > 64) REFUSE("ring: stages %lld; 1 to 64 are possible", (long long)stages);
-  if (!one_of(p, n, TA_filled_by, "tma cp.async threads mma store") || !one_of(p, n, TA_space, "smem tmem") || !one_of(p, n, TA_op, "add min max")) return false;
+  if (!one_of(p, n, TA_filled_by, "tma cp.async threads mma store") || !one_of(p, n, TA_space, "smem tmem") ||
+      !one_of(p, n, TA_op, "add min max"))
+    return false;
   for (int k = 1; k < n->nargs; k++)
-    if (type_of(p, n, k)->kind != type_of(p, n, 0)->kind) REFUSE("ring: the tiles of a slot lie in one memory; %s and %s came", tile_kind_name(type_of(p, n, 0)->kind), tile_kind_name(type_of(p, n, k)->kind));
+    if (type_of(p, n, k)->kind != type_of(p, n, 0)->kind)
+      REFUSE("ring: the tiles of a slot lie in one memory; %s and %s came", tile_kind_name(type_of(p, n, 0)->kind),
+             tile_kind_name(type_of(p, n, k)->kind));
   bool tmem = type_of(p, n, 0)->kind == TK_TMEM;
   if (space && tmem != !strcmp(space, "tmem")) REFUSE("ring: space \"%s\", but the slot's tiles are in the other memory", space);
-  if (tmem && strcmp(filled, "mma") && strcmp(filled, "threads")) REFUSE("ring: tensor memory is filled by mma or by threads, not by %s", filled);
-  if (!tmem && !strcmp(filled, "mma")) REFUSE("ring: mma fills tensor-memory tiles; %s came", tile_type_text(p, type_of(p, n, 0)));
-  if (store == !!tile_attr(p, n, TA_emptied_by) && store) REFUSE("ring: the copies of a store ring empty it; emptied_by has no meaning there");
-  if (tile_attr(p, n, TA_op) && !store && strcmp(filled, "threads")) REFUSE("ring: op says how stores combine with memory; slots filled by %s are not stored", filled);
+  if (tmem && strcmp(filled, "mma") && strcmp(filled, "threads"))
+    REFUSE("ring: tensor memory is filled by mma or by threads, not by %s", filled);
+  if (!tmem && !strcmp(filled, "mma"))
+    REFUSE("ring: mma fills tensor-memory tiles; %s came", tile_type_text(p, type_of(p, n, 0)));
+  if (store == !!tile_attr(p, n, TA_emptied_by) && store)
+    REFUSE("ring: the copies of a store ring empty it; emptied_by has no meaning there");
+  if (tile_attr(p, n, TA_op) && !store && strcmp(filled, "threads"))
+    REFUSE("ring: op says how stores combine with memory; slots filled by %s are not stored", filled);
   for (const char *rest = multicast; tile_word_next(&rest, &word, &len);) {
     const char *name = arena_str(p->arena, PASS, word, len);
     if (tile_word_index(fields, name) < 0) REFUSE("ring: multicast names \"%s\"; the fields are %s", name, fields);
@@ -162,7 +185,8 @@ static bool infer_ring(TileProgram *p, TileNode *n) {
 /* ---- loads and stores ---- */
 
 static bool direct_memory(TileProgram *p, const TileNode *n, const TileType *mem) {
-  if (mem->kind == TK_MAP) REFUSE("%s: a map view is read by fill_slot and written by store_slot, through a ring; use its view here", op_name(n));
+  if (mem->kind == TK_MAP)
+    REFUSE("%s: a map view is read by fill_slot and written by store_slot, through a ring; use its view here", op_name(n));
   if (mem->kind == TK_TMEM && n->op != TILE_store) REFUSE("%s: tensor memory is read by read", op_name(n));
   return true;
 }
@@ -182,7 +206,8 @@ static bool infer_load(TileProgram *p, TileNode *n) {
   if (!take_dims(p, n, mem, n->type.rank, false, dims)) return false;
   for (int d = 0; d < n->type.rank && mem->kind == TK_SMEM; d++)
     if (n->type.shape[d] > mem->shape[dims[d]])
-      REFUSE("load: %d elements along dim %d of the tile, %s has %d", (int)n->type.shape[d], d, tile_type_text(p, mem), (int)mem->shape[dims[d]]);
+      REFUSE("load: %d elements along dim %d of the tile, %s has %d", (int)n->type.shape[d], d, tile_type_text(p, mem),
+             (int)mem->shape[dims[d]]);
   return tile_take_layout(p, n, &n->type);
 }
 
@@ -191,16 +216,20 @@ static bool infer_load_like(TileProgram *p, TileNode *n) {
   int dims[TILE_RANK], lacking = 0, kept = 0;
   if (!direct_memory(p, n, mem) || !check_coords(p, n, 2, mem) || !take_dims(p, n, mem, like->rank, true, dims)) return false;
   for (int d = 0; d < like->rank; d++) {
-    if (dims[d] < 0) lacking++;
-    else kept = d;
+    if (dims[d] < 0)
+      lacking++;
+    else
+      kept = d;
   }
   for (int d = 0; d < like->rank && mem->kind == TK_SMEM; d++)
     if (dims[d] >= 0 && like->shape[d] > mem->shape[dims[d]])
-      REFUSE("load_like: dim %d of %s has %d elements, %s has %d", d, tile_type_text(p, like), (int)like->shape[d], tile_type_text(p, mem), (int)mem->shape[dims[d]]);
+      REFUSE("load_like: dim %d of %s has %d elements, %s has %d", d, tile_type_text(p, like), (int)like->shape[d],
+             tile_type_text(p, mem), (int)mem->shape[dims[d]]);
   if (lacking == 0) {
     n->type = *like;
   } else {
-    if (like->rank - lacking != 1) REFUSE("load_like: nothing of %s is left to load from %s", tile_type_text(p, like), tile_type_text(p, mem));
+    if (like->rank - lacking != 1)
+      REFUSE("load_like: nothing of %s is left to load from %s", tile_type_text(p, like), tile_type_text(p, mem));
     if (!tile_slice_type(p, n, like, kept, &n->type)) return false;
   }
   n->type.is_mutable = false;
@@ -212,8 +241,11 @@ static bool infer_store(TileProgram *p, TileNode *n) {
   const TileType *mem = type_of(p, n, 0), *f = type_of(p, n, 1);
   int dims[TILE_RANK];
   if (!direct_memory(p, n, mem)) return false;
-  if (n->op == TILE_atomic_add && mem->kind != TK_VIEW) REFUSE("atomic_add: adds to global memory; %s came", tile_type_text(p, mem));
-  if (mem->dtype != f->dtype) REFUSE("%s: %s holds %s, the fragment is %s; convert with cvt", op_name(n), tile_kind_name(mem->kind), tile_dtype_name(mem->dtype), tile_dtype_name(f->dtype));
+  if (n->op == TILE_atomic_add && mem->kind != TK_VIEW)
+    REFUSE("atomic_add: adds to global memory; %s came", tile_type_text(p, mem));
+  if (mem->dtype != f->dtype)
+    REFUSE("%s: %s holds %s, the fragment is %s; convert with cvt", op_name(n), tile_kind_name(mem->kind),
+           tile_dtype_name(mem->dtype), tile_dtype_name(f->dtype));
   if (!check_coords(p, n, 2, mem) || !take_dims(p, n, mem, f->rank, false, dims)) return false;
   for (int d = 0; d < f->rank && mem->kind != TK_VIEW; d++)
     if (f->shape[d] > mem->shape[dims[d]])
@@ -228,7 +260,8 @@ static bool infer_element(TileProgram *p, TileNode *n) {
     return check_coords(p, n, 1, v);
   }
   if (type_of(p, n, 1)->dtype != v->dtype)
-    REFUSE("store1: the view holds %s, the value is %s; convert with cvt", tile_dtype_name(v->dtype), tile_dtype_name(type_of(p, n, 1)->dtype));
+    REFUSE("store1: the view holds %s, the value is %s; convert with cvt", tile_dtype_name(v->dtype),
+           tile_dtype_name(type_of(p, n, 1)->dtype));
   return check_coords(p, n, 2, v);
 }
 
@@ -241,10 +274,12 @@ static bool infer_slice(TileProgram *p, TileNode *n) {
   piece.is_mutable = t->kind == TK_FRAG && t->is_mutable;
   piece.layout = 0;
   if (!tile_take_shape(p, n, TA_shape, TILE_RANK, &piece)) return false;
-  if (piece.rank != t->rank || start->i != t->rank) REFUSE("slice: start and shape have a number for each of the %d dims of %s", t->rank, tile_type_text(p, t));
+  if (piece.rank != t->rank || start->i != t->rank)
+    REFUSE("slice: start and shape have a number for each of the %d dims of %s", t->rank, tile_type_text(p, t));
   for (int d = 0; d < t->rank; d++)
     if (start->list[d] < 0 || start->list[d] > t->shape[d] - piece.shape[d])
-      REFUSE("slice: %d elements from %lld on along dim %d; %s has %d", (int)piece.shape[d], (long long)start->list[d], d, tile_type_text(p, t), (int)t->shape[d]);
+      REFUSE("slice: %d elements from %lld on along dim %d; %s has %d", (int)piece.shape[d], (long long)start->list[d], d,
+             tile_type_text(p, t), (int)t->shape[d]);
   n->type = piece;
   if (tile_attr(p, n, TA_layout) && t->kind != TK_FRAG) REFUSE("slice: 'layout' is a fragment's; %s came", tile_type_text(p, t));
   return tile_take_layout(p, n, &n->type);
@@ -255,7 +290,9 @@ static bool infer_part(TileProgram *p, TileNode *n) {
   int64_t dim = tile_attr_int(p, n, TA_dim, 0), size = tile_attr_int(p, n, TA_size, 0);
   int dtype = type_of(p, n, 1)->dtype;
   if (dim < 0 || dim >= t->rank) REFUSE("part: dim %lld; %s has dims 0 to %d", (long long)dim, tile_type_text(p, t), t->rank - 1);
-  if (size < 1 || size > t->shape[dim] || t->shape[dim] % size) REFUSE("part: pieces of %lld; %d elements along dim %lld do not divide so", (long long)size, (int)t->shape[dim], (long long)dim);
+  if (size < 1 || size > t->shape[dim] || t->shape[dim] % size)
+    REFUSE("part: pieces of %lld; %d elements along dim %lld do not divide so", (long long)size, (int)t->shape[dim],
+           (long long)dim);
   if (dtype != KILN_I32 && dtype != KILN_I64) REFUSE("part: the index is %s; expected i32 or i64", tile_dtype_name(dtype));
   n->type = *t;
   n->type.layout = 0;
@@ -293,22 +330,31 @@ static const TileNode *find_field(TileProgram *p, const TileNode *n, TileAttrKey
   return NULL;
 }
 
-/* A field and the memory on the other side of its copy. Bulk copies move what a map describes, or a run of one dim, or a tile that
+/* A field and the memory on the other side of its copy. Bulk copies move what a map describes, a run of one dim, or a tile that
  * lies in both places in the order of one fragment layout. */
 static bool check_copy(TileProgram *p, const TileNode *n, const TileNode *tile, bool bulk, const char *how) {
   const TileType *mem = type_of(p, n, 1), *field = &tile->type;
-  const char *like = tile_attr_str(p, tile_at(p, tile_arg(p, n, 1)), TA_like, ""), *layout = tile_attr_str(p, tile, TA_layout, "");
-  if (mem->kind != TK_MAP && mem->kind != TK_VIEW) REFUSE("%s: copies between a slot and global memory; %s came", op_name(n), tile_type_text(p, mem));
-  if (mem->dtype != field->dtype) REFUSE("%s: the field is %s, the memory %s; a copy does not convert", op_name(n), tile_dtype_name(field->dtype), tile_dtype_name(mem->dtype));
-  if (!bulk && mem->kind == TK_MAP) REFUSE("%s: the ring is filled by %s, which copies from a view; a map needs filled_by tma", op_name(n), how);
+  const char *like = tile_attr_str(p, tile_at(p, tile_arg(p, n, 1)), TA_like, ""),
+             *layout = tile_attr_str(p, tile, TA_layout, "");
+  if (mem->kind != TK_MAP && mem->kind != TK_VIEW)
+    REFUSE("%s: copies between a slot and global memory; %s came", op_name(n), tile_type_text(p, mem));
+  if (mem->dtype != field->dtype)
+    REFUSE("%s: the field is %s, the memory %s; a copy does not convert", op_name(n), tile_dtype_name(field->dtype),
+           tile_dtype_name(mem->dtype));
+  if (!bulk && mem->kind == TK_MAP)
+    REFUSE("%s: the ring is filled by %s, which copies from a view; a map needs filled_by tma", op_name(n), how);
   if (bulk && mem->kind == TK_VIEW && field->rank != 1 && (!*like || strcmp(like, layout)))
-    REFUSE("%s: without a map only runs of one dim are copied, and tiles of a workspace whose like is the field's layout; the field is %s: declare a map over the view", op_name(n),
-           tile_type_text(p, field));
+    REFUSE("%s: without a map only runs of one dim are copied, and tiles of a workspace whose like is the field's layout; the "
+           "field is %s: declare a map over the view",
+           op_name(n), tile_type_text(p, field));
   if (!check_coords(p, n, 2, mem)) return false;
-  if (mem->rank < field->rank) REFUSE("%s: %s has fewer dims than the field %s", op_name(n), tile_type_text(p, mem), tile_type_text(p, field));
+  if (mem->rank < field->rank)
+    REFUSE("%s: %s has fewer dims than the field %s", op_name(n), tile_type_text(p, mem), tile_type_text(p, field));
   for (int d = 0; d < mem->rank && mem->kind == TK_MAP; d++) {
     int lead = mem->rank - field->rank, size = d < lead ? 1 : field->shape[d - lead];
-    if (size % mem->shape[d]) REFUSE("%s: the field is %s; %d along dim %d is no multiple of the box %s", op_name(n), tile_type_text(p, field), size, d, tile_type_text(p, mem));
+    if (size % mem->shape[d])
+      REFUSE("%s: the field is %s; %d along dim %d is no multiple of the box %s", op_name(n), tile_type_text(p, field), size, d,
+             tile_type_text(p, mem));
   }
   return true;
 }
@@ -317,17 +363,22 @@ static bool check_put(TileProgram *p, const TileNode *n, const TileType *field, 
   const TileType *f = type_of(p, n, 1);
   TileType want = *field;
   const TileAttr *dim = tile_attr(p, n, TA_dim);
-  if (strcmp(how, "store") && strcmp(how, "threads")) REFUSE("put_slot: the ring is filled by %s; fragments go into rings filled by threads or store", how);
-  if (f->dtype != field->dtype) REFUSE("put_slot: the field is %s, the fragment %s; convert with cvt", tile_dtype_name(field->dtype), tile_dtype_name(f->dtype));
+  if (strcmp(how, "store") && strcmp(how, "threads"))
+    REFUSE("put_slot: the ring is filled by %s; fragments go into rings filled by threads or store", how);
+  if (f->dtype != field->dtype)
+    REFUSE("put_slot: the field is %s, the fragment %s; convert with cvt", tile_dtype_name(field->dtype),
+           tile_dtype_name(f->dtype));
   if (!dim != (n->nargs < 3)) REFUSE("put_slot: which piece, and 'dim', the dim that is cut into pieces, are given together");
   if (dim) {
     int dtype = type_of(p, n, 2)->dtype;
-    if (dtype != KILN_I32 && dtype != KILN_I64) REFUSE("put_slot: the index of the piece is %s; expected i32 or i64", tile_dtype_name(dtype));
+    if (dtype != KILN_I32 && dtype != KILN_I64)
+      REFUSE("put_slot: the index of the piece is %s; expected i32 or i64", tile_dtype_name(dtype));
     if (dim->i < 0 || dim->i >= field->rank || f->rank != field->rank || field->shape[dim->i] % f->shape[dim->i])
       REFUSE("put_slot: %s is no piece of %s along dim %lld", tile_type_text(p, f), tile_type_text(p, field), (long long)dim->i);
     want.shape[dim->i] = f->shape[dim->i];
   }
-  if (!tile_same_shape(f, &want)) REFUSE("put_slot: the field is %s, the fragment %s", tile_type_text(p, field), tile_type_text(p, f));
+  if (!tile_same_shape(f, &want))
+    REFUSE("put_slot: the field is %s, the fragment %s", tile_type_text(p, field), tile_type_text(p, f));
   return true;
 }
 
@@ -344,7 +395,8 @@ static bool infer_slot_use(TileProgram *p, TileNode *n) {
     if (!copies) REFUSE("fill_slot: the ring is filled by %s; only rings filled by tma, cp.async or threads take copies", how);
     return check_copy(p, n, tile, !strcmp(how, "tma"), how);
   case TILE_store_slot:
-    if (!store && strcmp(how, "threads")) REFUSE("store_slot: the ring is filled by %s; slots that go to memory have filled_by store or threads", how);
+    if (!store && strcmp(how, "threads"))
+      REFUSE("store_slot: the ring is filled by %s; slots that go to memory have filled_by store or threads", how);
     return check_copy(p, n, tile, true, how);
   default: return check_put(p, n, field, how);
   }
@@ -368,10 +420,12 @@ static bool product_dtypes(TileProgram *p, const TileNode *n, int d, int a, int 
   const char *name = op_name(n);
   bool half = a == KILN_F16 || a == KILN_BF16, pair = a == b || (is_fp8(a) && is_fp8(b)) || (is_byte(a) && is_byte(b));
   if (!pair) REFUSE("%s: a is %s, b is %s; they have one dtype", name, tile_dtype_name(a), tile_dtype_name(b));
-  if (!half && !is_fp8(a) && !is_byte(a) && a != KILN_F32 && a != KILN_F64) REFUSE("%s: no matrix product of %s", name, tile_dtype_name(a));
+  if (!half && !is_fp8(a) && !is_byte(a) && a != KILN_F32 && a != KILN_F64)
+    REFUSE("%s: no matrix product of %s", name, tile_dtype_name(a));
   int want = is_byte(a) ? KILN_I32 : a == KILN_F64 ? KILN_F64 : KILN_F32;
   if (d != want && !(d == KILN_F16 && (a == KILN_F16 || is_fp8(a))))
-    REFUSE("%s: %s operands accumulate in %s; the accumulator is %s", name, tile_dtype_name(a), tile_dtype_name(want), tile_dtype_name(d));
+    REFUSE("%s: %s operands accumulate in %s; the accumulator is %s", name, tile_dtype_name(a), tile_dtype_name(want),
+           tile_dtype_name(d));
   return true;
 }
 
@@ -379,9 +433,11 @@ static bool product_scales(TileProgram *p, const TileNode *n, const TileType *a,
   for (int k = 3; k < 5; k++) {
     const TileType *s = type_of(p, n, k), *of = k == 3 ? a : b;
     int rows = k == 3 ? of->shape[0] : of->shape[1], depth = k == 3 ? of->shape[1] : of->shape[0];
-    if (s->kind != TK_SMEM && s->kind != TK_TMEM) REFUSE("mma_scaled: scales lie in shared or tensor memory; %s came", tile_type_text(p, s));
+    if (s->kind != TK_SMEM && s->kind != TK_TMEM)
+      REFUSE("mma_scaled: scales lie in shared or tensor memory; %s came", tile_type_text(p, s));
     if (s->rank != 2 || s->shape[0] != rows || depth % s->shape[1])
-      REFUSE("mma_scaled: the scales of %s are %s; expected [%d, K/block], K is %d", k == 3 ? "a" : "b", tile_type_text(p, s), rows, depth);
+      REFUSE("mma_scaled: the scales of %s are %s; expected [%d, K/block], K is %d", k == 3 ? "a" : "b", tile_type_text(p, s),
+             rows, depth);
   }
   return true;
 }
@@ -390,16 +446,19 @@ bool tile_infer_product(TileProgram *p, TileNode *n) {
   const TileType *d = type_of(p, n, 0), *a = type_of(p, n, 1), *b = type_of(p, n, 2);
   bool in_registers = n->op == TILE_mma_rs, pair = tile_attr_int(p, n, TA_pair, 0);
   const char *name = op_name(n);
-  if (!in_registers && a->kind != TK_SMEM && a->kind != TK_TMEM) REFUSE("%s: a is %s; expected a shared or a tensor-memory tile", name, tile_type_text(p, a));
+  if (!in_registers && a->kind != TK_SMEM && a->kind != TK_TMEM)
+    REFUSE("%s: a is %s; expected a shared or a tensor-memory tile", name, tile_type_text(p, a));
   if (b->kind != TK_SMEM) REFUSE("%s: b is %s; expected a shared tile", name, tile_type_text(p, b));
   if (a->kind == TK_TMEM && d->kind != TK_TMEM) REFUSE("%s: a in tensor memory needs the accumulator there too", name);
   if (pair && d->kind != TK_TMEM) REFUSE("%s: pair needs an accumulator in tensor memory", name);
-  if (d->rank != 2 || a->rank != 2 || b->rank != 2) REFUSE("%s: operands of %d, %d and %d dims; a product has two each", name, d->rank, a->rank, b->rank);
+  if (d->rank != 2 || a->rank != 2 || b->rank != 2)
+    REFUSE("%s: operands of %d, %d and %d dims; a product has two each", name, d->rank, a->rank, b->rank);
   /* a CTA pair computes 2M rows: each CTA holds its M rows of a and d, and half of the columns of b */
   int columns = pair ? 2 * b->shape[1] : b->shape[1];
   if (a->shape[1] != b->shape[0] || d->shape[0] != a->shape[0] || d->shape[1] != columns)
-    REFUSE("%s: [%d,%d] x [%d,%d]%s gives no [%d,%d]; expected [M,K] x [K,N] -> [M,N]%s", name, (int)a->shape[0], (int)a->shape[1], (int)b->shape[0], (int)b->shape[1],
-           pair ? " of a pair" : "", (int)d->shape[0], (int)d->shape[1], pair ? ", b holding half of N" : ": trans exchanges the dims of a tile");
+    REFUSE("%s: [%d,%d] x [%d,%d]%s gives no [%d,%d]; expected [M,K] x [K,N] -> [M,N]%s", name, (int)a->shape[0],
+           (int)a->shape[1], (int)b->shape[0], (int)b->shape[1], pair ? " of a pair" : "", (int)d->shape[0], (int)d->shape[1],
+           pair ? ", b holding half of N" : ": trans exchanges the dims of a tile");
   if (!product_dtypes(p, n, d->dtype, a->dtype, b->dtype)) return false;
   return n->op != TILE_mma_scaled || product_scales(p, n, a, b);
 }
@@ -409,27 +468,40 @@ bool tile_infer_memory(TileProgram *p, TileNode *n) {
   case TILE_view: return infer_view(p, n);
   case TILE_map: return infer_map(p, n);
   case TILE_workspace: return infer_workspace(p, n);
-  case TILE_smem: case TILE_tmem: return infer_tile(p, n);
+  case TILE_smem:
+  case TILE_tmem: return infer_tile(p, n);
   case TILE_ring: return infer_ring(p, n);
   case TILE_semaphore:
-    if (type_of(p, n, 0)->dtype != KILN_I32) REFUSE("semaphore: its counters are i32; the view holds %s", tile_dtype_name(type_of(p, n, 0)->dtype));
+    if (type_of(p, n, 0)->dtype != KILN_I32)
+      REFUSE("semaphore: its counters are i32; the view holds %s", tile_dtype_name(type_of(p, n, 0)->dtype));
     n->type = (TileType){.kind = TK_SEMAPHORE, .rank = type_of(p, n, 0)->rank};
     return true;
   case TILE_sem_wait:
-    if (type_of(p, n, 1)->dtype != KILN_I32) REFUSE("sem_wait: waits for an i32; %s came", tile_dtype_name(type_of(p, n, 1)->dtype));
+    if (type_of(p, n, 1)->dtype != KILN_I32)
+      REFUSE("sem_wait: waits for an i32; %s came", tile_dtype_name(type_of(p, n, 1)->dtype));
     return check_coords(p, n, 2, type_of(p, n, 0));
   case TILE_sem_post: return check_coords(p, n, 1, type_of(p, n, 0));
   case TILE_load: return infer_load(p, n);
   case TILE_load_like: return infer_load_like(p, n);
-  case TILE_store: case TILE_atomic_add: return infer_store(p, n);
-  case TILE_load1: case TILE_store1: return infer_element(p, n);
+  case TILE_store:
+  case TILE_atomic_add: return infer_store(p, n);
+  case TILE_load1:
+  case TILE_store1: return infer_element(p, n);
   case TILE_slice: return infer_slice(p, n);
   case TILE_part: return infer_part(p, n);
   case TILE_trans: return infer_trans(p, n);
   case TILE_read: return infer_read(p, n);
-  case TILE_field: case TILE_fill_slot: case TILE_put_slot: case TILE_store_slot: return infer_slot_use(p, n);
-  case TILE_acquire: case TILE_wait: case TILE_swap: case TILE_take: return infer_token(p, n);
-  case TILE_commit: case TILE_release: case TILE_drain: return true;
+  case TILE_field:
+  case TILE_fill_slot:
+  case TILE_put_slot:
+  case TILE_store_slot: return infer_slot_use(p, n);
+  case TILE_acquire:
+  case TILE_wait:
+  case TILE_swap:
+  case TILE_take: return infer_token(p, n);
+  case TILE_commit:
+  case TILE_release:
+  case TILE_drain: return true;
   case TILE_skip: {
     int dtype = type_of(p, n, 1)->dtype;
     if (dtype != KILN_I32 && dtype != KILN_I64) REFUSE("skip: the count is %s; expected i32 or i64", tile_dtype_name(dtype));

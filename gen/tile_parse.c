@@ -54,10 +54,12 @@ static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 static void skip_blanks(Parser *s) {
   while (s->at < s->end) {
-    if (*s->at == ' ' || *s->at == '\t' || *s->at == '\r') s->at++;
+    if (*s->at == ' ' || *s->at == '\t' || *s->at == '\r')
+      s->at++;
     else if (*s->at == '-' && s->end - s->at > 1 && s->at[1] == '-')
       while (s->at < s->end && *s->at != '\n') s->at++;
-    else return;
+    else
+      return;
   }
 }
 
@@ -94,8 +96,10 @@ static Token scan(Parser *s) {
     t.kind = T_STRING;
     for (s->at++; s->at < s->end && *s->at != '"' && *s->at != '\n'; s->at++)
       if (*s->at == '\\' && s->end - s->at > 1 && s->at[1] != '\n') s->at++;
-    if (s->at == s->end || *s->at != '"') t.kind = T_BAD;
-    else s->at++;
+    if (s->at == s->end || *s->at != '"')
+      t.kind = T_BAD;
+    else
+      s->at++;
   } else {
     t.kind = c && strchr("=,[]{}:@^", c) ? T_MARK : T_BAD;
     t.mark = c;
@@ -112,7 +116,9 @@ static void advance(Parser *s) {
 
 static bool at_mark(const Parser *s, char c) { return s->tok.kind == T_MARK && s->tok.mark == c; }
 static bool ahead_mark(const Parser *s, char c) { return s->ahead.kind == T_MARK && s->ahead.mark == c; }
-static bool token_is(const Token *t, const char *word) { return t->kind == T_NAME && strlen(word) == t->n && !memcmp(t->at, word, t->n); }
+static bool token_is(const Token *t, const char *word) {
+  return t->kind == T_NAME && strlen(word) == t->n && !memcmp(t->at, word, t->n);
+}
 
 static Loc place(const Parser *s, const Token *t) {
   return (Loc){.file = s->p->text_file, .col = (uint16_t)(t->col > UINT16_MAX ? 0 : t->col), .line = t->line};
@@ -237,7 +243,8 @@ static bool read_attr(Parser *s, const TileOpInfo *info, TileAttr *a) {
   bool known = false;
   while (!known && tile_spec_next(&specs, &spec)) known = token_is(&s->tok, tile_attr_name(spec.key));
   if (!known) {
-    diag_error(s->p->diag, place(s, &s->tok), "%s has no attribute %s; it takes: %s", info->name, token_text(s, &s->tok), *info->attrs ? info->attrs : "none");
+    diag_error(s->p->diag, place(s, &s->tok), "%s has no attribute %s; it takes: %s", info->name, token_text(s, &s->tok),
+               *info->attrs ? info->attrs : "none");
     return false;
   }
   *a = (TileAttr){.key = (uint8_t)spec.key, .kind = spec.kind};
@@ -250,7 +257,11 @@ static bool read_attr(Parser *s, const TileOpInfo *info, TileAttr *a) {
   long long v = 0;
   bool ok;
   switch (spec.kind) {
-  case 'i': case 'b': ok = read_int(s, &v); a->i = v; return ok;
+  case 'i':
+  case 'b':
+    ok = read_int(s, &v);
+    a->i = v;
+    return ok;
   case 'n': return read_double(s, &a->n);
   case 's': return read_string(s, &a->s);
   case 'l': return read_list(s, a);
@@ -279,11 +290,13 @@ static bool read_literal(Parser *s, Loc loc, TileId *out) {
 static bool read_operand(Parser *s, Statement *st) {
   if (st->nargs == MOST_OPERANDS) return expected(s, "at most 64 operands");
   TileId *out = &st->args[st->nargs++];
-  if (s->tok.kind == T_NUMBER || token_is(&s->tok, "inf") || token_is(&s->tok, "nan")) return read_literal(s, place(s, &s->tok), out);
+  if (s->tok.kind == T_NUMBER || token_is(&s->tok, "inf") || token_is(&s->tok, "nan"))
+    return read_literal(s, place(s, &s->tok), out);
   if (s->tok.kind != T_NAME) return expected(s, "an operand");
   const TileBinding *b = tile_names_find(&s->names, s->tok.at, s->tok.n);
   if (!b) {
-    diag_error(s->p->diag, place(s, &s->tok), "%s is not known here; a name ends with the region that it is bound in", token_text(s, &s->tok));
+    diag_error(s->p->diag, place(s, &s->tok), "%s is not known here; a name ends with the region that it is bound in",
+               token_text(s, &s->tok));
     return false;
   }
   *out = b->id;
@@ -380,8 +393,10 @@ static bool bind_name(Parser *s, const Statement *st, TileId id) {
   }
   const TileBinding *b = tile_names_find(&s->names, t->at, t->n);
   if (b || tile_name_reserved(t->at, t->n)) {
-    if (b) diag_error(s->p->diag, place(s, t), "%s is bound already, in line %u", token_text(s, t), b->line);
-    else diag_error(s->p->diag, place(s, t), "%s is a word of the text form; choose another name", token_text(s, t));
+    if (b)
+      diag_error(s->p->diag, place(s, t), "%s is bound already, in line %u", token_text(s, t), b->line);
+    else
+      diag_error(s->p->diag, place(s, t), "%s is a word of the text form; choose another name", token_text(s, t));
     return false;
   }
   char *name = arena_str(s->p->arena, PASS, t->at, t->n);
@@ -480,8 +495,10 @@ static void read_statements(Parser *s) {
   while (!s->stop) {
     skip_lines(s);
     if (s->tok.kind == T_END || at_mark(s, '}')) return;
-    if (s->depth == 0 && token_is(&s->tok, "file")) read_file_line(s);
-    else read_statement(s);
+    if (s->depth == 0 && token_is(&s->tok, "file"))
+      read_file_line(s);
+    else
+      read_statement(s);
     if (s->p->diag->errors > 20) s->stop = true;
   }
 }

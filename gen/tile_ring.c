@@ -52,7 +52,9 @@ static uint32_t arg_of(const Rings *c, const TileNode *n, int k) { return tile_a
 static const char *op_name(const TileNode *n) { return tile_op_info((TileOp)n->op)->name; }
 
 static const TileNode *ring_of(const Rings *c, uint32_t token) { return node_at(c, tile_slot_ring(c->p, (TileId){token}).i); }
-static bool filled_by(const Rings *c, const TileNode *ring, const char *how) { return !strcmp(tile_attr_str(c->p, ring, TA_filled_by, ""), how); }
+static bool filled_by(const Rings *c, const TileNode *ring, const char *how) {
+  return !strcmp(tile_attr_str(c->p, ring, TA_filled_by, ""), how);
+}
 
 static State *change(Rings *c, uint32_t id) {
   *VEC_PUSH(c->p->arena, PASS, &c->log) = (Change){.id = id, .before = c->state[id]};
@@ -65,17 +67,21 @@ static bool require_open(Rings *c, const TileNode *n, uint32_t token) {
   const State *s = &c->state[token];
   if (s->life == LIFE_OPEN) return true;
   if (s->life == LIFE_CARRIED)
-    FAIL(c, n, "%s: the slot token of line %u was handed to a carrier in line %u; take or swap it out first", op_name(n), line_of(c, token), line_of(c, s->by));
+    FAIL(c, n, "%s: the slot token of line %u was handed to a carrier in line %u; take or swap it out first", op_name(n),
+         line_of(c, token), line_of(c, s->by));
   else if (s->life == LIFE_DONE)
-    FAIL(c, n, "%s: the slot token of line %u ended with the %s in line %u; each token is %s exactly once and not used after", op_name(n), line_of(c, token), op_name(node_at(c, s->by)),
-         line_of(c, s->by), c->fills[token] ? "committed" : "released");
+    FAIL(c, n, "%s: the slot token of line %u ended with the %s in line %u; each token is %s exactly once and not used after",
+         op_name(n), line_of(c, token), op_name(node_at(c, s->by)), line_of(c, s->by),
+         c->fills[token] ? "committed" : "released");
   return false; /* LIFE_NONE: reported where it was made */
 }
 
 /* A loop runs any number of times, so it must not end a life that began outside of it. */
 static bool require_same_loop(Rings *c, uint32_t id, uint32_t born, const char *what) {
   if (c->loop_of[id] == c->loop_of[born]) return true;
-  FAIL(c, node_at(c, id), "%s: in a loop, but the %s of line %u is from outside of it and would end once per iteration; carry, swap and take hand tokens from one iteration to the next",
+  FAIL(c, node_at(c, id),
+       "%s: in a loop, but the %s of line %u is from outside of it and would end once per iteration; carry, swap and take hand "
+       "tokens from one iteration to the next",
        op_name(node_at(c, id)), what, line_of(c, born));
   return false;
 }
@@ -103,8 +109,11 @@ static void check_commit(Rings *c, const TileNode *n, uint32_t token) {
   size_t len;
   if (s->life != LIFE_OPEN) return;
   for (int k = 0; tile_word_next(&rest, &word, &len); k++) {
-    if (!(s->filled >> k & 1)) FAIL(c, n, "commit: field \"%.*s\" of the slot was not filled on every path from the acquire in line %u", (int)len, word, line_of(c, token));
-    else if (filled_by(c, ring, "store") && !(s->stored >> k & 1)) FAIL(c, n, "commit: the store of field \"%.*s\" was not queued by store_slot on every path", (int)len, word);
+    if (!(s->filled >> k & 1))
+      FAIL(c, n, "commit: field \"%.*s\" of the slot was not filled on every path from the acquire in line %u", (int)len, word,
+           line_of(c, token));
+    else if (filled_by(c, ring, "store") && !(s->stored >> k & 1))
+      FAIL(c, n, "commit: the store of field \"%.*s\" was not queued by store_slot on every path", (int)len, word);
   }
 }
 
@@ -116,20 +125,24 @@ static void use_field(Rings *c, uint32_t id, uint32_t token, TileAttrKey key) {
     c->token_of[id] = token;
     if (!c->fills[token]) return;
     if (filled_by(c, ring, "tma") || filled_by(c, ring, "cp.async"))
-      FAIL(c, n, "field: the slot of line %u is being filled by copies; it is read after wait, and filled by fill_slot", line_of(c, token));
+      FAIL(c, n, "field: the slot of line %u is being filled by copies; it is read after wait, and filled by fill_slot",
+           line_of(c, token));
     change(c, token)->filled |= bit;
     return;
   }
   if (!c->fills[token] && n->op == TILE_store_slot) return; /* what was waited for has its contents */
   if (!c->fills[token]) {
-    FAIL(c, n, "%s: the slot of line %u was obtained by wait, to be read; slots are filled between acquire and commit", op_name(n), line_of(c, token));
+    FAIL(c, n, "%s: the slot of line %u was obtained by wait, to be read; slots are filled between acquire and commit",
+         op_name(n), line_of(c, token));
     return;
   }
   if (n->op == TILE_store_slot) {
     if (!(c->state[token].filled & bit)) FAIL(c, n, "store_slot: the field has no contents yet; put_slot comes first");
     change(c, token)->stored |= bit;
   } else {
-    if (c->state[token].stored & bit) FAIL(c, n, "%s: the store of this field is queued already; its bytes are in use until the slot is acquired again", op_name(n));
+    if (c->state[token].stored & bit)
+      FAIL(c, n, "%s: the store of this field is queued already; its bytes are in use until the slot is acquired again",
+           op_name(n));
     change(c, token)->filled |= bit;
   }
 }
@@ -137,12 +150,14 @@ static void use_field(Rings *c, uint32_t id, uint32_t token, TileAttrKey key) {
 /* ---- ends of a ring ---- */
 
 static const char *role_words(const Rings *c, uint32_t role) {
-  return role ? arena_printf(c->p->arena, PASS, "role \"%s\"", tile_attr_str(c->p, node_at(c, role), TA_name, "")) : "the code outside of the roles";
+  return role ? arena_printf(c->p->arena, PASS, "role \"%s\"", tile_attr_str(c->p, node_at(c, role), TA_name, ""))
+              : "the code outside of the roles";
 }
 
 /* "math", or "math/1": one of its groups at a time. */
 static bool names_role(const Rings *c, const TileNode *ring, uint32_t role) {
-  const char *rest = tile_attr_str(c->p, ring, TA_emptied_by, ""), *word, *name = tile_attr_str(c->p, node_at(c, role), TA_name, "");
+  const char *rest = tile_attr_str(c->p, ring, TA_emptied_by, ""), *word,
+             *name = tile_attr_str(c->p, node_at(c, role), TA_name, "");
   size_t n;
   while (tile_word_next(&rest, &word, &n)) {
     size_t len = 0;
@@ -155,7 +170,8 @@ static bool names_role(const Rings *c, const TileNode *ring, uint32_t role) {
 static void use_filling_end(Rings *c, uint32_t id, uint32_t ring) {
   Ends *e = &c->ends[ring];
   if (e->filled && e->filler != c->role_of[id])
-    FAIL(c, node_at(c, id), "%s: the ring of line %u is filled by %s already; a ring has one role that fills it", op_name(node_at(c, id)), line_of(c, ring), role_words(c, e->filler));
+    FAIL(c, node_at(c, id), "%s: the ring of line %u is filled by %s already; a ring has one role that fills it",
+         op_name(node_at(c, id)), line_of(c, ring), role_words(c, e->filler));
   e->filled = true;
   e->filler = c->role_of[id];
 }
@@ -164,9 +180,11 @@ static void use_emptying_end(Rings *c, uint32_t id, uint32_t ring) {
   const TileNode *n = node_at(c, id), *r = node_at(c, ring);
   uint32_t role = c->role_of[id];
   if (filled_by(c, r, "store"))
-    FAIL(c, n, "wait: the ring of line %u is emptied by its stores; acquire gives the next slot once its store has read it", line_of(c, ring));
+    FAIL(c, n, "wait: the ring of line %u is emptied by its stores; acquire gives the next slot once its store has read it",
+         line_of(c, ring));
   else if (c->has_roles && (!role || !names_role(c, r, role)))
-    FAIL(c, n, "wait: the ring of line %u is emptied by \"%s\"; %s is not named there", line_of(c, ring), tile_attr_str(c->p, r, TA_emptied_by, "nobody"), role_words(c, role));
+    FAIL(c, n, "wait: the ring of line %u is emptied by \"%s\"; %s is not named there", line_of(c, ring),
+         tile_attr_str(c->p, r, TA_emptied_by, "nobody"), role_words(c, role));
   c->ends[ring].emptied = true;
 }
 
@@ -175,7 +193,8 @@ static void use_either_end(Rings *c, uint32_t id, uint32_t ring) {
   uint32_t role = c->role_of[id];
   bool fills = e->filled && e->filler == role, empties = !c->has_roles || (role && names_role(c, node_at(c, ring), role));
   if (!fills && !empties)
-    FAIL(c, node_at(c, id), "%s: %s neither fills the ring of line %u nor empties it", op_name(node_at(c, id)), role_words(c, role), line_of(c, ring));
+    FAIL(c, node_at(c, id), "%s: %s neither fills the ring of line %u nor empties it", op_name(node_at(c, id)),
+         role_words(c, role), line_of(c, ring));
 }
 
 /* Does the kernel have a role called so, with so many groups? */
@@ -206,11 +225,14 @@ static void check_ring(Rings *c, uint32_t id) {
     }
     if (slash && len == name + 2) asked = slash[1] - '0';
     if (slash && (len != name + 2 || asked < 1 || asked > groups))
-      FAIL(c, n, "ring: emptied_by \"%s\": after / stands how many of the role's %lld groups empty a slot", by, (long long)groups);
+      FAIL(c, n, "ring: emptied_by \"%s\": after / stands how many of the role's %lld groups empty a slot", by,
+           (long long)groups);
   }
   if (c->has_roles && !store && !*by) FAIL(c, n, "ring: emptied_by is missing; it names the roles that release the slots");
   if (e->emptied && !e->filled) FAIL(c, n, "ring: its slots are waited for, but nothing fills it");
-  if (e->filled && !e->emptied && !store) FAIL(c, n, "ring: it is filled, but nobody waits for its slots: the producer would stop after %lld", (long long)tile_attr_int(c->p, n, TA_stages, 0));
+  if (e->filled && !e->emptied && !store)
+    FAIL(c, n, "ring: it is filled, but nobody waits for its slots: the producer would stop after %lld",
+         (long long)tile_attr_int(c->p, n, TA_stages, 0));
 }
 
 /* ---- the walk ---- */
@@ -231,12 +253,14 @@ static void swap_tokens(Rings *c, uint32_t id) {
   const TileNode *n = node_at(c, id);
   uint32_t carrier = arg_of(c, n, 0), token = n->op == TILE_swap ? arg_of(c, n, 1) : 0;
   if (c->state[carrier].life != LIFE_OPEN) {
-    FAIL(c, n, "%s: the carrier of line %u is empty; its token was taken in line %u", op_name(n), line_of(c, carrier), line_of(c, c->state[carrier].by));
+    FAIL(c, n, "%s: the carrier of line %u is empty; its token was taken in line %u", op_name(n), line_of(c, carrier),
+         line_of(c, c->state[carrier].by));
     return;
   }
   State carried = c->state[carrier];
   if (token) {
-    if (c->fills[token] != c->fills[carrier]) FAIL(c, n, "swap: the carrier of line %u holds a token of the ring's other end", line_of(c, carrier));
+    if (c->fills[token] != c->fills[carrier])
+      FAIL(c, n, "swap: the carrier of line %u holds a token of the ring's other end", line_of(c, carrier));
     State next = c->state[token];
     if (!require_open(c, n, token)) return;
     require_same_loop(c, id, token, "slot token");
@@ -260,7 +284,10 @@ static void take_turn(Rings *c, uint32_t id) {
   uint32_t order = arg_of(c, n, 0);
   bool enters = n->op == TILE_enter, inside = c->state[order].life == LIFE_OPEN;
   if (enters == inside)
-    FAIL(c, n, enters ? "enter: this group has entered the order of line %u already and has not left it" : "leave: this group has not entered the order of line %u", line_of(c, order));
+    FAIL(c, n,
+         enters ? "enter: this group has entered the order of line %u already and has not left it"
+                : "leave: this group has not entered the order of line %u",
+         line_of(c, order));
   State *s = change(c, order);
   s->life = enters ? LIFE_OPEN : LIFE_NONE;
   s->by = id;
@@ -289,8 +316,12 @@ static void join_branches(Rings *c, uint32_t id, const Change *then, uint32_t nt
     bool inner = n->op != TILE_order && (now->life == LIFE_NONE || was->life == LIFE_NONE); /* born and ended within a branch */
     if (now->life != was->life && !inner) {
       uint32_t by = now->life != LIFE_OPEN && now->by ? now->by : was->by;
-      if (n->op == TILE_order) FAIL(c, node_at(c, id), "if: the turn of the order in line %u is taken or passed on in one branch only (line %u)", line_of(c, at), line_of(c, by));
-      else FAIL(c, node_at(c, id), "if: the %s of line %u ends in one branch only (%s in line %u); every path ends it exactly once", n->op == TILE_carry ? "carrier" : "slot token", line_of(c, at), op_name(node_at(c, by)), line_of(c, by));
+      if (n->op == TILE_order)
+        FAIL(c, node_at(c, id), "if: the turn of the order in line %u is taken or passed on in one branch only (line %u)",
+             line_of(c, at), line_of(c, by));
+      else
+        FAIL(c, node_at(c, id), "if: the %s of line %u ends in one branch only (%s in line %u); every path ends it exactly once",
+             n->op == TILE_carry ? "carrier" : "slot token", line_of(c, at), op_name(node_at(c, by)), line_of(c, by));
       now->life = LIFE_NONE; /* said once */
     }
     now->filled &= was->filled;
@@ -304,7 +335,8 @@ static void walk_if(Rings *c, uint32_t id, uint32_t loop) {
   walk_region(c, tile_region(c->p, n, 0), loop);
   uint32_t count = c->log.n - mark;
   Change *then = ARENA_ARRAY(c->p->arena, PASS, Change, count ? count : 1);
-  for (uint32_t i = 0; i < count; i++) then[i] = (Change){.id = c->log.at[mark + i].id, .before = c->state[c->log.at[mark + i].id]};
+  for (uint32_t i = 0; i < count; i++)
+    then[i] = (Change){.id = c->log.at[mark + i].id, .before = c->state[c->log.at[mark + i].id]};
   while (c->log.n > mark) {
     const Change *back = &c->log.at[--c->log.n];
     c->state[back->id] = back->before;
@@ -324,7 +356,9 @@ static void walk_loop(Rings *c, uint32_t id) {
     bool oldest = true;
     for (uint32_t j = mark; j < i && oldest; j++) oldest = c->log.at[j].id != first->id;
     if (!oldest) continue;
-    FAIL(c, n, "%s: one iteration %s the order of line %u without %s it", op_name(n), first->before.life == LIFE_OPEN ? "leaves" : "enters", line_of(c, first->id), first->before.life == LIFE_OPEN ? "entering" : "leaving");
+    FAIL(c, n, "%s: one iteration %s the order of line %u without %s it", op_name(n),
+         first->before.life == LIFE_OPEN ? "leaves" : "enters", line_of(c, first->id),
+         first->before.life == LIFE_OPEN ? "entering" : "leaving");
     c->state[first->id].life = first->before.life;
   }
 }
@@ -333,17 +367,28 @@ static void step(Rings *c, uint32_t id) {
   const TileNode *n = node_at(c, id);
   uint32_t first = arg_of(c, n, 0);
   switch (n->op) {
-  case TILE_acquire: use_filling_end(c, id, first); begin_token(c, id, true, NULL); return;
-  case TILE_wait: use_emptying_end(c, id, first); begin_token(c, id, false, NULL); return;
-  case TILE_fill_slot: case TILE_put_slot: case TILE_store_slot: use_field(c, id, first, TA_field); return;
+  case TILE_acquire:
+    use_filling_end(c, id, first);
+    begin_token(c, id, true, NULL);
+    return;
+  case TILE_wait:
+    use_emptying_end(c, id, first);
+    begin_token(c, id, false, NULL);
+    return;
+  case TILE_fill_slot:
+  case TILE_put_slot:
+  case TILE_store_slot: use_field(c, id, first, TA_field); return;
   case TILE_field: use_field(c, id, first, TA_name); return;
   case TILE_commit:
-    if (!c->fills[first] && c->state[first].life == LIFE_OPEN) FAIL(c, n, "commit: the slot of line %u was obtained by wait; release ends it", line_of(c, first));
-    else check_commit(c, n, first);
+    if (!c->fills[first] && c->state[first].life == LIFE_OPEN)
+      FAIL(c, n, "commit: the slot of line %u was obtained by wait; release ends it", line_of(c, first));
+    else
+      check_commit(c, n, first);
     end_token(c, id, first, LIFE_DONE);
     return;
   case TILE_release:
-    if (c->fills[first] && c->state[first].life == LIFE_OPEN) FAIL(c, n, "release: the slot of line %u was obtained by acquire; commit ends it", line_of(c, first));
+    if (c->fills[first] && c->state[first].life == LIFE_OPEN)
+      FAIL(c, n, "release: the slot of line %u was obtained by acquire; commit ends it", line_of(c, first));
     end_token(c, id, first, LIFE_DONE);
     return;
   case TILE_carry: {
@@ -352,8 +397,10 @@ static void step(Rings *c, uint32_t id) {
     begin_token(c, id, c->fills[first], &from);
     return;
   }
-  case TILE_swap: case TILE_take: swap_tokens(c, id); return;
-  case TILE_enter: case TILE_leave: take_turn(c, id); return;
+  case TILE_swap:
+  case TILE_take: swap_tokens(c, id); return;
+  case TILE_enter:
+  case TILE_leave: take_turn(c, id); return;
   case TILE_drain: use_filling_end(c, id, first); return;
   default: return;
   }
@@ -364,9 +411,13 @@ static void end_region(Rings *c, const TileRegion *r) {
     uint32_t id = r->at[i];
     const TileNode *n = node_at(c, id);
     if (c->state[id].life != LIFE_OPEN) continue;
-    if (n->type.kind == TK_SLOT) FAIL(c, n, "%s: the slot token is not %s by the end of its region", op_name(n), c->fills[id] ? "committed" : "released");
-    else if (n->type.kind == TK_CARRY) FAIL(c, n, "carry: a token is still carried at the end of the region; take it out and %s it", c->fills[id] ? "commit" : "release");
-    else if (n->op == TILE_order) FAIL(c, node_at(c, c->state[id].by), "enter: the turn is not passed on by leave");
+    if (n->type.kind == TK_SLOT)
+      FAIL(c, n, "%s: the slot token is not %s by the end of its region", op_name(n), c->fills[id] ? "committed" : "released");
+    else if (n->type.kind == TK_CARRY)
+      FAIL(c, n, "carry: a token is still carried at the end of the region; take it out and %s it",
+           c->fills[id] ? "commit" : "release");
+    else if (n->op == TILE_order)
+      FAIL(c, node_at(c, c->state[id].by), "enter: the turn is not passed on by leave");
     change(c, id)->life = LIFE_NONE;
   }
 }
@@ -378,8 +429,10 @@ static void walk_region(Rings *c, const TileRegion *r, uint32_t loop) {
     c->loop_of[id] = loop;
     check_uses(c, id);
     step(c, id);
-    if (n->op == TILE_if) walk_if(c, id, loop);
-    else if (n->op == TILE_for || n->op == TILE_while || n->op == TILE_each || n->op == TILE_produce || n->op == TILE_role) walk_loop(c, id);
+    if (n->op == TILE_if)
+      walk_if(c, id, loop);
+    else if (n->op == TILE_for || n->op == TILE_while || n->op == TILE_each || n->op == TILE_produce || n->op == TILE_role)
+      walk_loop(c, id);
     else
       for (int k = 0; k < n->nregions; k++) walk_region(c, tile_region(c->p, n, k), loop);
   }
@@ -404,7 +457,9 @@ static void count_producers(Rings *c, const TileRegion *r, uint32_t *producer, u
     uint32_t sched = n->op == TILE_each || n->op == TILE_produce ? arg_of(c, n, 0) : 0;
     if (sched && n->op == TILE_each) followed[sched] = 1;
     if (sched && n->op == TILE_produce) {
-      if (producer[sched]) FAIL(c, n, "produce: the scheduler of line %u is produced in line %u already; one role does, the others use each", line_of(c, sched), line_of(c, producer[sched]));
+      if (producer[sched])
+        FAIL(c, n, "produce: the scheduler of line %u is produced in line %u already; one role does, the others use each",
+             line_of(c, sched), line_of(c, producer[sched]));
       producer[sched] = id;
     }
     for (int k = 0; k < n->nregions; k++) count_producers(c, tile_region(c->p, n, k), producer, followed);

@@ -74,6 +74,7 @@ typedef struct Printer {
   TileNames names;
   const char **name;   /* by node */
   uint16_t *file;      /* by Diag.files index: the number printed, 0: not used */
+  uint8_t *used;       /* by node: something reads its value */
   uint32_t next_value; /* of unnamed values */
   uint32_t depth;
 } Printer;
@@ -111,10 +112,14 @@ static void print_string(Text *out, const char *s) {
   text_str(out, "\"");
   for (; *s; s++) {
     unsigned char c = (unsigned char)*s;
-    if (c == '"' || c == '\\') text_fmt(out, "\\%c", c);
-    else if (c == '\n') text_str(out, "\\n");
-    else if (c < 0x20 || c >= 0x7f) text_fmt(out, "\\x%02x", c);
-    else text_put(out, s, 1);
+    if (c == '"' || c == '\\')
+      text_fmt(out, "\\%c", c);
+    else if (c == '\n')
+      text_str(out, "\\n");
+    else if (c < 0x20 || c >= 0x7f)
+      text_fmt(out, "\\x%02x", c);
+    else
+      text_put(out, s, 1);
   }
   text_str(out, "\"");
 }
@@ -123,8 +128,10 @@ static bool is_inline(const TileNode *n) { return n->op == TILE_const && !n->nam
 
 static void print_operand(Printer *s, uint32_t id) {
   const TileNode *n = &s->p->nodes.at[id];
-  if (is_inline(n)) print_literal(s->out, n->type.dtype, tile_attr_num(s->p, n, TA_value, 0));
-  else text_str(s->out, s->name[id] ? s->name[id] : "?");
+  if (is_inline(n))
+    print_literal(s->out, n->type.dtype, tile_attr_num(s->p, n, TA_value, 0));
+  else
+    text_str(s->out, s->name[id] ? s->name[id] : "?");
 }
 
 static void print_attr(Text *out, const TileAttr *a) {
@@ -197,12 +204,19 @@ static void print_type(Printer *s, const TileNode *n) {
 
 static void print_region(Printer *s, const TileRegion *r);
 
+static bool prints_nothing(const TileProgram *p, const TileRegion *r) {
+  for (uint32_t i = 0; i < r->n; i++)
+    if (!is_inline(&p->nodes.at[r->at[i]])) return false;
+  return true;
+}
+
 static void print_node(Printer *s, uint32_t id) {
   const TileNode *n = &s->p->nodes.at[id];
   if (is_inline(n)) return;
   print_indent(s);
   uint32_t outside = s->names.all.n, scope = outside;
-  if (n->type.kind != TK_NONE) {
+  bool counter_unused = n->nregions && !n->name && !s->used[id];
+  if (n->type.kind != TK_NONE && !counter_unused) {
     s->name[id] = choose_name(s, n);
     tile_names_add(&s->names, s->name[id], (TileId){id}, 0);
     scope = s->names.all.n;
@@ -217,15 +231,17 @@ static void print_node(Printer *s, uint32_t id) {
   print_place(s, n);
   for (int k = 0; k < n->nregions; k++) {
     const TileRegion *r = tile_region(s->p, n, k);
-    if (k == 1 && n->op == TILE_if && !r->n) break;
+    if (k == 1 && n->op == TILE_if && prints_nothing(s->p, r)) break;
     text_str(s->out, k == 0 ? " {\n" : n->op == TILE_if ? " else {\n" : " do {\n");
     print_region(s, r);
     print_indent(s);
     text_str(s->out, "}");
     tile_names_cut(&s->names, scope);
   }
-  if (n->nregions) tile_names_cut(&s->names, outside); /* a counter is known inside only */
-  else print_type(s, n);
+  if (n->nregions)
+    tile_names_cut(&s->names, outside); /* a counter is known inside only */
+  else
+    print_type(s, n);
   text_str(s->out, "\n");
 }
 
@@ -257,6 +273,8 @@ void tile_print(const TileProgram *p, Text *out) {
   s->names.arena = p->arena;
   s->name = ARENA_ARRAY(p->arena, PASS, const char *, p->nodes.n);
   s->file = ARENA_ARRAY(p->arena, PASS, uint16_t, p->diag->files.n + 1);
+  s->used = ARENA_ARRAY(p->arena, PASS, uint8_t, p->nodes.n);
+  for (uint32_t i = 0; i < p->args.n; i++) s->used[p->args.at[i]] = 1;
   uint16_t files = 0;
   number_files(s, &p->top, &files);
   for (uint32_t i = 0; i < p->top.n; i++) {
