@@ -73,7 +73,7 @@ int main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN); /* a reader that went away shows as a failed write below */
   int code = run(argc, argv);
   if (fflush(stdout) != 0 || ferror(stdout)) {
-    cli_error("cannot write to standard output: %s", strerror(errno));
+    if (errno != EPIPE) cli_error("cannot write to standard output: %s", strerror(errno)); /* head(1) and the like just leave */
     if (code == CLI_OK) code = CLI_FAILED;
   }
   return code;

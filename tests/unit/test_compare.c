@@ -1,0 +1,157 @@
+/* The comparison of kernels with the evaluator, and the number formats that it stands on. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+
+#include "gen/cli/compare.h"
+#include "gen/cli/number.h"
+#include "gen/cli/random.h"
+
+static bool is_right(kiln_dtype t, double got, double want, double e) {
+  double error, bound;
+  return compare_element(t, got, want, e, &error, &bound);
+}
+
+static void one_rounding_is_right_and_two_units_are_not(void **state) {
+  (void)state;
+  static const kiln_dtype types[] = {KILN_F32, KILN_F16, KILN_BF16, KILN_E4M3, KILN_E5M2};
+  Random r;
+  random_start(&r, random_entropy());
+  for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
+    for (int i = 0; i < 10000; i++) {
+      double want = random_normal(&r), got = number_round(types[k], want);
+      assert_true(is_right(types[k], got, want, 0));
+      double step = 4 * number_unit(types[k]) * fabs(want) + 2 * number_tiny(types[k]);
+      assert_false(is_right(types[k], got + step, want, 0));
+      assert_false(is_right(types[k], got - step, want, 0));
+    }
+}
+
+static void error_analysis_widens_the_bound_twice(void **state) {
+  (void)state;
+  assert_true(is_right(KILN_F32, 1.0 + 1.9e-3, 1.0, 1e-3));
+  assert_false(is_right(KILN_F32, 1.0 + 2.1e-3, 1.0, 1e-3));
+}
+
+static void specials_agree_in_place_and_sign(void **state) {
+  (void)state;
+  assert_true(is_right(KILN_F32, NAN, NAN, 0));
+  assert_false(is_right(KILN_F32, 1, NAN, 0));
+  assert_false(is_right(KILN_F32, NAN, 1, 0));
+  assert_true(is_right(KILN_F32, INFINITY, INFINITY, 0));
+  assert_false(is_right(KILN_F32, -INFINITY, INFINITY, 0));
+  assert_false(is_right(KILN_F32, NAN, INFINITY, 0));
+  assert_false(is_right(KILN_F32, INFINITY, 1, 0));
+  /* f16: 65520 rounds to infinity, 65504 does not; near the border both are right */
+  assert_true(is_right(KILN_F16, INFINITY, 65530, 0));
+  assert_true(is_right(KILN_F16, 65504, 65519, 0));
+  assert_false(is_right(KILN_F16, INFINITY, 65400, 0));
+  assert_false(is_right(KILN_F16, -INFINITY, 65530, 0));
+}
+
+static void an_endless_bound_admits_nothing(void **state) {
+  (void)state;
+  assert_false(is_right(KILN_F32, 1, 1, INFINITY));
+  assert_false(is_right(KILN_F32, 1, 1, NAN));
+}
+
+static void integers_are_exact(void **state) {
+  (void)state;
+  assert_true(is_right(KILN_I32, 7, 7, 0));
+  assert_false(is_right(KILN_I32, 8, 7, 0));
+  assert_false(is_right(KILN_BOOL, 0, 1, 0));
+}
+
+static void the_twin_is_refused(void **state) {
+  (void)state;
+  static const kiln_dtype types[] = {KILN_F32, KILN_F16, KILN_BF16, KILN_I32, KILN_U8, KILN_BOOL};
+  static const double wants[] = {0, 1, 65504, 1e-30, INFINITY, NAN};
+  for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
+    for (size_t i = 0; i < sizeof wants / sizeof wants[0]; i++) {
+      if (!number_is_float(types[k]) && i > 1) continue;
+      Compare c;
+      compare_start(&c, types[k], 1);
+      compare_add(&c, 0, 1, 1, 0);
+      compare_add(&c, 1, number_round(types[k], wants[i]), wants[i], 0);
+      assert_int_equal(c.bad, 0);
+      assert_true(compare_twin_fails(&c));
+    }
+}
+
+/* Where the analysis admits anything, the check must say that it is worth nothing. */
+static void the_twin_shows_a_loose_bound(void **state) {
+  (void)state;
+  Compare c;
+  compare_start(&c, KILN_F32, 0);
+  compare_add(&c, 0, 1, 1, 0.2);
+  assert_int_equal(c.bad, 0);
+  assert_false(compare_twin_fails(&c));
+}
+
+static void the_first_bad_element_is_kept(void **state) {
+  (void)state;
+  Compare c;
+  compare_start(&c, KILN_F32, 0);
+  for (int i = 0; i < 10; i++) compare_add(&c, 100 + i, i >= 4 ? 2 : 1, 1, 0);
+  assert_int_equal(c.bad, 6);
+  assert_int_equal(c.first_index, 104);
+  assert_true(c.first_got == 2 && c.worst_error == 1);
+}
+
+/* ---- formats ---- */
+
+static void every_small_float_survives(void **state) {
+  (void)state;
+  static const kiln_dtype types[] = {KILN_F16, KILN_BF16, KILN_E4M3, KILN_E5M2};
+  for (size_t k = 0; k < 4; k++)
+    for (uint32_t bits = 0; bits < (number_bytes(types[k]) == 2 ? 65536u : 256u); bits++) {
+      uint16_t in = (uint16_t)bits, out = 0;
+      double x = number_load(types[k], &in);
+      if (isnan(x)) continue;
+      number_store(types[k], &out, x);
+      assert_int_equal(out, in);
+    }
+}
+
+static void rounds_to_nearest_even_once(void **state) {
+  (void)state;
+  assert_true(number_round(KILN_BF16, 1 + 0x1p-8) == 1);                /* a tie: to the even one */
+  assert_true(number_round(KILN_BF16, 1 + 0x3p-8) == 1 + 0x1p-6);       /* a tie upwards */
+  assert_true(number_round(KILN_BF16, 1 + 0x1p-8 + 0x1p-40) == 1 + 0x1p-7); /* through f32 this would be a tie */
+  assert_true(number_round(KILN_F16, 65519.99) == 65504);
+  assert_true(isinf(number_round(KILN_F16, 65520)));
+  assert_true(number_round(KILN_F16, 0x1p-25) == 0);
+  assert_true(number_round(KILN_F16, 0x1.8p-25) == 0x1p-24);
+  assert_true(isnan(number_round(KILN_E4M3, 1000)));
+  assert_true(number_round(KILN_E4M3, 448) == 448);
+  assert_true(isinf(number_round(KILN_E5M2, 70000)));
+}
+
+static void poison_is_no_number(void **state) {
+  (void)state;
+  for (int t = KILN_F64; t <= KILN_E5M2; t++) {
+    uint64_t bits = number_poison((kiln_dtype)t);
+    assert_true(isnan(number_load((kiln_dtype)t, &bits)));
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(one_rounding_is_right_and_two_units_are_not),
+      cmocka_unit_test(error_analysis_widens_the_bound_twice),
+      cmocka_unit_test(specials_agree_in_place_and_sign),
+      cmocka_unit_test(an_endless_bound_admits_nothing),
+      cmocka_unit_test(integers_are_exact),
+      cmocka_unit_test(the_twin_is_refused),
+      cmocka_unit_test(the_twin_shows_a_loose_bound),
+      cmocka_unit_test(the_first_bad_element_is_kept),
+      cmocka_unit_test(every_small_float_survives),
+      cmocka_unit_test(rounds_to_nearest_even_once),
+      cmocka_unit_test(poison_is_no_number),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
