@@ -178,6 +178,7 @@ void text_str(Text *t, const char *s) { text_put(t, s, strlen(s)); }
 static void text_vfmt(Text *t, const char *fmt, va_list args) {
   va_list again;
   va_copy(again, args);
+  BUG_IF(!fmt, "format"); /* gcc 12 under sanitizers thinks that it may be */
   int n = vsnprintf(NULL, 0, fmt, args);
   BUG_IF(n < 0, "format");
   text_reserve(t, (size_t)n);
