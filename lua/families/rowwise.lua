@@ -323,6 +323,15 @@ local function body_pieces(inst, graph, s, view)
       for name in pairs(fresh) do filled[name] = true end
     end)
   end
+  -- What is one value per row is made between the walks: a value made inside a walk would end with it.
+  local function settle(level)
+    e:forget()
+    e.argument = reader(inst, view, s, c, 0, cols, function() return outer end)
+    for _, n in ipairs(graph.nodes) do
+      if not n.dims[COL] and n.op ~= "dim" and depth(n, memo) <= level then e:value(n) end
+    end
+  end
+  settle(0)
   for d = 1, deepest do
     local sums = {}
     for k, n in ipairs(levels[d]) do
@@ -337,9 +346,8 @@ local function body_pieces(inst, graph, s, view)
       end
     end)
     for k, n in ipairs(levels[d]) do e.kept[n.index] = tile.reduce(tile.read(sums[k]), REDUCE[n.op], 1) end
+    settle(d)
   end
-  e:forget()
-  e.argument = reader(inst, view, s, c, 0, cols, function() return outer end) -- of tensors without columns
   for _, o in ipairs(graph.outputs) do
     if not o.value.dims[COL] then write(inst, view, o, e:value(o.value), c, 0) end
   end
