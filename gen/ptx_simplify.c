@@ -112,7 +112,8 @@ static Change simplify_mul(Simplify *s, const Width *w) {
 static Change simplify_shl(Simplify *s, const Width *w) {
   PtxOpnd *a = &s->e->src[0], x;
   int64_t c, by = s->value[1];
-  if (!s->is_const[1] || by < 0 || by >= w->bits) return NOTHING;
+  if (!s->is_const[1]) return NOTHING;
+  if (by < 0 || by >= w->bits) return become_constant(s, 0); /* amounts are unsigned and clamp */
   if (by == 0) return become(s, *a);
   if (split_add(s->p, w, a, &x, &c)) {
     PtxReg shifted = ptx_def(s->p, w->shl, x, po_i(by));
@@ -121,7 +122,8 @@ static Change simplify_shl(Simplify *s, const Width *w) {
   const PtxInstr *in = is_fixed_reg(s->p, a) ? ptx_definition(s->p, a->id) : NULL;
   if (!in || in->form != w->shl) return NOTHING;
   const PtxOpnd *inner = ptx_operand(s->p, in, 1), *first = ptx_operand(s->p, in, 2);
-  if (!is_fixed_reg(s->p, inner) || first->kind != PTXO_IMM || first->imm + by >= w->bits) return NOTHING;
+  if (!is_fixed_reg(s->p, inner) || first->kind != PTXO_IMM) return NOTHING;
+  if (first->imm < 0 || first->imm + by >= w->bits) return become_constant(s, 0);
   return rewrite2(s, w->shl, *inner, po_i(first->imm + by));
 }
 

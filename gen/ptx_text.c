@@ -45,13 +45,14 @@ static void put_reg(Print *s, uint32_t reg) {
   put_unsigned(s->out, s->number[reg] - 1);
 }
 
-/* Small numbers in decimal, others as the bits that they are. */
+/* Numbers that people count with in decimal, others as the bits that they are. */
 static void put_integer(Text *out, int64_t v, int digits) {
-  if (v > -65536 && v < 65536) {
+  if (v > -(1 << 24) && v < 1 << 24) {
     if (v < 0) text_put(out, "-", 1);
     put_unsigned(out, (uint64_t)(v < 0 ? -v : v));
     return;
   }
+  if (v > 0 && v <= UINT32_MAX) digits = 8;
   text_put(out, "0x", 2);
   put_hex(out, (uint64_t)v, digits);
 }

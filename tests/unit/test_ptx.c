@@ -425,7 +425,7 @@ static void build_sample(World *w) {
   PUT(ld_global_v2_f32, po_vec(p, v, 2), po_mem(w->base, -8));
   p->loc = (Loc){.file = 1, .line = 9, .col = 3};
   PtxReg r = DEF(fma_rn_f32, R(v[0]), R(v[1]), po_f(0.5f));
-  PtxReg q = DEF(setp_lt_s32, R(w->x), I(100000));
+  PtxReg q = DEF(setp_lt_s32, R(w->x), I(0x12345678));
   PtxLabel end = ptx_label(p);
   ptx_guard(p, q, true);
   PUT(bra, po_label(end));
@@ -448,7 +448,7 @@ static void text_is_exact(void **state) {
     "    .reg .pred %p<2>;\n    .reg .b32 %r<2>;\n    .reg .b64 %l<1>;\n    .reg .f32 %f<3>;\n    .shared .align 16 .b8 tile[512];\n\n"
     "    .loc 1 7 0\n    ld.param.b64 %l0, [base];\n    mov.u32 %r0, %tid.x;\n"
     "    // load a pair of numbers\n    ld.global.v2.f32 {%f0, %f1}, [%l0-8];\n"
-    "    .loc 1 9 3\n    fma.rn.f32 %f2, %f0, %f1, 0f3F000000;  // 0.5\n    setp.lt.s32 %p0, %r0, 0x000186A0;\n    @!%p0 bra $L1;\n"
+    "    .loc 1 9 3\n    fma.rn.f32 %f2, %f0, %f1, 0f3F000000;  // 0.5\n    setp.lt.s32 %p0, %r0, 0x12345678;\n    @!%p0 bra $L1;\n"
     "    st.shared.f32 [tile+4], %f2;\n    bar.warp.sync -1;\n$L1:\n"
     "    shfl.sync.idx.b32 %r1|%p1, %r0, 0, 31, -1;\n    ret;\n}\n";
   for (int round = 0; round < 2; round++) {
