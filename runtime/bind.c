@@ -364,6 +364,7 @@ static kiln_status match_alignment(Binder *b) {
     const BoundTensor *x = &b->out->tensor[i];
     uint64_t mask = t->align_bytes - 1, element = kiln_dtype_bytes((kiln_dtype)t->dtype);
     if (!b->views[x->view].elements || mask == 0) continue;
+    b->out->demand = t->align_bytes;
     for (int d = 0; d < t->rank; d++)
       if (t->stride[d].symbol >= 0 && x->shape[d] > 1 && ((uint64_t)x->stride[d] * element & mask))
         return refuse(b, KILN_BAD_ALIGN,
@@ -556,6 +557,7 @@ static void prepare(Binder *b) {
   out->value[SYMBOL_BW].d = b->dev->info.bandwidth_bytes_ns;
   out->value[SYMBOL_TENSOR_RATE].d = b->dev->info.tensor_flop_ns;
   out->cost_ns = HUGE_VAL;
+  out->demand = 0;
 }
 
 static void find_empty(Binder *b) {

@@ -36,6 +36,7 @@ typedef struct Binding {
   int64_t workspace_bytes[CONTRACT_MAX_WORKSPACES];
   bool empty;      /* no output has elements */
   double cost_ns;  /* HUGE_VAL if the contract has no cost */
+  unsigned demand; /* after BAD_ALIGN: the alignment asked for; of two such refusals the milder one tells more */
 } Binding;
 
 /* KILN_OK, or the first rule that is broken. Rules are checked in the order of the statuses' values, so of several refusals

@@ -59,9 +59,9 @@ kiln_status module_load(const kiln_device *dev, Variant *v) {
 
 void module_unload(const kiln_device *dev, Variant *v) {
   DeviceScope scope;
-  if (device_enter(dev, &scope)) return; /* the context is gone, and the module with it */
+  bool entered = device_enter(dev, &scope) == KILN_OK; /* if not, the driver is asked all the same: it may still know the module */
   dev->driver->cuModuleUnload(v->module);
-  device_leave(dev, &scope);
+  if (entered) device_leave(dev, &scope);
   v->module = NULL;
 }
 

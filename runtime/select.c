@@ -39,13 +39,14 @@ typedef struct Choice {
   int winner, closest; /* indices of the store; -1: none */
   kiln_status status;  /* of the closest refusal */
   double cost_ns;
+  unsigned demand;     /* Binding.demand of the closest */
   int asked, runnable;
 } Choice;
 
 /* Targets come in order: once one target has a file that fits, files of the others are not looked at. */
 static Choice choose(const kiln_device *dev, int first, int n, const ArgView *views, int nviews, const kiln_plan_options *options,
                      Binding *scratch) {
-  Choice choice = {-1, -1, KILN_OK, 0, 0, 0};
+  Choice choice = {.winner = -1, .closest = -1};
   for (int i = first; i < first + n; i++) {
     const Variant *v = dev->variant[i];
     choice.runnable += v->preference >= 0;
@@ -53,7 +54,8 @@ static Choice choose(const kiln_device *dev, int first, int n, const ArgView *vi
     choice.asked++;
     if (choice.winner >= 0 && v->preference != dev->variant[choice.winner]->preference) break;
     kiln_status s = bind_contract(dev, &v->contract, views, nviews, true, scratch);
-    if (s && (choice.closest < 0 || s > choice.status)) choice.closest = i, choice.status = s;
+    bool closer = s > choice.status || (s == choice.status && scratch->demand < choice.demand);
+    if (s && (choice.closest < 0 || closer)) choice.closest = i, choice.status = s, choice.demand = scratch->demand;
     if (!s && (choice.winner < 0 || scratch->cost_ns < choice.cost_ns)) choice.winner = i, choice.cost_ns = scratch->cost_ns;
   }
   return choice;
