@@ -165,16 +165,25 @@ static void print_attrs(Printer *s, const TileNode *n) {
   }
 }
 
-/* The name of a value: as given, made unique among those in sight. */
+/* What a value would like to be called: what the builder said, or what it stands for in the contract. */
+static const char *wished_name(const Printer *s, const TileNode *n) {
+  if (n->name) return n->name;
+  if (n->op == TILE_view) return tile_attr_str(s->p, n, TA_tensor, NULL);
+  bool named = n->op == TILE_param || n->op == TILE_workspace || n->op == TILE_smem || n->op == TILE_tmem;
+  return named ? tile_attr_str(s->p, n, TA_name, NULL) : NULL;
+}
+
+/* The name of a value, unique among those in sight. */
 static const char *choose_name(Printer *s, const TileNode *n) {
   Arena *a = s->p->arena;
-  if (!n->name) {
+  const char *wish = wished_name(s, n);
+  if (!wish || !*wish) {
     for (;;) {
       char *name = arena_printf(a, PASS, "v%u", ++s->next_value);
       if (!tile_names_find(&s->names, name, strlen(name))) return name;
     }
   }
-  char *name = arena_str(a, PASS, n->name, strlen(n->name));
+  char *name = arena_str(a, PASS, wish, strlen(wish));
   for (char *c = name; *c; c++)
     if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_", *c)) *c = '_';
   if (*name >= '0' && *name <= '9') name = arena_printf(a, PASS, "_%s", name);

@@ -1,5 +1,6 @@
 /* test_tile.c - the tile IR: builders and inference, each kind of mistake with its message, round trips of the six kernels and of
  * random programs. */
+#include "kiln_gen.h"
 #include "tile.h"
 #include <cmocka.h>
 #include <setjmp.h>
@@ -644,6 +645,32 @@ static void six_kernels(void **state) {
   }
 }
 
+/* What the families build, after each pass, reads back too. */
+static void emitted_programs(void **state) {
+  (void)state;
+  static const char *const passes[] = {"script", "layout", "hazard"};
+  KilnGen *lister, *g; /* two: a list lives until the next call on its session */
+  const kiln_gen_curated *list;
+  const char *text;
+  int n;
+  assert_int_equal(kiln_gen_open(&lister, NULL), KILN_GEN_OK);
+  assert_int_equal(kiln_gen_open(&g, NULL), KILN_GEN_OK);
+  assert_int_equal(kiln_gen_curated_set(lister, &list, &n), KILN_GEN_OK);
+  assert_true(n > 0);
+  for (int i = 0; i < n; i += 1 + n / 40) { /* about forty of them */
+    for (int k = 0; k < 3; k++) {
+      if (kiln_gen_dump(g, &list[i].request, passes[k], &text) != KILN_GEN_OK)
+        fail_msg("%s after %s: %s", list[i].path, passes[k], kiln_gen_message(g));
+      Case c;
+      accept(&c, "dump", text);
+      assert_string_equal(print(&c), text);
+      arena_free(&c.a);
+    }
+  }
+  kiln_gen_close(g);
+  kiln_gen_close(lister);
+}
+
 /* ---- random programs: what the builders accept must survive the text ---- */
 
 static uint64_t seed;
@@ -745,6 +772,7 @@ int main(void) {
       cmocka_unit_test(text_says_everything),
       cmocka_unit_test(builder_names_are_made_unique),
       cmocka_unit_test(six_kernels),
+      cmocka_unit_test(emitted_programs),
       cmocka_unit_test(random_programs),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
