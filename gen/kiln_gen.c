@@ -1,5 +1,5 @@
-/* kiln_gen.c - the generator's public calls (kiln_gen.h): each runs the script, then the passes, and keeps its results in one arena
- * that the next call empties. The single landing of an exhausted arena is here. */
+/* kiln_gen.c - the generator's public calls (kiln_gen.h): each runs the script, then the passes, and keeps its results in one
+ * arena that the next call empties. The single landing of an exhausted arena is here. */
 #include "kiln_gen.h"
 #include "../runtime/alloc.h"
 #include "compile.h"
@@ -172,8 +172,9 @@ static kiln_gen_status compile(KilnGen *g, Call *c) {
   if (status != KILN_GEN_OK) return status;
   text_init(&c->out, &g->arena, KEEP);
   text_init(&c->dump, &g->arena, KEEP);
-  CompileJob job = {.arena = &g->arena, .diag = &g->diag, .tiles = &g->tiles, .target = c->script.target, .contract = c->script.contract,
-                    .ncontract = c->script.ncontract, .name = c->script.name, .out = &c->out, .dump_after = c->pass, .dump = &c->dump};
+  CompileJob job = {.arena = &g->arena, .diag = &g->diag, .tiles = &g->tiles, .target = c->script.target,
+                    .contract = c->script.contract, .ncontract = c->script.ncontract, .name = c->script.name,
+                    .out = &c->out, .dump_after = c->pass, .dump = &c->dump};
   if (!compile_program(&job)) {
     if (!g->diag.errors) diag_error(&g->diag, (Loc){0}, "the op could not be compiled");
     return KILN_GEN_ERROR;

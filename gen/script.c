@@ -236,7 +236,8 @@ static uint16_t quoted_column(const char *text, int line, const char *message) {
   }
   size_t end = text ? strcspn(text, "\n") : 0;
   for (size_t at = 0; at + n <= end; at++) {
-    if ((at == 0 || !is_word(text[at - 1]) || !is_word(from[1])) && !memcmp(text + at, from + 1, n)) return at < 0xffff ? (uint16_t)(at + 1) : 0;
+    bool starts = at == 0 || !is_word(text[at - 1]) || !is_word(from[1]);
+    if (starts && !memcmp(text + at, from + 1, n)) return at < 0xffff ? (uint16_t)(at + 1) : 0;
   }
   return 0;
 }
@@ -365,7 +366,8 @@ static void load_chunk(lua_State *L, ScriptFile *f, const void *environment) {
   if (rc != LUA_OK) { /* a syntax error: no frame stands at its line, so the place in the message is the place */
     Report r = {.s = s, .file = (int)(f - s->file)};
     const char *message = lua_tostring(L, -1);
-    r.message = !message || strstr(message, "C stack overflow") ? "the script's text nests too deeply" : strip_place(s, message, &r.file, &r.line);
+    bool deep = !message || strstr(message, "C stack overflow");
+    r.message = deep ? "the script's text nests too deeply" : strip_place(s, message, &r.file, &r.line);
     if (!script_loc(L, r.file, r.line, &r.loc) || !script_guard(s, write_report, &r)) script_fail_memory(L);
     script_fail_reported(L);
   }
@@ -391,7 +393,8 @@ static ScriptFile *add_file(Script *s, const char *name, size_t n, ScriptKind ki
   memcpy(copy, prefix, sizeof prefix - 1);
   memcpy(copy + sizeof prefix - 1, name, n);
   ScriptFile *f = &s->file[++s->nfiles];
-  *f = (ScriptFile){.name = kind == SCRIPT_USER ? copy + sizeof prefix - 1 : copy, .path = copy + sizeof prefix - 1, .kind = kind};
+  *f = (ScriptFile){.path = copy + sizeof prefix - 1, .kind = kind};
+  f->name = kind == SCRIPT_USER ? f->path : copy;
   return f;
 }
 
@@ -488,7 +491,8 @@ static bool open_state(Script *s) {
   s->live_bytes = s->churn_bytes = s->longest_string = 0;
   s->breach = SCRIPT_NO_BREACH;
   s->gc_runs = false;
-  if (!(s->lua_dir ? list_folder(s, "families") && list_folder(s, "kiln") && list_folder(s, "ops") : list_embedded(s))) return false;
+  bool listed = s->lua_dir ? list_folder(s, "families") && list_folder(s, "kiln") && list_folder(s, "ops") : list_embedded(s);
+  if (!listed) return false;
   s->L = lua_newstate(allocate, s);
   if (!s->L) return false;
   *(Script **)lua_getextraspace(s->L) = s;
@@ -501,7 +505,7 @@ static void begin_call(Script *s, ScriptWork work, ScriptCall *call) {
   s->call = call;
   s->steps = SCRIPT_MOST_STEPS;
   s->churn_bytes = 0;
-  s->reported = s->refused = s->about_request = s->exhausted = false;
+  s->reported = s->refused = s->about_request = s->exhausted = s->parsing = false;
   s->at_file = s->at_line = 0;
   for (int i = 1; i <= s->nfiles; i++) s->file[i].diag_index = 0;
   lua_sethook(s->L, stop_on_breach, LUA_MASKCOUNT, SCRIPT_HOOK_STEPS);
@@ -530,6 +534,6 @@ kiln_gen_status script_run(Script *s, ScriptWork work, ScriptCall *call) {
   if (exhausted) return KILN_GEN_NO_MEMORY;
   if (refused) return KILN_GEN_REFUSED;
   if (!call->diag->errors)
-    diag_error(call->diag, (Loc){0}, "%s", why ? breach_words(why) : "an error in the script could not be explained: its calls nest too deeply");
+    diag_error(call->diag, (Loc){0}, "%s", why ? breach_words(why) : "the calls of the script nest too deeply");
   return KILN_GEN_ERROR;
 }

@@ -39,8 +39,8 @@ typedef struct ScriptCall {
 Script *script_open(const char *lua_dir); /* NULL: no memory. lua_dir as in kiln_gen_open */
 void script_close(Script *s);             /* NULL is fine */
 
-/* After anything but KILN_GEN_OK, and after a user's script, the next call starts from a fresh state. Of errors diag tells; a lack of memory
- * is KILN_GEN_NO_MEMORY or the arena's landing. */
+/* After anything but KILN_GEN_OK, and after a user's script, the next call starts from a fresh state. Of errors diag tells; a
+ * lack of memory is KILN_GEN_NO_MEMORY or the arena's landing. */
 kiln_gen_status script_run(Script *s, ScriptWork work, ScriptCall *call);
 
 /* Gives up the Lua state, if any. For a caller whose landing was taken. */

@@ -1,8 +1,8 @@
 /* script_base.c - what a script finds instead of Lua's own libraries.
  *
- * Everything here gives the same result in every run and on every machine: pairs is sorted, no function shows an address, upper and
- * lower know ASCII only, exp and log are computed in long double. Work that grows with the arguments is charged to the account of
- * instructions (script_charge). */
+ * Everything here gives the same result in every run and on every machine: pairs is sorted, no function shows an address, upper
+ * and lower know ASCII only, exp and log are computed in long double. Work that grows with the arguments is charged to the
+ * account of instructions (script_charge). */
 #include "script_lua.h"
 #include <math.h>
 #include <stdio.h>
@@ -37,7 +37,8 @@ static int fail_unknown(lua_State *L) {
 }
 
 static int fail_assign(lua_State *L) {
-  if (lua_type(L, 2) == LUA_TSTRING) script_fail(L, "assignment to '%s', which is not local: write 'local %s = ...'", lua_tostring(L, 2), lua_tostring(L, 2));
+  if (lua_type(L, 2) == LUA_TSTRING)
+    script_fail(L, "assignment to '%s', which is not local: write 'local %s = ...'", lua_tostring(L, 2), lua_tostring(L, 2));
   script_fail(L, "assignment to the environment");
 }
 
@@ -86,7 +87,8 @@ static int base_type(lua_State *L) {
 static const char *push_text(lua_State *L, int index, size_t *n) {
   int type = lua_type(L, index);
   if (type == LUA_TTABLE || type == LUA_TUSERDATA) {
-    if (!luaL_getmetafield(L, index, "__tostring")) script_fail(L, "a %s has no text: nothing of it is the same in every run", luaL_typename(L, index));
+    if (!luaL_getmetafield(L, index, "__tostring"))
+      script_fail(L, "a %s has no text: nothing of it is the same in every run", luaL_typename(L, index));
     lua_pop(L, 1);
   } else if (type != LUA_TSTRING && type != LUA_TNUMBER && type != LUA_TBOOLEAN && type != LUA_TNIL) {
     script_fail(L, "a %s has no text: nothing of it is the same in every run", luaL_typename(L, index));
@@ -103,14 +105,10 @@ static int base_tostring(lua_State *L) {
 static int base_tonumber(lua_State *L) {
   luaL_checkany(L, 1);
   if (lua_gettop(L) > 1) script_fail(L, "tonumber takes one value; another base than ten is not there");
-  size_t n;
-  const char *s;
-  if (lua_type(L, 1) == LUA_TNUMBER) {
-    lua_settop(L, 1);
-    return 1;
-  }
+  if (lua_type(L, 1) == LUA_TNUMBER) return 1;
   if (lua_type(L, 1) == LUA_TSTRING) {
-    s = lua_tolstring(L, 1, &n);
+    size_t n;
+    const char *s = lua_tolstring(L, 1, &n);
     script_charge(L, n / 16);
     if (lua_stringtonumber(L, s) == n + 1) return 1;
   }
@@ -557,7 +555,8 @@ static int table_concat(lua_State *L) {
   for (; i <= last; i++) {
     script_charge(L, 1);
     int type = lua_rawgeti(L, 1, i);
-    if (type != LUA_TSTRING && type != LUA_TNUMBER) script_fail(L, "table.concat: element %lld is a %s", (long long)i, luaL_typename(L, -1));
+    if (type != LUA_TSTRING && type != LUA_TNUMBER)
+      script_fail(L, "table.concat: element %lld is a %s", (long long)i, luaL_typename(L, -1));
     size_t part;
     lua_tolstring(L, -1, &part);
     whole += part + nsep;
@@ -701,7 +700,10 @@ static int math_exp(lua_State *L) {
 static int math_log(lua_State *L) {
   long double x = (long double)check_number(L, 1);
   lua_Number base = lua_isnoneornil(L, 2) ? 0 : check_number(L, 2);
-  long double r = lua_isnoneornil(L, 2) ? logl(x) : base == 2 ? log2l(x) : base == 10 ? log10l(x) : logl(x) / logl((long double)base);
+  long double r = logl(x);
+  if (base == 2) r = log2l(x);
+  else if (base == 10) r = log10l(x);
+  else if (!lua_isnoneornil(L, 2)) r /= logl((long double)base);
   lua_pushnumber(L, (lua_Number)r);
   return 1;
 }
@@ -713,20 +715,25 @@ static int math_sqrt(lua_State *L) {
 
 /* ---- the environments ---- */
 
-static const luaL_Reg script_functions[] = {{"assert", base_assert}, {"error", base_error}, {"ipairs", base_ipairs}, {"pairs", base_pairs},
-  {"select", base_select}, {"tonumber", base_tonumber}, {"tostring", base_tostring}, {"type", base_type}, {NULL, NULL}};
+static const luaL_Reg script_functions[] = {
+    {"assert", base_assert}, {"error", base_error}, {"ipairs", base_ipairs}, {"pairs", base_pairs}, {"select", base_select},
+    {"tonumber", base_tonumber}, {"tostring", base_tostring}, {"type", base_type}, {NULL, NULL}};
 
-static const luaL_Reg library_functions[] = {{"getmetatable", base_getmetatable}, {"rawequal", base_rawequal}, {"rawget", base_rawget},
-  {"rawlen", base_rawlen}, {"rawset", base_rawset}, {"setmetatable", base_setmetatable}, {NULL, NULL}};
+static const luaL_Reg library_functions[] = {
+    {"getmetatable", base_getmetatable}, {"rawequal", base_rawequal}, {"rawget", base_rawget}, {"rawlen", base_rawlen},
+    {"rawset", base_rawset}, {"setmetatable", base_setmetatable}, {NULL, NULL}};
 
-static const luaL_Reg string_functions[] = {{"byte", string_byte}, {"char", string_char}, {"find", string_find}, {"format", string_format},
-  {"len", string_len}, {"lower", string_lower}, {"rep", string_rep}, {"sub", string_sub}, {"upper", string_upper}, {NULL, NULL}};
+static const luaL_Reg string_functions[] = {
+    {"byte", string_byte}, {"char", string_char}, {"find", string_find}, {"format", string_format}, {"len", string_len},
+    {"lower", string_lower}, {"rep", string_rep}, {"sub", string_sub}, {"upper", string_upper}, {NULL, NULL}};
 
-static const luaL_Reg table_functions[] = {{"concat", table_concat}, {"insert", table_insert}, {"remove", table_remove}, {"sort", table_sort},
-  {"unpack", table_unpack}, {NULL, NULL}};
+static const luaL_Reg table_functions[] = {
+    {"concat", table_concat}, {"insert", table_insert}, {"remove", table_remove}, {"sort", table_sort},
+    {"unpack", table_unpack}, {NULL, NULL}};
 
-static const luaL_Reg math_functions[] = {{"abs", math_abs}, {"ceil", math_ceil}, {"exp", math_exp}, {"floor", math_floor}, {"log", math_log},
-  {"max", math_max}, {"min", math_min}, {"sqrt", math_sqrt}, {"tointeger", math_tointeger}, {"type", math_type}, {NULL, NULL}};
+static const luaL_Reg math_functions[] = {
+    {"abs", math_abs}, {"ceil", math_ceil}, {"exp", math_exp}, {"floor", math_floor}, {"log", math_log}, {"max", math_max},
+    {"min", math_min}, {"sqrt", math_sqrt}, {"tointeger", math_tointeger}, {"type", math_type}, {NULL, NULL}};
 
 static void push_functions(lua_State *L, const luaL_Reg *f) {
   lua_createtable(L, 0, 16);

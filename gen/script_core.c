@@ -49,7 +49,8 @@ static void read_operands(lua_State *L, const TileProgram *p, Draft *d) {
   for (size_t i = 0; i < n; i++) {
     int exact = 0;
     lua_Integer id = lua_rawgeti(L, 2, (lua_Integer)i + 1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &exact) : 0;
-    if (!exact || id < 1 || id >= (lua_Integer)p->nodes.n) script_fail(L, "%s: operand %zu is no value of this kernel", name, i + 1);
+    if (!exact || id < 1 || id >= (lua_Integer)p->nodes.n)
+      script_fail(L, "%s: operand %zu is no value of this kernel", name, i + 1);
     d->arg[i].i = (uint32_t)id;
     lua_pop(L, 1);
   }
@@ -321,8 +322,10 @@ static void push_names(lua_State *L) {
 }
 
 void script_core_open(lua_State *L) {
-  static const luaL_Reg functions[] = {{"at", core_at}, {"close", core_close}, {"contract", core_contract}, {"define", script_define},
-    {"fail", core_fail}, {"has", core_has}, {"name", core_name}, {"open", core_open}, {"refuse", core_refuse}, {"type", core_type}, {"where", core_where}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+    {"at", core_at}, {"close", core_close}, {"contract", core_contract}, {"define", script_define}, {"fail", core_fail},
+    {"has", core_has}, {"name", core_name}, {"open", core_open}, {"refuse", core_refuse}, {"type", core_type},
+    {"where", core_where}, {NULL, NULL}};
   lua_createtable(L, 0, 16);
   luaL_setfuncs(L, functions, 0);
   push_names(L);

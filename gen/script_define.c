@@ -1,4 +1,4 @@
-/* script_define.c - core.define: an op's definition, from a plain table to a KilnDef (define.h). Nothing of the table is believed. */
+/* script_define.c - core.define: an op's definition, from a plain table to a KilnDef (define.h). Nothing in it is believed. */
 #include "script_lua.h"
 #include <stdio.h>
 #include <string.h>
@@ -96,7 +96,8 @@ static size_t open_list(lua_State *L, const char *where, const char *field, bool
 }
 
 static void open_element(lua_State *L, const char *where, size_t i) {
-  if (lua_rawgeti(L, -1, (lua_Integer)i) != LUA_TTABLE) script_fail(L, "definition: element %zu of the %s must be a table", i, where);
+  if (lua_rawgeti(L, -1, (lua_Integer)i) != LUA_TTABLE)
+    script_fail(L, "definition: element %zu of the %s must be a table", i, where);
 }
 
 /* ---- parts ---- */
@@ -104,7 +105,8 @@ static void open_element(lua_State *L, const char *where, size_t i) {
 static void read_dims(lua_State *L, KilnDef *d) {
   size_t n = open_list(L, "op", "dims", true, DEF_MAX_DIMS);
   for (size_t i = 0; i < n; i++) {
-    if (lua_rawgeti(L, -1, (lua_Integer)i + 1) != LUA_TSTRING || !is_name(lua_tostring(L, -1))) script_fail(L, "definition: dim %zu is no name", i + 1);
+    if (lua_rawgeti(L, -1, (lua_Integer)i + 1) != LUA_TSTRING || !is_name(lua_tostring(L, -1)))
+      script_fail(L, "definition: dim %zu is no name", i + 1);
     if (find_dim(d, lua_tostring(L, -1)) >= 0) script_fail(L, "definition: dim '%s' stands there twice", lua_tostring(L, -1));
     d->dims[d->ndims] = script_copy(L, -1);
     d->ndims++;
@@ -195,7 +197,8 @@ static uint32_t infer_dims(lua_State *L, const KilnDef *d, const char *where, co
   for (int k = 0; k < n->nargs; k++) dims |= d->node[n->arg[k]].dims;
   if (n->op < DEF_SUM) return dims;
   for (int k = 0; k < n->nargs; k++)
-    if (!(d->node[n->arg[k]].dims >> n->index & 1)) script_fail(L, "definition: %s: an operand of '%s' lacks the dim '%s'", where, op_names[n->op], d->dims[n->index]);
+    if (!(d->node[n->arg[k]].dims >> n->index & 1))
+      script_fail(L, "definition: %s: an operand of '%s' lacks the dim '%s'", where, op_names[n->op], d->dims[n->index]);
   return dims & ~(1u << n->index);
 }
 
@@ -205,7 +208,8 @@ static void read_operands(lua_State *L, const char *where, DefNode *n, uint32_t 
   for (size_t k = 0; k < count; k++) {
     int exact = 0;
     lua_Integer i = lua_rawgeti(L, -1, (lua_Integer)k + 1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &exact) : 0;
-    if (!exact || i < 1 || i > (lua_Integer)before) script_fail(L, "definition: %s: operand %zu of '%s' is no earlier node", where, k + 1, op_names[n->op]);
+    if (!exact || i < 1 || i > (lua_Integer)before)
+      script_fail(L, "definition: %s: operand %zu of '%s' is no earlier node", where, k + 1, op_names[n->op]);
     n->arg[k] = (uint32_t)i - 1;
     lua_pop(L, 1);
   }

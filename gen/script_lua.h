@@ -81,7 +81,7 @@ int script_load_user(lua_State *L, const char *path, size_t n); /* the same for 
 /* ---- script_base.c ---- */
 void script_base_open(lua_State *L);       /* string methods; pushes the library's environment */
 void script_base_complete(lua_State *L, int index); /* puts what scripts may use into the table there, where it lacks it */
-void script_seal(lua_State *L);            /* pops a table, pushes one to read its names through: unknown ones raise, none is set */
+void script_seal(lua_State *L);            /* pops a table, pushes one to read it through: unknown names raise, none is set */
 
 /* ---- script_core.c ---- */
 void script_core_open(lua_State *L);       /* pushes core */

@@ -60,9 +60,11 @@ static void open_library(lua_State *L, Script *s) {
   lua_rawset(L, -3);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &script_key_library);
   script_core_begin(L, s);
-  if (!script_find(s, "kiln/driver.lua")) script_fail(L, "there is no Lua library in '%s': it lacks kiln/driver.lua", s->lua_dir ? s->lua_dir : "the program");
+  if (!script_find(s, "kiln/driver.lua"))
+    script_fail(L, "there is no Lua library in '%s': it lacks kiln/driver.lua", s->lua_dir ? s->lua_dir : "the program");
   use_module(L, "kiln.driver");
-  if (lua_type(L, -1) != LUA_TTABLE || lua_getfield(L, -1, "env") != LUA_TTABLE) script_fail(L, "kiln.driver: its 'env' must be a table");
+  if (lua_type(L, -1) != LUA_TTABLE || lua_getfield(L, -1, "env") != LUA_TTABLE)
+    script_fail(L, "kiln.driver: its 'env' must be a table");
   script_base_complete(L, -1);
   script_seal(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &script_key_user);
@@ -79,13 +81,14 @@ static void push_driver(lua_State *L, const char *name) {
 
 /* ---- ops ---- */
 
-/* The chunk on top of the stack is an op's script: runs it and has the driver register what it returned. Pushes the list of names. */
+/* The chunk on top of the stack is an op's script: runs it, has the driver register what it returned, pushes their names. */
 static size_t register_ops(lua_State *L, const char *name) {
   int chunk = lua_gettop(L);
   push_driver(L, "script");
   lua_insert(L, chunk);
   lua_call(L, 0, 1);
-  if (lua_type(L, -1) == LUA_TNIL) script_fail(L, "%s: the script returns no op; its last line is 'return family.op \"name\" {...}'", name);
+  if (lua_type(L, -1) == LUA_TNIL)
+    script_fail(L, "%s: the script returns no op; its last line is 'return family.op \"name\" {...}'", name);
   lua_pushstring(L, name);
   lua_call(L, 2, 1);
   if (lua_type(L, -1) != LUA_TTABLE) script_fail(L, "kiln.driver: 'script' must return the list of names");
@@ -183,7 +186,8 @@ static void open_op(lua_State *L, Script *s, const char *op) {
 static void push_pairs(lua_State *L, const char *what, const kiln_gen_pair *pair, int n) {
   lua_createtable(L, n, n);
   for (int i = 0; i < n; i++) {
-    if (!pair[i].key || !*pair[i].key || !pair[i].value || !*pair[i].value) script_fail(L, "an empty %s; each is written key=value", what);
+    if (!pair[i].key || !*pair[i].key || !pair[i].value || !*pair[i].value)
+      script_fail(L, "an empty %s; each is written key=value", what);
     if (lua_getfield(L, -1, pair[i].key) != LUA_TNIL) script_fail(L, "%s '%s' is given twice", what, pair[i].key);
     lua_pop(L, 1);
     lua_pushstring(L, pair[i].value);
@@ -211,7 +215,8 @@ static size_t check_list(lua_State *L, const char *what) {
 }
 
 static void open_row(lua_State *L, const char *what, size_t i) {
-  if (lua_rawgeti(L, -1, (lua_Integer)i) != LUA_TTABLE) script_fail(L, "kiln.driver: element %zu of '%s' must be a table", i, what);
+  if (lua_rawgeti(L, -1, (lua_Integer)i) != LUA_TTABLE)
+    script_fail(L, "kiln.driver: element %zu of '%s' must be a table", i, what);
 }
 
 static bool is_listed(lua_State *L, int names, const char *name) {
@@ -257,15 +262,18 @@ static const kiln_gen_pair *take_pairs(lua_State *L, const char *field, int *cou
   kiln_gen_pair *pair = script_alloc(L, (n + 1) * sizeof *pair);
   int table = lua_gettop(L);
   for (size_t i = 1; i <= listed; i++, lua_pop(L, 2)) {
-    if (lua_rawgeti(L, table, (lua_Integer)i) != LUA_TSTRING) script_fail(L, "kiln.driver: the list part of '%s' holds keys", field);
+    if (lua_rawgeti(L, table, (lua_Integer)i) != LUA_TSTRING)
+      script_fail(L, "kiln.driver: the list part of '%s' holds keys", field);
     lua_pushvalue(L, -1);
-    if (lua_rawget(L, table) != LUA_TSTRING) script_fail(L, "kiln.driver: '%s' of '%s' must be a text", lua_tostring(L, -2), field);
+    if (lua_rawget(L, table) != LUA_TSTRING)
+      script_fail(L, "kiln.driver: '%s' of '%s' must be a text", lua_tostring(L, -2), field);
     pair[*count] = (kiln_gen_pair){script_copy(L, -2), script_copy(L, -1)};
     (*count)++;
   }
   if (!listed) lua_pushnil(L);
   for (; !listed && lua_next(L, table); lua_pop(L, 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING) script_fail(L, "kiln.driver: '%s' goes from texts to texts", field);
+    if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING)
+      script_fail(L, "kiln.driver: '%s' goes from texts to texts", field);
     int at = (*count)++;
     for (; at > 0 && strcmp(pair[at - 1].key, lua_tostring(L, -2)) > 0; at--) pair[at] = pair[at - 1];
     pair[at] = (kiln_gen_pair){script_copy(L, -2), script_copy(L, -1)};
@@ -329,7 +337,8 @@ static void emit(lua_State *L, Script *s) {
   if (c->request->schedule) push_pairs(L, "schedule setting", c->request->schedule, c->request->nschedule);
   else lua_pushnil(L);
   lua_call(L, 3, 1);
-  if (lua_type(L, -1) != LUA_TSTRING || !*lua_tostring(L, -1)) script_fail(L, "kiln.driver: 'emit' must return the variant's name");
+  if (lua_type(L, -1) != LUA_TSTRING || !*lua_tostring(L, -1))
+    script_fail(L, "kiln.driver: 'emit' must return the variant's name");
   c->name = script_copy(L, -1);
   if (c->tiles->open.n) script_fail(L, "a region is still open: core.open without core.close");
   if (!c->tiles->top.n) script_fail(L, "the op made no kernel");

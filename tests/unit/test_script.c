@@ -405,6 +405,8 @@ static void bad_statements(void **state) {
   expect(DUMP, "return op 'o' { emit = function() end }", KILN_GEN_ERROR, "the op made no kernel", "");
   expect(DUMP, "return op 'o' { emit = function() node('cta', nil, { axis = 0 }) end }", KILN_GEN_ERROR, "t.lua:1: cta: stands outside of a kernel", "");
   expect(DUMP, "return op 'o' { emit = function() refuse 'sm_80 lacks it; sm_90a has it' end }", KILN_GEN_REFUSED, "sm_80 lacks it; sm_90a has it\n", "");
+  expect(DUMP, "return op 'o' { emit = function() fail 'no setting x' end }", KILN_GEN_ERROR, "no setting x", "");
+  refuse("fail {}", "string expected, got table", "t.lua:1");
   refuse("node('cta', nil, { axis = 0 })", "statements can be recorded only while a kernel is emitted", "");
   refuse("contract 'x'", "only while a kernel is emitted", "");
   refuse("has 'x'", "no target is chosen here", "");

@@ -6,7 +6,7 @@ local driver = {}
 
 driver.env = {
   op = mini.op, list = mini.list, kernel = mini.kernel, node = core.node, open = core.open, close = core.close, kind = core.type,
-  contract = core.contract, refuse = core.refuse, has = core.has, where = core.where, at = core.at, name = core.name,
+  contract = core.contract, refuse = core.refuse, fail = core.fail, has = core.has, where = core.where, at = core.at, name = core.name,
   define = core.define, target = function() return core.target end, line = line.twice,
   use = use, set_meta = setmetatable, library_fault = mini.fault,
   sum = setmetatable({}, { __call = function(_, ...) return mini.sum(...) end, __tostring = function() return "the sum" end }),
