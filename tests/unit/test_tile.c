@@ -645,6 +645,33 @@ static void six_kernels(void **state) {
   }
 }
 
+/* However little memory there is, reading, checking and printing land where the arena says, or finish. */
+static void too_little_memory(void **state) {
+  (void)state;
+  char *text = read_kernel("attention_backward");
+  bool finished = false;
+  size_t limit = 0;
+  while (!finished) {
+    limit += 40000;
+    Case c;
+    jmp_buf landing;
+    arena_init(&c.a, limit);
+    c.a.on_exhausted = &landing;
+    if (!setjmp(landing)) {
+      diag_init(&c.d, &c.a);
+      tile_init(&c.p, &c.a, &c.d);
+      assert_true(tile_parse(&c.p, "limit.tile", text, strlen(text)));
+      assert_true(tile_check(&c.p));
+      print(&c);
+      finished = true;
+    }
+    assert_true(c.a.total_bytes <= limit);
+    arena_free(&c.a);
+  }
+  assert_in_range(limit, 100000, 4000000);
+  free(text);
+}
+
 /* What the families build, after each pass, reads back too. */
 static void emitted_programs(void **state) {
   (void)state;
@@ -772,6 +799,7 @@ int main(void) {
       cmocka_unit_test(text_says_everything),
       cmocka_unit_test(builder_names_are_made_unique),
       cmocka_unit_test(six_kernels),
+      cmocka_unit_test(too_little_memory),
       cmocka_unit_test(emitted_programs),
       cmocka_unit_test(random_programs),
   };
