@@ -303,7 +303,7 @@ static bool list_tracks(Flow *f, SimFunction *fn) {
   fn->ntracks = fn->tracks ? ntracks : 0;
   fn->ntrack_regs = fn->track_regs ? nregs : 0;
   if (!fn->tracks || !fn->track_regs) return sim_parse_memory(f->p);
-  uint32_t t = 1, at = 0;
+  uint32_t t = 1, at = 0, always = f->vregs[sim_vreg_const(f->p, 0, SIM_FULL)].offset;
   for (uint32_t i = 0; i < f->ncode; i++) {
     SimTrack k = {.first = at};
     for (int access = 1; access <= 2; access++)
@@ -316,6 +316,13 @@ static bool list_tracks(Flow *f, SimFunction *fn) {
       }
     if (!k.nread && !k.nwrite) continue;
     k.inner = f->code[i].fn;
+    if (f->watched[f->refs[f->first_ref[i]].vreg]) { /* definedness counts in all active lanes, so the guard is applied later */
+      k.guarded = true;
+      k.guard = f->code[i].guard;
+      k.flip = f->code[i].flip;
+      f->code[i].guard = always;
+      f->code[i].flip = 0;
+    }
     fn->tracks[t] = k;
     f->code[i].track = t++;
     f->code[i].fn = sim_level()->tracked;

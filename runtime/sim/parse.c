@@ -114,7 +114,7 @@ static bool parse_reg(SimParser *p) {
     if (range && (!take_int(p, &count, 100000000, "a register range needs a count") || !sim_lex_expect(p, '>'))) return false;
     uint32_t v = range ? 0 : sim_vreg_new(p, VREG_PLAIN, bits == 1 ? 0 : bits == 64 ? 8 : 4, 0);
     if (!range && !v) return false;
-    SimSym *s = sim_sym_add(p, name.at, name.n, range ? SYM_RANGE : SYM_REG);
+    SimSym *s = sim_sym_add(p, &name, range ? SYM_RANGE : SYM_REG);
     if (!s) return false;
     s->type = type;
     s->bits = bits;
@@ -167,7 +167,7 @@ static uint64_t round_up(uint64_t v, uint64_t align) { return (v + align - 1) / 
 static bool parse_shared(SimParser *p, bool is_extern, uint64_t *next, uint32_t *align) {
   Decl d;
   if (!parse_decl(p, &d)) return false;
-  SimSym *s = sim_sym_add(p, d.name.at, d.name.n, is_extern || d.open ? SYM_DYNAMIC : SYM_SHARED);
+  SimSym *s = sim_sym_add(p, &d.name, is_extern || d.open ? SYM_DYNAMIC : SYM_SHARED);
   if (!s) return false;
   s->bytes = d.bytes;
   s->align = (uint32_t)d.align;
@@ -225,7 +225,7 @@ static bool parse_global(SimParser *p) {
     return sim_parse_memory(p);
   }
   var->bytes = d.bytes;
-  SimSym *s = sim_sym_add(p, d.name.at, d.name.n, SYM_GLOBAL);
+  SimSym *s = sim_sym_add(p, &d.name, SYM_GLOBAL);
   if (!s) return false;
   s->value = var->address;
   s->bytes = d.bytes;
@@ -250,7 +250,7 @@ static bool parse_params(SimParser *p) {
     ok = (!list.n || sim_lex_expect(p, ',')) && (take_word(p, ".param") || fail_token(p, "expected .param")) && parse_decl(p, &d);
     if (!ok) break;
     at = round_up(at, d.align);
-    SimSym *s = sim_sym_add(p, d.name.at, d.name.n, SYM_PARAM);
+    SimSym *s = sim_sym_add(p, &d.name, SYM_PARAM);
     SimParam *e = s ? sim_push(&list, sizeof *e) : NULL;
     if (!e) {
       ok = p->code ? false : sim_parse_memory(p);
@@ -318,7 +318,7 @@ static bool parse_loc(SimParser *p) {
 }
 
 static bool parse_label(SimParser *p, const SimToken *name) {
-  SimSym *s = sim_sym_add(p, name->at, name->n, SYM_LABEL);
+  SimSym *s = sim_sym_add(p, name, SYM_LABEL);
   if (!s) return false;
   s->id = SIM_COUNT(&p->code_buf, SimInstr);
   return true;
@@ -404,7 +404,7 @@ static bool parse_entry(SimParser *p, uint64_t shared_next, uint32_t shared_alig
   f->max_dynamic = p->dev->target->shared_static > 48 * 1024 ? 48 * 1024 : p->dev->target->shared_static;
   f->name = sim_copy_text(name.at, name.n);
   if (!f->name || !sim_push(&p->vregs, sizeof(SimVreg)) || !sim_push(&p->const_next, 4)) return sim_parse_memory(p);
-  SimSym *s = sim_sym_add(p, name.at, name.n, SYM_FUNCTION);
+  SimSym *s = sim_sym_add(p, &name, SYM_FUNCTION);
   if (!s || !sim_scope_open(p)) return false;
   bool ok = parse_params(p) && parse_entry_directives(p) && sim_lex_expect(p, '{') && parse_body(p, shared_next) && sim_flow_finish(p);
   if (ok && !sim_lex_expect(p, '}')) ok = false;

@@ -93,7 +93,7 @@ bool sim_parse_memory(SimParser *p);                     /* out of memory; retur
 
 /* symbol.c */
 SimSym *sim_sym_find(SimParser *p, const char *name, uint32_t n);
-SimSym *sim_sym_add(SimParser *p, const char *name, uint32_t n, SimSymKind kind); /* NULL: failed, said */
+SimSym *sim_sym_add(SimParser *p, const SimToken *name, SimSymKind kind); /* NULL: failed, said */
 bool sim_scope_open(SimParser *p);
 bool sim_scope_close(SimParser *p);
 uint32_t sim_vreg_new(SimParser *p, SimVregKind kind, uint8_t width, uint64_t value); /* 0: failed */

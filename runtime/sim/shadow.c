@@ -9,7 +9,7 @@ static uint32_t address_of(const SimWarp *w, uint32_t cell) { return w->shared_f
 bool sim_shadow_read_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane) {
   uint32_t v = w->wr[cell], writer = v & 0x3f, address = address_of(w, cell);
   if (v == 0) {
-    sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "uninitialised", "shared", address, "reads shared memory that nobody has written");
+    sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "uninitialised", "shared", address, "reads shared memory that nobody has written so far");
     return true;
   }
   if (v & 0x80) {

@@ -132,6 +132,8 @@ enum { SIM_I_ADDR32 = 1, SIM_I_SIGNED = 2, SIM_I_WIDE = 4, SIM_I_NEGATE = 8, SIM
 typedef struct SimTrack { /* the registers of one instruction whose definedness must be watched at run time */
   SimHandler inner;
   uint32_t first, nread, nwrite; /* in SimFunction.track_regs: indices of init masks, reads first; see flow.c */
+  bool guarded;                  /* its guard is watched: the first read; the instruction itself is then unguarded */
+  uint32_t guard, flip;
 } SimTrack;
 
 typedef enum { VREG_PLAIN, VREG_CONST, VREG_SPECIAL, VREG_SINK } SimVregKind;

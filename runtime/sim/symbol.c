@@ -35,13 +35,13 @@ static SimSym *insert_sym(SimParser *p, const char *name, uint32_t n, SimSymKind
   return s;
 }
 
-SimSym *sim_sym_add(SimParser *p, const char *name, uint32_t n, SimSymKind kind) {
-  SimSym *old = find_exact(p, name, n);
+SimSym *sim_sym_add(SimParser *p, const SimToken *name, SimSymKind kind) {
+  SimSym *old = find_exact(p, name->at, name->n);
   if (old && old->depth == p->depth) {
-    sim_parse_fail(p, p->tok.line, DRV_INVALID_PTX, "'%.*s' is declared twice", (int)(n > 60 ? 60 : n), name);
+    sim_parse_fail(p, name->line, DRV_INVALID_PTX, "'%.*s' is declared twice", (int)(name->n > 60 ? 60 : name->n), name->at);
     return NULL;
   }
-  return insert_sym(p, name, n, kind, p->depth);
+  return insert_sym(p, name->at, name->n, kind, p->depth);
 }
 
 /* %r12 -> the range %r with 12 below its count */

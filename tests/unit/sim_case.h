@@ -16,6 +16,14 @@
 #define DRIVER(need, name, params, args) DrvResult name params;
 #include "cuda/driver.def"
 
+/* entry points that libkiln itself does not call */
+DrvResult cuModuleGetGlobal_v2(DrvPtr *ptr, size_t *bytes, DrvModule module, const char *name);
+DrvResult cuMemcpyDtoD_v2(DrvPtr to, DrvPtr from, size_t bytes);
+DrvResult cuMemsetD8_v2(DrvPtr to, unsigned char v, size_t n);
+DrvResult cuMemsetD32_v2(DrvPtr to, unsigned v, size_t n);
+DrvResult cuMemGetInfo_v2(size_t *free_bytes, size_t *total);
+DrvResult cuGetProcAddress_v2(const char *symbol, void **pfn, int version, uint64_t flags, unsigned *status);
+
 #define OK(call)                                                                                                       \
   do {                                                                                                                 \
     unsigned ok_ = (call);                                                                                             \

@@ -62,7 +62,198 @@ static void test_row_sum(void **state) {
   run_row_sum("sm_89,cores=1,seed=5");
 }
 
+
+/* ---- divergence: nested branches and a loop of a different length in each lane ---- */
+
+static const char divergent[] = PTX_HEAD
+  ".visible .entry k(.param .u64 y)\n{\n"
+  "  .reg .pred %p<5>; .reg .b32 %r<10>; .reg .b64 %rd<10>;\n"
+  "  ld.param.b64 %rd1, [y];\n  mov.u32 %r1, %tid.x;\n  mov.b32 %r2, 0;\n  mov.b32 %r3, 0;\n"
+  "again:\n"
+  "  and.b32 %r4, %r3, 1;\n  setp.eq.s32 %p1, %r4, 0;\n  @%p1 bra even;\n"
+  "  add.s32 %r2, %r2, 100;\n  bra join;\n"
+  "even:\n  add.s32 %r2, %r2, 1;\n  setp.gt.s32 %p2, %r1, 20;\n  @!%p2 bra join;\n  add.s32 %r2, %r2, 10000;\n"
+  "join:\n  add.s32 %r3, %r3, 1;\n  setp.lt.s32 %p3, %r3, %r1;\n  @%p3 bra again;\n"
+  "  mov.b32 %r5, %r2;\n  bar.warp.sync -1;\n" /* all lanes are together again */
+  "  mul.wide.u32 %rd2, %r1, 4;\n  add.s64 %rd3, %rd1, %rd2;\n  st.global.b32 [%rd3], %r5;\n  ret;\n}\n";
+
+static void test_divergence(void **state) {
+  (void)state;
+  int y[32];
+  SimCase c;
+  case_open(&c, "sm_80", divergent);
+  DrvPtr dy = device_copy(NULL, sizeof y);
+  OK(case_launch(&c, 1, 32, 0, (void *[]){&dy}));
+  OK(cuMemcpyDtoH_v2(y, dy, sizeof y));
+  for (int t = 0; t < 32; t++) {
+    int want = 0, i = 0;
+    do {
+      want += i & 1 ? 100 : t > 20 ? 10001 : 1;
+    } while (++i < t);
+    assert_int_equal(y[t], want);
+  }
+  case_close(&c);
+}
+
+/* ---- tensor cores: one warp, m16n8k16, fragments loaded by ldmatrix from shared memory filled by cp.async ---- */
+
+static const char mma[] = PTX_HEAD
+  ".extern .shared .align 16 .b8 dyn[];\n"
+  ".visible .entry k(.param .u64 a, .param .u64 b, .param .u64 d)\n{\n"
+  "  .reg .pred %p<3>; .reg .b32 %r<40>; .reg .b64 %rd<10>; .reg .f32 %f<10>;\n"
+  "  ld.param.b64 %rd1, [a];\n  ld.param.b64 %rd2, [b];\n  ld.param.b64 %rd3, [d];\n"
+  "  mov.u32 %r1, %tid.x;\n  mov.u32 %r2, dyn;\n"
+  "  shl.b32 %r3, %r1, 4;\n  add.s32 %r4, %r2, %r3;\n  cvt.u64.u32 %rd4, %r3;\n  add.s64 %rd5, %rd1, %rd4;\n"
+  "  cp.async.cg.shared.global [%r4], [%rd5], 16;\n" /* A: 16 rows of 16, 512 bytes */
+  "  add.s64 %rd6, %rd2, %rd4;\n"
+  "  setp.lt.s32 %p1, %r1, 16;\n"
+  "  @%p1 cp.async.cg.shared.global [%r4+512], [%rd6], 16;\n" /* B: 8 columns of 16 k, 256 bytes */
+  "  cp.async.commit_group;\n  cp.async.wait_group 0;\n  bar.sync 0;\n"
+  "  and.b32 %r5, %r1, 15;\n  shl.b32 %r6, %r5, 5;\n  shr.u32 %r7, %r1, 4;\n  shl.b32 %r8, %r7, 4;\n"
+  "  add.s32 %r9, %r6, %r8;\n  add.s32 %r10, %r2, %r9;\n"
+  "  ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r11, %r12, %r13, %r14}, [%r10];\n"
+  "  and.b32 %r15, %r1, 7;\n  shl.b32 %r16, %r15, 5;\n  shr.u32 %r17, %r1, 3;\n  and.b32 %r18, %r17, 1;\n  shl.b32 %r19, %r18, 4;\n"
+  "  add.s32 %r20, %r16, %r19;\n  add.s32 %r21, %r2, %r20;\n"
+  "  ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%r22, %r23}, [%r21+512];\n"
+  "  mov.f32 %f1, 0f3f800000;\n  mov.f32 %f2, %f1;\n  mov.f32 %f3, %f1;\n  mov.f32 %f4, %f1;\n"
+  "  mma.sync.aligned.m16n8k16.row.col.f32.TYPE.TYPE.f32 {%f1,%f2,%f3,%f4}, {%r11,%r12,%r13,%r14}, {%r22,%r23}, {%f1,%f2,%f3,%f4};\n"
+  "  shr.u32 %r24, %r1, 2;\n  and.b32 %r25, %r1, 3;\n  shl.b32 %r26, %r24, 5;\n  shl.b32 %r27, %r25, 3;\n  add.s32 %r28, %r26, %r27;\n"
+  "  cvt.u64.u32 %rd7, %r28;\n  add.s64 %rd8, %rd3, %rd7;\n"
+  "  st.global.v2.f32 [%rd8], {%f1, %f2};\n  st.global.v2.f32 [%rd8+256], {%f3, %f4};\n  ret;\n}\n";
+
+static uint16_t to_16(float f, int bf16) { /* exact values only */
+  uint32_t u;
+  memcpy(&u, &f, 4);
+  if (bf16) return (uint16_t)(u >> 16);
+  return (uint16_t)(f == 0 ? 0 : (u >> 16 & 0x8000) | ((u >> 13 & 0x3ffff) - (112u << 10)));
+}
+
+static void run_mma(const char *options, int bf16) {
+  char text[sizeof mma + 32];
+  const char *from = mma;
+  char *to = text;
+  while (*from) {
+    if (strncmp(from, "TYPE", 4) == 0) to += sprintf(to, "%s", bf16 ? "bf16" : "f16"), from += 4;
+    else *to++ = *from++;
+  }
+  *to = 0;
+  static uint16_t a[16 * 16], b[8 * 16];
+  float fa[16 * 16], fb[8 * 16], d[16 * 8];
+  for (int i = 0; i < 256; i++) a[i] = to_16(fa[i] = (float)(i * 7 % 23 - 11) * 0.25f, bf16);
+  for (int i = 0; i < 128; i++) b[i] = to_16(fb[i] = (float)(i * 5 % 19 - 9) * 0.5f, bf16);
+  SimCase c;
+  case_open(&c, options, text);
+  DrvPtr da = device_copy(a, sizeof a), db = device_copy(b, sizeof b), dd = device_copy(NULL, sizeof d);
+  OK(case_launch(&c, 1, 32, 1024, (void *[]){&da, &db, &dd}));
+  OK(cuMemcpyDtoH_v2(d, dd, sizeof d));
+  for (int m = 0; m < 16; m++)
+    for (int n = 0; n < 8; n++) {
+      float want = 1;
+      for (int k = 0; k < 16; k++) want += fa[m * 16 + k] * fb[n * 16 + k];
+      assert_true(d[m * 8 + n] == want);
+    }
+  kilnsim_counters count;
+  OK(kilnsim_count(c.ordinal, &count));
+  assert_int_equal(count.tensor_macs, 16 * 8 * 16);
+  case_close(&c);
+}
+
+static void test_mma(void **state) {
+  (void)state;
+  static const char *const options[] = {"sm_80,policy=lazy", "sm_80,policy=eager", "sm_89,policy=random,seed=3", "sm_90a,checks=off"};
+  for (int i = 0; i < 4; i++) run_mma(options[i], 0), run_mma(options[i], 1);
+}
+
+/* ---- launch paths ---- */
+
+static const char limits[] = PTX_HEAD
+  ".extern .shared .align 16 .b8 dyn[];\n"
+  ".visible .entry k(.param .u64 y) .maxntid 64, 1, 1\n{\n"
+  "  .reg .b32 %r<4>; .reg .b64 %rd<4>;\n  .shared .align 4 .b8 fixed[100];\n"
+  "  ld.param.b64 %rd1, [y];\n  mov.u32 %r1, dyn;\n  st.shared.b32 [%r1+60000], %r1;\n  ld.shared.b32 %r2, [%r1+60000];\n"
+  "  st.global.b32 [%rd1], %r2;\n  ret;\n}\n";
+
+static void test_limits(void **state) {
+  (void)state;
+  SimCase c;
+  int value;
+  unsigned y = 0;
+  case_open(&c, "sm_80", limits);
+  DrvFunction f;
+  DrvPtr d = device_copy(NULL, 4);
+  OK(cuModuleGetFunction(&f, c.module, "k"));
+  assert_int_equal(cuModuleGetFunction(&f, c.module, "none"), DRV_NOT_FOUND);
+  OK(cuFuncGetAttribute(&value, DRV_FUNC_SHARED_SIZE_BYTES, f));
+  assert_int_equal(value, 112); /* 100 and the padding before the dynamic part */
+  assert_int_equal(case_launch(&c, 1, 32, 65536, (void *[]){&d}), DRV_INVALID_VALUE);
+  assert_int_equal(cuFuncSetAttribute(f, DRV_FUNC_MAX_DYNAMIC_SHARED_SIZE_BYTES, 1 << 20), DRV_INVALID_VALUE);
+  OK(cuFuncSetAttribute(f, DRV_FUNC_MAX_DYNAMIC_SHARED_SIZE_BYTES, 65536));
+  OK(case_launch(&c, 1, 1, 65536, (void *[]){&d}));
+  OK(cuMemcpyDtoH_v2(&y, d, 4));
+  assert_int_equal(y, 112);
+  OK(cuOccupancyMaxActiveBlocksPerMultiprocessor(&value, f, 64, 65536));
+  assert_int_equal(value, 2);
+  assert_int_equal(case_launch(&c, 1, 128, 65536, (void *[]){&d}), DRV_LAUNCH_OUT_OF_RESOURCES);
+  assert_int_equal(case_launch(&c, 1, 2048, 65536, (void *[]){&d}), DRV_INVALID_VALUE);
+  assert_int_equal(case_launch(&c, 0, 32, 65536, (void *[]){&d}), DRV_INVALID_VALUE);
+  assert_int_equal(case_launch(&c, 1, 32, 65536, NULL), DRV_INVALID_VALUE);
+  uint64_t buffer = d;
+  size_t bytes = sizeof buffer;
+  void *extra[] = {DRV_EXTRA_BUFFER, &buffer, DRV_EXTRA_BUFFER_SIZE, &bytes, DRV_EXTRA_END};
+  OK(cuLaunchKernel(f, 1, 1, 1, 1, 1, 1, 65536, NULL, NULL, extra));
+  DrvLaunchConfig config = {1, 1, 1, 1, 1, 1, 65536, NULL, NULL, 0};
+  OK(cuLaunchKernelEx(&config, f, (void *[]){&d}, NULL));
+  DrvLaunchAttribute cluster = {.id = DRV_LAUNCH_CLUSTER_DIMENSION, .value.cluster = {2, 1, 1}};
+  config.attributes = &cluster, config.count = 1;
+  assert_int_equal(cuLaunchKernelEx(&config, f, (void *[]){&d}, NULL), DRV_NOT_SUPPORTED);
+  case_close(&c);
+}
+
+static void test_memory(void **state) {
+  (void)state;
+  SimCase c;
+  unsigned char b[64] = {0};
+  case_open(&c, "sm_80", PTX_HEAD);
+  DrvPtr p = device_copy(NULL, 64), q = device_copy(NULL, 64);
+  OK(cuMemsetD8_v2(p, 7, 64));
+  OK(cuMemsetD32_v2(p + 8, 0x01020304, 2));
+  OK(cuMemcpyDtoD_v2(q, p, 64));
+  OK(cuMemcpyDtoH_v2(b, q, 64));
+  assert_int_equal(b[7], 7);
+  assert_int_equal(b[8], 4);
+  assert_int_equal(b[15], 1);
+  assert_int_equal(cuMemcpyDtoH_v2(b, p + 60, 8), DRV_INVALID_VALUE);
+  assert_int_equal(cuMemFree_v2(p + 4), DRV_INVALID_VALUE);
+  OK(cuMemFree_v2(p));
+  assert_int_equal(cuMemFree_v2(p), DRV_INVALID_VALUE);
+  assert_int_equal(cuMemcpyHtoD_v2(p, b, 4), DRV_INVALID_VALUE);
+  unsigned type = 0;
+  OK(cuPointerGetAttribute(&type, DRV_POINTER_MEMORY_TYPE, q + 5));
+  assert_int_equal(type, DRV_MEMORYTYPE_DEVICE);
+  assert_int_equal(cuPointerGetAttribute(&type, DRV_POINTER_MEMORY_TYPE, (DrvPtr)(uintptr_t)b), DRV_INVALID_VALUE);
+  void *fn;
+  unsigned found;
+  OK(cuGetProcAddress_v2("cuMemAlloc", &fn, 12000, 0, &found));
+  assert_ptr_equal((void (*)(void))(uintptr_t)fn, (void (*)(void))cuMemAlloc_v2);
+  assert_int_equal(cuGetProcAddress_v2("cuNothing", &fn, 12000, 0, &found), DRV_NOT_FOUND);
+  case_close(&c);
+}
+
+static void test_options(void **state) {
+  (void)state;
+  int a, b;
+  OK(kilnsim_configure("sm_80,seed=9", &a));
+  OK(kilnsim_configure("sm_80,seed=9", &b));
+  assert_int_equal(a, b);
+  static const char *const bad[] = {"sm_81", "sm_80,", "sm_80,sms=0", "sm_80,checks=maybe", "sm_80,policy=x", "sm_80,seed", "sm_80,color=red"};
+  for (int i = 0; i < 7; i++) {
+    assert_int_equal(kilnsim_configure(bad[i], &a), DRV_INVALID_VALUE);
+    assert_true(strlen(last_message()) > 10);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_row_sum)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_row_sum), cmocka_unit_test(test_divergence), cmocka_unit_test(test_mma),
+                                     cmocka_unit_test(test_limits), cmocka_unit_test(test_memory), cmocka_unit_test(test_options)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,13 +61,16 @@ static int op_tracked(SimWarp *w, const SimInstr *in, uint32_t mask) {
   const SimFunction *f = w->cta->launch->fn;
   const SimTrack *t = &f->tracks[in->track];
   const uint32_t *reg = f->track_regs + t->first;
-  if (w->checks)
-    for (uint32_t i = 0; i < t->nread; i++) {
-      uint32_t bad = mask & ~w->init[reg[i]];
-      if (bad)
-        return sim_fault(w, in, (int)__builtin_ctz(bad), DRV_LAUNCH_FAILED, "uninitialised", "register", 0,
-                         "reads a register that this lane has not written");
+  for (uint32_t i = 0; i < t->nread; i++) {
+    uint32_t bad = w->checks ? mask & ~w->init[reg[i]] : 0;
+    if (bad)
+      return sim_fault(w, in, (int)__builtin_ctz(bad), DRV_LAUNCH_FAILED, "uninitialised", "register", 0,
+                       "reads a register that this lane has not written");
+    if (i == 0 && t->guarded) { /* the guard comes first */
+      mask &= *(L32 *)(w->regs + t->guard) ^ t->flip;
+      if (!mask) return STEP_NEXT;
     }
+  }
   for (uint32_t i = 0; i < t->nwrite; i++) w->init[reg[t->nread + i]] |= mask;
   return t->inner(w, in, mask);
 }
