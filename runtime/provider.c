@@ -1,0 +1,382 @@
+/* provider.c - the shipped provider: asks the command which settings an op has, lets it emit what the arguments need, and
+ * keeps the
+ * result in a cache folder.
+ *
+ * An entry of the cache ends in a line with the length and hash of what stands before it; whatever does not match is made
+ * anew. Entries
+ * are written to a temporary name and renamed, so that a reader sees a whole one or none. The hash in an entry's name covers
+ * all that the
+ * text depends on: op, target, settings, and the command itself (path, size, time). */
+#define _GNU_SOURCE
+#include "alloc.h"
+#include "error.h"
+#include "expr.h"
+#include "kiln.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+enum { PATH_BYTES = 1024, OUTPUT_BYTES = 8192, SET_BYTES = 1024, MAX_CHOICES = 16, MAX_ENTRY_BYTES = 16 << 20 };
+
+typedef struct Job {
+  kiln_device *dev;
+  const kiln_request *request;
+  char command[PATH_BYTES], folder[PATH_BYTES];
+  bool keeps; /* folder is a cache that can be written */
+  uint64_t identity;
+  char output[OUTPUT_BYTES]; /* of the last child: standard output and error */
+} Job;
+
+static uint64_t hash(uint64_t h, const void *data, size_t bytes) { /* FNV-1a, 64 bits */
+  const unsigned char *at = data;
+  for (size_t i = 0; i < bytes; i++) h = (h ^ at[i]) * 0x100000001b3u;
+  return h;
+}
+static uint64_t hash_text(uint64_t h, const char *text) { return hash(h, text, strlen(text) + 1); }
+static const uint64_t hash_start = 0xcbf29ce484222325u;
+
+/* ---- the child ---- */
+
+static kiln_status refuse(const Job *job, const char *what) {
+  const char *said = job->output;
+  return error_set(KILN_PROVIDER, "%s: `%s` %s%s%s; emit the file by hand and kiln_add it", job->request->op, job->command, what,
+                   *said ? ": " : "", said);
+}
+
+static void read_output(Job *job, int from) {
+  size_t n = 0;
+  char rest[512];
+  for (;;) {
+    bool room = n < OUTPUT_BYTES - 1;
+    ssize_t got = read(from, room ? job->output + n : rest, room ? OUTPUT_BYTES - 1 - n : sizeof rest);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    if (room) n += (size_t)got;
+  }
+  while (n && (job->output[n - 1] == '\n' || job->output[n - 1] == ' ')) n--;
+  job->output[n] = 0;
+}
+
+/* Runs the command with its output in job->output; its exit code, or -1 if it could not be run. */
+static int run(Job *job, char *const argv[]) {
+  int ends[2], code = -1;
+  pid_t child;
+  job->output[0] = 0;
+  if (pipe2(ends, O_CLOEXEC)) return -1;
+  posix_spawn_file_actions_t actions;
+  if (posix_spawn_file_actions_init(&actions) == 0) {
+    int failed = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    if (!failed) failed = posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+    if (!failed) failed = posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
+    if (!failed) failed = posix_spawn(&child, job->command, &actions, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    ends[1] = -1;
+    if (!failed) {
+      int state;
+      pid_t done;
+      read_output(job, ends[0]);
+      do done = waitpid(child, &state, 0);
+      while (done < 0 && errno == EINTR);
+      if (done == child && WIFEXITED(state)) code = WEXITSTATUS(state);
+    }
+  }
+  if (ends[1] >= 0) close(ends[1]);
+  close(ends[0]);
+  return code;
+}
+
+/* The command's file, found as a shell would; its identity goes into every entry's name. */
+static kiln_status find_command(Job *job, const char *name) {
+  struct stat about;
+  const char *path = getenv("PATH");
+  if (strchr(name, '/')) path = "";
+  bool found = false;
+  for (const char *at = path ? path : "/usr/local/bin:/usr/bin:/bin"; !found; at++) {
+    const char *end = strchrnul(at, ':');
+    int n = snprintf(job->command, PATH_BYTES, "%.*s%s%s", (int)(end - at), at, end > at ? "/" : "", name);
+    found =
+        n > 0 && n < PATH_BYTES && stat(job->command, &about) == 0 && S_ISREG(about.st_mode) && access(job->command, X_OK) == 0;
+    at = end;
+    if (!*end) break;
+  }
+  if (!found)
+    return error_set(KILN_PROVIDER,
+                     "%s: the command %s was not found; name it in kiln_set_provider's user argument, or add the "
+                     "op's files with kiln_add",
+                     job->request->op, name);
+  const int64_t facts[] = {about.st_size, about.st_mtim.tv_sec, about.st_mtim.tv_nsec};
+  job->identity = hash(hash_text(hash_text(hash_start, kiln_version()), job->command), facts, sizeof facts);
+  return KILN_OK;
+}
+
+/* ---- settings ---- */
+
+static const kiln_arg *find_arg(const kiln_request *r, const char *name, size_t bytes) {
+  for (int i = 0; i < r->nargs; i++)
+    if (strlen(r->args[i].name) == bytes && memcmp(r->args[i].name, name, bytes) == 0) return &r->args[i];
+  return NULL;
+}
+
+static const kiln_tensor *first_tensor(const kiln_request *r) {
+  for (int i = 0; i < r->nargs; i++)
+    if (r->args[i].tensor) return r->args[i].tensor;
+  return NULL;
+}
+
+static bool append(char *text, size_t capacity, const char *key, size_t key_bytes, const char *value, size_t value_bytes) {
+  size_t used = strlen(text);
+  if (used + key_bytes + value_bytes + 3 > capacity) return false;
+  snprintf(text + used, capacity - used, "%s%.*s=%.*s", used ? "," : "", (int)key_bytes, key, (int)value_bytes, value);
+  return true;
+}
+
+typedef struct Open {
+  const char *key, *values;
+  size_t key_bytes, values_bytes;
+} Open; /* a setting that arguments do not decide */
+
+/* One "key=v1|v2|v3" of the op, decided by the arguments: a text argument names it; `dtype` is the first tensor's; NAME=yes|no
+ * says whether
+ * tensor NAME is there; NAME_dtype is that tensor's own. What says something else about a tensor (NAME_major) stays open:
+ * every value is
+ * emitted, and selection finds the one that fits. */
+static bool decide(const kiln_request *r, const char *key, size_t key_bytes, const char *values, size_t values_bytes, char *set,
+                   Open *open, int *nopen) {
+  const kiln_arg *named = find_arg(r, key, key_bytes);
+  const kiln_tensor *first = first_tensor(r);
+  const char *underscore = memrchr(key, '_', key_bytes);
+  const kiln_arg *owner = underscore ? find_arg(r, key, (size_t)(underscore - key)) : NULL;
+  const char *value = NULL;
+  if (named && named->text)
+    value = named->text;
+  else if (key_bytes == 5 && memcmp(key, "dtype", 5) == 0)
+    value = first ? kiln_dtype_name(first->dtype) : NULL;
+  else if (memmem(values, values_bytes, "yes", 3) && memmem(values, values_bytes, "no", 2))
+    value = named && named->tensor ? "yes" : "no";
+  else if (owner && owner->tensor && strncmp(underscore, "_dtype", 6) == 0)
+    value = first && owner->tensor->dtype == first->dtype ? "same" : kiln_dtype_name(owner->tensor->dtype);
+  else if (owner && owner->tensor && *nopen < 4)
+    open[(*nopen)++] = (Open){key, values, key_bytes, values_bytes};
+  return !value || append(set, SET_BYTES, key, key_bytes, value, strlen(value));
+}
+
+/* Reads the op's settings off `kiln list OP`: the words with an = between name and values. */
+static kiln_status ask_settings(Job *job, char *set, char *listing, Open *open, int *nopen) {
+  char *argv[] = {job->command, "list", (char *)(uintptr_t)job->request->op, NULL};
+  int code = run(job, argv);
+  if (code) return refuse(job, code < 0 ? "could not be run" : "does not know the op");
+  memcpy(listing, job->output, OUTPUT_BYTES);
+  bool fits = true;
+  for (const char *at = listing; *at;) {
+    size_t n = strcspn(at, " \t\n"), key = 0;
+    while (key < n && expr_is_name(at[key])) key++;
+    if (key > 0 && key + 1 < n && at[key] == '=')
+      fits &= decide(job->request, at, key, at + key + 1, n - key - 1, set, open, nopen);
+    at += n + strspn(at + n, " \t\n");
+  }
+  return fits ? KILN_OK : refuse(job, "has more settings than a request can hold");
+}
+
+/* ---- the cache ---- */
+
+static bool make_folder(char *path) {
+  for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+    *slash = 0;
+    bool made = mkdir(path, 0700) == 0 || errno == EEXIST;
+    *slash = '/';
+    if (!made) return false;
+  }
+  return (mkdir(path, 0700) == 0 || errno == EEXIST) && access(path, W_OK | X_OK) == 0;
+}
+
+static void choose_folder(Job *job) {
+  const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME"), *temporary = getenv("TMPDIR");
+  int n = 0;
+  if (base && *base == '/')
+    n = snprintf(job->folder, PATH_BYTES, "%s/kiln", base);
+  else if (home && *home == '/')
+    n = snprintf(job->folder, PATH_BYTES, "%s/.cache/kiln", home);
+  job->keeps = n > 0 && n < PATH_BYTES - 200 && make_folder(job->folder);
+  if (job->keeps) return;
+  n = snprintf(job->folder, PATH_BYTES, "%s",
+               temporary && *temporary == '/' ? temporary : "/tmp"); /* no cache, but no refusal either */
+  if (n >= PATH_BYTES - 200) snprintf(job->folder, PATH_BYTES, "/tmp");
+}
+
+typedef struct Entry {
+  char *text;
+  size_t bytes, capacity;
+  bool no_memory; /* that is why it could not be read */
+} Entry;
+
+static void free_entry(Entry *e) {
+  if (e->text) kiln_mem(e->text, e->capacity, 0);
+  *e = (Entry){0};
+}
+
+static bool read_entry(const char *path, Entry *e) {
+  struct stat about;
+  *e = (Entry){0};
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  bool whole = fstat(file, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0 && about.st_size < MAX_ENTRY_BYTES;
+  if (whole) {
+    e->capacity = (size_t)about.st_size + 1;
+    e->text = kiln_mem(NULL, 0, e->capacity);
+    whole = e->text != NULL;
+    e->no_memory = !whole;
+  }
+  while (whole && e->bytes < e->capacity - 1) {
+    ssize_t got = read(file, e->text + e->bytes, e->capacity - 1 - e->bytes);
+    if (got < 0 && errno == EINTR) continue;
+    whole = got > 0;
+    if (whole) e->bytes += (size_t)got;
+  }
+  close(file);
+  if (whole)
+    e->text[e->bytes] = 0;
+  else
+    free_entry(e);
+  return whole;
+}
+
+#define SEAL "// kiln cache %016" PRIx64 " %020zu\n"
+enum { SEAL_BYTES = 14 + 16 + 1 + 20 + 1 };
+
+static bool is_sealed(const Entry *e) {
+  char seal[SEAL_BYTES + 1];
+  if (e->bytes <= SEAL_BYTES) return false;
+  size_t body = e->bytes - SEAL_BYTES;
+  snprintf(seal, sizeof seal, SEAL, hash(hash_start, e->text, body), body);
+  return memcmp(e->text + body, seal, SEAL_BYTES) == 0;
+}
+
+static bool write_all(int file, const char *text, size_t bytes) {
+  while (bytes) {
+    ssize_t n = write(file, text, bytes);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    text += n, bytes -= (size_t)n;
+  }
+  return true;
+}
+
+/* Seals the temporary file and gives it its name; that this may fail costs only a later emission. */
+static void keep_entry(const char *temporary, const char *path, const Entry *e) {
+  char seal[SEAL_BYTES + 1];
+  int n = snprintf(seal, sizeof seal, SEAL, hash(hash_start, e->text, e->bytes), e->bytes);
+  int file = open(temporary, O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (file < 0) return;
+  bool written = n == SEAL_BYTES && write_all(file, seal, SEAL_BYTES);
+  written = close(file) == 0 && written;
+  if (!written || rename(temporary, path)) unlink(temporary);
+}
+
+static kiln_status emit(Job *job, char *set, const char *path) {
+  char temporary[PATH_BYTES + 16];
+  snprintf(temporary, sizeof temporary, "%s/.emit-XXXXXX", job->folder);
+  int file = mkstemp(temporary);
+  if (file < 0) return refuse(job, "has no folder for its output");
+  close(file);
+  char *argv[] = {job->command,
+                  "emit",
+                  (char *)(uintptr_t)job->request->op,
+                  "--target",
+                  (char *)(uintptr_t)job->request->target,
+                  "-o",
+                  temporary,
+                  *set ? "--set" : NULL,
+                  set,
+                  NULL};
+  Entry e = {0};
+  int code = run(job, argv);
+  kiln_status s = code < 0 ? refuse(job, "could not be run") : code > 0 ? refuse(job, "emit refused") : KILN_OK;
+  if (!s && !read_entry(temporary, &e))
+    s = e.no_memory ? error_set(KILN_NO_MEMORY, "kiln_emit_provider: out of memory")
+                    : refuse(job, "emit wrote nothing that can be read");
+  if (!s) s = kiln_add_text(job->dev, path, e.text, e.bytes);
+  if (!s && job->keeps)
+    keep_entry(temporary, path, &e);
+  else
+    unlink(temporary);
+  free_entry(&e);
+  return s;
+}
+
+/* From the cache, or from the command. */
+static kiln_status supply(Job *job, char *set) {
+  const kiln_request *r = job->request;
+  char path[PATH_BYTES + 200], op[65];
+  uint64_t key = hash_text(hash_text(hash_text(job->identity, r->op), r->target), set);
+  snprintf(op, sizeof op, "%s", r->op);
+  for (char *c = op; *c; c++)
+    if (!expr_is_name(*c)) *c = '_';
+  snprintf(path, sizeof path, "%s/%s-%.16s-%016" PRIx64 ".ptx", job->folder, op, r->target, key);
+  Entry e;
+  if (job->keeps && read_entry(path, &e)) {
+    bool usable = is_sealed(&e) && kiln_add_text(job->dev, path, e.text, e.bytes - SEAL_BYTES) == KILN_OK;
+    free_entry(&e);
+    if (usable) return KILN_OK;
+  }
+  return emit(job, set, path);
+}
+
+/* Every combination of what stayed open; one that the op refuses is no loss while another is there. */
+static kiln_status supply_all(Job *job, const char *decided, const Open *open, int nopen) {
+  kiln_status last = KILN_OK;
+  int supplied = 0;
+  for (int choice = 0; choice < MAX_CHOICES; choice++) {
+    char set[SET_BYTES];
+    snprintf(set, sizeof set, "%s", decided);
+    int rest = choice;
+    for (int i = 0; i < nopen; i++) {
+      int count = 1;
+      for (size_t k = 0; k < open[i].values_bytes; k++) count += open[i].values[k] == '|';
+      int pick = rest % count;
+      rest /= count;
+      const char *value = open[i].values, *end = open[i].values + open[i].values_bytes;
+      while (pick--) value = (const char *)memchr(value, '|', (size_t)(end - value)) + 1;
+      const char *stop = memchr(value, '|', (size_t)(end - value));
+      if (!append(set, sizeof set, open[i].key, open[i].key_bytes, value, (size_t)((stop ? stop : end) - value))) break;
+    }
+    if (rest) break; /* all were made */
+    kiln_status s = supply(job, set);
+    if (s == KILN_NO_MEMORY) return s;
+    if (s)
+      last = s;
+    else
+      supplied++;
+  }
+  return supplied ? KILN_OK : last;
+}
+
+kiln_status kiln_emit_provider(void *user, kiln_device *dev, const kiln_request *request) {
+  if (!dev || !request || !request->op || !request->target || (request->nargs && !request->args))
+    return error_set(KILN_BAD_CALL, "kiln_emit_provider: dev or request is NULL or incomplete");
+  if (!*request->op || *request->op == '-') return error_set(KILN_BAD_CALL, "kiln_emit_provider: \"%s\" is no op", request->op);
+  size_t bytes = sizeof(Job) + OUTPUT_BYTES;
+  Job *job = kiln_mem(NULL, 0, bytes);
+  if (!job) return error_set(KILN_NO_MEMORY, "kiln_emit_provider: out of memory");
+  memset(job, 0, bytes);
+  job->dev = dev;
+  job->request = request;
+  char set[SET_BYTES] = "", *listing = (char *)(job + 1);
+  Open open[4];
+  int nopen = 0;
+  choose_folder(job);
+  kiln_status s = find_command(job, user ? user : "kiln");
+  if (!s) s = ask_settings(job, set, listing, open, &nopen);
+  if (!s) s = supply_all(job, set, open, nopen);
+  kiln_mem(job, bytes, 0);
+  return s;
+}

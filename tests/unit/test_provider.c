@@ -1,0 +1,186 @@
+/* test_provider.c - the shipped provider, with a shell script in the command's place: settings from arguments, cache, damage, refusals. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants the four above first */
+#include <cmocka.h>
+
+#include "fake_driver.h"
+#include "kiln.h"
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char folder[64], command[128], calls[128], cache[128];
+static kiln_device *dev;
+
+/* Logs its arguments; emits a contract whose `set` line repeats what it was asked for. */
+static const char script[] =
+    "#!/bin/sh\n"
+    "echo \"$*\" >> '%s'\n"
+    "if [ \"$1\" = list ]; then\n"
+    "  case $2 in broken) echo 'unknown op' >&2; exit 1;; esac\n"
+    "  echo \"$2  y = x * w, some op\"; echo '  dtype=bf16|f16|f32 w=yes|no w_dtype=same|f32 act=none|silu x_major=n|m'; exit 0\n"
+    "fi\n"
+    "op=$2; target=$4; out=$6; set=$8\n"
+    "case $op in refused) echo \"refused: $target lacks what $op needs\" >&2; exit 3;; esac\n"
+    "major=n; stride='[x0,1]'\n"
+    "case $set in *x_major=m*) stride='[1,x0]';; esac\n"
+    "{ echo '//@ kiln 1'; echo \"//@ op $op\"; echo \"//@ target $target\"; echo \"//@ set $(echo $set | tr , ' ')\"\n"
+    "  echo \"//@ tensor x in f32 [M,N] strides $stride align 4\"\n"
+    "  case $set in *w=yes*) echo '//@ tensor w in bf16 [N] strides [1] align 2';; esac\n"
+    "  echo '//@ tensor y out f32 [M,N] strides [y0,1] align 4'\n"
+    "  echo '//@ step main entry e grid M,1,1 block 32 shared 0 args x y'; echo '//@ end'\n"
+    "  echo '.visible .entry e(.param .u64 x, .param .u64 y) { ret; }'; } > \"$out\"\n";
+
+static int setup(void **state) {
+  (void)state;
+  snprintf(folder, sizeof folder, "/tmp/kiln-provider-XXXXXX");
+  if (!mkdtemp(folder)) return 1;
+  snprintf(command, sizeof command, "%s/kiln", folder);
+  snprintf(calls, sizeof calls, "%s/calls", folder);
+  snprintf(cache, sizeof cache, "%s/cache", folder);
+  FILE *f = fopen(command, "w");
+  if (!f) return 1;
+  fprintf(f, script, calls);
+  fclose(f);
+  chmod(command, 0755);
+  setenv("XDG_CACHE_HOME", cache, 1);
+  fake_memory = (struct FakeMemory){0};
+  kiln_mem_hook(fake_mem, NULL);
+  fake_install(89);
+  return kiln_open(&dev, NULL) != KILN_OK || kiln_set_provider(dev, kiln_emit_provider, command) != KILN_OK;
+}
+
+static int teardown(void **state) {
+  (void)state;
+  char line[128];
+  kiln_close(dev);
+  driver_override(DRIVER_CUDA, NULL);
+  kiln_mem_hook(NULL, NULL);
+  snprintf(line, sizeof line, "rm -rf '%s'", folder);
+  return system(line) != 0 || fake_held() || fake_memory.held;
+}
+
+static int count_calls(const char *word) {
+  char line[512];
+  int n = 0;
+  FILE *f = fopen(calls, "r");
+  while (f && fgets(line, sizeof line, f)) n += strstr(line, word) != NULL;
+  if (f) fclose(f);
+  return n;
+}
+
+static kiln_status plan(kiln_plan **out, const char *op, bool w, bool columns) {
+  static const int64_t shape[] = {4, 8}, row[] = {8}, transposed[] = {1, 4};
+  kiln_tensor x = {NULL, KILN_F32, 2, shape, columns ? transposed : NULL}, y = {NULL, KILN_F32, 2, shape, NULL},
+              weight = {NULL, KILN_BF16, 1, row, NULL};
+  kiln_arg args[] = {{.name = "x", .tensor = &x}, {.name = "y", .tensor = &y}, {.name = "act", .text = "silu"},
+                     {.name = "w", .tensor = &weight}};
+  return kiln_plan_create(out, dev, op, args, w ? 4 : 3);
+}
+
+static void assert_settings(const char *op, bool w, bool columns, const char *expected) {
+  kiln_plan *p;
+  kiln_plan_info info;
+  kiln_status s = plan(&p, op, w, columns);
+  if (s) fail_msg("%s: %s", kiln_status_name(s), kiln_error());
+  kiln_plan_query(p, &info);
+  assert_string_equal(info.settings, expected);
+  kiln_plan_destroy(p);
+}
+
+static void test_settings(void **state) {
+  (void)state;
+  assert_settings("thing", false, false, "dtype=f32 w=no act=silu x_major=n");
+  assert_settings("thing", false, true, "dtype=f32 w=no act=silu x_major=m"); /* both were emitted at once */
+  assert_int_equal(count_calls("emit"), 2);
+  assert_settings("thing", true, false, "dtype=f32 w=yes w_dtype=bf16 act=silu x_major=n");
+  assert_int_equal(count_calls("emit"), 4);
+}
+
+static void reopen(void) {
+  kiln_close(dev);
+  assert_int_equal(kiln_open(&dev, NULL), KILN_OK);
+  assert_int_equal(kiln_set_provider(dev, kiln_emit_provider, command), KILN_OK);
+}
+
+static void test_cache(void **state) {
+  (void)state;
+  char path[512], *newest = NULL;
+  assert_settings("thing", false, false, "dtype=f32 w=no act=silu x_major=n");
+  int before = count_calls("emit");
+  reopen();
+  assert_settings("thing", false, false, "dtype=f32 w=no act=silu x_major=n");
+  assert_int_equal(count_calls("emit"), before); /* from the cache */
+  snprintf(path, sizeof path, "%s/kiln", cache);
+  DIR *d = opendir(path);
+  assert_non_null(d);
+  for (struct dirent *e; (e = readdir(d));) {
+    if (e->d_name[0] == '.') {
+      assert_true(strlen(e->d_name) < 3); /* no temporary file stays */
+      continue;
+    }
+    char file[800];
+    snprintf(file, sizeof file, "%s/%s", path, e->d_name);
+    FILE *f = fopen(file, "r+"); /* a flipped byte in the middle of each entry */
+    assert_non_null(f);
+    fseek(f, 120, SEEK_SET);
+    fputc('#', f);
+    fclose(f);
+    newest = file;
+  }
+  closedir(d);
+  assert_non_null(newest);
+  reopen();
+  assert_settings("thing", false, false, "dtype=f32 w=no act=silu x_major=n");
+  assert_int_equal(count_calls("emit"), 2 * before); /* damaged entries are made anew */
+  reopen();
+  assert_settings("thing", false, false, "dtype=f32 w=no act=silu x_major=n");
+  assert_int_equal(count_calls("emit"), 2 * before);
+}
+
+static void test_refusals(void **state) {
+  (void)state;
+  kiln_plan *p;
+  assert_int_equal(plan(&p, "broken", false, false), KILN_PROVIDER);
+  assert_non_null(strstr(kiln_error(), "does not know the op: unknown op"));
+  assert_int_equal(plan(&p, "refused", false, false), KILN_PROVIDER);
+  assert_non_null(strstr(kiln_error(), "refused: sm_89 lacks what refused needs"));
+  assert_int_equal(plan(&p, "-o", false, false), KILN_BAD_CALL);
+  kiln_set_provider(dev, kiln_emit_provider, "/nonexistent/kiln");
+  assert_int_equal(plan(&p, "thing", false, false), KILN_PROVIDER);
+  assert_non_null(strstr(kiln_error(), "was not found"));
+}
+
+static void test_without_cache(void **state) {
+  (void)state;
+  setenv("XDG_CACHE_HOME", "/proc/nowhere", 1);
+  setenv("TMPDIR", folder, 1);
+  assert_settings("thing", false, false, "dtype=f32 w=no act=silu x_major=n");
+  unsetenv("TMPDIR");
+}
+
+static void test_memory(void **state) {
+  (void)state;
+  kiln_status s = KILN_NO_MEMORY;
+  for (int n = 1; s != KILN_OK && n < 200; n++) {
+    reopen();
+    kiln_plan *p;
+    fake_memory.requests = 0;
+    fake_memory.fail_at = n;
+    s = plan(&p, "thing", false, false);
+    fake_memory.fail_at = 0;
+    if (s == KILN_OK) kiln_plan_destroy(p);
+    else assert_int_equal(s, KILN_NO_MEMORY);
+  }
+  assert_int_equal(s, KILN_OK);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+  const struct CMUnitTest tests[] = {TEST(test_settings), TEST(test_cache), TEST(test_refusals), TEST(test_without_cache),
+                                     TEST(test_memory)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
