@@ -48,7 +48,7 @@ static const Fault faults[] = {
   {"barrier", "", "bar.sync 0, 33; // HERE\n", DRV_LAUNCH_FAILED, "multiple of 32"},
   {"barrier", "", "bar.sync 17; // HERE\n", DRV_LAUNCH_FAILED, "there are 16"},
   {"barrier", "", "bar.sync 3, 96; // HERE\n", DRV_LAUNCH_FAILED, "the block has 2 warps"},
-  {"deadlock", "", "@%p1 bra one;\n bar.sync 2; // HERE\n bra end;\none:\n bar.sync 1;\nend:\n", DRV_LAUNCH_FAILED, "at barrier"},
+  {"deadlock", "", "@%p1 bra one;\n bar.sync 2; // HERE\n bra end;\none:\n bar.sync 1; // OR\nend:\n", DRV_LAUNCH_FAILED, "at barrier"},
   /* ---- collectives ---- */
   {"collective", "", "@%p2 bra skip;\n shfl.sync.bfly.b32 %r9, %r2, 1, 31, -1; // HERE\nskip:\n", DRV_LAUNCH_FAILED, "do not execute it"},
   {"collective", "", "shfl.sync.bfly.b32 %r9, %r2, 1, 31, 65535; // HERE\n", DRV_LAUNCH_FAILED, "leaves out"},
