@@ -243,10 +243,10 @@ static bool read_entry(const char *path, Entry *e) {
     if (whole) e->bytes += (size_t)got;
   }
   close(file);
-  if (whole)
-    e->text[e->bytes] = 0;
-  else
-    free_entry(e);
+  bool no_memory = e->no_memory;
+  if (whole) e->text[e->bytes] = 0;
+  else free_entry(e);
+  e->no_memory = no_memory;
   return whole;
 }
 
