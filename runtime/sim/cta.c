@@ -193,7 +193,7 @@ static void begin_cta(SimCta *c) {
   c->id[2] = (uint32_t)(c->index / l->grid[0] / l->grid[1]);
   c->nwarps = l->nwarps;
   c->time = 1;
-  c->faulted = false;
+  c->faulted = c->suspected = false;
   c->random = (l->seed + 1) * 0x9e3779b97f4a7c15ull ^ (c->index + 1) * 0xbf58476d1ce4e5b9ull;
   if (!c->random) c->random = 1;
   c->policy = l->policy;
@@ -230,6 +230,11 @@ void sim_cta_run(SimCta *c) {
   while (!c->faulted && run_round(c, level)) {
   }
   if (!c->faulted) report_stuck(c);
+  if (c->suspected && !(c->faulted && strcmp(c->finding.kind, "race") == 0)) {
+    c->faulted = true;
+    c->finding = c->suspect;
+    c->code = DRV_LAUNCH_FAILED;
+  }
   for (uint32_t i = 0; i < c->nwarps; i++) {
     c->worker->macs += c->warp[i].macs;
     c->worker->warp_instructions += c->launch->dev->limit - c->warp[i].budget;

@@ -6,12 +6,22 @@
 
 static uint32_t address_of(const SimWarp *w, uint32_t cell) { return w->shared_first + (cell << w->shift); }
 
+/* Nobody has written the cell. Perhaps its writer comes later, and a barrier is missing: then its write is reported as a race, and
+ * this finding is dropped; it stands if the CTA ends otherwise. */
+static bool suspect_unwritten(SimWarp *w, const SimInstr *in, int lane, uint32_t address) {
+  SimCta *c = w->cta;
+  if (c->suspected) return false;
+  sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "uninitialised", "shared", address, "reads shared memory that nobody has written");
+  if (c->nwarps == 1) return true;
+  c->suspect = c->finding;
+  c->suspected = true;
+  c->faulted = false;
+  return false;
+}
+
 bool sim_shadow_read_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane) {
   uint32_t v = w->wr[cell], writer = v & 0x3f, address = address_of(w, cell);
-  if (v == 0) {
-    sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "uninitialised", "shared", address, "reads shared memory that nobody has written so far");
-    return true;
-  }
+  if (v == 0) return suspect_unwritten(w, in, lane, address);
   if (v & 0x80) {
     sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "pending_copy", "shared", address,
               "reads what an asynchronous copy of warp %u is still writing: its group has not been waited for", writer);

@@ -259,8 +259,8 @@ typedef struct SimCta {
   uint32_t time;
   uint64_t random;
   SimPolicy policy;                   /* of this CTA: lazy, eager or random */
-  bool faulted;
-  kilnsim_finding finding;
+  bool faulted, suspected;
+  kilnsim_finding finding, suspect;   /* suspect: an unwritten cell was read; a race, if its writer comes later */
   DrvResult code;
 } SimCta;
 
