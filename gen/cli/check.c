@@ -14,7 +14,7 @@ static const char help[] =
     "neither way. Exit code 1 if anything failed.\n\n"
     "  --device D,..        cuda:N, sim:TARGET[,option=value..], or sim: every target (default: first GPU, else the simulator)\n"
     "  --target SM          PTX for this target, which may be older than the device\n"
-    "  --size M=..,N=..     this shape only; M=2x3x5 splits M into leading dims with strides of their own\n"
+    "  --size M=..,N=..     this shape only, by the variant that the runtime selects; M=2x3x5 splits M into leading dims\n"
     "  --set K=V,..         these settings only\n"
     "  --schedule K=V,..    this schedule only\n"
     "  --ptx FILE           an edited file instead of emission; its settings are read from its contract\n"
@@ -36,6 +36,7 @@ typedef struct Job {
   const char *where;
   long passed, failed, refused, ran_here;
   bool device_lost;
+  char base[64];         /* "dtype=f16": where the target lacks the default dtype, the first one that it has */
 } Job;
 
 #define SETTINGS_MAX 64
@@ -46,12 +47,13 @@ typedef struct Choices { char at[SETTINGS_MAX][256]; int n; } Choices; /* settin
 static double work_of(const Job *job) { return options_has(job->o, OPTION_QUICK) ? 6e7 : 1.2e9; }
 
 static void print_row(Table *t, const char *name, const char *variant, const CaseVerdict *v, const char *verdict) {
-  char error[32] = "", bound[32] = "";
+  char error[32] = "", bound[32] = "", indented[128];
+  snprintf(indented, sizeof indented, "  %s", name);
   if (v && v->compared) {
     snprintf(error, sizeof error, "%.2e", v->error);
     snprintf(bound, sizeof bound, "%.2e", v->bound);
   }
-  table_row(t, (const char *const[]){name, variant, error, bound, verdict});
+  table_row(t, (const char *const[]){indented, variant, error, bound, verdict});
 }
 
 /* Every line of a text, indented below the row that it belongs to. */
@@ -169,7 +171,7 @@ static void exercise_rest(Job *job, Group *g, Table *t, const CaseList *cases) {
       if (cases->at[k].layout == LAYOUT_UNALIGNED || case_elems(g->def, &cases->at[k]) == 0) continue;
       if (run_case(job, g, t, &cases->at[k], v->name, why, sizeof why) == CASE_RAN) break;
     }
-    if (v->ran || job->o->nsizes) continue;
+    if (v->ran) continue;
     print_row(t, "-", v->name, NULL, "not run: no case fits");
     print_below(why);
   }
@@ -182,7 +184,7 @@ static void run_cases(Job *job, Group *g, Table *t, const CaseList *cases, bool 
       print_row(t, cases->at[i].name, "", NULL, "does not fit");
       print_below(why);
     }
-  if (force && !job->o->nschedule && !job->o->ptx) exercise_rest(job, g, t, cases);
+  if (force && !job->o->nsizes && !job->o->nschedule && !job->o->ptx) exercise_rest(job, g, t, cases);
 }
 
 static void print_title(const Job *job, const Group *g, const char *op) {
@@ -192,7 +194,7 @@ static void print_title(const Job *job, const Group *g, const char *op) {
   putchar('\n');
 }
 
-static void check_group(Job *job, const char *op, const char *settings, bool primary) {
+static kiln_gen_status check_group(Job *job, const char *op, const char *settings, bool primary) {
   Options *parsed = cli_alloc(sizeof *parsed);
   Group *g = cli_alloc(sizeof *g);
   CaseList cases = {0};
@@ -213,7 +215,7 @@ static void check_group(Job *job, const char *op, const char *settings, bool pri
     if (collect_cases(job, g, settings, primary, &cases)) {
       Table t;
       table_start(&t, stdout, "  case|variant|>max error|>bound|verdict", false);
-      for (int i = 0; i < cases.n; i++) table_widen(&t, 0, (int)strlen(cases.at[i].name));
+      for (int i = 0; i < cases.n; i++) table_widen(&t, 0, (int)strlen(cases.at[i].name) + 2);
       for (int i = 0; i < g->nvariants; i++) table_widen(&t, 1, (int)strlen(g->variant[i].name));
       table_widen(&t, 2, 9);
       table_widen(&t, 3, 8);
@@ -227,6 +229,7 @@ static void check_group(Job *job, const char *op, const char *settings, bool pri
   cases_free(&cases);
   cli_free(g);
   cli_free(parsed);
+  return status;
 }
 
 /* ---- one op ---- */
@@ -237,9 +240,67 @@ static void add_choice(Choices *c, const char *text) {
   if (c->n < SETTINGS_MAX) snprintf(c->at[c->n++], sizeof c->at[0], "%s", text);
 }
 
-/* Each setting in turn away from its default; and, in a full check, each dtype with everything else away from it. */
+/* One setting as `kiln list OP` writes it, "act=none|relu": default first. */
+typedef struct Offer { const char *key, *values; size_t key_bytes, values_bytes; } Offer;
+
+static int read_offers(const char *text, Offer *offers, int room) {
+  int n = 0;
+  while (*text && n < room) {
+    size_t word = strcspn(text, " "), key = strcspn(text, "=");
+    if (key < word) offers[n++] = (Offer){text, text + key + 1, key, word - key - 1};
+    text += word;
+    while (*text == ' ') text++;
+  }
+  return n;
+}
+
+/* The i-th value; false past the last. */
+static bool offer_value(const Offer *o, int i, const char **value, size_t *bytes) {
+  const char *at = o->values, *end = o->values + o->values_bytes;
+  for (;; at += *bytes + 1) {
+    if (at >= end) return false;
+    *value = at;
+    *bytes = 0;
+    while (at + *bytes < end && at[*bytes] != '|') ++*bytes;
+    if (i-- == 0) return true;
+  }
+}
+
+static bool is_key(const Offer *o, const char *key, size_t bytes) { return o->key_bytes == bytes && memcmp(o->key, key, bytes) == 0; }
+
+/* "act=relu"; the dtype of an optional tensor brings the tensor: "c=yes c_dtype=f32". */
+static void write_choice(const Offer *offers, int n, const Offer *o, const char *value, size_t bytes, char *text, size_t text_bytes) {
+  *text = 0;
+  size_t stem = o->key_bytes > 6 && memcmp(o->key + o->key_bytes - 6, "_dtype", 6) == 0 ? o->key_bytes - 6 : 0;
+  for (int i = 0; i < n && stem; i++)
+    if (is_key(&offers[i], o->key, stem)) snprintf(text, text_bytes, "%.*s=yes ", (int)stem, o->key);
+  size_t used = strlen(text);
+  snprintf(text + used, text_bytes - used, "%.*s=%.*s", (int)o->key_bytes, o->key, (int)bytes, value);
+}
+
+/* Every dtype with all else away from its default. */
+static void choose_together(const Offer *offers, int n, Choices *c) {
+  char others[200] = "", text[256];
+  const char *value = "";
+  size_t bytes = 0, used = 0;
+  for (int i = 0; i < n; i++) {
+    int last = 0;
+    while (offer_value(&offers[i], last + 1, &value, &bytes)) last++;
+    offer_value(&offers[i], last, &value, &bytes);
+    if (last == 0 || is_key(&offers[i], "dtype", 5) || used + bytes + offers[i].key_bytes + 3 > sizeof others) continue;
+    used += (size_t)snprintf(others + used, sizeof others - used, "%s%.*s=%.*s", used ? " " : "", (int)offers[i].key_bytes, offers[i].key,
+                             (int)bytes, value);
+  }
+  for (int i = 0; i < n && used; i++)
+    for (int k = 0; is_key(&offers[i], "dtype", 5) && offer_value(&offers[i], k, &value, &bytes); k++) {
+      snprintf(text, sizeof text, "dtype=%.*s %s", (int)bytes, value, others);
+      add_choice(c, text);
+    }
+}
+
+/* The given settings; or the defaults, then each setting in turn away from its default, and, in a full check, all together. */
 static void choose_settings(const Job *job, const char *offered, Choices *c) {
-  char text[256], others[192] = "";
+  char text[256] = "";
   if (job->o->nset) {
     size_t n = 0;
     for (int i = 0; i < job->o->nset; i++)
@@ -249,31 +310,16 @@ static void choose_settings(const Job *job, const char *offered, Choices *c) {
   }
   add_choice(c, "");
   if (job->o->nsizes) return;
-  for (int round = 0; round < 2; round++) /* first one at a time, then together */
-    for (const char *at = offered; *at;) {
-      size_t word = strcspn(at, " "), key = strcspn(at, "=");
-      if (key < word) {
-        const char *value = at + key + 1, *end = at + word, *last = value;
-        for (const char *v = value; v < end; v += strcspn(v, "| ") + 1) {
-          last = v;
-          size_t n = strcspn(v, "| ");
-          bool is_dtype = key == 5 && memcmp(at, "dtype", 5) == 0;
-          snprintf(text, sizeof text, "%.*s=%.*s", (int)key, at, (int)n, v);
-          if (round == 0 && v != value) add_choice(c, text);
-          if (round == 1 && is_dtype && *others && !options_has(job->o, OPTION_QUICK)) {
-            if (v != value) snprintf(text, sizeof text, "%.*s=%.*s %s", (int)key, at, (int)n, v, others);
-            else snprintf(text, sizeof text, "%s", others);
-            add_choice(c, text);
-          }
-        }
-        bool plain = !(key == 5 && memcmp(at, "dtype", 5) == 0);
-        size_t used = strlen(others);
-        if (round == 0 && plain && last != value && used + word < sizeof others - 2)
-          snprintf(others + used, sizeof others - used, "%s%.*s=%.*s", used ? " " : "", (int)key, at, (int)strcspn(last, " "), last);
-      }
-      at += word;
-      while (*at == ' ') at++;
+  Offer offers[32];
+  int n = read_offers(offered, offers, 32);
+  const char *value = "";
+  size_t bytes = 0;
+  for (int i = 0; i < n; i++)
+    for (int k = 1; offer_value(&offers[i], k, &value, &bytes); k++) {
+      write_choice(offers, n, &offers[i], value, bytes, text, sizeof text);
+      add_choice(c, text);
     }
+  if (!options_has(job->o, OPTION_QUICK)) choose_together(offers, n, c);
 }
 
 /* Settings that stand in the op's own lines of cases. */
@@ -294,7 +340,16 @@ static void check_op(Job *job, const char *op, const char *offered) {
   Choices *c = cli_alloc(sizeof *c);
   choose_settings(job, offered, c);
   choose_from_lines(job, op, c);
-  for (int i = 0; i < c->n && !job->device_lost; i++) check_group(job, op, c->at[i], i == 0);
+  bool primary = true; /* not yet the group that gets all cases */
+  *job->base = 0;
+  for (int i = 0; i < c->n && !job->device_lost; i++) {
+    char text[384];
+    bool has_dtype = strncmp(c->at[i], "dtype=", 6) == 0;
+    snprintf(text, sizeof text, "%s%s%s", has_dtype ? "" : job->base, *job->base && !has_dtype && *c->at[i] ? " " : "", c->at[i]);
+    bool done = check_group(job, op, text, primary) != KILN_GEN_REFUSED;
+    if (done && primary && i > 0) snprintf(job->base, sizeof job->base, "%s", c->at[i]);
+    if (done || (i > 0 && !has_dtype)) primary = false;
+  }
   cli_free(c);
 }
 
@@ -328,10 +383,16 @@ static int run(const Options *given) {
     uint64_t seed = options_has(o, OPTION_SEED) ? o->seed : random_entropy() & 0xFFFFFFFFu;
     random_start(&job.random, seed);
     for (int i = 0; i < devices->n; i++) {
+      Device probe;
       job.where = devices->at[i];
       job.device_lost = false;
+      if (!device_open(&probe, job.where, o->target)) {
+        job.failed++;
+        continue;
+      }
       for (int k = 0; k < ops.n && !job.device_lost; k++) check_op(&job, ops.name[k], ops.settings[k]);
       if (job.device_lost) cli_error("%s: given up after a fault", job.where);
+      device_close(&probe); /* open all along: the context stays, groups come and go */
     }
     code = finish(&job, seed);
   }

@@ -98,7 +98,8 @@ static int emit_one(const Options *o) {
 /* ---- the curated set ---- */
 
 typedef struct Curated {
-  char *path, *op, *target;
+  char *path; /* below the folder; the generator gives <op>/<target>, the file's name is known once it is emitted */
+  char *op, *target;
   kiln_gen_pair *set, *schedule;
   int nset, nschedule;
 } Curated;
@@ -234,6 +235,9 @@ static int emit_all(const Options *o) {
       continue;
     }
     char path[4096];
+    snprintf(path, sizeof path, "%.500s/%.500s", c->path, name);
+    cli_free(set[i].path);
+    set[i].path = cli_text(path);
     snprintf(path, sizeof path, "%s/%.1000s", folder, c->path);
     settle_file(path, text, bytes, diff, &tally);
   }

@@ -14,6 +14,9 @@ typedef struct Operand { const double *v, *e; int64_t step; } Operand; /* step 0
 
 static double settle(double v, double e) { return fabs(v) <= DBL_MAX ? e : 0; }
 
+/* Division by what f32 barely holds, or holds no more, gives zero: div.approx promises nothing for divisors above 2^126. */
+static double lost(double quotient, double divisor) { return fabs(divisor) > 0x1p125 ? fabs(quotient) : 0; }
+
 /* ---- one operand ---- */
 
 /* Runs EXPR for every element: sets v and e from a and ea. */
@@ -40,7 +43,7 @@ static void run_unary(const DefNode *node, Operand x, int64_t estep, double *v, 
   case DEF_LOG2: ROW1((r = log2(a), err = M_LOG2E * ea / fabs(a) + 4 * U * (fabs(r) + 1)));
   case DEF_SQRT: ROW1((r = sqrt(a), err = (r > 0 ? ea / (2 * r) : sqrt(ea)) + 4 * U * r));
   case DEF_RSQRT: ROW1((r = 1 / sqrt(a), err = r * ea / (2 * fabs(a)) + 4 * U * r));
-  case DEF_RCP: ROW1((r = 1 / a, err = r * r * ea + 4 * U * fabs(r)));
+  case DEF_RCP: ROW1((r = 1 / a, err = r * r * ea + 4 * U * fabs(r) + lost(r, a)));
   case DEF_TANH: ROW1((r = tanh(a), err = ea * (1 - r * r) + 8 * U * fabs(r)));
   case DEF_ERF: ROW1((r = erf(a), err = ea * M_2_SQRTPI * exp(-a * a) + 8 * U * fabs(r)));
   case DEF_SIN: ROW1((r = sin(a), err = ea + 8 * U + fabs(a) * 4 * U));
@@ -74,7 +77,7 @@ static void run_binary(uint8_t op, Operand x, int64_t xe, Operand y, int64_t ye,
   case DEF_ADD: ROW2((r = a + b, err = ea + eb + U * fabs(r)));
   case DEF_SUB: ROW2((r = a - b, err = ea + eb + U * fabs(r)));
   case DEF_MUL: ROW2((r = a * b, err = fabs(a) * eb + fabs(b) * ea + ea * eb + U * fabs(r)));
-  case DEF_DIV: ROW2((r = a / b, err = (ea + fabs(r) * eb) / fabs(b) + 4 * U * fabs(r)));
+  case DEF_DIV: ROW2((r = a / b, err = (ea + fabs(r) * eb) / fabs(b) + 4 * U * fabs(r) + lost(r, b)));
   case DEF_MIN: ROW2((r = pick_min(a, b), err = larger(ea, eb)));
   case DEF_MAX: ROW2((r = pick_max(a, b), err = larger(ea, eb)));
   case DEF_LT: COMPARE(a < b);

@@ -13,11 +13,11 @@ static const char help[] =
     "  --target SM          of OP (default sm_80)\n"
     "  --set --schedule     of OP: as for kiln emit\n"
     "  --size M=..,N=..     the shape\n"
-    "  --device D           whose rates the bound is for (default: a simulated device of the target)\n"
+    "  --device D           whose rates the bound is for (default: a simulated device of the target, of few SMs)\n"
     "  --lua DIR            the language, families and ops from this folder\n\n"
     "examples:\n"
     "  kiln inspect ptx_out/rms_norm/sm_90a/rms_norm-bf16.ptx\n"
-    "  kiln inspect gemm --target sm_80 --size M=4096,N=4096,K=4096\n";
+    "  kiln inspect gemm --target sm_80 --size M=4096,N=4096,K=4096 --device sim:sm_80,sms=108\n";
 
 /* A multiprocessor of every target has 65536 registers, given out to warps in pieces of 256. */
 #define REGISTERS_SM 65536
@@ -64,14 +64,10 @@ static void print_occupancy(const Target *t, int threads, int registers, long sh
 static void print_mix(const Mix *m, const char *indent, int most) {
   int column = 0;
   for (int i = 0; i < m->n && i < most; i++) {
-    if (column == 0) fputs(indent, stdout);
-    printf("%5d %-32s", m->at[i].n, m->at[i].opcode);
-    if (++column == 3) {
-      putchar('\n');
-      column = 0;
-    }
+    bool ends = ++column % 3 == 0 || i + 1 == m->n || i + 1 == most;
+    if (column % 3 == 1) fputs(indent, stdout);
+    printf("%5d %-*s%s", m->at[i].n, ends ? 0 : 32, m->at[i].opcode, ends ? "\n" : "");
   }
-  if (column) putchar('\n');
   if (m->n > most) printf("%s      and %d more opcodes\n", indent, m->n - most);
 }
 
@@ -158,7 +154,8 @@ static int inspect_shape(const Options *o, const Group *g) {
     cli_error("%s", kiln_error());
   } else {
     code = CLI_OK;
-    printf("%s on %s\n  variant      %s\n", cases.at[0].name, g->device.where, info.variant);
+    printf("%s on %s, %s with %d SMs\n  variant      %s\n", cases.at[0].name, g->device.where, g->device.info.name, g->device.info.sms,
+           info.variant);
     for (int i = 0; i < info.nsteps; i++) {
       kiln_step_info s;
       if (kiln_plan_step(plan, i, &s) != KILN_OK) continue;

@@ -13,14 +13,15 @@ static const char help[] =
     "                     each loser broke\n"
     "  --size M=..,N=..   the shape to choose for\n"
     "  --target SM        the target whose schedules are listed (default: the device's own)\n"
-    "  --device D         the device to choose for (default: a simulated one of the target, sm_80 without one)\n"
+    "  --device D         the device to choose for, which matters: cost depends on its SMs (default: a simulated one of the\n"
+    "                     target, or of sm_80, with few SMs)\n"
     "  --set K=V,..       settings\n"
     "  --lua DIR          the language, families and ops from this folder\n\n"
     "examples:\n"
     "  kiln list\n"
     "  kiln list rms_norm\n"
     "  kiln list --targets\n"
-    "  kiln list --variants gemm --target sm_80 --size M=128,N=4096,K=4096\n";
+    "  kiln list --variants gemm --size M=128,N=4096,K=4096 --device sim:sm_90a,sms=132\n";
 
 static int list_targets(void) {
   Table t;
@@ -87,6 +88,7 @@ static int explain(const Options *o, const Group *g) {
   /* Sizes and strides decide; no memory is needed. */
   tensors_shape(&d, g->def, &cases.at[0], &g->majors);
   int n = tensors_args(&d, g->option, g->noptions, args, (int)(sizeof args / sizeof args[0]));
+  printf("%s %s on %s, %s with %d SMs\n", g->op, cases.at[0].name, g->device.where, g->device.info.name, g->device.info.sms);
   Table t;
   table_start(&t, stdout, "variant|>cost|verdict|schedule", true);
   kiln_status status = kiln_explain(g->device.dev, g->op, args, n, NULL, show_verdict, &t);

@@ -50,7 +50,8 @@ void tensors_pointers(const CaseData *d, const kiln_plan *plan, int n, void **po
 
 typedef struct CaseVerdict {
   bool passed;
-  double error, bound;  /* of the element nearest to its bound */
+  double error, bound;  /* of the element nearest to its bound, or farthest beyond it */
+  double ratio;         /* error / bound of that element */
   int64_t compared;
   bool sampled;         /* not every element was compared with the evaluator */
   char text[640];       /* what is wrong; "" if nothing is */

@@ -153,7 +153,8 @@ static void write_place(const Verify *v, const CaseTensor *t, int64_t index, cha
 static void judge_values(Verify *v, const CaseTensor *t) {
   const Compare *c = &v->compare[t->index];
   v->verdict->compared += c->seen;
-  if (c->seen && c->worst_ratio * v->verdict->bound >= v->verdict->error) { /* the nearest to its bound, over all outputs */
+  if (c->seen && c->worst_ratio > v->verdict->ratio) { /* over all outputs */
+    v->verdict->ratio = c->worst_ratio;
     v->verdict->error = c->worst_error;
     v->verdict->bound = c->worst_bound;
   }
@@ -237,6 +238,7 @@ bool tensors_compare(CaseData *d, const Device *dev, Random *r, double work, Cas
   char why[256];
   memset(verdict, 0, sizeof *verdict);
   verdict->passed = true;
+  verdict->ratio = -1;
   choose_samples(&v, work);
   start_compares(&v);
   bool arrived = download(&v, dev);

@@ -1,0 +1,66 @@
+#!/bin/bash
+# Emission: the same bytes each time, whole files or none, C arrays that compile to the same bytes, the curated set.
+. "$(dirname "$0")/common.sh"
+
+"$kiln" emit rms_norm --target sm_90a >"$work/a.ptx"
+"$kiln" emit rms_norm --target sm_90a -o "$work/b.ptx"
+truth "two emissions are the same bytes" cmp -s "$work/a.ptx" "$work/b.ptx"
+expect 0 '^//@ op rms_norm' "$kiln" emit rms_norm --target sm_80
+expect 0 '^//@ set dtype=f16' "$kiln" emit rms_norm --target sm_80 --set dtype=f16
+expect 0 'kernel' "$kiln" emit rms_norm --target sm_80 --dump script
+expect 1 'nonsense' "$kiln" emit rms_norm --target sm_80 --dump nonsense
+
+# ---- files are whole or as they were ----
+echo before >"$work/kept.ptx"
+expect 1 '.' "$kiln" emit rms_norm --target sm_80 --set colour=red -o "$work/kept.ptx"
+truth "a failed emission leaves the file" grep -qx before "$work/kept.ptx"
+expect 1 'is a folder' "$kiln" emit rms_norm --target sm_80 -o "$work"
+expect 1 'absent' "$kiln" emit rms_norm --target sm_80 -o "$work/absent/x.ptx"
+truth "nothing half-written stays" test -z "$(find "$work" -name '*.tmp')"
+ln -s b.ptx "$work/link.ptx"
+"$kiln" emit rms_norm --target sm_80 -o "$work/link.ptx"
+truth "a link stays a link" test -L "$work/link.ptx"
+truth "and its file is written" grep -q 'target sm_80' "$work/b.ptx"
+chmod 640 "$work/b.ptx"
+"$kiln" emit rms_norm --target sm_90a -o "$work/b.ptx"
+truth "the file keeps its mode" test "$(stat -c %a "$work/b.ptx")" = 640
+truth "/dev/null takes it" "$kiln" emit rms_norm --target sm_80 -o /dev/null
+truth "/dev/null is still a device" test -c /dev/null
+(
+  ulimit -f 8 # KB: the text does not fit
+  trap '' XFSZ
+  "$kiln" emit gemm --target sm_80 -o "$work/big.ptx" 2>"$work/err"
+)
+truth "a file that does not fit is not begun" test ! -e "$work/big.ptx"
+truth "and leaves nothing" test -z "$(find "$work" -name '*.tmp')"
+
+# ---- C ----
+"$kiln" emit rms_norm --target sm_90a --as c -o "$work/text.c"
+cat >"$work/main.c" <<END
+#include <stdio.h>
+#include <string.h>
+#include "text.c"
+int main(void) { return fwrite(NAME, 1, NAME_bytes, stdout) != NAME_bytes || NAME[NAME_bytes] || strlen(NAME) != NAME_bytes; }
+END
+name=$(sed -n 's/^extern const char \([a-z0-9_A-Z]*\)\[\];$/\1/p' "$work/text.c")
+if command -v cc >/dev/null; then
+  sed -i "s/NAME/$name/g" "$work/main.c"
+  truth "the array compiles" cc -Wall -Wextra -Werror -o "$work/main" "$work/main.c"
+  "$work/main" >"$work/c.ptx"
+  truth "it holds the same bytes, ended by NUL" cmp -s "$work/c.ptx" "$work/a.ptx"
+fi
+
+# ---- the curated set ----
+expect 1 'missing' "$kiln" emit --all "$work/set" --diff
+truth "--diff writes nothing" test ! -e "$work/set"
+expect 0 ', 0 unchanged, 0 removed, 0 failed' "$kiln" emit --all "$work/set"
+expect 0 '^0 would change, [1-9][0-9]* unchanged, 0 stale' "$kiln" emit --all "$work/set" --diff
+one=$(find "$work/set" -name '*.ptx' | sort | head -1)
+sed -i '$s/$/ /' "$one"
+cp "$one" "$work/set/old.ptx"
+echo mine >"$work/set/mine.ptx"
+expect 1 'changed ' "$kiln" emit --all "$work/set" --diff
+expect 1 'stale .*old.ptx' "$kiln" emit --all "$work/set" --diff
+expect 0 '^1 written, [0-9]* unchanged, 1 removed' "$kiln" emit --all "$work/set"
+truth "what kiln did not emit is left alone" grep -qx mine "$work/set/mine.ptx"
+finish
