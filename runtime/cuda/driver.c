@@ -61,21 +61,33 @@ static kiln_status open_library(DriverKind kind, void **library) {
                    tried, why ? why : "no reason given");
 }
 
-enum { REQUIRED, OPTIONAL, SIMONLY };
+typedef enum Need { REQUIRED, OPTIONAL, SIMONLY } Need;
+
+/* The rows as data: what dlsym is asked for, and where the answer goes. */
+static const struct {
+  const char *name;
+  uint16_t offset;
+  uint8_t need;
+} rows[] = {
+#define DRIVER(need, name, params, args) {#name, offsetof(DriverTable, name), need},
+#include "driver.def"
+};
+enum { ROWS = sizeof rows / sizeof *rows };
+
+/* POSIX: a function's address travels in a void *. */
+static void set_entry(DriverTable *t, int row, void *symbol) { memcpy((char *)t + rows[row].offset, &symbol, sizeof symbol); }
 
 static kiln_status resolve(DriverKind kind, void *library, DriverTable *t) {
-  const char *lacks = NULL;
-#define DRIVER(need, name, params, args)                                                    \
-  if (need != SIMONLY || kind == DRIVER_SIM) {                                              \
-    void *symbol = dlsym(library, #name);                                                   \
-    memcpy(&t->name, &symbol, sizeof symbol); /* POSIX: a function's address in a void * */ \
-    if (!symbol && need != OPTIONAL && !lacks) lacks = #name;                               \
+  for (int i = 0; i < ROWS; i++) {
+    if (rows[i].need == SIMONLY && kind != DRIVER_SIM) continue;
+    void *symbol = dlsym(library, rows[i].name);
+    if (!symbol && rows[i].need != OPTIONAL)
+      return error_set(kind == DRIVER_SIM ? KILN_NO_SIMULATOR : KILN_DRIVER_TOO_OLD, "%s has no %s; %s",
+                       kind == DRIVER_SIM ? "libkilnsim.so.0" : "libcuda.so.1", rows[i].name,
+                       kind == DRIVER_SIM ? "it belongs to another version of kiln" : "kiln needs a driver of CUDA 11.4 or later");
+    set_entry(t, i, symbol);
   }
-#include "driver.def"
-  if (!lacks) return KILN_OK;
-  return error_set(kind == DRIVER_SIM ? KILN_NO_SIMULATOR : KILN_DRIVER_TOO_OLD, "%s has no %s; %s",
-                   kind == DRIVER_SIM ? "libkilnsim.so.0" : "libcuda.so.1", lacks,
-                   kind == DRIVER_SIM ? "it belongs to another version of kiln" : "kiln needs a driver of CUDA 11.4 or later");
+  return KILN_OK;
 }
 
 static kiln_status initialise(const DriverTable *t) {
@@ -124,13 +136,12 @@ kiln_status driver_load(DriverKind kind, const DriverTable **out) {
 }
 
 void *driver_symbol(const DriverTable *d, const char *name) {
-#define DRIVER(need, row, params, args)        \
-  if (strcmp(name, #row) == 0) {               \
-    void *address;                             \
-    memcpy(&address, &d->row, sizeof address); \
-    return address;                            \
-  }
-#include "driver.def"
+  for (int i = 0; i < ROWS; i++)
+    if (strcmp(name, rows[i].name) == 0) {
+      void *symbol;
+      memcpy(&symbol, (const char *)d + rows[i].offset, sizeof symbol);
+      return symbol;
+    }
   for (int kind = DRIVER_CUDA; kind <= DRIVER_SIM; kind++)
     if (d == &libraries[kind].table) return dlsym(libraries[kind].handle, name);
   return NULL;
