@@ -168,6 +168,10 @@ DRV_EXPORT DrvResult cuDevicePrimaryCtxRelease_v2(DrvDevice device) {
     sim_memory_close(&d->memory);
     d->memory = (SimMemory){.next_base = next, .serial = serial, .total_bytes = total};
     sim_buf_free(&d->forms);
+    for (int i = 0; i < SIM_MAX_CORES; i++) {
+      sim_delete(d->block[i].at, d->block[i].bytes);
+      d->block[i] = (SimBlock){0};
+    }
     d->pending = DRV_SUCCESS;
   }
   return sim_leave(DRV_SUCCESS);

@@ -8,15 +8,31 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_CORES = 64, FILE_ALIGN = 128 };
+enum { ALIGN = 128 };
 
-static void *new_aligned(size_t bytes, void **whole, size_t *whole_bytes) { /* slots are aligned for the widest vectors */
-  *whole_bytes = bytes + FILE_ALIGN;
-  *whole = sim_new(*whole_bytes);
-  return *whole ? (void *)(((uintptr_t)*whole + FILE_ALIGN - 1) / FILE_ALIGN * FILE_ALIGN) : NULL;
+/* A worker's memory is one block that the device keeps from launch to launch. */
+typedef struct Carve { char *at; size_t used; } Carve;
+
+static void *carve(Carve *c, size_t bytes) { /* aligned for the widest vectors; at NULL: only counts */
+  size_t start = (c->used + ALIGN - 1) / ALIGN * ALIGN;
+  c->used = start + bytes;
+  return c->at ? c->at + start : NULL;
 }
 
-typedef struct WorkerMemory { void *files, *shared; size_t files_bytes, shared_bytes; } WorkerMemory;
+static void carve_worker(SimWorker *k, const SimLaunch *l, Carve *c) {
+  const SimFunction *fn = l->fn;
+  size_t n = l->nwarps;
+  k->files = carve(c, fn->file_bytes * n);
+  k->lanes = carve(c, fn->ncode * sizeof *k->lanes);
+  k->init = carve(c, fn->ntracked * n * sizeof *k->init);
+  k->cache = carve(c, fn->nmem * sizeof *k->cache);
+  k->zeroed = c->used; /* what follows is filled at the beginning of each CTA */
+  k->shared_bytes = l->shared_bytes;
+  k->shared = carve(c, l->shared_bytes + ALIGN);
+  k->cells = l->checks ? (l->shared_bytes >> fn->shift) + 1 : 0;
+  k->wr = carve(c, k->cells * sizeof *k->wr);
+  k->rd = carve(c, k->cells * n * sizeof *k->rd);
+}
 
 static void fill_constants(SimWorker *k, const SimFunction *fn, uint32_t nwarps) {
   for (uint32_t i = 0; i < nwarps; i++) {
@@ -31,37 +47,27 @@ static void fill_constants(SimWorker *k, const SimFunction *fn, uint32_t nwarps)
   }
 }
 
-static bool open_worker(SimWorker *k, SimLaunch *l, WorkerMemory *m) {
-  const SimFunction *fn = l->fn;
+static bool open_worker(SimWorker *k, SimLaunch *l, SimBlock *block) {
+  Carve c = {0};
   k->launch = l;
   k->cta.launch = l;
   k->cta.worker = k;
-  k->files = new_aligned((size_t)fn->file_bytes * l->nwarps, &m->files, &m->files_bytes);
-  k->shared_bytes = l->shared_bytes;
-  k->shared = new_aligned(l->shared_bytes + 64, &m->shared, &m->shared_bytes);
-  k->lanes = sim_new(fn->ncode * sizeof *k->lanes);
-  k->init = sim_new((size_t)fn->ntracked * l->nwarps * sizeof *k->init);
-  k->cache = sim_new(fn->nmem * sizeof *k->cache);
-  bool ok = k->files && k->shared && k->lanes && k->init && k->cache;
-  if (ok && l->checks) {
-    k->cells = (l->shared_bytes >> fn->shift) + 1;
-    k->wr = sim_new(k->cells * sizeof *k->wr);
-    k->rd = sim_new(k->cells * l->nwarps * sizeof *k->rd);
-    ok = k->wr && k->rd;
+  carve_worker(k, l, &c);
+  size_t need = c.used + ALIGN;
+  if (block->bytes < need) {
+    sim_delete(block->at, block->bytes);
+    *block = (SimBlock){sim_new(need), 0};
+    if (!block->at) return false;
+    block->bytes = need;
   }
-  if (ok) fill_constants(k, fn, l->nwarps);
-  return ok;
+  c = (Carve){(char *)(((uintptr_t)block->at + ALIGN - 1) / ALIGN * ALIGN), 0};
+  carve_worker(k, l, &c);
+  memset(c.at, 0, k->zeroed);
+  fill_constants(k, l->fn, l->nwarps);
+  return true;
 }
 
-static void close_worker(SimWorker *k, SimLaunch *l, WorkerMemory *m) {
-  const SimFunction *fn = l->fn;
-  sim_delete(m->files, m->files_bytes);
-  sim_delete(m->shared, m->shared_bytes);
-  sim_delete(k->lanes, fn->ncode * sizeof *k->lanes);
-  sim_delete(k->init, (size_t)fn->ntracked * l->nwarps * sizeof *k->init);
-  sim_delete(k->cache, fn->nmem * sizeof *k->cache);
-  sim_delete(k->wr, k->cells * sizeof *k->wr);
-  sim_delete(k->rd, k->cells * l->nwarps * sizeof *k->rd);
+static void close_worker(SimWorker *k) {
   for (uint32_t i = 0; i < SIM_MAX_WARPS; i++)
     if (k->cta.warp[i].copies) kiln_mem(k->cta.warp[i].copies, k->cta.warp[i].copies_cap * sizeof(SimCopy), 0);
 }
@@ -103,7 +109,7 @@ static void count(SimLaunch *l, SimWorker *workers, int n, double seconds) {
   for (int k = 0; k < n; k++) {
     dev->counters.tensor_macs += workers[k].macs;
     dev->counters.warp_instructions += workers[k].warp_instructions;
-    for (uint32_t i = 0; i < l->fn->ncode && workers[k].lanes; i++) {
+    for (uint32_t i = 0; i < l->fn->ncode; i++) {
       dev->counters.lane_instructions += workers[k].lanes[i];
       if (form) form[l->fn->code[i].form] += workers[k].lanes[i];
     }
@@ -127,12 +133,11 @@ static double now_seconds(void) {
 DrvResult sim_launch_run(SimLaunch *l) {
   long online = sysconf(_SC_NPROCESSORS_ONLN);
   uint64_t n = l->dev->cores ? (uint64_t)l->dev->cores : online > 0 ? (uint64_t)online : 1;
-  if (n > MAX_CORES) n = MAX_CORES;
+  if (n > SIM_MAX_CORES) n = SIM_MAX_CORES;
   if (n > l->ctas) n = l->ctas;
   SimWorker *workers = sim_new(n * sizeof *workers);
-  WorkerMemory *memory = workers ? sim_new(n * sizeof *memory) : NULL;
-  bool ok = memory != NULL;
-  for (uint64_t i = 0; i < n && ok; i++) ok = open_worker(&workers[i], l, &memory[i]);
+  bool ok = workers != NULL;
+  for (uint64_t i = 0; i < n && ok; i++) ok = open_worker(&workers[i], l, &l->dev->block[i]);
   double start = now_seconds();
   if (ok) {
     pthread_mutex_init(&l->lock, NULL);
@@ -144,8 +149,7 @@ DrvResult sim_launch_run(SimLaunch *l) {
     pthread_mutex_destroy(&l->lock);
     count(l, workers, (int)n, now_seconds() - start);
   }
-  for (uint64_t i = 0; i < n && memory; i++) close_worker(&workers[i], l, &memory[i]);
-  sim_delete(memory, n * sizeof *memory);
+  for (uint64_t i = 0; i < n && workers; i++) close_worker(&workers[i]);
   sim_delete(workers, n * sizeof *workers);
   return ok ? l->code : DRV_OUT_OF_MEMORY;
 }

@@ -80,6 +80,8 @@ void sim_memory_close(SimMemory *m);
 
 /* ---- device (device.c) ---- */
 typedef enum { POLICY_LAZY, POLICY_EAGER, POLICY_RANDOM, POLICY_ALTERNATE } SimPolicy;
+#define SIM_MAX_CORES 64
+typedef struct SimBlock { void *at; size_t bytes; } SimBlock;
 typedef struct SimDevice {
   char *options;
   const SimTarget *target;
@@ -94,6 +96,7 @@ typedef struct SimDevice {
   DrvResult pending;       /* its code, not yet returned by a synchronising call */
   kilnsim_counters counters;
   SimBuf forms;            /* SimFormCount */
+  SimBlock block[SIM_MAX_CORES]; /* memory of the workers, kept from launch to launch */
   struct CUctx_st *primary;
   int primary_users;
 } SimDevice;
@@ -268,7 +271,7 @@ typedef struct SimWorker {
   struct SimLaunch *launch;
   SimCta cta;
   char *files;       /* register files of all warps */
-  size_t files_bytes;
+  size_t zeroed;     /* bytes of its block that a launch clears */
   char *shared;
   uint32_t *wr, *rd;
   size_t shared_bytes, cells;
@@ -276,7 +279,6 @@ typedef struct SimWorker {
   uint32_t *init;
   SimAlloc **cache;
   uint64_t macs, warp_instructions;
-  bool no_memory;
   pthread_t thread;
   bool started;
 } SimWorker;

@@ -57,8 +57,11 @@ HANDLER(cp_async) {
   }
   LANES { c->dst[l] = (uint32_t)dst[l]; }
   if (!copy_source(w, in, c, src, mask)) return STEP_YIELD;
-  if (w->checks)
-    ACTIVE(l, mask) if (shadow_write(w, in, (uint32_t)dst[l], in->size, (int)l, 0x80) != STEP_NEXT) return STEP_YIELD;
+  if (w->checks) {
+    Readers readers;
+    find_readers(w, &readers);
+    ACTIVE(l, mask) if (shadow_write(w, in, (uint32_t)dst[l], in->size, (int)l, 0x80, &readers) != STEP_NEXT) return STEP_YIELD;
+  }
   w->ncopies++;
   if (w->cta->policy == POLICY_EAGER) land_copy(w, c);
   else if (w->cta->policy == POLICY_RANDOM && (sim_cta_random(w->cta) & 3) == 0) land_copy(w, &w->copies[sim_cta_random(w->cta) % w->ncopies]);

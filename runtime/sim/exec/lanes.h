@@ -9,6 +9,11 @@
 #else
 #define LANES _Pragma("GCC ivdep") for (int l = 0; l < SIM_LANES; l++)
 #endif
+#ifdef __clang__
+#define UNROLL8 _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL8 _Pragma("GCC unroll 8")
+#endif
 #define ALIAS __attribute__((may_alias))
 typedef uint32_t ALIAS L32;
 typedef int32_t ALIAS I32;

@@ -192,44 +192,77 @@ HANDLER(st_global) {
 
 /* ---- shared: the shadow holds a cell per 1 << shift bytes (the narrowest access of the kernel) ---- */
 
-static inline int shadow_read(SimWarp *w, const SimInstr *in, uint32_t addr, uint32_t bytes, int lane) {
-  uint32_t c = (addr - w->shared_first) >> w->shift, n = bytes >> w->shift, now = w->cta->time, limit = w->min_hb, me = w->index, bad = 0;
-  const uint32_t *wr = w->wr + c;
-  uint32_t *rd = w->rd + c;
-  for (uint32_t i = 0; i < n; i++) {
-    uint32_t v = wr[i];
-    bad |= (uint32_t)(v == 0) | (v & 0x80) | ((uint32_t)(v >> 8 > limit) & (uint32_t)((v & 0x3f) != me));
+/* Cells of one access, four at a time where there are four. A cell is bad for a reader that is unwritten, in flight, or written by
+ * another warp since its last release to this one. */
+typedef uint32_t ALIAS __attribute__((vector_size(16), aligned(4))) Cells;
+#define BAD_WRITER(v, limit, me) (((v) & 0x80) | ((Cells)((v) >> 8 > (limit)) & (Cells)(((v) & 0x3f) != (me))))
+#define BAD_WRITER1(v, limit, me) (((v) & 0x80) | ((uint32_t)((v) >> 8 > (limit)) & (uint32_t)(((v) & 0x3f) != (me))))
+static inline uint32_t any_cell(Cells v) { return v[0] | v[1] | v[2] | v[3]; }
+
+static inline uint32_t read_cells(const uint32_t *wr, uint32_t *rd, uint32_t n, uint32_t now, uint32_t limit, uint32_t me) {
+  Cells bad = {0};
+  uint32_t i = 0, rest = 0;
+  for (; i + 4 <= n; i += 4) {
+    Cells v = *(const Cells *)(wr + i);
+    bad |= (Cells)(v == 0) | BAD_WRITER(v, limit, me);
+    *(Cells *)(rd + i) = (Cells){now, now, now, now};
+  }
+  for (; i < n; i++) {
+    rest |= (uint32_t)(wr[i] == 0) | BAD_WRITER1(wr[i], limit, me);
     rd[i] = now;
   }
+  return any_cell(bad) | rest;
+}
+
+static inline int shadow_read(SimWarp *w, const SimInstr *in, uint32_t addr, uint32_t bytes, int lane) {
+  uint32_t c = (addr - w->shared_first) >> w->shift, n = bytes >> w->shift, now = w->cta->time, limit = w->min_hb, me = w->index;
+  uint32_t bad = n == 4 ? read_cells(w->wr + c, w->rd + c, 4, now, limit, me) : read_cells(w->wr + c, w->rd + c, n, now, limit, me);
   w->cta->last_read[me] = now;
-  if (!bad) return STEP_NEXT;
+  if (__builtin_expect(bad == 0, 1)) return STEP_NEXT;
   uint32_t per_lane = lane < 0 ? n / SIM_LANES : n;
   for (uint32_t i = 0; i < n; i++)
     if (sim_shadow_read_slow(w, in, c + i, lane < 0 ? (int)(i / per_lane) : lane)) return STEP_YIELD;
   return STEP_NEXT;
 }
 
-static inline int shadow_write(SimWarp *w, const SimInstr *in, uint32_t addr, uint32_t bytes, int lane, uint32_t flags) {
-  uint32_t c = (addr - w->shared_first) >> w->shift, n = bytes >> w->shift, limit = w->min_hb, me = w->index, bad = 0;
-  SimCta *cta = w->cta;
-  uint32_t *wr = w->wr + c, now = cta->time << 8 | flags | me;
-  for (uint32_t i = 0; i < n; i++) {
-    uint32_t v = wr[i];
-    bad |= (v & 0x80) | ((uint32_t)(v >> 8 > limit) & (uint32_t)((v & 0x3f) != me));
+/* The warps whose latest reads are not all known to have happened before: only their cells need a look. */
+typedef struct Readers { uint32_t n, seen[SIM_MAX_WARPS]; const uint32_t *rd[SIM_MAX_WARPS]; } Readers;
+
+static inline void find_readers(SimWarp *w, Readers *r) {
+  const SimCta *cta = w->cta;
+  r->n = 0;
+  for (uint32_t i = 0; i < cta->nwarps; i++) {
+    if (i == w->index || cta->last_read[i] <= w->hb[i]) continue;
+    r->seen[r->n] = w->hb[i];
+    r->rd[r->n++] = cta->worker->rd + i * cta->worker->cells;
   }
-  size_t cells = cta->worker->cells;
-  for (uint32_t r = 0; r < cta->nwarps && !bad; r++) {
-    uint32_t seen = w->hb[r];
-    if (r == me || cta->last_read[r] <= seen) continue;
-    const uint32_t *rd = cta->worker->rd + r * cells + c;
-    for (uint32_t i = 0; i < n; i++) bad |= (uint32_t)(rd[i] > seen);
+}
+
+static inline uint32_t write_cells(uint32_t *wr, uint32_t n, uint32_t now, uint32_t limit, uint32_t me, uint32_t c, const Readers *r) {
+  Cells bad = {0};
+  uint32_t i = 0, rest = 0;
+  for (; i + 4 <= n; i += 4) {
+    bad |= BAD_WRITER(*(Cells *)(wr + i), limit, me);
+    for (uint32_t k = 0; k < r->n; k++) bad |= (Cells)(*(const Cells *)(r->rd[k] + c + i) > r->seen[k]);
   }
-  if (bad) {
-    uint32_t per_lane = lane < 0 ? n / SIM_LANES : n;
-    for (uint32_t i = 0; i < n; i++)
-      if (sim_shadow_write_slow(w, in, c + i, lane < 0 ? (int)(i / per_lane) : lane, flags)) return STEP_YIELD;
+  for (uint32_t j = i; j < n; j++) {
+    rest |= BAD_WRITER1(wr[j], limit, me);
+    for (uint32_t k = 0; k < r->n; k++) rest |= (uint32_t)(r->rd[k][c + j] > r->seen[k]);
   }
-  for (uint32_t i = 0; i < n; i++) wr[i] = now;
+  if (__builtin_expect((any_cell(bad) | rest) != 0, 0)) return 1;
+  for (i = 0; i + 4 <= n; i += 4) *(Cells *)(wr + i) = (Cells){now, now, now, now};
+  for (; i < n; i++) wr[i] = now;
+  return 0;
+}
+
+static inline int shadow_write(SimWarp *w, const SimInstr *in, uint32_t addr, uint32_t bytes, int lane, uint32_t flags, const Readers *r) {
+  uint32_t c = (addr - w->shared_first) >> w->shift, n = bytes >> w->shift, limit = w->min_hb, me = w->index, now = w->cta->time << 8 | flags | me;
+  uint32_t bad = n == 4 ? write_cells(w->wr + c, 4, now, limit, me, c, r) : write_cells(w->wr + c, n, now, limit, me, c, r);
+  if (__builtin_expect(bad == 0, 1)) return STEP_NEXT;
+  uint32_t per_lane = lane < 0 ? n / SIM_LANES : n;
+  for (uint32_t i = 0; i < n; i++)
+    if (sim_shadow_write_slow(w, in, c + i, lane < 0 ? (int)(i / per_lane) : lane, flags)) return STEP_YIELD;
+  for (uint32_t i = 0; i < n; i++) w->wr[c + i] = now;
   return STEP_NEXT;
 }
 
@@ -277,14 +310,16 @@ static int load_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uint
 static int store_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
   uint32_t bytes = (uint32_t)in->n * in->size;
   if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "writes");
+  Readers readers;
+  if (w->checks) find_readers(w, &readers);
   if (mask == SIM_FULL && adjacent(addr, bytes)) {
-    if (w->checks && shadow_write(w, in, (uint32_t)addr[0], bytes * SIM_LANES, -1, 0) != STEP_NEXT) return STEP_YIELD;
+    if (w->checks && shadow_write(w, in, (uint32_t)addr[0], bytes * SIM_LANES, -1, 0, &readers) != STEP_NEXT) return STEP_YIELD;
     store_block(w, in, w->shared + addr[0]);
     return STEP_NEXT;
   }
   char *p[SIM_LANES];
   ACTIVE(l, mask) {
-    if (w->checks && shadow_write(w, in, (uint32_t)addr[l], bytes, (int)l, 0) != STEP_NEXT) return STEP_YIELD;
+    if (w->checks && shadow_write(w, in, (uint32_t)addr[l], bytes, (int)l, 0, &readers) != STEP_NEXT) return STEP_YIELD;
     p[l] = w->shared + addr[l];
   }
   store_lanes(w, in, mask, p);
@@ -441,9 +476,11 @@ HANDLER(atom_shared) {
   uint32_t bytes = (uint32_t)in->n * in->size;
   read_addresses(w, in, ATOM_RETURNS(in) ? 1 : 0, in->flags & SIM_I_ADDR32, in->imm, addr);
   if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "updates");
+  Readers readers;
+  if (w->checks) find_readers(w, &readers);
   ACTIVE(l, mask) {
     p[l] = w->shared + addr[l];
-    if (w->checks && shadow_write(w, in, (uint32_t)addr[l], bytes, (int)l, 0x40) != STEP_NEXT) return STEP_YIELD;
+    if (w->checks && shadow_write(w, in, (uint32_t)addr[l], bytes, (int)l, 0x40, &readers) != STEP_NEXT) return STEP_YIELD;
   }
   atom_lanes(w, in, mask, p, false);
   return STEP_NEXT;

@@ -22,18 +22,29 @@ static int row_addresses(SimWarp *w, const SimInstr *in, uint32_t mask, int slot
   read_addresses(w, in, slot, in->flags & SIM_I_ADDR32, in->imm, addr);
   if (shared_bad(w, need, addr, 16)) return fault_shared(w, in, need, addr, 16, write ? "writes" : "reads");
   if (!w->checks) return STEP_NEXT;
+  Readers readers;
+  if (write) find_readers(w, &readers);
   for (uint32_t l = 0; l < rows; l++) {
-    int r = write ? shadow_write(w, in, (uint32_t)addr[l], 16, (int)l, 0) : shadow_read(w, in, (uint32_t)addr[l], 16, (int)l);
+    int r = write ? shadow_write(w, in, (uint32_t)addr[l], 16, (int)l, 0, &readers) : shadow_read(w, in, (uint32_t)addr[l], 16, (int)l);
     if (r != STEP_NEXT) return r;
   }
   return STEP_NEXT;
 }
 
-static inline void transpose8(L32 *d, const uint16_t *m) { /* d: 8x8 halves, row by row */
-  uint16_t t[64] __attribute__((aligned(64)));
+static inline void transpose8(L32 *d, const uint16_t *m) { /* 8x8 halves, row by row */
+#ifdef __SSE2__
+  __m128i r[8], t[8];
+  UNROLL8 for (int i = 0; i < 8; i++) r[i] = _mm_load_si128((const __m128i *)(const void *)(m + 8 * i));
+  UNROLL8 for (int i = 0; i < 4; i++) t[2 * i] = _mm_unpacklo_epi16(r[i], r[i + 4]), t[2 * i + 1] = _mm_unpackhi_epi16(r[i], r[i + 4]);
+  UNROLL8 for (int i = 0; i < 4; i++) r[2 * i] = _mm_unpacklo_epi16(t[i], t[i + 4]), r[2 * i + 1] = _mm_unpackhi_epi16(t[i], t[i + 4]);
+  UNROLL8 for (int i = 0; i < 4; i++) t[2 * i] = _mm_unpacklo_epi16(r[i], r[i + 4]), t[2 * i + 1] = _mm_unpackhi_epi16(r[i], r[i + 4]);
+  UNROLL8 for (int i = 0; i < 8; i++) _mm_store_si128((__m128i *)(void *)(d + 4 * i), t[i]);
+#else
+  uint16_t t[64];
   for (int r = 0; r < 8; r++)
     for (int c = 0; c < 8; c++) t[c * 8 + r] = m[r * 8 + c];
   memcpy(d, t, 128);
+#endif
 }
 
 HANDLER(ldmatrix) {
@@ -53,7 +64,7 @@ HANDLER(stmatrix) {
   if (row_addresses(w, in, mask, 0, true, addr) != STEP_NEXT) return STEP_YIELD;
   for (int j = 0; j < in->n; j++) {
     uint32_t m[32] __attribute__((aligned(64)));
-    if (in->flags & SIM_I_TRANS) transpose8(m, (const uint16_t *)memcpy((uint16_t[64]){0}, R32(j + 1), 128));
+    if (in->flags & SIM_I_TRANS) transpose8(m, (const uint16_t *)(const void *)R32(j + 1));
     else memcpy(m, R32(j + 1), 128);
     for (int r = 0; r < 8; r++) memcpy(w->shared + addr[8 * j + r], m + 4 * r, 16);
   }
@@ -123,13 +134,15 @@ static inline void widen_b(const L32 *r, bool is_bf16, float *b) {
 static inline void multiply_rows(const float *a, const float *b, int k8, F32 *even, F32 *odd) {
 #ifdef SIM_HAS_AVX2
   __m256 acc[8];
-  for (int g = 0; g < 8; g++) acc[g] = _mm256_set_m128(_mm_load_ps((const float *)odd + 4 * g), _mm_load_ps((const float *)even + 4 * g));
-  for (int h = 0; h < k8; h++)
-    for (int k = 0; k < 8; k++) {
+  UNROLL8 for (int g = 0; g < 8; g++)
+    acc[g] = _mm256_set_m128(_mm_load_ps((const float *)odd + 4 * g), _mm_load_ps((const float *)even + 4 * g));
+  for (int h = 0; h < k8; h++) {
+    UNROLL8 for (int k = 0; k < 8; k++) {
       __m256 v = _mm256_load_ps(b + 64 * h + 8 * k);
-      for (int g = 0; g < 8; g++) acc[g] = _mm256_fmadd_ps(_mm256_broadcast_ss(a + 128 * h + 8 * g + k), v, acc[g]);
+      UNROLL8 for (int g = 0; g < 8; g++) acc[g] = _mm256_fmadd_ps(_mm256_broadcast_ss(a + 128 * h + 8 * g + k), v, acc[g]);
     }
-  for (int g = 0; g < 8; g++) {
+  }
+  UNROLL8 for (int g = 0; g < 8; g++) {
     _mm_store_ps((float *)even + 4 * g, _mm256_castps256_ps128(acc[g]));
     _mm_store_ps((float *)odd + 4 * g, _mm256_extractf128_ps(acc[g], 1));
   }
