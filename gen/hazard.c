@@ -12,7 +12,7 @@
 
 typedef struct Place {  /* a shared tile, a ring, or the scratch of a reduction; indexed by node */
   bool written, read;   /* by some thread since the last barrier */
-  bool released;        /* RING: a slot was released since the last barrier */
+  bool released;        /* RING: a slot was released that some thread may still be reading: no barrier since its last read */
   int32_t pending;      /* RING: committed, not waited for */
   int32_t held;         /* RING: acquired, not released */
 } Place;
@@ -38,7 +38,7 @@ static uint32_t ring_of_tile(const TileProgram *p, uint32_t tile) {
   return 0;
 }
 
-static uint32_t ring_of_slot(const TileProgram *p, TileId slot) { return tile_arg(p, tile_at(p, slot), 0).i; }
+static uint32_t ring_of_slot(const TileProgram *p, TileId slot) { return tile_slot_ring(p, slot).i; }
 
 /* The node whose bytes a shared tile lies in; 0: not shared memory. */
 static uint32_t root_of(const TileProgram *p, TileId id) {
@@ -175,6 +175,7 @@ static void visit(Hazard *h, TileNode *n) {
   case TILE_reduce: on_reduce(h, n); break;
   case TILE_sync: barrier(h); break;
   case TILE_mma:
+  case TILE_mma_fetch:
     on_read(h, n, tile_arg(p, n, 1));
     on_read(h, n, tile_arg(p, n, 2));
     break;
@@ -184,7 +185,7 @@ static void visit(Hazard *h, TileNode *n) {
   case TILE_release: {
     Place *ring = &h->place[ring_of_slot(p, first)];
     ring->held--;
-    ring->released = true;
+    ring->released |= ring->read;
     break;
   }
   case TILE_drain: /* what landed is seen by the others only after a barrier */

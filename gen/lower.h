@@ -7,7 +7,7 @@
 #include "ptx.h"
 #include "tile.h"
 
-typedef enum { VAL_NONE, VAL_CONST, VAL_SCALAR, VAL_FRAG, VAL_VIEW, VAL_SMEM, VAL_RING, VAL_SLOT, VAL_FASTDIV } ValKind;
+typedef enum { VAL_NONE, VAL_CONST, VAL_SCALAR, VAL_FRAG, VAL_VIEW, VAL_SMEM, VAL_RING, VAL_SLOT, VAL_OPERANDS } ValKind;
 
 typedef struct ViewVal {      /* a tensor in global memory */
   const char *tensor;
@@ -38,7 +38,7 @@ typedef struct RingVal {
 
 typedef struct SlotVal {
   RingVal *ring;
-  PtxReg at;                  /* .b32: byte offset of the slot */
+  PtxReg at;                  /* .b32: byte offset of the slot; of a carrier: a variable */
 } SlotVal;
 
 typedef struct Val {
@@ -186,5 +186,11 @@ void lower_release(Lower *l);
 void lower_field(Lower *l);
 void lower_drain_async(Lower *l);
 void lower_drain_staged(Lower *l);
+void lower_carry(Lower *l);
+void lower_swap(Lower *l);
+void lower_take(Lower *l);
 void lower_mma_sync(Lower *l);
+void lower_mma_operands(Lower *l);
+void lower_mma_fetch(Lower *l);
+void lower_mma_issue(Lower *l);
 #endif

@@ -54,21 +54,28 @@ static Operand operand_of(Lower *l, const SmemVal *tile, bool is_a, PtxReg side,
   return o;
 }
 
-/* The 16x16 piece at (side, k), four registers. */
-static void load_piece(Lower *l, const Operand *o, int side, int k, PtxReg out[4]) {
+/* The 16x16 piece at (side, k) into four registers. */
+static void load_piece(Lower *l, const Operand *o, int side, int k, const PtxReg out[4]) {
   const SmemVal *t = o->tile;
   uint32_t start = (uint32_t)((t->start[0] * t->layout.pitch[0] + t->start[1]) * t->elem_bytes);
   int64_t imm;
   PtxReg p = shared_address(l, t, o->thread, o->bits, start + (uint32_t)(side * o->side_bytes + k * o->k_bytes), &imm);
-  for (int i = 0; i < 4; i++) out[i] = ptx_reg(l->ptx, PTX_R);
   ptx_put(l->ptx, o->trans ? ISA_ldmatrix_x4_trans : ISA_ldmatrix_x4, po_vec(l->ptx, out, 4), po_mem(p, imm));
 }
 
-typedef struct Step { PtxReg a[8][4], b[16][4]; } Step; /* operands of one k step: a by 16 rows, b by 16 columns */
+/* Registers of one k step: a by 16 rows, then b by 16 columns, four each. */
+static int step_regs(const Shape *s) { return 4 * (s->mt + s->nt / 2); }
 
-static void load_step(Lower *l, const Operand *a, const Operand *b, const Shape *s, int k, Step *out) {
-  for (int m = 0; m < s->mt; m++) load_piece(l, a, m * 16, k * 16, out->a[m]);
-  for (int n = 0; n < s->nt / 2; n++) load_piece(l, b, n * 16, k * 16, out->b[n]);
+static PtxReg *step_new(Lower *l, const Shape *s, bool variable) {
+  int n = step_regs(s);
+  PtxReg *r = ARENA_ARRAY(l->arena, PASS, PtxReg, n);
+  for (int i = 0; i < n; i++) r[i] = variable ? ptx_var(l->ptx, PTX_R) : ptx_reg(l->ptx, PTX_R);
+  return r;
+}
+
+static void load_step(Lower *l, const Operand *a, const Operand *b, const Shape *s, int k, const PtxReg *out) {
+  for (int m = 0; m < s->mt; m++) load_piece(l, a, m * 16, k * 16, &out[4 * m]);
+  for (int n = 0; n < s->nt / 2; n++) load_piece(l, b, n * 16, k * 16, &out[4 * (s->mt + n)]);
 }
 
 /* One m16n8 product over 16 of k: one instruction, or two of k 8. */
@@ -82,12 +89,12 @@ static void product(Lower *l, const ArchMma *f, PtxReg *acc, const PtxReg a[4], 
   }
 }
 
-static void issue_step(Lower *l, const ArchMma *f, const Shape *s, const Step *x, Val *acc) {
+static void issue_step(Lower *l, const ArchMma *f, const Shape *s, const PtxReg *x, const Val *acc) {
   for (int n = 0; n < s->nt; n++)
     for (int i = 0; i < s->mt; i++) {
       int m = n & 1 ? s->mt - 1 - i : i; /* back and forth: the operand at the turn is used twice running */
-      const PtxReg *b = &x->b[n / 2][n % 2 * 2];
-      product(l, f, &acc->reg[(m * s->nt + n) * 4], x->a[m], b[0], b[1]);
+      const PtxReg *b = &x[4 * (s->mt + n / 2) + n % 2 * 2];
+      product(l, f, &acc->reg[(m * s->nt + n) * 4], &x[4 * m], b[0], b[1]);
     }
 }
 
@@ -98,31 +105,64 @@ static const ArchMma *find_form(Lower *l, kiln_dtype t) {
   return NULL;
 }
 
+typedef struct Sides { Operand a, b; } Sides;
+
+static Sides sides_of(Lower *l, const Shape *s, const SmemVal *a, const SmemVal *b) {
+  PtxReg wm = s->wm > 1 ? DEF(and_b32, R(l->warp), po_i(s->wm - 1)) : DEF(mov_b32, po_i(0));
+  PtxReg wn = s->wn > 1 ? (s->wm > 1 ? DEF(shr_u32, R(l->warp), po_i(__builtin_ctz((unsigned)s->wm))) : l->warp) : DEF(mov_b32, po_i(0));
+  return (Sides){operand_of(l, a, true, DEF(mul_lo_s32, R(wm), po_i(s->warp_m)), (uint32_t)((s->wm - 1) * s->warp_m)),
+                 operand_of(l, b, false, DEF(mul_lo_s32, R(wn), po_i(s->warp_n)), (uint32_t)((s->wn - 1) * s->warp_n))};
+}
+
+static bool fits_warp(Lower *l, const Shape *s) {
+  if (s->mt <= 8 && s->nt <= 32) return true;
+  lower_error(l, "a warp holds at most 128 x 256 of the accumulator, here %d x %d; take more warps", s->warp_m, s->warp_n);
+  return false;
+}
+
 void lower_mma_sync(Lower *l) {
   Val *acc = lower_arg(l, 0), *a = lower_arg(l, 1), *b = lower_arg(l, 2);
-  const TileType *ta = lower_arg_type(l, 1);
-  const Layout *lay = frag_layout(l, acc->layout);
   Shape s;
   if (a->kind != VAL_SMEM || b->kind != VAL_SMEM) {
     lower_error(l, "mma takes its operands from shared tiles on %s", l->target->name);
     return;
   }
   const ArchMma *f = find_form(l, a->dtype);
-  if (!f || !find_shape(l, lay, ta->shape[1], &s)) return;
-  if (s.mt > 8 || s.nt > 32) {
-    lower_error(l, "a warp holds at most 128 x 256 of the accumulator, here %d x %d; take more warps", s.warp_m, s.warp_n);
-    return;
-  }
+  if (!f || !find_shape(l, frag_layout(l, acc->layout), lower_arg_type(l, 1)->shape[1], &s) || !fits_warp(l, &s)) return;
   if (tile_attr_int(l->tiles, l->node, TA_zero, 0))
     for (uint32_t i = 0; i < acc->n; i++) ptx_put(l->ptx, ISA_mov_f32, R(acc->reg[i]), po_i(0));
-  PtxReg wm = s.wm > 1 ? DEF(and_b32, R(l->warp), po_i(s.wm - 1)) : DEF(mov_b32, po_i(0));
-  PtxReg wn = s.wn > 1 ? (s.wm > 1 ? DEF(shr_u32, R(l->warp), po_i(__builtin_ctz((unsigned)s.wm))) : l->warp) : DEF(mov_b32, po_i(0));
-  Operand oa = operand_of(l, a->smem, true, DEF(mul_lo_s32, R(wm), po_i(s.warp_m)), (uint32_t)((s.wm - 1) * s.warp_m));
-  Operand ob = operand_of(l, b->smem, false, DEF(mul_lo_s32, R(wn), po_i(s.warp_n)), (uint32_t)((s.wn - 1) * s.warp_n));
-  Step *step = ARENA_ARRAY(l->arena, PASS, Step, 2);
-  load_step(l, &oa, &ob, &s, 0, &step[0]);
+  Sides x = sides_of(l, &s, a->smem, b->smem);
+  PtxReg *now = step_new(l, &s, false);
+  load_step(l, &x.a, &x.b, &s, 0, now);
   for (int k = 0; k < s.ksteps; k++) {
-    if (k + 1 < s.ksteps) load_step(l, &oa, &ob, &s, k + 1, &step[(k + 1) & 1]);
-    issue_step(l, f, &s, &step[k & 1], acc);
+    PtxReg *next = NULL;
+    if (k + 1 < s.ksteps) load_step(l, &x.a, &x.b, &s, k + 1, next = step_new(l, &s, false));
+    issue_step(l, f, &s, now, acc);
+    now = next;
   }
+}
+
+/* ---- the two halves by themselves ---- */
+
+void lower_mma_operands(Lower *l) {
+  Val *acc = lower_arg(l, 0);
+  Shape s;
+  if (!find_shape(l, frag_layout(l, acc->layout), 16, &s) || !fits_warp(l, &s)) return;
+  *lower_result(l) = (Val){.kind = VAL_OPERANDS, .dtype = l->node->type.dtype, .layout = acc->layout, .n = (uint32_t)step_regs(&s), .reg = step_new(l, &s, true)};
+}
+
+void lower_mma_fetch(Lower *l) {
+  Val *to = lower_arg(l, 0), *a = lower_arg(l, 1), *b = lower_arg(l, 2);
+  Shape s;
+  if (!find_shape(l, frag_layout(l, to->layout), 16, &s)) return;
+  Sides x = sides_of(l, &s, a->smem, b->smem);
+  load_step(l, &x.a, &x.b, &s, (int)tile_attr_int(l->tiles, l->node, TA_step, 0), to->reg);
+}
+
+void lower_mma_issue(Lower *l) {
+  Val *acc = lower_arg(l, 0), *x = lower_arg(l, 1);
+  const ArchMma *f = find_form(l, x->dtype);
+  Shape s;
+  if (!f || !find_shape(l, frag_layout(l, acc->layout), 16, &s)) return;
+  issue_step(l, f, &s, x->reg, acc);
 }

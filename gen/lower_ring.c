@@ -88,6 +88,36 @@ void lower_wait_staged(Lower *l) {
   take_slot(l, r, r->wait_at);
 }
 
+static Val slot_value(Lower *l, RingVal *r, PtxReg at) {
+  SlotVal *s = ARENA_NEW(l->arena, PASS, SlotVal);
+  *s = (SlotVal){r, at};
+  return (Val){.kind = VAL_SLOT, .slot = s};
+}
+
+static PtxReg offset_now(Lower *l, PtxReg at) { /* of a carrier, in a register of its own */
+  PtxReg now = ptx_reg(l->ptx, PTX_R);
+  ptx_put(l->ptx, ISA_mov_b32, R(now), R(at));
+  return now;
+}
+
+void lower_carry(Lower *l) {
+  const SlotVal *first = lower_arg(l, 0)->slot;
+  PtxReg carrier = ptx_var(l->ptx, PTX_R);
+  ptx_put(l->ptx, ISA_mov_b32, R(carrier), R(first->at));
+  *lower_result(l) = slot_value(l, first->ring, carrier);
+}
+
+void lower_swap(Lower *l) {
+  const SlotVal *carrier = lower_arg(l, 0)->slot, *next = lower_arg(l, 1)->slot;
+  *lower_result(l) = slot_value(l, carrier->ring, offset_now(l, carrier->at));
+  ptx_put(l->ptx, ISA_mov_b32, R(carrier->at), R(next->at));
+}
+
+void lower_take(Lower *l) {
+  const SlotVal *carrier = lower_arg(l, 0)->slot;
+  *lower_result(l) = slot_value(l, carrier->ring, offset_now(l, carrier->at));
+}
+
 void lower_release(Lower *l) { (void)l; /* the barrier of a later wait tells the others */ }
 void lower_commit_async(Lower *l) { ptx_put_n(l->ptx, ISA_cp_async_commit_group, 0, NULL); }
 void lower_drain_async(Lower *l) { ptx_put(l->ptx, ISA_cp_async_wait_group, po_i(0)); }
@@ -107,7 +137,9 @@ static SmemVal *slot_tile(Lower *l, const SlotVal *s, const char *name) {
 }
 
 void lower_field(Lower *l) {
-  SmemVal *t = slot_tile(l, lower_arg(l, 0)->slot, tile_attr_str(l->tiles, l->node, TA_name, ""));
+  SlotVal slot = *lower_arg(l, 0)->slot;
+  if (lower_arg_type(l, 0)->kind == TK_CARRY) slot.at = offset_now(l, slot.at);
+  SmemVal *t = slot_tile(l, &slot, tile_attr_str(l->tiles, l->node, TA_name, ""));
   *lower_result(l) = (Val){.kind = VAL_SMEM, .dtype = l->node->type.dtype, .smem = t};
 }
 

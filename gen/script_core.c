@@ -208,6 +208,7 @@ static const char *kind_name(int kind) {
   case TK_SCHED: return "sched";
   case TK_VAR: return "var";
   case TK_CARRY: return "carry";
+  case TK_OPERANDS: return "operands";
   default: return "none";
   }
 }

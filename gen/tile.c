@@ -94,6 +94,7 @@ static const char *const kind_names[] = {
     [TK_SCHED] = "a scheduler",
     [TK_VAR] = "a scalar variable",
     [TK_CARRY] = "a token carrier",
+    [TK_OPERANDS] = "operand registers",
 };
 const char *tile_kind_name(int kind) { return kind_names[kind]; }
 
@@ -137,6 +138,8 @@ const char *tile_letter_words(char letter) {
   case 'r': return "a ring";
   case 'k': return "a slot token";
   case 'h': return "a token carrier";
+  case 'K': return "a slot token or a token carrier";
+  case 'O': return "operand registers";
   case 'o': return "an order";
   case 'b': return "a barrier";
   case 'q': return "a semaphore";
@@ -163,6 +166,8 @@ bool tile_letter_takes(char letter, const TileType *t) {
   case 'r': return t->kind == TK_RING;
   case 'k': return t->kind == TK_SLOT;
   case 'h': return t->kind == TK_CARRY;
+  case 'K': return t->kind == TK_SLOT || t->kind == TK_CARRY;
+  case 'O': return t->kind == TK_OPERANDS;
   case 'o': return t->kind == TK_ORDER;
   case 'b': return t->kind == TK_BARRIER;
   case 'q': return t->kind == TK_SEMAPHORE;

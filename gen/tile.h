@@ -15,7 +15,7 @@ typedef enum TileOp {
 } TileOp;
 
 typedef enum { TK_NONE, TK_SCALAR, TK_FRAG, TK_VIEW, TK_MAP, TK_SMEM, TK_TMEM, TK_RING, TK_SLOT, TK_ORDER, TK_BARRIER, TK_SEMAPHORE, TK_SCHED, TK_VAR,
-  TK_CARRY } TileKind;
+  TK_CARRY, TK_OPERANDS } TileKind;
 
 #define TILE_RANK 5
 typedef struct TileType {

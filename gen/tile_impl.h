@@ -17,6 +17,7 @@ const char *tile_kind_name(int kind);
 
 /* Gives n its type from operands and attributes, or reports and returns false. */
 bool tile_infer(TileProgram *p, TileNode *n);
+bool tile_infer_operands(TileProgram *p, TileNode *n);
 bool tile_infer_product(TileProgram *p, TileNode *n);  /* tile_infer_memory.c: mma, mma_rs, mma_scaled */
 bool tile_infer_memory(TileProgram *p, TileNode *n);   /* loads, stores, pieces of tiles, rings; declarations of memory */
 bool tile_take_shape(TileProgram *p, TileNode *n, TileAttrKey key, int most_rank, TileType *out);

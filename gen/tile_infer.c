@@ -470,6 +470,9 @@ bool tile_infer(TileProgram *p, TileNode *n) {
   case TILE_reduce: return infer_reduce(p, n);
   case TILE_rows: return infer_rows(p, n);
   case TILE_coord: return infer_coord(p, n);
+  case TILE_mma_operands:
+  case TILE_mma_fetch:
+  case TILE_mma_issue: return tile_infer_operands(p, n);
   case TILE_mma:
   case TILE_mma_rs:
   case TILE_mma_scaled: return tile_infer_product(p, n);

@@ -276,6 +276,8 @@ static void swap_tokens(Rings *c, uint32_t id) {
     s->life = LIFE_DONE;
     s->by = id;
   }
+  for (uint32_t i = 1; i < id; i++) /* tiles taken from the carrier lie in the slot that it gives away here */
+    if (c->token_of[i] == carrier) c->token_of[i] = id;
   begin_token(c, id, c->fills[carrier], &carried);
 }
 

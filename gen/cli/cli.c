@@ -11,8 +11,7 @@ static void say(const char *fmt, va_list args) {
   fflush(stdout);
   fputs("kiln: ", stderr);
   vfprintf(stderr, fmt, args);
-  size_t n = strlen(fmt);
-  if (n == 0 || fmt[n - 1] != '\n') fputc('\n', stderr);
+  fputc('\n', stderr);
 }
 
 void cli_error(const char *fmt, ...) {
@@ -77,8 +76,10 @@ KilnGen *cli_open_generator(const Options *o) {
 
 int cli_generator_failed(const KilnGen *g, kiln_gen_status status) {
   const char *message = kiln_gen_message(g);
-  if (status == KILN_GEN_NO_MEMORY) cli_error("%s", *message ? message : "out of memory");
-  else cli_error("%s%s", status == KILN_GEN_REFUSED ? "refused: " : "", message);
+  size_t n = strlen(message);
+  while (n > 0 && message[n - 1] == '\n') n--;
+  if (n == 0) cli_error("%s", status == KILN_GEN_NO_MEMORY ? "out of memory" : "failed without a message");
+  else cli_error("%s%.*s", status == KILN_GEN_REFUSED ? "refused: " : "", (int)n, message);
   return CLI_FAILED;
 }
 

@@ -17,7 +17,7 @@ double number_load(kiln_dtype t, const void *at);
 void number_store(kiln_dtype t, void *at, double x); /* rounds to nearest even; integers clamp, towards zero */
 double number_round(kiln_dtype t, double x);         /* the value that number_store would leave */
 
-double number_unit(kiln_dtype t);  /* relative error of one rounding: 2^-9 for bf16; 0 for integers */
+double number_unit(kiln_dtype t);  /* relative error of one rounding: 2^-8 for bf16; 0 for integers */
 double number_tiny(kiln_dtype t);  /* absolute error of one rounding near zero: half the smallest subnormal */
 double number_largest(kiln_dtype t);
 

@@ -83,7 +83,8 @@ local function check_schedule(inst, s)
   if s.bk < 16 or s.bk > 128 then refuse("bk is 16 to 128") end
   if s.stages < 2 or s.stages > 5 then refuse("the ring has 2 to 5 stages") end
   if is_staged() and s.stages ~= 2 then refuse(core.target.name .. " has no cp.async: its ring has 2 stages") end
-  if s.fill ~= "first" and s.fill ~= "last" and s.fill ~= "mixed" then refuse("fill (when the next slot's copies are issued) is first, mixed or last") end
+  if s.fill ~= "first" and s.fill ~= "last" and s.fill ~= "ahead" then refuse("fill is first, last (when the next slot's copies are issued) or ahead (operands are fetched one step ahead)") end
+  if s.fill == "ahead" and (is_staged() or s.stages < 3 or s.bk < 32) then refuse("fill=ahead needs cp.async, 3 stages or more and bk of 32 or more") end
   if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
   if shared_bytes(inst, s) > core.target.shared_block then
     refuse(string.format("the ring takes %d bytes of shared memory, %s has %d", shared_bytes(inst, s), core.target.name, core.target.shared_block))
@@ -184,6 +185,40 @@ local function at(t, batch, m, n)
   return c
 end
 
+-- The loop over slots with the operands of each 16 of k fetched while the products of the 16 before are under way, across slots
+-- too: the slot of this iteration travels in a carrier, and the wait for the next one comes before the last products of this.
+local function stream_ahead(s, ring, acc, dtype, steps, operands, fill)
+  local set = { [0] = tile.mma_operands(acc, dtype), tile.mma_operands(acc, dtype) }
+  local first = tile.wait(ring)
+  local current = tile.carry(first)
+  do
+    local a, b = operands(current)
+    tile.mma_fetch(set[0], a, b, 0)
+  end
+  local per_slot = s.bk // 16
+  tile.for_(tile.const(0, "i32"), steps, 1, function(i)
+    local a, b = operands(current)
+    for k = 0, per_slot - 1 do
+      if k < per_slot - 1 then
+        tile.mma_fetch(set[(k + 1) % 2], a, b, k + 1)
+      else
+        local next = tile.wait(ring)
+        tile.release(tile.swap(current, next))
+        local na, nb = operands(current)
+        tile.mma_fetch(set[(k + 1) % 2], na, nb, 0)
+      end
+      tile.mma_issue(acc, set[k % 2])
+      if k == 0 then
+        local empty = tile.acquire(ring)
+        fill(empty, i)
+        tile.commit(empty)
+      end
+    end
+  end)
+  tile.release(tile.take(current))
+  tile.drain(ring)
+end
+
 -- Streams tiles of a and b through the ring into the accumulator.
 local function main_loop(inst, s, view, acc, batch, m, n)
   local ta, tb = inst.by_name.a, inst.by_name.b
@@ -201,30 +236,27 @@ local function main_loop(inst, s, view, acc, batch, m, n)
     fill_b(slot, i * s.bk)
     tile.commit(slot)
   end
+  local function ahead(i) return tile.i64(i) * s.bk + (s.stages - 1) * s.bk end -- beyond K: zeros, without traffic
+  local function operands(slot)
+    local a, b = tile.field(slot, "a"), tile.field(slot, "b")
+    return ak and a or tile.trans(a), bk_major and tile.trans(b) or b
+  end
+  if s.fill == "ahead" then
+    stream_ahead(s, ring, acc, ta.dtype, steps, operands, function(slot, i)
+      fill_a(slot, ahead(i))
+      fill_b(slot, ahead(i))
+    end)
+    return ring
+  end
   tile.for_(tile.const(0, "i32"), steps, 1, function(i)
-    local k = tile.i64(i) * s.bk + (s.stages - 1) * s.bk -- beyond K: zeros, without traffic
     local full = tile.wait(ring)
-    local a, b = tile.field(full, "a"), tile.field(full, "b")
-    local function product(from, size) -- of a part of the slot's k
-      local pa = ak and tile.slice(a, { 0, from }, { s.bm, size }) or tile.trans(tile.slice(a, { from, 0 }, { size, s.bm }))
-      local pb = bk_major and tile.trans(tile.slice(b, { 0, from }, { s.bn, size })) or tile.slice(b, { from, 0 }, { size, s.bn })
-      tile.mma(acc, pa, pb)
-    end
-    if s.fill == "last" then product(0, s.bk) end
+    local a, b = operands(full)
+    if s.fill == "last" then tile.mma(acc, a, b) end
     local empty = tile.acquire(ring)
-    if s.fill == "mixed" then
-      product(0, 16)
-      fill_a(empty, k)
-      product(16, 16)
-      fill_b(empty, k)
-      if not staged then tile.commit(empty) end
-      if s.bk > 32 then product(32, s.bk - 32) end
-    else
-      fill_a(empty, k)
-      fill_b(empty, k)
-      if not staged then tile.commit(empty) end
-      if s.fill == "first" then product(0, s.bk) end
-    end
+    fill_a(empty, ahead(i))
+    fill_b(empty, ahead(i))
+    if not staged then tile.commit(empty) end
+    if s.fill == "first" then tile.mma(acc, a, b) end
     if staged then tile.commit(empty) end -- its loads had the product's time to come back
     tile.release(full)
   end)

@@ -35,7 +35,8 @@ local function largest_bytes(inst)
   return bytes
 end
 
--- Columns per thread stay at 32: what a thread keeps of a row fits in its registers several times over.
+-- 16 columns per thread measured best up to rows of 4096 (docs/performance.md), 32 beyond: what a thread keeps of a row fits in
+-- its registers several times over.
 local function candidates(inst)
   local list = {}
   local function regs(threads, vec, per_thread)
@@ -46,10 +47,8 @@ local function candidates(inst)
   local vec = 16 // largest_bytes(inst)
   if vec > 1 then
     for _, t in ipairs { 8, 16, 32 } do regs(t, vec, vec) end
-    regs(32, vec, 16)
-    regs(32, vec, 32)
-    for _, t in ipairs { 64, 128, 256, 512 } do regs(t, vec, 32) end
-    regs(1024, vec, 16) -- of 64 registers each
+    for _, t in ipairs { 32, 64, 128, 256 } do regs(t, vec, 16) end
+    for _, t in ipairs { 256, 512 } do regs(t, vec, 32) end
     table.insert(list, { kind = "shared", rows = 1, threads = 1024, warps = 32, vec = vec })
     table.insert(list, { kind = "passes", rows = 1, threads = 1024, warps = 32, cols = 1024 * vec, vec = vec })
   end
@@ -62,7 +61,7 @@ end
 
 -- The default for reading PTX is the one for rows of 4096 16-byte-aligned elements.
 local function preferred(list)
-  for _, s in ipairs(list) do if s.kind == "regs" and s.threads == 128 then return s end end
+  for _, s in ipairs(list) do if s.kind == "regs" and s.cols == 4096 and s.vec > 1 then return s end end
   return list[1]
 end
 

@@ -142,6 +142,12 @@ function tile.wait(r) return node("wait", { r.id }) end
 function tile.release(slot) core.node("release", { slot.id }) end
 function tile.drain(r) core.node("drain", { r.id }) end
 function tile.field(slot, name) return node("field", { slot.id }, { name = name }) end
+function tile.carry(slot) return node("carry", { slot.id }) end
+function tile.swap(carrier, slot) return node("swap", { carrier.id, slot.id }) end
+function tile.take(carrier) return node("take", { carrier.id }) end
+function tile.mma_operands(acc, dtype) return node("mma_operands", { acc.id }, { dtype = dtype }) end
+function tile.mma_fetch(operands, a, b, step) core.node("mma_fetch", { operands.id, a.id, b.id }, { step = step }) end
+function tile.mma_issue(acc, operands) core.node("mma_issue", { acc.id, operands.id }) end
 function tile.mma(acc, a, b, attrs) core.node("mma", { acc.id, a.id, b.id }, attrs) end
 
 return tile

@@ -14,7 +14,7 @@ return rowwise.op "rms_norm" {
     { targets = "sm_80 sm_90a", set = "dtype=f16 rstd=yes" },
     { targets = "sm_80 sm_90a", set = "dtype=f32 w=no" },
     { targets = "sm_90a", schedule = "kind=regs rows=1 threads=256 warps=8 cols=8192 vec=8" },
-    { targets = "sm_90a", schedule = "kind=regs rows=4 threads=32 warps=4 cols=1024 vec=8" },
+    { targets = "sm_90a", schedule = "kind=regs rows=2 threads=64 warps=4 cols=1024 vec=8" },
     { targets = "sm_80 sm_90a", schedule = "kind=shared rows=1 threads=1024 warps=32 vec=8" },
     { targets = "sm_80", schedule = "kind=passes rows=1 threads=1024 warps=32 cols=8192 vec=1" },
   },
