@@ -572,7 +572,14 @@ static void find_empty(Binder *b) {
 }
 
 kiln_status bind_contract(const kiln_device *dev, const Contract *c, const ArgView *views, int nviews, bool quiet, Binding *out) {
-  Binder b = {.dev = dev, .c = c, .views = views, .nviews = nviews, .quiet = quiet, .out = out};
+  Binder b; /* its arrays are filled as far as the contract has names, not cleared whole: this runs for every candidate */
+  b.dev = dev;
+  b.c = c;
+  b.views = views;
+  b.nviews = nviews;
+  b.quiet = quiet;
+  b.out = out;
+  b.used = 0;
   prepare(&b);
   kiln_status s = match_settings(&b);
   if (!s) s = match_names(&b);
