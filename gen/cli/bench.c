@@ -225,7 +225,10 @@ static void report_json(const Group *g, const Case *c, const Result *r) {
 static int bench_case(const Options *o, const Group *g, Random *random) {
   CaseList cases = {0};
   char message[256];
-  if (!cases_sizes(&cases, g->def, o, message, sizeof message)) return cli_usage("%s", message);
+  if (!cases_sizes(&cases, g->def, o, message, sizeof message)) {
+    cases_free(&cases);
+    return cli_usage("%s", message);
+  }
   CaseData d;
   kiln_plan *plan = NULL;
   Result result = {0};

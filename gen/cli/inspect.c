@@ -144,7 +144,10 @@ static void print_bound(const kiln_plan_info *p, const kiln_device_info *d) {
 static int inspect_shape(const Options *o, const Group *g) {
   CaseList cases = {0};
   char message[256];
-  if (!cases_sizes(&cases, g->def, o, message, sizeof message)) return cli_usage("%s", message);
+  if (!cases_sizes(&cases, g->def, o, message, sizeof message)) {
+    cases_free(&cases);
+    return cli_usage("%s", message);
+  }
   CaseData d;
   kiln_plan *plan = NULL;
   kiln_plan_info info;

@@ -82,7 +82,10 @@ static void show_verdict(void *user, const kiln_verdict *v) {
 static int explain(const Options *o, const Group *g) {
   CaseList cases = {0};
   char message[256];
-  if (!cases_sizes(&cases, g->def, o, message, sizeof message)) return cli_usage("%s", message);
+  if (!cases_sizes(&cases, g->def, o, message, sizeof message)) {
+    cases_free(&cases);
+    return cli_usage("%s", message);
+  }
   CaseData d;
   kiln_arg args[DEF_MAX_TENSORS + 8 + OPTIONS_MAX_PAIRS];
   /* Sizes and strides decide; no memory is needed. */
