@@ -50,7 +50,7 @@ static DrvResult load(DrvModule *module, const char *text, unsigned n, unsigned 
 DRV_EXPORT DrvResult cuModuleLoadDataEx(DrvModule *module, const void *image, unsigned n, unsigned *options, void **values) {
   sim_enter();
   if (!module || !image) return sim_leave(DRV_INVALID_VALUE);
-  if (memcmp(image, "\177ELF", 4) == 0) return sim_leave(sim_say(DRV_INVALID_IMAGE, "a cubin: the simulator runs PTX text"));
+  if (strncmp(image, "\177ELF", 4) == 0) return sim_leave(sim_say(DRV_INVALID_IMAGE, "a cubin: the simulator runs PTX text"));
   return sim_leave(load(module, image, n, options, values));
 }
 DRV_EXPORT DrvResult cuModuleLoadData(DrvModule *module, const void *image) { return cuModuleLoadDataEx(module, image, 0, NULL, NULL); }

@@ -37,7 +37,7 @@ typedef struct kilnsim_finding { /* what stopped the last failed launch */
   unsigned cta[3];
   int warp, lane;         /* -1: not of one warp, not of one lane */
   uint64_t address;       /* 0 where none applies */
-  char text[1024];        /* the same as a sentence */
+  char text[1400];        /* the same as a sentence */
 } kilnsim_finding;
 
 /* The finding of the last launch on the device, if it failed: success; not found (500) if it passed. */
