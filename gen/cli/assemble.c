@@ -36,7 +36,8 @@ static bool run(const char *ptxas, const char *folder, const char *target, int *
   pid_t child;
   if (posix_spawn_file_actions_init(&actions) != 0) return false;
   bool started = posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_TRUNC, 0600) == 0 &&
-                 posix_spawn_file_actions_adddup2(&actions, 1, 2) == 0 && posix_spawn(&child, ptxas, &actions, NULL, argv, environ) == 0;
+                 posix_spawn_file_actions_adddup2(&actions, 1, 2) == 0 &&
+                 posix_spawn(&child, ptxas, &actions, NULL, argv, environ) == 0;
   posix_spawn_file_actions_destroy(&actions);
   return started && waitpid(child, code, 0) == child;
 }
@@ -75,7 +76,8 @@ static void read_log(const char *log, Assembled *out, int room, int *n) {
   }
 }
 
-AssembleResult assemble(const char *text, size_t bytes, const char *target, Assembled *out, int room, int *n, char *log, size_t log_bytes) {
+AssembleResult assemble(const char *text, size_t bytes, const char *target, Assembled *out, int room, int *n, char *log,
+                        size_t log_bytes) {
   char ptxas[1024], folder[] = "/tmp/kiln-XXXXXX", path[64];
   *n = 0;
   snprintf(log, log_bytes, "ptxas could not be started");

@@ -12,5 +12,6 @@ typedef struct Assembled { /* of one entry */
 typedef enum { ASSEMBLE_DONE, ASSEMBLE_ABSENT, ASSEMBLE_REFUSED } AssembleResult;
 
 /* Entries found (at most room) in *n. REFUSED: log has ptxas' own words. */
-AssembleResult assemble(const char *text, size_t bytes, const char *target, Assembled *out, int room, int *n, char *log, size_t log_bytes);
+AssembleResult assemble(const char *text, size_t bytes, const char *target, Assembled *out, int room, int *n, char *log,
+                        size_t log_bytes);
 #endif

@@ -14,7 +14,8 @@ static const char help[] =
     "usage: kiln bench OP --size M=..,N=.. [options]\n\n"
     "Median and spread of the time of a launch, with the level-two cache flushed before each; bytes/s and FLOP/s by the\n"
     "contract, and the fraction of the rate at which cuMemcpyDtoD moves the same bytes (read + written) in the same process.\n"
-    "On the simulator: lane-instructions per second (one instruction in one active lane) and tensor MACs per second of host time.\n\n"
+    "On the simulator: lane-instructions per second (one instruction in one active lane) and tensor MACs per second of host "
+    "time.\n\n"
     "  --size M=..,N=..     the shape\n"
     "  --device D           cuda:N or sim:TARGET[,option=value..] (default: first GPU, else the simulator)\n"
     "  --set --schedule --target --ptx --seed --lua    as for kiln check\n"
@@ -161,7 +162,8 @@ static double copy_fraction(const Result *r) {
 
 static void report_table(const Group *g, const Case *c, const Result *r) {
   char text[5][64] = {""};
-  printf("%s %s, %s, on %s (%s)\n", g->op, c->name, *g->settings ? g->settings : "default settings", g->device.where, g->device.info.name);
+  printf("%s %s, %s, on %s (%s)\n", g->op, c->name, *g->settings ? g->settings : "default settings", g->device.where,
+         g->device.info.name);
   printf("  variant      %s (%s, PTX for %s)\n", r->plan.variant, r->plan.schedule, r->plan.target);
   if (g->device.info.simulated) {
     printf("  host time    %.4g ms, median of %d launches (quartiles %.4g .. %.4g)\n", r->launch.median * 1e-6, r->launch.n,
@@ -174,15 +176,15 @@ static void report_table(const Group *g, const Case *c, const Result *r) {
     }
     return;
   }
-  printf("  time         %.2f us, median of %d launches, L2 flushed (quartiles %.2f .. %.2f)\n", r->launch.median / 1000, r->launch.n,
-         r->launch.low / 1000, r->launch.high / 1000);
+  printf("  time         %.2f us, median of %d launches, L2 flushed (quartiles %.2f .. %.2f)\n", r->launch.median / 1000,
+         r->launch.n, r->launch.low / 1000, r->launch.high / 1000);
   write_rate(text[0], sizeof text[0], r->plan.bytes / r->launch.median * 1e9, "B");
   write_rate(text[1], sizeof text[1], r->plan.flop / r->launch.median * 1e9, "FLOP");
   write_rate(text[2], sizeof text[2], r->copied_bytes / (r->copy.median > 0 ? r->copy.median : 1) * 1e9, "B");
   printf("  bytes        %s (%.0f by the contract)\n", text[0], r->plan.bytes);
   if (r->plan.flop > 0) printf("  arithmetic   %s (%.4g FLOP)\n", text[1], r->plan.flop);
-  printf("  copy         %s by cuMemcpyDtoD of the same bytes in %.2f us; the launch reaches %.3f of it\n", text[2], r->copy.median / 1000,
-         copy_fraction(r));
+  printf("  copy         %s by cuMemcpyDtoD of the same bytes in %.2f us; the launch reaches %.3f of it\n", text[2],
+         r->copy.median / 1000, copy_fraction(r));
   printf("  predicted    %.2f us\n", r->plan.cost_ns / 1000);
 }
 
@@ -281,7 +283,8 @@ static int run(const Options *given) {
   DeviceNames *devices = cli_alloc(sizeof *devices);
   char op[64];
   int code = CLI_FAILED;
-  if (cli_list_ops(gen, o->operand[0], &ops) && (!o->ptx || variants_read_settings(o->ptx, o, op, sizeof op)) && devices_named(o, devices)) {
+  if (cli_list_ops(gen, o->operand[0], &ops) && (!o->ptx || variants_read_settings(o->ptx, o, op, sizeof op)) &&
+      devices_named(o, devices)) {
     code = CLI_OK;
     if (ops.n > 1) code = cli_usage("bench: one op at a time (%s holds %d)", o->operand[0], ops.n);
     for (int i = 0; ops.n == 1 && i < devices->n; i++) {
@@ -295,7 +298,11 @@ static int run(const Options *given) {
   return code;
 }
 
-const Command command_bench = {
-    "bench", "measures the time of an op", help,
-    TAKES(DEVICE) | TAKES(TARGET) | TAKES(SIZE) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(PTX) | TAKES(SEED) | TAKES(JSON) | TAKES(LUA),
-    1, 1, run};
+const Command command_bench = {"bench",
+                               "measures the time of an op",
+                               help,
+                               TAKES(DEVICE) | TAKES(TARGET) | TAKES(SIZE) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(PTX) |
+                                   TAKES(SEED) | TAKES(JSON) | TAKES(LUA),
+                               1,
+                               1,
+                               run};

@@ -200,8 +200,14 @@ static kiln_gen_status check_group(Job *job, const char *op, const char *setting
   CaseList cases = {0};
   char why[2048] = "";
   bool parsed_well = !*settings || options_pairs(parsed, "settings", settings, parsed->set, &parsed->nset, why, sizeof why);
-  GroupRequest r = {.op = op, .set = parsed->set, .nset = parsed->nset, .where = job->where, .target = job->o->target, .ptx = job->o->ptx,
-                    .schedule = job->o->nschedule ? job->o->schedule : NULL, .nschedule = job->o->nschedule};
+  GroupRequest r = {.op = op,
+                    .set = parsed->set,
+                    .nset = parsed->nset,
+                    .where = job->where,
+                    .target = job->o->target,
+                    .ptx = job->o->ptx,
+                    .schedule = job->o->nschedule ? job->o->schedule : NULL,
+                    .nschedule = job->o->nschedule};
   kiln_gen_status status = parsed_well ? group_open(g, job->gen, &r, why, sizeof why) : KILN_GEN_ERROR;
   if (status == KILN_GEN_REFUSED) {
     printf("\n%s %s on %s\n  refused: %s\n", op, settings, job->where, why);
@@ -266,10 +272,13 @@ static bool offer_value(const Offer *o, int i, const char **value, size_t *bytes
   }
 }
 
-static bool is_key(const Offer *o, const char *key, size_t bytes) { return o->key_bytes == bytes && memcmp(o->key, key, bytes) == 0; }
+static bool is_key(const Offer *o, const char *key, size_t bytes) {
+  return o->key_bytes == bytes && memcmp(o->key, key, bytes) == 0;
+}
 
 /* "act=relu"; the dtype of an optional tensor brings the tensor: "c=yes c_dtype=f32". */
-static void write_choice(const Offer *offers, int n, const Offer *o, const char *value, size_t bytes, char *text, size_t text_bytes) {
+static void write_choice(const Offer *offers, int n, const Offer *o, const char *value, size_t bytes, char *text,
+                         size_t text_bytes) {
   *text = 0;
   size_t stem = o->key_bytes > 6 && memcmp(o->key + o->key_bytes - 6, "_dtype", 6) == 0 ? o->key_bytes - 6 : 0;
   for (int i = 0; i < n && stem; i++)
@@ -288,8 +297,8 @@ static void choose_together(const Offer *offers, int n, Choices *c) {
     while (offer_value(&offers[i], last + 1, &value, &bytes)) last++;
     offer_value(&offers[i], last, &value, &bytes);
     if (last == 0 || is_key(&offers[i], "dtype", 5) || used + bytes + offers[i].key_bytes + 3 > sizeof others) continue;
-    used += (size_t)snprintf(others + used, sizeof others - used, "%s%.*s=%.*s", used ? " " : "", (int)offers[i].key_bytes, offers[i].key,
-                             (int)bytes, value);
+    used += (size_t)snprintf(others + used, sizeof others - used, "%s%.*s=%.*s", used ? " " : "", (int)offers[i].key_bytes,
+                             offers[i].key, (int)bytes, value);
   }
   for (int i = 0; i < n && used; i++)
     for (int k = 0; is_key(&offers[i], "dtype", 5) && offer_value(&offers[i], k, &value, &bytes); k++) {
@@ -304,7 +313,8 @@ static void choose_settings(const Job *job, const char *offered, Choices *c) {
   if (job->o->nset) {
     size_t n = 0;
     for (int i = 0; i < job->o->nset; i++)
-      n += (size_t)snprintf(text + n, n < sizeof text ? sizeof text - n : 0, "%s%s=%s", i ? " " : "", job->o->set[i].key, job->o->set[i].value);
+      n += (size_t)snprintf(text + n, n < sizeof text ? sizeof text - n : 0, "%s%s=%s", i ? " " : "", job->o->set[i].key,
+                            job->o->set[i].value);
     add_choice(c, text);
     return;
   }
@@ -326,7 +336,8 @@ static void choose_settings(const Job *job, const char *offered, Choices *c) {
 static void choose_from_lines(Job *job, const char *op, Choices *c) {
   kiln_gen_request r = {.op = op};
   const KilnDef *def;
-  if (job->o->nset || job->o->nsizes || options_has(job->o, OPTION_QUICK) || kiln_gen_define(job->gen, &r, &def) != KILN_GEN_OK) return;
+  if (job->o->nset || job->o->nsizes || options_has(job->o, OPTION_QUICK) || kiln_gen_define(job->gen, &r, &def) != KILN_GEN_OK)
+    return;
   const char *at = def->cases ? def->cases : "", *line;
   size_t n;
   while (next_line(&at, &line, &n)) {
@@ -402,7 +413,11 @@ static int run(const Options *given) {
   return code;
 }
 
-const Command command_check = {
-    "check", "compares kernels with the op's definition", help,
-    TAKES(DEVICE) | TAKES(TARGET) | TAKES(SIZE) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(PTX) | TAKES(SEED) | TAKES(QUICK) | TAKES(LUA),
-    1, 1, run};
+const Command command_check = {"check",
+                               "compares kernels with the op's definition",
+                               help,
+                               TAKES(DEVICE) | TAKES(TARGET) | TAKES(SIZE) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(PTX) |
+                                   TAKES(SEED) | TAKES(QUICK) | TAKES(LUA),
+                               1,
+                               1,
+                               run};

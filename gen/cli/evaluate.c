@@ -129,7 +129,8 @@ static bool infer_dims(Walk *w) {
     if (n->index >= def->ndims) return refuse(w, "reduces a dim that is not there", i);
     uint32_t bit = 1u << n->index;
     if (!(w->dims[i] & bit)) return refuse(w, "reduces a dim that its operand lacks", i);
-    if (n->op == DEF_DOT && !(w->dims[n->arg[0]] & w->dims[n->arg[1]] & bit)) return refuse(w, "multiplies over a dim that one operand lacks", i);
+    if (n->op == DEF_DOT && !(w->dims[n->arg[0]] & w->dims[n->arg[1]] & bit))
+      return refuse(w, "multiplies over a dim that one operand lacks", i);
     if (w->in->count[n->index] != w->in->size[n->index]) return refuse(w, "reduces a dim that was sampled", i);
     w->dims[i] &= ~bit;
   }

@@ -1,7 +1,7 @@
 /* evaluate.h - evaluates an op's definition (KilnDef) naively in double, with a bound on what a kernel may differ.
  *
  * Shares nothing with lowering but the definition itself. Beside each value v it carries an error e >= 0: how far a kernel that
- * computes in f32 may be from v, by running error analysis (the rules stand in docs/exactness.md).
+ * computes in f32 may be from v, by running error analysis (docs/exactness.md).
  *
  * Big shapes: a dim that nothing reduces may be evaluated at chosen indices only (evaluate_samplable). Results are handed out
  * in chunks along such a dim, so that nothing of the size of an output is ever held. */

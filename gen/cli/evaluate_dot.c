@@ -31,7 +31,8 @@ static inline __attribute__((always_inline)) void multiply_tile(const double *a,
   Vec *t = (Vec *)tile, c00 = t[0], c01 = t[1], c10 = t[2], c11 = t[3], c20 = t[4], c21 = t[5], c30 = t[6], c31 = t[7];
   for (int64_t i = 0; i < k; i++, a += MR, b += NR) {
     Vec b0 = *(const Vec *)b, b1 = *(const Vec *)(b + 4);
-    Vec a0 = {a[0], a[0], a[0], a[0]}, a1 = {a[1], a[1], a[1], a[1]}, a2 = {a[2], a[2], a[2], a[2]}, a3 = {a[3], a[3], a[3], a[3]};
+    Vec a0 = {a[0], a[0], a[0], a[0]}, a1 = {a[1], a[1], a[1], a[1]}, a2 = {a[2], a[2], a[2], a[2]},
+        a3 = {a[3], a[3], a[3], a[3]};
     c00 += a0 * b0;
     c01 += a0 * b1;
     c10 += a1 * b0;
@@ -64,7 +65,8 @@ static MultiplyFn choose_multiply(void) {
 /* ---- the two sides ---- */
 
 /* Offsets of all combinations of the dims in mask, in an operand's array and in the result's. */
-static void list_offsets(uint32_t mask, const EvalShape *s, uint32_t dims, uint32_t out_dims, int64_t n, int64_t *at, int64_t *out_at) {
+static void list_offsets(uint32_t mask, const EvalShape *s, uint32_t dims, uint32_t out_dims, int64_t n, int64_t *at,
+                         int64_t *out_at) {
   int64_t index[DEF_MAX_DIMS] = {0};
   for (int64_t i = 0; i < n; i++) {
     at[i] = out_at[i] = 0;

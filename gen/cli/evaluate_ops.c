@@ -10,7 +10,10 @@
 
 #define U EVAL_U
 
-typedef struct Operand { const double *v, *e; int64_t step; } Operand; /* step 0 or 1 along the row; e walks with it, or stays at zero */
+typedef struct Operand {
+  const double *v, *e;
+  int64_t step;
+} Operand; /* step 0 or 1 along the row; e walks with it, or stays at zero */
 
 static double settle(double v, double e) { return fabs(v) <= DBL_MAX ? e : 0; }
 

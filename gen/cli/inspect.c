@@ -77,11 +77,13 @@ static void print_entry(void *user, const MixEntry *e) {
   long dynamic = dynamic_shared(r, e->name);
   printf("entry %s\n", e->name);
   if (a)
-    printf("  ptxas        %d registers, %d bytes spilled (%d stored, %d loaded), %d bytes stack, %d bytes static shared\n", a->registers,
-           a->spill_store_bytes + a->spill_load_bytes, a->spill_store_bytes, a->spill_load_bytes, a->stack_bytes, a->shared_bytes);
+    printf("  ptxas        %d registers, %d bytes spilled (%d stored, %d loaded), %d bytes stack, %d bytes static shared\n",
+           a->registers, a->spill_store_bytes + a->spill_load_bytes, a->spill_store_bytes, a->spill_load_bytes, a->stack_bytes,
+           a->shared_bytes);
   if (dynamic > 0) printf("  shared       %ld bytes dynamic\n", dynamic);
   if (e->threads) printf("  block        %d threads\n", e->threads);
-  if (a && r->target && e->threads && dynamic >= 0) print_occupancy(r->target, e->threads, a->registers, dynamic + a->shared_bytes);
+  if (a && r->target && e->threads && dynamic >= 0)
+    print_occupancy(r->target, e->threads, a->registers, dynamic + a->shared_bytes);
   printf("  instructions %d\n", e->mix.total);
   print_mix(&e->mix, "    ", 24);
   for (int i = 0; i < e->nloops; i++) {
@@ -157,13 +159,13 @@ static int inspect_shape(const Options *o, const Group *g) {
     cli_error("%s", kiln_error());
   } else {
     code = CLI_OK;
-    printf("%s on %s, %s with %d SMs\n  variant      %s\n", cases.at[0].name, g->device.where, g->device.info.name, g->device.info.sms,
-           info.variant);
+    printf("%s on %s, %s with %d SMs\n  variant      %s\n", cases.at[0].name, g->device.where, g->device.info.name,
+           g->device.info.sms, info.variant);
     for (int i = 0; i < info.nsteps; i++) {
       kiln_step_info s;
       if (kiln_plan_step(plan, i, &s) != KILN_OK) continue;
-      printf("  step %-8s grid %u,%u,%u block %u, %u bytes dynamic shared, %u CTAs per SM\n", s.name, s.grid[0], s.grid[1], s.grid[2],
-             s.block, s.shared_bytes, s.blocks_sm);
+      printf("  step %-8s grid %u,%u,%u block %u, %u bytes dynamic shared, %u CTAs per SM\n", s.name, s.grid[0], s.grid[1],
+             s.grid[2], s.block, s.shared_bytes, s.blocks_sm);
     }
     if (info.workspace_bytes) printf("  workspace    %zu bytes\n", info.workspace_bytes);
     print_bound(&info, &g->device.info);
@@ -174,13 +176,20 @@ static int inspect_shape(const Options *o, const Group *g) {
   return code;
 }
 
-static int with_shape(const Options *o, KilnGen *gen, const char *op, const char *ptx, const Options *settings, const char *target) {
+static int with_shape(const Options *o, KilnGen *gen, const char *op, const char *ptx, const Options *settings,
+                      const char *target) {
   char where[64], why[2048];
   Group *g = cli_alloc(sizeof *g);
   int code = CLI_FAILED;
   snprintf(where, sizeof where, "sim:%s", target);
-  GroupRequest r = {.op = op, .set = settings->set, .nset = settings->nset, .ptx = ptx, .where = o->ndevices ? o->device[0] : where,
-                    .target = target, .schedule = o->nschedule ? o->schedule : NULL, .nschedule = o->nschedule};
+  GroupRequest r = {.op = op,
+                    .set = settings->set,
+                    .nset = settings->nset,
+                    .ptx = ptx,
+                    .where = o->ndevices ? o->device[0] : where,
+                    .target = target,
+                    .schedule = o->nschedule ? o->schedule : NULL,
+                    .nschedule = o->nschedule};
   if (group_open(g, gen, &r, why, sizeof why) != KILN_GEN_OK) {
     cli_error("%s", why);
   } else {
@@ -199,7 +208,8 @@ static bool is_ptx_file(const char *operand) {
 }
 
 static int inspect_file(const Options *o) {
-  if (o->target || o->nset || o->nschedule) return cli_usage("inspect: --target, --set and --schedule go with an op, not with a file");
+  if (o->target || o->nset || o->nschedule)
+    return cli_usage("inspect: --target, --set and --schedule go with an op, not with a file");
   size_t bytes;
   char *text = cli_read_file(o->operand[0], &bytes);
   if (!text) return CLI_FAILED;
@@ -209,8 +219,9 @@ static int inspect_file(const Options *o) {
     char op[64], target[32];
     KilnGen *gen = cli_open_generator(o);
     find_target(text, target, sizeof target);
-    code = gen && variants_read_settings(o->operand[0], settings, op, sizeof op) ? with_shape(o, gen, op, o->operand[0], settings, target)
-                                                                                 : CLI_FAILED;
+    code = gen && variants_read_settings(o->operand[0], settings, op, sizeof op)
+               ? with_shape(o, gen, op, o->operand[0], settings, target)
+               : CLI_FAILED;
     kiln_gen_close(gen);
     cli_free(settings);
   }

@@ -144,7 +144,8 @@ static int run(const Options *o) {
     return list_targets();
   }
   if (options_has(o, OPTION_VARIANTS)) return list_variants(o);
-  if (o->target || o->nset || o->nsizes || o->ndevices) return cli_usage("list: --target, --set, --size and --device go with --variants");
+  if (o->target || o->nset || o->nsizes || o->ndevices)
+    return cli_usage("list: --target, --set, --size and --device go with --variants");
   return list_ops(o);
 }
 

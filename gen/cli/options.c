@@ -91,11 +91,13 @@ static bool add_size(Options *o, const char *word, size_t n, Message m) {
   for (const char *at = equals + 1;;) {
     const char *x = memchr(at, 'x', (size_t)(end - at));
     size_t digits = (size_t)((x ? x : end) - at);
-    if (s->nparts == OPTIONS_MAX_LEADS) return SAY(m, "--size: \"%.*s\" has more than %d factors", (int)n, word, OPTIONS_MAX_LEADS);
+    if (s->nparts == OPTIONS_MAX_LEADS)
+      return SAY(m, "--size: \"%.*s\" has more than %d factors", (int)n, word, OPTIONS_MAX_LEADS);
     if (!read_number(at, digits, &s->part[s->nparts]))
-      return SAY(m, "--size: expected a number from 0 on (or 2x3x5 for leading dims) after \"%.*s=\", got \"%.*s\"", (int)key, word,
-                 (int)(end - equals - 1), equals + 1);
-    if (__builtin_mul_overflow(s->value, s->part[s->nparts++], &s->value)) return SAY(m, "--size: %.*s is too large", (int)n, word);
+      return SAY(m, "--size: expected a number from 0 on (or 2x3x5 for leading dims) after \"%.*s=\", got \"%.*s\"", (int)key,
+                 word, (int)(end - equals - 1), equals + 1);
+    if (__builtin_mul_overflow(s->value, s->part[s->nparts++], &s->value))
+      return SAY(m, "--size: %.*s is too large", (int)n, word);
     if (!x) break;
     at = x + 1;
   }
@@ -140,7 +142,8 @@ bool options_devices(Options *o, const char *text, char *message, size_t bytes) 
     bool is_option = memchr(at, '=', length) != NULL;
     if (length == 0) return SAY(m, "--device: expected cuda:N, sim:TARGET or sim, got \"%s\"", text);
     if (is_option && !begin) return SAY(m, "--device: \"%.*s\" stands before any device", (int)length, at);
-    if (is_option && strncmp(begin, "cuda", 4) == 0) return SAY(m, "--device: a GPU takes no options, got \"%.*s\"", (int)length, at);
+    if (is_option && strncmp(begin, "cuda", 4) == 0)
+      return SAY(m, "--device: a GPU takes no options, got \"%.*s\"", (int)length, at);
     if (!is_option) {
       if (!check_device(at, length, m)) return false;
       begin = at;
@@ -206,7 +209,8 @@ static int find_option(const char *arg, const char **value) {
   return -1;
 }
 
-bool options_parse(Options *o, const char *command, uint32_t allowed, int most, int argc, char **argv, char *message, size_t bytes) {
+bool options_parse(Options *o, const char *command, uint32_t allowed, int most, int argc, char **argv, char *message,
+                   size_t bytes) {
   Message m = {message, bytes};
   memset(o, 0, sizeof *o);
   bool only_operands = false;

@@ -63,7 +63,8 @@ typedef struct Options {
 
 /* Parses argv[0..argc-1] for a command that takes `allowed` (bits of OptionId) and up to `most` operands. false: message says
  * what was expected and what came. o must not be copied afterwards: it points into itself. */
-bool options_parse(Options *o, const char *command, uint32_t allowed, int most, int argc, char **argv, char *message, size_t bytes);
+bool options_parse(Options *o, const char *command, uint32_t allowed, int most, int argc, char **argv, char *message,
+                   size_t bytes);
 
 /* The lists by themselves. Pairs may be divided by commas or blanks. */
 bool options_pairs(Options *o, const char *what, const char *text, kiln_gen_pair *pairs, int *n, char *message, size_t bytes);

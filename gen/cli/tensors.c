@@ -5,11 +5,18 @@
 
 /* ---- layout ---- */
 
-/* The dims as the caller sees them: a leading dim is split. of[i]: the dim of the definition. */
-static int expand(const KilnDef *def, const Case *c, const DefTensor *t, int64_t *shape, int *of) {
+/* The dims as the caller sees them: a leading dim is split, a first one may be missing or 1. of[i]: the dim of the definition. */
+static int expand(const KilnDef *def, const Case *c, const CaseTensor *tensor, const Majors *majors, int64_t *shape, int *of) {
+  const DefTensor *t = tensor->def;
   int rank = 0;
   for (int i = 0; i < t->rank; i++) {
     bool split = t->dim[i] == def->lead_dim && c->nlead > 1;
+    if (i == 0 && majors->may_lack[tensor->index] && c->size[t->dim[0]] == 1 && c->other_scalars) continue;
+    if (i == 0 && majors->may_be_one[tensor->index] && c->layout == LAYOUT_STRIDED && tensor->index % 2 == 1) {
+      of[rank] = t->dim[0];
+      shape[rank++] = 1;
+      continue;
+    }
     for (int k = 0; k < (split ? c->nlead : 1); k++) {
       of[rank] = t->dim[i];
       shape[rank++] = split ? c->lead[k] : c->size[t->dim[i]];
@@ -47,13 +54,20 @@ static void lay_strides(CaseTensor *t, const Case *c, int from_end) {
   }
 }
 
-/* Offsets by index of a dim of the definition; a split one counts through its parts, the last one fastest. */
+static bool has_dim(const DefTensor *t, int d) {
+  for (int i = 0; i < t->rank; i++)
+    if (t->dim[i] == d) return true;
+  return false;
+}
+
+/* Offsets by index of a dim of the definition; a split one counts through its parts, the last one fastest; a missing or repeated
+ * one stays where it is. */
 static void lay_offsets(CaseTensor *t, const KilnDef *def, const Case *c, const int *of) {
   for (int d = 0; d < def->ndims; d++) {
     int parts[TENSOR_MAX_RANK], n = 0;
     for (int i = 0; i < t->rank; i++)
       if (of[i] == d) parts[n++] = i;
-    if (n == 0) continue;
+    if (!has_dim(t->def, d)) continue;
     t->offset[d] = cli_alloc((size_t)at_least_one(c->size[d]) * sizeof(int64_t));
     for (int64_t i = 0; i < c->size[d]; i++) {
       int64_t rest = i, at = 0;
@@ -89,7 +103,7 @@ void tensors_shape(CaseData *d, const KilnDef *def, const Case *c, const Majors 
     t->def = &def->tensor[i];
     t->index = i;
     int of[TENSOR_MAX_RANK];
-    t->rank = expand(def, c, t->def, t->shape, of);
+    t->rank = expand(def, c, t, majors, t->shape, of);
     lay_strides(t, c, majors->from_end[i] ? majors->from_end[i] : 1);
     lay_offsets(t, def, c, of);
     t->view = (kiln_tensor){.dtype = t->def->dtype, .rank = t->rank, .shape = t->shape, .strides = t->stride};
@@ -223,8 +237,10 @@ bool tensors_upload(CaseData *d, const Device *dev) {
 
 int tensors_args(const CaseData *d, const kiln_gen_pair *options, int noptions, kiln_arg *args, int room) {
   int n = 0;
-  for (int i = 0; i < d->ntensors && n < room; i++) args[n++] = (kiln_arg){.name = d->tensor[i].def->name, .tensor = &d->tensor[i].view};
-  for (int i = 0; i < d->def->nscalars && n < room; i++) args[n++] = (kiln_arg){.name = d->def->scalar[i].name, .scalar = d->scalar[i]};
+  for (int i = 0; i < d->ntensors && n < room; i++)
+    args[n++] = (kiln_arg){.name = d->tensor[i].def->name, .tensor = &d->tensor[i].view};
+  for (int i = 0; i < d->def->nscalars && n < room; i++)
+    args[n++] = (kiln_arg){.name = d->def->scalar[i].name, .scalar = d->scalar[i]};
   for (int i = 0; i < noptions && n < room; i++) args[n++] = (kiln_arg){.name = options[i].key, .text = options[i].value};
   return n;
 }

@@ -29,8 +29,12 @@ typedef struct CaseData {
   double scalar[8];
 } CaseData;
 
-/* Which dim of each tensor is contiguous: its index from the end (1: the last). By tensor of the definition. */
-typedef struct Majors { uint8_t from_end[DEF_MAX_TENSORS]; } Majors;
+/* What contracts say of a tensor's form, by tensor of the definition. */
+typedef struct Majors {
+  uint8_t from_end[DEF_MAX_TENSORS]; /* which dim is contiguous: its index from the end (1: the last); 0: not said */
+  bool may_lack[DEF_MAX_TENSORS];    /* the first dim may be missing where its size is 1; every second case leaves it out */
+  bool may_be_one[DEF_MAX_TENSORS];  /* the first dim may have size 1 and is repeated then; strided cases do it to odd tensors */
+} Majors;
 
 /* Lays the tensors out in host memory, everything poisoned. guard: elements before and after each view that must stay as
  * they are (a simulated device watches the ends of an allocation itself and takes none). */

@@ -21,6 +21,8 @@ static void study_contract(Group *g, const KilnDef *def, const Contract *c) {
     for (int t = 0; def && t < def->ntensors; t++) {
       const ContractTensor *tensor = &c->tensor[i];
       if (strcmp(def->tensor[t].name, tensor->name) != 0 || g->majors.from_end[t]) continue;
+      g->majors.may_lack[t] = tensor->lead > 0 && tensor->rank == def->tensor[t].rank;
+      g->majors.may_be_one[t] = tensor->rank == def->tensor[t].rank && tensor->dim[0].or_one && !tensor->out;
       for (int k = 0; k < tensor->rank; k++)
         if (tensor->stride[k].symbol < 0) g->majors.from_end[t] = (uint8_t)(tensor->rank - k); /* a fixed stride: 1 */
     }
@@ -65,7 +67,8 @@ static kiln_gen_status failed(const KilnGen *gen, kiln_gen_status status, char *
   return status;
 }
 
-static kiln_gen_status emit_one(Group *g, KilnGen *gen, kiln_gen_request *r, const char *schedule, Texts *texts, char *why, size_t why_bytes) {
+static kiln_gen_status emit_one(Group *g, KilnGen *gen, kiln_gen_request *r, const char *schedule, Texts *texts, char *why,
+                                size_t why_bytes) {
   const char *text, *name;
   size_t bytes;
   kiln_gen_status status = kiln_gen_emit(gen, r, &text, &bytes, &name);

@@ -112,7 +112,7 @@ static void open_op(Op *op, KilnGen *gen, const char *name, const char *settings
   op->c.other_scalars = true;
   cases_free(&list);
   random_start(&r, random_entropy());
-  Majors majors = {{0}};
+  Majors majors = {.from_end = {0}};
   tensors_make(&op->d, op->def, &op->c, &majors, true);
   tensors_fill(&op->d, &r);
   EvalInput in = {.def = op->def};
@@ -150,7 +150,8 @@ static void assert_agree(const Op *op, const char *name, const double *reference
   for (size_t i = 0; i < elems_of(op, t); i++) size = fmax(size, fabs(reference[i]));
   for (size_t i = 0; i < elems_of(op, t); i++) {
     double difference = fabs(op->dense[t][i] - reference[i]);
-    if (!(difference <= 1e-11 * (fabs(reference[i]) + size))) fail_msg("%s[%zu]: %.17g, reference %.17g", name, i, op->dense[t][i], reference[i]);
+    if (!(difference <= 1e-11 * (fabs(reference[i]) + size)))
+      fail_msg("%s[%zu]: %.17g, reference %.17g", name, i, op->dense[t][i], reference[i]);
   }
 }
 
@@ -176,7 +177,8 @@ static void rms_norm_agrees(void **state) {
 static void gemm_agrees(void **state) {
   KilnGen *gen = *state;
   static const char *const acts[] = {"none", "relu", "gelu", "gelu_tanh", "silu"};
-  static const char *const settings[] = {"act=%s", "act=%s dtype=f16 c=yes", "act=%s bias=yes c=yes d_dtype=f32", "act=%s a_major=m b_major=n bias=yes"};
+  static const char *const settings[] = {"act=%s", "act=%s dtype=f16 c=yes", "act=%s bias=yes c=yes d_dtype=f32",
+                                         "act=%s a_major=m b_major=n bias=yes"};
   static const char *const sizes[] = {"B=1,M=1,N=1,K=1", "B=2,M=33,N=17,K=70", "B=1,M=5,N=7,K=0", "B=1,M=40,N=64,K=300"};
   for (size_t a = 0; a < 5; a++)
     for (size_t s = 0; s < sizeof settings / sizeof settings[0]; s++) {
@@ -184,8 +186,17 @@ static void gemm_agrees(void **state) {
       Op op;
       snprintf(text, sizeof text, settings[s], acts[a]);
       open_op(&op, gen, "gemm", text, sizes[(a + s) % 4]);
-      RefGemm g = {(size_t)size_named(&op, "B"), (size_t)size_named(&op, "M"), (size_t)size_named(&op, "N"), (size_t)size_named(&op, "K"),
-                   input(&op, "a"), input(&op, "b"), input(&op, "c"), input(&op, "bias"), op.d.scalar[0], op.d.scalar[1], acts[a]};
+      RefGemm g = {(size_t)size_named(&op, "B"),
+                   (size_t)size_named(&op, "M"),
+                   (size_t)size_named(&op, "N"),
+                   (size_t)size_named(&op, "K"),
+                   input(&op, "a"),
+                   input(&op, "b"),
+                   input(&op, "c"),
+                   input(&op, "bias"),
+                   op.d.scalar[0],
+                   op.d.scalar[1],
+                   acts[a]};
       double *d = malloc(g.batch * g.m * g.n * sizeof *d);
       ref_gemm(&g, d);
       assert_agree(&op, "d", d);
@@ -226,7 +237,8 @@ static void assert_kernel(Op *op, Group *group, const char *name, const double *
     assert_int_equal(kiln_download(group->device.dev, t->host, t->device, (size_t)t->elems * bytes), KILN_OK);
     for (size_t i = 0; i < elems_of(op, t->index); i++) {
       double got = read_element(t->def->dtype, t->host + place(op, t, i) * bytes);
-      if (!(fabs(got - reference[i]) <= fabs(reference[i]) / 250 + size)) fail_msg("%s[%zu]: %g, reference %g", name, i, got, reference[i]);
+      if (!(fabs(got - reference[i]) <= fabs(reference[i]) / 250 + size))
+        fail_msg("%s[%zu]: %g, reference %g", name, i, got, reference[i]);
     }
     return;
   }

@@ -49,11 +49,19 @@ static DefNode row_nodes[] = {
     {.op = DEF_ARG, .index = 1},        {.op = DEF_MUL, .arg = {8, 9}},
 };
 static KilnDef row_definition(void) {
-  return (KilnDef){.op = "row", .dims = {"M", "N"}, .ndims = 2, .lead_dim = 0, .ntensors = 3, .nscalars = 1,
-                   .tensor = {{.name = "x", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {0, 1}},
-                              {.name = "w", .dtype = KILN_F32, .present = true, .rank = 1, .dim = {1}},
-                              {.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 2, .dim = {0, 1}, .value = 10}},
-                   .scalar = {{.name = "eps", .dtype = KILN_F32}}, .node = row_nodes, .nnodes = 11};
+  return (KilnDef){
+      .op = "row",
+      .dims = {"M", "N"},
+      .ndims = 2,
+      .lead_dim = 0,
+      .ntensors = 3,
+      .nscalars = 1,
+      .tensor = {{.name = "x", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {0, 1}},
+                 {.name = "w", .dtype = KILN_F32, .present = true, .rank = 1, .dim = {1}},
+                 {.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 2, .dim = {0, 1}, .value = 10}},
+      .scalar = {{.name = "eps", .dtype = KILN_F32}},
+      .node = row_nodes,
+      .nnodes = 11};
 }
 
 typedef struct Rows { int64_t m, n; float *x, *w; double *v, *e; } Rows;
@@ -128,15 +136,22 @@ static void samples_are_the_same_rows(void **state) {
 
 static void product_case(int64_t m, int64_t n, int64_t k, bool a_turned, bool b_turned) {
   DefNode nodes[] = {{.op = DEF_ARG, .index = 0}, {.op = DEF_ARG, .index = 1}, {.op = DEF_DOT, .index = 1, .arg = {0, 1}}};
-  KilnDef def = {.op = "product", .dims = {"M", "K", "N"}, .ndims = 3, .lead_dim = -1, .ntensors = 3,
-                 .tensor = {{.name = "a", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {0, 1}},
-                            {.name = "b", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {1, 2}},
-                            {.name = "d", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 2, .dim = {0, 2}, .value = 2}},
-                 .node = nodes, .nnodes = 3};
+  KilnDef def = {
+      .op = "product",
+      .dims = {"M", "K", "N"},
+      .ndims = 3,
+      .lead_dim = -1,
+      .ntensors = 3,
+      .tensor = {{.name = "a", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {0, 1}},
+                 {.name = "b", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {1, 2}},
+                 {.name = "d", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 2, .dim = {0, 2}, .value = 2}},
+      .node = nodes,
+      .nnodes = 3};
   Random r;
   random_start(&r, random_entropy());
   float *a = normals(&r, m * k + 1), *b = normals(&r, k * n + 1);
-  int64_t *am = ramp(m, a_turned ? 1 : k), *ak = ramp(k, a_turned ? m : 1), *bk = ramp(k, b_turned ? 1 : n), *bn = ramp(n, b_turned ? k : 1);
+  int64_t *am = ramp(m, a_turned ? 1 : k), *ak = ramp(k, a_turned ? m : 1), *bk = ramp(k, b_turned ? 1 : n),
+          *bn = ramp(n, b_turned ? k : 1);
   EvalInput in = {.def = &def, .size = {m, k, n}, .count = {m, k, n},
                   .tensor = {{KILN_F32, a, {am, ak}}, {KILN_F32, b, {NULL, bk, bn}}}};
   double *v = malloc((size_t)(m * n + 1) * 8), *e = malloc((size_t)(m * n + 1) * 8);
@@ -160,7 +175,8 @@ static void product_case(int64_t m, int64_t n, int64_t k, bool a_turned, bool b_
 
 static void products_agree_with_loops(void **state) {
   (void)state;
-  static const int64_t sizes[][3] = {{1, 1, 1}, {4, 8, 256}, {5, 9, 257}, {3, 17, 700}, {64, 33, 40}, {7, 5, 0}, {0, 5, 3}, {130, 70, 513}};
+  static const int64_t sizes[][3] = {{1, 1, 1},    {4, 8, 256}, {5, 9, 257}, {3, 17, 700},
+                                     {64, 33, 40}, {7, 5, 0},   {0, 5, 3},   {130, 70, 513}};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
     for (int turned = 0; turned < 4; turned++)
       product_case(sizes[i][0], sizes[i][1], sizes[i][2], turned & 1, turned >> 1);
@@ -171,8 +187,12 @@ static void products_agree_with_loops(void **state) {
 static double one(uint8_t op, double a, double b, double c, double *error) {
   DefNode nodes[] = {{.op = DEF_CONST, .value = a}, {.op = DEF_CONST, .value = b}, {.op = DEF_CONST, .value = c},
                      {.op = op, .arg = {0, 1, 2}, .dtype = KILN_BF16}};
-  KilnDef def = {.op = "one", .ntensors = 1, .lead_dim = -1,
-                 .tensor = {{.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .value = 3}}, .node = nodes, .nnodes = 4};
+  KilnDef def = {.op = "one",
+                 .ntensors = 1,
+                 .lead_dim = -1,
+                 .tensor = {{.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .value = 3}},
+                 .node = nodes,
+                 .nnodes = 4};
   double v = 12345;
   Collected to = {&v, error, 1, -1, -1, 0};
   char why[256] = "";
@@ -204,8 +224,12 @@ static void undecided_comparisons_widen_the_selection(void **state) {
   (void)state;
   DefNode nodes[] = {{.op = DEF_CONST, .value = 0.1}, {.op = DEF_CONST, .value = (double)0.1f}, {.op = DEF_LT, .arg = {0, 1}},
                      {.op = DEF_CONST, .value = 5}, {.op = DEF_CONST, .value = 8}, {.op = DEF_WHERE, .arg = {2, 3, 4}}};
-  KilnDef def = {.op = "undecided", .ntensors = 1, .lead_dim = -1,
-                 .tensor = {{.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .value = 5}}, .node = nodes, .nnodes = 6};
+  KilnDef def = {.op = "undecided",
+                 .ntensors = 1,
+                 .lead_dim = -1,
+                 .tensor = {{.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .value = 5}},
+                 .node = nodes,
+                 .nnodes = 6};
   double v, e;
   Collected to = {&v, &e, 1, -1, -1, 0};
   char why[256];
@@ -233,10 +257,16 @@ static void refuses_broken_definitions(void **state) {
   };
   for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
     DefNode nodes[2] = {{.op = DEF_ARG, .index = 0}, broken[i]};
-    KilnDef def = {.op = "broken", .dims = {"M", "N"}, .ndims = 2, .ntensors = 2, .lead_dim = -1,
-                   .tensor = {{.name = "x", .dtype = KILN_F32, .present = true, .rank = 1, .dim = {0}},
-                              {.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 1, .dim = {0}, .value = 1}},
-                   .node = nodes, .nnodes = 2};
+    KilnDef def = {
+        .op = "broken",
+        .dims = {"M", "N"},
+        .ndims = 2,
+        .ntensors = 2,
+        .lead_dim = -1,
+        .tensor = {{.name = "x", .dtype = KILN_F32, .present = true, .rank = 1, .dim = {0}},
+                   {.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 1, .dim = {0}, .value = 1}},
+        .node = nodes,
+        .nnodes = 2};
     EvalInput in = {.def = &def, .size = {2, 2}, .count = {2, 2}, .tensor = {{KILN_F32, x, {at}}}};
     double v[4], e[4];
     Collected to = {v, e, 2, 0, -1, 0};
@@ -261,15 +291,25 @@ static void *meter(void *user, void *ptr, size_t old_bytes, size_t new_bytes) {
 
 static void survives_lack_of_memory(void **state) {
   (void)state;
-  DefNode nodes[] = {{.op = DEF_ARG, .index = 0}, {.op = DEF_ARG, .index = 1}, {.op = DEF_DOT, .index = 1, .arg = {0, 1}}, {.op = DEF_EXP, .arg = {2}}};
-  KilnDef def = {.op = "product", .dims = {"M", "K", "N"}, .ndims = 3, .lead_dim = -1, .ntensors = 3,
-                 .tensor = {{.name = "a", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {0, 1}},
-                            {.name = "b", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {1, 2}},
-                            {.name = "d", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 2, .dim = {0, 2}, .value = 3}},
-                 .node = nodes, .nnodes = 4};
+  DefNode nodes[] = {{.op = DEF_ARG, .index = 0},
+                     {.op = DEF_ARG, .index = 1},
+                     {.op = DEF_DOT, .index = 1, .arg = {0, 1}},
+                     {.op = DEF_EXP, .arg = {2}}};
+  KilnDef def = {
+      .op = "product",
+      .dims = {"M", "K", "N"},
+      .ndims = 3,
+      .lead_dim = -1,
+      .ntensors = 3,
+      .tensor = {{.name = "a", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {0, 1}},
+                 {.name = "b", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {1, 2}},
+                 {.name = "d", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 2, .dim = {0, 2}, .value = 3}},
+      .node = nodes,
+      .nnodes = 4};
   float x[16] = {0};
   int64_t at[4] = {0, 1, 2, 3};
-  EvalInput in = {.def = &def, .size = {4, 4, 4}, .count = {4, 4, 4}, .tensor = {{KILN_F32, x, {at, at}}, {KILN_F32, x, {NULL, at, at}}}};
+  EvalInput in = {
+      .def = &def, .size = {4, 4, 4}, .count = {4, 4, 4}, .tensor = {{KILN_F32, x, {at, at}}, {KILN_F32, x, {NULL, at, at}}}};
   double v[16], e[16];
   Collected to = {v, e, 4, 0, 2, 0};
   char why[256];

@@ -23,7 +23,8 @@ static bool parse(uint32_t allowed, int most, int argc, const char *const *argv)
 
 static void takes_everything(void **state) {
   (void)state;
-  assert_true(PARSE(ALL, 1, "gemm", "--set", "dtype=f16,act=gelu", "--size=M=2x3,N=0", "--seed", "0x10", "--quick", "-o", "x.ptx"));
+  assert_true(
+      PARSE(ALL, 1, "gemm", "--set", "dtype=f16,act=gelu", "--size=M=2x3,N=0", "--seed", "0x10", "--quick", "-o", "x.ptx"));
   assert_int_equal(o.noperands, 1);
   assert_string_equal(o.operand[0], "gemm");
   assert_int_equal(o.nset, 2);
