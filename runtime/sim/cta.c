@@ -225,7 +225,7 @@ static bool run_round(SimCta *c, const SimLevel *level) {
 }
 
 void sim_cta_run(SimCta *c) {
-  const SimLevel *level = sim_level();
+  const SimLevel *level = c->launch->dev->level;
   begin_cta(c);
   while (!c->faulted && run_round(c, level)) {
   }

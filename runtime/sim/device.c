@@ -79,6 +79,7 @@ static bool read_option(SimDevice *d, const char *s, size_t n) {
   if (is_word(s, k, "cores")) return read_number(v, m, 64, &x) && x && (d->cores = (int)x);
   if (is_word(s, k, "seed")) return read_number(v, m, UINT64_MAX, &d->seed);
   if (is_word(s, k, "limit")) return read_number(v, m, UINT64_MAX, &d->limit) && d->limit;
+  if (is_word(s, k, "level")) return (d->level = sim_level(v, m)) != NULL;
   if (is_word(s, k, "checks")) {
     d->checks = is_word(v, m, "on");
     return d->checks || is_word(v, m, "off");
@@ -98,7 +99,7 @@ static DrvResult read_options(SimDevice *d, const char *options) {
     s++;
     n = strcspn(s, ",");
     if (!read_option(d, s, n))
-      return sim_say(DRV_INVALID_VALUE, "option '%.*s': expected sms=N cores=N checks=on|off seed=N limit=N policy=lazy|eager|random|alternate",
+      return sim_say(DRV_INVALID_VALUE, "option '%.*s': expected sms=N cores=N checks=on|off seed=N limit=N policy=lazy|eager|random|alternate level=base|v3|v4 (of this host)",
                      (int)(n > 60 ? 60 : n), s);
     s += n;
   }
@@ -116,7 +117,7 @@ DrvResult sim_device_add(const char *options, int *ordinal) {
     return sim_say(DRV_OUT_OF_MEMORY, "out of memory");
   }
   *d = (SimDevice){.options = text, .ordinal = sim_state.ndevices, .sms = 4, .checks = true, .policy = POLICY_ALTERNATE,
-                   .limit = 20000000000ull, .memory.total_bytes = (uint64_t)64 << 30};
+                   .limit = 20000000000ull, .level = sim_level(NULL, 0), .memory.total_bytes = (uint64_t)64 << 30};
   DrvResult code = read_options(d, options);
   if (code) {
     sim_delete(text, strlen(text) + 1);

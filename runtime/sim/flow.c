@@ -325,13 +325,13 @@ static bool list_tracks(Flow *f, SimFunction *fn) {
     }
     fn->tracks[t] = k;
     f->code[i].track = t++;
-    f->code[i].fn = sim_level()->tracked;
+    f->code[i].fn = f->p->dev->level->tracked;
   }
   return true;
 }
 
 static bool finish_code(Flow *f, SimFunction *fn) {
-  const SimLevel *level = sim_level();
+  const SimLevel *level = f->p->dev->level;
   uint32_t nrefs = f->first_ref[f->ncode];
   fn->code = sim_new(f->ncode * sizeof *fn->code);
   fn->pool = sim_new(nrefs * 4);

@@ -43,13 +43,25 @@ int sim_handler_find(const char *name, size_t n) {
 
 const char *sim_handler_name(int handler) { return handler >= 0 && handler < HANDLERS ? names[handler] : ""; }
 
-const SimLevel *sim_level(void) {
+static bool host_runs(const SimLevel *level) {
 #if defined(__x86_64__) && !defined(KILN_SIM_ONE_LEVEL)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd"))
-    return &sim_level_v4;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) return &sim_level_v3;
+  bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  if (level == &sim_level_v3) return v3;
+  if (level == &sim_level_v4)
+    return v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
 #endif
-  return &sim_level_base;
+  return level == &sim_level_base;
+}
+
+const SimLevel *sim_level(const char *name, size_t n) {
+  static const SimLevel *const levels[] = { /* best first */
+#if defined(__x86_64__) && !defined(KILN_SIM_ONE_LEVEL)
+    &sim_level_v4, &sim_level_v3,
+#endif
+    &sim_level_base};
+  for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++)
+    if (host_runs(levels[i]) && (!name || (strlen(levels[i]->name) == n && memcmp(levels[i]->name, name, n) == 0))) return levels[i];
+  return NULL;
 }

@@ -87,6 +87,7 @@ typedef struct SimDevice {
   const SimTarget *target;
   int ordinal, sms, cores;
   bool checks;
+  const struct SimLevel *level; /* handlers for this host */
   uint64_t seed, limit;
   SimPolicy policy;
   SimMemory memory;
@@ -106,6 +107,7 @@ typedef struct SimFormCount { const char *opcode; uint64_t lanes; } SimFormCount
 typedef enum { SPACE_NONE, SPACE_GLOBAL, SPACE_SHARED, SPACE_LOCAL, SPACE_PARAM, SPACE_CONST, SPACE_GENERIC } SimSpace;
 typedef struct SimWarp SimWarp;
 typedef struct SimInstr SimInstr;
+typedef struct SimLevel SimLevel;
 typedef int (*SimHandler)(SimWarp *w, const SimInstr *in, uint32_t mask);
 
 enum { STEP_NEXT, STEP_JUMP, STEP_YIELD }; /* what a handler returns: go on; pc or masks changed; leave the warp */
@@ -319,17 +321,17 @@ bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int la
 void sim_shadow_release(SimCta *c, const uint32_t *released, uint32_t waiters);
 
 /* exec/: one table per host level */
-typedef struct SimLevel {
+struct SimLevel {
   const char *name;
   const SimHandler *handler;
   SimHandler tracked;                 /* wraps an instruction whose registers are watched */
   void (*run)(SimWarp *w);            /* executes until the warp parks, ends or faults */
-} SimLevel;
+};
 extern const SimLevel sim_level_base;
 #if defined(__x86_64__) && !defined(KILN_SIM_ONE_LEVEL)
 extern const SimLevel sim_level_v3, sim_level_v4;
 #endif
-const SimLevel *sim_level(void);                      /* the best that this host runs */
+const SimLevel *sim_level(const char *name, size_t n); /* of that name, if the host runs it; NULL name: the best */
 int sim_handler_find(const char *name, size_t n);     /* -1: none */
 const char *sim_handler_name(int handler);
 

@@ -225,9 +225,35 @@ static void test_approximations(void **state) {
   check_ulp("tanh.approx.f32 %f4, %f1;\n mov.b32 %r10, %f4;", tanh, 2);
 }
 
+/* Every level of handlers that this host runs gives the same bits. */
+static void test_levels(void **state) {
+  (void)state;
+  static const char *const bodies[] = {
+    "ex2.approx.ftz.f32 %f4, %f1;\n mov.b32 %r10, %f4;", "lg2.approx.f32 %f4, %f1;\n mov.b32 %r10, %f4;",
+    "tanh.approx.f32 %f4, %f1;\n mov.b32 %r10, %f4;", "fma.rn.f32 %f4, %f1, %f2, %f3;\n mov.b32 %r10, %f4;",
+    "rsqrt.approx.f32 %f4, %f1;\n mov.b32 %r10, %f4;", "fma.rn.bf16x2 %r10, %r1, %r2, %r3;", "tanh.approx.f16x2 %r10, %r1;",
+    "cvt.rn.f16x2.f32 %r10, %f1, %f2;", "mul.hi.u32 %r10, %r1, %r2;",
+    "mov.b32 %r4, %r2;\n mov.b32 %r5, %r3;\n mov.f32 %f4, 0f3f800000;\n"
+    " mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f4,%f5,%f6,%f7}, {%r1,%r2,%r3,%r4}, {%r5,%r1}, {%f4,%f4,%f4,%f4};\n mov.b32 %r10, %f6;",
+    "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f4,%f5,%f6,%f7}, {%r1,%r2,%r3,%r1}, {%r2,%r1}, {%f1,%f2,%f3,%f1};\n mov.b32 %r10, %f5;",
+  };
+  static const char *const levels[] = {"sm_100a,level=base", "sm_100a,level=v3", "sm_100a,level=v4"};
+  for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+    static uint32_t first[N];
+    for (int k = 0; k < 3; k++) {
+      int ordinal;
+      if (k && kilnsim_configure(levels[k], &ordinal)) continue; /* not on this host */
+      run_form(levels[k], bodies[i]);
+      if (k == 0) memcpy(first, D, sizeof D);
+      for (int j = 0; j < N; j++)
+        if (first[j] != D[j]) fail_msg("%s, %s: %08x gives %08x, base %08x", levels[k], bodies[i], A[j], D[j], first[j]);
+    }
+  }
+}
+
 int main(void) {
   fill_operands();
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32), cmocka_unit_test(test_integers), cmocka_unit_test(test_conversions),
-                                     cmocka_unit_test(test_fp8), cmocka_unit_test(test_approximations)};
+                                     cmocka_unit_test(test_fp8), cmocka_unit_test(test_approximations), cmocka_unit_test(test_levels)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
