@@ -227,7 +227,8 @@ static void report_json(const Group *g, const Case *c, const Result *r) {
 static int bench_case(const Options *o, const Group *g, Random *random) {
   CaseList cases = {0};
   char message[256];
-  if (!cases_sizes(&cases, g->def, o, message, sizeof message)) {
+  if (!cases_sizes(&cases, g->def, o, message, sizeof message) ||
+      !case_has_memory(g->def, &cases.at[0], message, sizeof message)) {
     cases_free(&cases);
     return cli_usage("%s", message);
   }

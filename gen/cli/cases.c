@@ -44,6 +44,17 @@ static void complete(CaseList *list, const KilnDef *def) {
   snprintf(c->name + n, sizeof c->name - n, "%s%s", layouts[c->layout], c->special ? " special" : "");
 }
 
+bool case_has_memory(const KilnDef *def, const Case *c, char *message, size_t message_bytes) {
+  double elems = case_elems(def, c);
+  for (int d = 0; d < def->ndims; d++)
+    if (c->size[d] > (int64_t)1 << 28) {
+      snprintf(message, message_bytes, "%s=%lld: the command handles sizes up to 2^28", def->dims[d], (long long)c->size[d]);
+      return false;
+    }
+  if (elems > 0x1p36) snprintf(message, message_bytes, "%s: %.3g elements are more than the command handles (2^36)", c->name, elems);
+  return elems <= 0x1p36;
+}
+
 double case_elems(const KilnDef *def, const Case *c) {
   double all = 0;
   for (int t = 0; t < def->ntensors; t++) {
@@ -229,6 +240,18 @@ static void list_dims(const KilnDef *def, char *text, size_t bytes) {
     snprintf(text + strlen(text), bytes - strlen(text), "%s%s", d ? ", " : "", def->dims[d]);
 }
 
+/* Strides and offsets of every tensor must stay far inside 64 bits. */
+static bool fits(const KilnDef *def, const Case *c) {
+  for (int t = 0; t < def->ntensors; t++) {
+    int64_t n = 1;
+    for (int i = 0; i < def->tensor[t].rank; i++) {
+      int64_t size = c->size[def->tensor[t].dim[i]];
+      if (__builtin_mul_overflow(n, size > 0 ? size : 1, &n) || n > (int64_t)1 << 56) return false;
+    }
+  }
+  return true;
+}
+
 bool cases_sizes(CaseList *list, const KilnDef *def, const Options *o, char *message, size_t message_bytes) {
   char known[128];
   list_dims(def, known, sizeof known);
@@ -260,6 +283,10 @@ bool cases_sizes(CaseList *list, const KilnDef *def, const Options *o, char *mes
       return list->n--, false;
     }
     c->size[d] = 1; /* one product unless a batch is asked for */
+  }
+  if (!fits(def, c)) {
+    snprintf(message, message_bytes, "--size: a tensor of %s would have more than 2^56 elements", def->op);
+    return list->n--, false;
   }
   complete(list, def);
   c->other_scalars = false;

@@ -36,4 +36,6 @@ void cases_free(CaseList *list);
 /* The settings in a line of cases, as "w=no dtype=f32"; "" if none. */
 void cases_settings(const char *line, size_t bytes, char *settings, size_t settings_bytes);
 double case_elems(const KilnDef *def, const Case *c); /* elements of all present tensors together */
+/* false: the case is too large to be laid out in memory; message. */
+bool case_has_memory(const KilnDef *def, const Case *c, char *message, size_t message_bytes);
 #endif

@@ -142,7 +142,8 @@ static bool collect_cases(const Job *job, const Group *g, const char *settings, 
   char message[256];
   bool quick = options_has(job->o, OPTION_QUICK);
   if (job->o->nsizes) {
-    bool done = cases_sizes(cases, g->def, job->o, message, sizeof message);
+    bool done = cases_sizes(cases, g->def, job->o, message, sizeof message) &&
+                case_has_memory(g->def, &cases->at[0], message, sizeof message);
     if (!done) cli_error("%s", message);
     return done;
   }

@@ -62,11 +62,11 @@ static bool has_dim(const DefTensor *t, int d) {
 
 /* Offsets by index of a dim of the definition; a split one counts through its parts, the last one fastest; a missing or repeated
  * one stays where it is. */
-static void lay_offsets(CaseTensor *t, const KilnDef *def, const Case *c, const int *of) {
+static void lay_offsets(CaseTensor *t, const KilnDef *def, const Case *c) {
   for (int d = 0; d < def->ndims; d++) {
     int parts[TENSOR_MAX_RANK], n = 0;
     for (int i = 0; i < t->rank; i++)
-      if (of[i] == d) parts[n++] = i;
+      if (t->of[i] == d) parts[n++] = i;
     if (!has_dim(t->def, d)) continue;
     t->offset[d] = cli_alloc((size_t)at_least_one(c->size[d]) * sizeof(int64_t));
     for (int64_t i = 0; i < c->size[d]; i++) {
@@ -80,7 +80,8 @@ static void lay_offsets(CaseTensor *t, const KilnDef *def, const Case *c, const 
   }
 }
 
-static void make_memory(CaseTensor *t, const Case *c, bool guard) {
+static void make_memory(CaseTensor *t, const KilnDef *def, const Case *c, bool guard) {
+  lay_offsets(t, def, c);
   size_t bytes = number_bytes(t->def->dtype);
   int64_t span = 1;
   for (int i = 0; i < t->rank; i++) span += (at_least_one(t->shape[i]) - 1) * t->stride[i];
@@ -102,10 +103,8 @@ void tensors_shape(CaseData *d, const KilnDef *def, const Case *c, const Majors 
     CaseTensor *t = &d->tensor[d->ntensors++];
     t->def = &def->tensor[i];
     t->index = i;
-    int of[TENSOR_MAX_RANK];
-    t->rank = expand(def, c, t, majors, t->shape, of);
+    t->rank = expand(def, c, t, majors, t->shape, t->of);
     lay_strides(t, c, majors->from_end[i] ? majors->from_end[i] : 1);
-    lay_offsets(t, def, c, of);
     t->view = (kiln_tensor){.dtype = t->def->dtype, .rank = t->rank, .shape = t->shape, .strides = t->stride};
   }
   for (int i = 0; i < def->nscalars; i++) {
@@ -118,7 +117,7 @@ void tensors_shape(CaseData *d, const KilnDef *def, const Case *c, const Majors 
 
 void tensors_make(CaseData *d, const KilnDef *def, const Case *c, const Majors *majors, bool guard) {
   tensors_shape(d, def, c, majors);
-  for (int i = 0; i < d->ntensors; i++) make_memory(&d->tensor[i], c, guard);
+  for (int i = 0; i < d->ntensors; i++) make_memory(&d->tensor[i], def, c, guard);
 }
 
 void tensors_free(CaseData *d, const Device *dev) {

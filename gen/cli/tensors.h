@@ -14,6 +14,7 @@ typedef struct CaseTensor {
   int index;                        /* in the definition */
   int rank;                         /* as the caller sees it: leading dims apart */
   int64_t shape[TENSOR_MAX_RANK], stride[TENSOR_MAX_RANK];
+  int of[TENSOR_MAX_RANK];          /* the dim of the definition that each one is, or is part of */
   int64_t *offset[DEF_MAX_DIMS];    /* by dim of the definition: where its i-th index lies, in elements after `first` */
   int64_t elems, first;             /* of the buffer, and where in it the view begins */
   char *host;

@@ -40,6 +40,10 @@ expect 1 'colour' "$kiln" check rms_norm --device sim:sm_80,colour=red --quick
 expect 1 'cuda:99' "$kiln" check rms_norm --device cuda:99 --quick
 expect 1 'has no dim Q; its dims are' "$kiln" check rms_norm --device sim:sm_80 --size Q=3
 expect 1 'also needs N' "$kiln" check rms_norm --device sim:sm_80 --size M=3
+expect 1 '2\^56' "$kiln" check rms_norm --device sim:sm_80 --size M=999999999999,N=999999999999
+expect 1 '2\^28' "$kiln" check rms_norm --device sim:sm_80 --size M=999999999999,N=1
+expect 2 '2\^36' "$kiln" bench rms_norm --device sim:sm_80 --size M=99999999,N=99999
+expect 0 ' wins ' "$kiln" list --variants rms_norm --size M=999999999,N=4096
 expect 2 'size is needed' "$kiln" bench rms_norm --device sim:sm_80
 expect 2 'has no dim Q' "$kiln" bench rms_norm --device sim:sm_80 --size Q=3
 expect 2 'goes with --all|--all' "$kiln" emit rms_norm --diff
