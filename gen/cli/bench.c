@@ -1,8 +1,8 @@
 /* bench.c - kiln bench: time of a plan's launches.
  *
  * On a GPU each sample is one launch between two events, and before each the level-two cache is flushed: a buffer larger than it
- * is written. The copy rate is measured the same way in the same process (cuMemcpyDtoD of as many bytes, read plus written).
- * Launches shorter than events resolve well are told so (spread). On the simulator time is the host's and means nothing;
+ * is written. The copy rate is measured the same way in the same process (cuMemcpyDtoD of as many bytes, read plus written), so
+ * what a pair of events costs is in both. On the simulator time is the host's and means nothing;
  * there the rates at which it executes are given. */
 #include "table.h"
 #include "variants.h"
@@ -176,7 +176,7 @@ static void report_table(const Group *g, const Case *c, const Result *r) {
     }
     return;
   }
-  printf("  time         %.2f us, median of %d launches, L2 flushed (quartiles %.2f .. %.2f)\n", r->launch.median / 1000,
+  printf("  time         %.2f us, median of %d launches, each between two events, L2 flushed (quartiles %.2f .. %.2f)\n", r->launch.median / 1000,
          r->launch.n, r->launch.low / 1000, r->launch.high / 1000);
   write_rate(text[0], sizeof text[0], r->plan.bytes / r->launch.median * 1e9, "B");
   write_rate(text[1], sizeof text[1], r->plan.flop / r->launch.median * 1e9, "FLOP");
