@@ -2,8 +2,8 @@
  *
  * On a GPU each sample is one launch between two events, and before each the level-two cache is flushed: a buffer larger than it
  * is written. The copy rate is measured the same way in the same process (cuMemcpyDtoD of as many bytes, read plus written), so
- * what a pair of events costs is in both. On the simulator time is the host's and means nothing;
- * there the rates at which it executes are given. */
+ * what a pair of events costs is in both. On the simulator time is the host's (by its own counters, decoding left out) and says
+ * nothing of a GPU; there the rates at which it executes are given. */
 #include "table.h"
 #include "variants.h"
 #include <math.h>
@@ -92,7 +92,9 @@ static kiln_status time_many(Timer *t, WorkFn work, void *user, Spread *out) {
   kiln_status status = KILN_OK;
   for (int i = 0; i < warm && status == KILN_OK; i++) status = time_once(t, work, user, &ns);
   while (status == KILN_OK && n < SAMPLES_MAX && (n < least || spent < 3.3e8)) {
+    DeviceCounters counters;
     status = time_once(t, work, user, &sample[n]);
+    if (simulated && device_counters(&t->g->device, &counters)) sample[n] = counters.seconds * 1e9;
     spent += sample[n++];
   }
   if (status == KILN_OK) *out = summarize(sample, n);
@@ -137,6 +139,7 @@ static kiln_status measure(const Group *g, const CaseData *d, const kiln_plan *p
   Launch launch = {plan, {.pointers = pointers, .workspace = workspace}};
   if (status == KILN_OK) status = time_many(&t, work_launch, &launch, &out->launch);
   if (status == KILN_OK) out->counted = device_counters(&g->device, &out->counters);
+  out->counters.seconds = out->launch.median * 1e-9; /* every launch executes the same */
   if (status == KILN_OK && !g->device.info.simulated) status = measure_copy(&t, out->plan.bytes, out);
   kiln_free(g->device.dev, workspace);
   timer_close(&t);
@@ -176,8 +179,8 @@ static void report_table(const Group *g, const Case *c, const Result *r) {
     }
     return;
   }
-  printf("  time         %.2f us, median of %d launches, each between two events, L2 flushed (quartiles %.2f .. %.2f)\n", r->launch.median / 1000,
-         r->launch.n, r->launch.low / 1000, r->launch.high / 1000);
+  printf("  time         %.2f us, median of %d launches, each between two events, L2 flushed (quartiles %.2f .. %.2f)\n",
+         r->launch.median / 1000, r->launch.n, r->launch.low / 1000, r->launch.high / 1000);
   write_rate(text[0], sizeof text[0], r->plan.bytes / r->launch.median * 1e9, "B");
   write_rate(text[1], sizeof text[1], r->plan.flop / r->launch.median * 1e9, "FLOP");
   write_rate(text[2], sizeof text[2], r->copied_bytes / (r->copy.median > 0 ? r->copy.median : 1) * 1e9, "B");
@@ -191,9 +194,12 @@ static void report_table(const Group *g, const Case *c, const Result *r) {
 static void put_string(const char *name, const char *s) {
   printf("\"%s\": \"", name);
   for (; *s; s++) {
-    if (*s == '"' || *s == '\\') printf("\\%c", *s);
-    else if ((unsigned char)*s < 32) printf("\\u%04x", *s);
-    else putchar(*s);
+    if (*s == '"' || *s == '\\')
+      printf("\\%c", *s);
+    else if ((unsigned char)*s < 32)
+      printf("\\u%04x", *s);
+    else
+      putchar(*s);
   }
   fputs("\", ", stdout);
 }
