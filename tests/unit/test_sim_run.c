@@ -1,5 +1,7 @@
 /* test_sim_run.c - kernels through the simulated driver: results, launch paths, divergence, tensor cores, asynchronous copies. */
 #include "sim_case.h"
+#include "alloc.h"
+#include <stdbool.h>
 #include <math.h>
 
 /* sums of rows of n floats, a warp per row */
@@ -252,8 +254,63 @@ static void test_options(void **state) {
   }
 }
 
+/* ---- every allocation of loading and launching fails in turn: out of memory each time, and nothing is lost ---- */
+
+static int countdown;
+static long live_bytes;
+static void *failing_memory(void *user, void *ptr, size_t old_bytes, size_t new_bytes) {
+  (void)user;
+  if (new_bytes && countdown > 0 && --countdown == 0) return NULL;
+  live_bytes += (long)new_bytes - (long)(ptr ? old_bytes : 0);
+  if (new_bytes == 0) {
+    free(ptr);
+    return NULL;
+  }
+  return realloc(ptr, new_bytes);
+}
+
+static unsigned load_and_launch(DrvPtr x, DrvPtr y) {
+  DrvModule m;
+  DrvFunction f;
+  int n = 75;
+  unsigned code = cuModuleLoadDataEx(&m, row_sum, 0, NULL, NULL);
+  if (code) return code;
+  OK(cuModuleGetFunction(&f, m, "k"));
+  code = cuLaunchKernel(f, 9, 1, 1, 32, 1, 1, 0, NULL, (void *[]){&x, &y, &n}, NULL);
+  OK(cuModuleUnload(m));
+  return code;
+}
+
+static void test_no_memory(void **state) {
+  (void)state;
+  SimCase c;
+  case_open(&c, "sm_80,cores=2", PTX_HEAD);
+  DrvPtr x = device_copy(NULL, 4096), y = device_copy(NULL, 4096);
+  OK(cuMemsetD8_v2(x, 0, 4096));
+  int failed = 0;
+  for (int n = 1; n < 1000; n++) {
+    long before = live_bytes;
+    countdown = n;
+    unsigned code = load_and_launch(x, y);
+    bool reached = countdown == 0;
+    countdown = 0;
+    if (!reached) {
+      OK(code);
+      break;
+    }
+    /* the table of forms is a service: a launch succeeds without it */
+    if (code && code != DRV_OUT_OF_MEMORY) fail_msg("allocation %d: %u: %s", n, code, last_message());
+    failed += code != 0;
+    OK(load_and_launch(x, y)); /* what the device keeps for itself is there now */
+    if (n > 1) assert_true(live_bytes - before < 1 << 20);
+  }
+  assert_true(failed > 30);
+  case_close(&c);
+}
+
 int main(void) {
+  kiln_mem_hook(failing_memory, NULL);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_row_sum), cmocka_unit_test(test_divergence), cmocka_unit_test(test_mma),
-                                     cmocka_unit_test(test_limits), cmocka_unit_test(test_memory), cmocka_unit_test(test_options)};
+                                     cmocka_unit_test(test_limits), cmocka_unit_test(test_memory), cmocka_unit_test(test_options), cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
