@@ -206,7 +206,7 @@ static void tables_agree(void **state) {
     assert_non_null(strchr("TWGCP-", info->scope));
     for (const char *f = info->flags; *f; f++) assert_non_null(strchr("PRWASM", *f));
     assert_true(*info->doc);
-    assert_true(strspn(info->args, "sfevmtuxarkobqcVMhTA?*") == strlen(info->args));
+    assert_true(strspn(info->args, "sfevmtuxarkobqcVMhTAKO?*") == strlen(info->args));
   }
   assert_int_equal(tile_op_find("no such"), TILE_NONE);
   for (int k = 0; k < TA_COUNT; k++) assert_int_equal(tile_attr_find(tile_attr_name((TileAttrKey)k)), k);
