@@ -25,7 +25,14 @@
 
 extern char **environ;
 
-enum { PATH_BYTES = 1024, OUTPUT_BYTES = 8192, SET_BYTES = 1024, MAX_CHOICES = 16, MAX_ENTRY_BYTES = 16 << 20 };
+enum {
+  PATH_BYTES = 1024,
+  OUTPUT_BYTES = 16384,
+  SET_BYTES = 1024,
+  MAX_CHOICES = 16,
+  SCHEDULE_BYTES = 512,
+  MAX_ENTRY_BYTES = 16 << 20
+};
 
 typedef struct Job {
   kiln_device *dev;
@@ -33,7 +40,8 @@ typedef struct Job {
   char command[PATH_BYTES], folder[PATH_BYTES];
   bool keeps; /* folder is a cache that can be written */
   uint64_t identity;
-  char output[OUTPUT_BYTES]; /* of the last child: standard output and error */
+  char output[OUTPUT_BYTES];                            /* of the last child: standard output and error */
+  char settings[OUTPUT_BYTES], schedules[OUTPUT_BYTES]; /* what it listed */
 } Job;
 
 static uint64_t hash(uint64_t h, const void *data, size_t bytes) { /* FNV-1a, 64 bits */
@@ -171,13 +179,13 @@ static bool decide(const kiln_request *r, const char *key, size_t key_bytes, con
 }
 
 /* Reads the op's settings off `kiln list OP`: the words with an = between name and values. */
-static kiln_status ask_settings(Job *job, char *set, char *listing, Open *open, int *nopen) {
+static kiln_status ask_settings(Job *job, char *set, Open *open, int *nopen) {
   char *argv[] = {job->command, "list", (char *)(uintptr_t)job->request->op, NULL};
   int code = run(job, argv);
   if (code) return refuse(job, code < 0 ? "could not be run" : "does not know the op");
-  memcpy(listing, job->output, OUTPUT_BYTES);
+  memcpy(job->settings, job->output, OUTPUT_BYTES); /* open settings point into it */
   bool fits = true;
-  for (const char *at = listing; *at;) {
+  for (const char *at = job->settings; *at;) {
     size_t n = strcspn(at, " \t\n"), key = 0;
     while (key < n && expr_is_name(at[key])) key++;
     if (key > 0 && key + 1 < n && at[key] == '=')
@@ -244,8 +252,10 @@ static bool read_entry(const char *path, Entry *e) {
   }
   close(file);
   bool no_memory = e->no_memory;
-  if (whole) e->text[e->bytes] = 0;
-  else free_entry(e);
+  if (whole)
+    e->text[e->bytes] = 0;
+  else
+    free_entry(e);
   e->no_memory = no_memory;
   return whole;
 }
@@ -282,22 +292,18 @@ static void keep_entry(const char *temporary, const char *path, const Entry *e) 
   if (!written || rename(temporary, path)) unlink(temporary);
 }
 
-static kiln_status emit(Job *job, char *set, const char *path) {
+static kiln_status emit(Job *job, char *set, char *schedule, const char *path) {
   char temporary[PATH_BYTES + 16];
   snprintf(temporary, sizeof temporary, "%s/.emit-XXXXXX", job->folder);
   int file = mkstemp(temporary);
   if (file < 0) return refuse(job, "has no folder for its output");
   close(file);
-  char *argv[] = {job->command,
-                  "emit",
-                  (char *)(uintptr_t)job->request->op,
-                  "--target",
-                  (char *)(uintptr_t)job->request->target,
-                  "-o",
-                  temporary,
-                  *set ? "--set" : NULL,
-                  set,
-                  NULL};
+  char *op = (char *)(uintptr_t)job->request->op,
+       *target = (char *)(uintptr_t)job->request->target; /* exec's argv is not const */
+  char *argv[16] = {job->command, "emit", op, "--target", target, "-o", temporary};
+  int n = 7;
+  if (*set) argv[n++] = "--set", argv[n++] = set;
+  if (*schedule) argv[n++] = "--schedule", argv[n++] = schedule;
   Entry e = {0};
   int code = run(job, argv);
   kiln_status s = code < 0 ? refuse(job, "could not be run") : code > 0 ? refuse(job, "emit refused") : KILN_OK;
@@ -314,10 +320,10 @@ static kiln_status emit(Job *job, char *set, const char *path) {
 }
 
 /* From the cache, or from the command. */
-static kiln_status supply(Job *job, char *set) {
+static kiln_status supply_one(Job *job, char *set, char *schedule) {
   const kiln_request *r = job->request;
   char path[PATH_BYTES + 200], op[65];
-  uint64_t key = hash_text(hash_text(hash_text(job->identity, r->op), r->target), set);
+  uint64_t key = hash_text(hash_text(hash_text(hash_text(job->identity, r->op), r->target), set), schedule);
   snprintf(op, sizeof op, "%s", r->op);
   for (char *c = op; *c; c++)
     if (!expr_is_name(*c)) *c = '_';
@@ -328,7 +334,47 @@ static kiln_status supply(Job *job, char *set) {
     free_entry(&e);
     if (usable) return KILN_OK;
   }
-  return emit(job, set, path);
+  return emit(job, set, schedule, path);
+}
+
+/* The key=value words of a line, as --schedule takes them; returns the line's end. */
+static const char *read_schedule(const char *line, char *schedule) {
+  const char *end = strchrnul(line, '\n');
+  schedule[0] = 0;
+  for (const char *at = line; at < end;) {
+    size_t n = strcspn(at, " \t\n"), key = 0;
+    while (key < n && expr_is_name(at[key])) key++;
+    if (key > 0 && key + 1 < n && at[key] == '=' && !append(schedule, SCHEDULE_BYTES, at, key, at + key + 1, n - key - 1))
+      schedule[0] = 0;
+    at += n + strspn(at + n, " \t");
+  }
+  return end;
+}
+
+/* Every schedule that the op offers for these settings, so that selection has its choice; one that the target refuses is no loss while
+ * another is there. An op without a list is emitted as the command sees fit. */
+static kiln_status supply(Job *job, char *set) {
+  char *op = (char *)(uintptr_t)job->request->op, *target = (char *)(uintptr_t)job->request->target;
+  char *argv[] = {job->command, "list", "--variants", op, "--target", target, *set ? "--set" : NULL, set, NULL};
+  char schedule[SCHEDULE_BYTES] = "";
+  int supplied = 0;
+  kiln_status last = KILN_OK;
+  bool listed = run(job, argv) == 0;
+  memcpy(job->schedules, job->output, OUTPUT_BYTES);
+  for (const char *at = job->schedules; listed && *at;) {
+    at = read_schedule(at, schedule);
+    at += *at == '\n';
+    if (!*schedule) continue; /* the titles */
+    kiln_status s = supply_one(job, set, schedule);
+    if (s == KILN_NO_MEMORY) return s;
+    if (s)
+      last = s;
+    else
+      supplied++;
+  }
+  schedule[0] = 0;
+  if (supplied) return KILN_OK;
+  return last ? last : supply_one(job, set, schedule);
 }
 
 /* Every combination of what stayed open; one that the op refuses is no loss while another is there. */
@@ -364,19 +410,18 @@ kiln_status kiln_emit_provider(void *user, kiln_device *dev, const kiln_request 
   if (!dev || !request || !request->op || !request->target || (request->nargs && !request->args))
     return error_set(KILN_BAD_CALL, "kiln_emit_provider: dev or request is NULL or incomplete");
   if (!*request->op || *request->op == '-') return error_set(KILN_BAD_CALL, "kiln_emit_provider: \"%s\" is no op", request->op);
-  size_t bytes = sizeof(Job) + OUTPUT_BYTES;
-  Job *job = kiln_mem(NULL, 0, bytes);
+  Job *job = kiln_mem(NULL, 0, sizeof *job);
   if (!job) return error_set(KILN_NO_MEMORY, "kiln_emit_provider: out of memory");
-  memset(job, 0, bytes);
+  memset(job, 0, sizeof *job);
   job->dev = dev;
   job->request = request;
-  char set[SET_BYTES] = "", *listing = (char *)(job + 1);
+  char set[SET_BYTES] = "";
   Open open[4];
   int nopen = 0;
   choose_folder(job);
   kiln_status s = find_command(job, user ? user : "kiln");
-  if (!s) s = ask_settings(job, set, listing, open, &nopen);
+  if (!s) s = ask_settings(job, set, open, &nopen);
   if (!s) s = supply_all(job, set, open, nopen);
-  kiln_mem(job, bytes, 0);
+  kiln_mem(job, sizeof *job, 0);
   return s;
 }

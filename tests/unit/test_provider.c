@@ -19,18 +19,24 @@ static kiln_device *dev;
 static const char script[] =
     "#!/bin/sh\n"
     "echo \"$*\" >> '%s'\n"
+    "if [ \"$1 $2\" = 'list --variants' ]; then\n"
+    "  [ $3 = plain ] && exit 1; echo 'variant  schedule'; echo 'a-r1  rows=1 vec=8'; echo 'a-r2  rows=2 vec=1'; exit 0\n"
+    "fi\n"
     "if [ \"$1\" = list ]; then\n"
     "  case $2 in broken) echo 'unknown op' >&2; exit 1;; esac\n"
     "  echo \"$2  y = x * w, some op\"; echo '  dtype=bf16|f16|f32 w=yes|no w_dtype=same|f32 act=none|silu x_major=n|m'; exit 0\n"
     "fi\n"
-    "op=$2; target=$4; out=$6; set=$8\n"
+    "op=$2; target=$4; out=$6; set=$8; schedule=${10}\n"
+    "require=''; case $schedule in *vec=8*) require='//@ require N%%8==0 \"pieces of 8\"';; esac\n"
     "case $op in refused) echo \"refused: $target lacks what $op needs\" >&2; exit 3;; esac\n"
     "major=n; stride='[x0,1]'\n"
     "case $set in *x_major=m*) stride='[1,x0]';; esac\n"
     "{ echo '//@ kiln 1'; echo \"//@ op $op\"; echo \"//@ target $target\"; echo \"//@ set $(echo $set | tr , ' ')\"\n"
+    "  echo \"//@ schedule $schedule\"\n"
     "  echo \"//@ tensor x in f32 [M,N] strides $stride align 4\"\n"
     "  case $set in *w=yes*) echo '//@ tensor w in bf16 [N] strides [1] align 2';; esac\n"
     "  echo '//@ tensor y out f32 [M,N] strides [y0,1] align 4'\n"
+    "  [ -n \"$require\" ] && echo \"$require\"\n"
     "  echo '//@ step main entry e grid M,1,1 block 32 shared 0 args x y'; echo '//@ end'\n"
     "  echo '.visible .entry e(.param .u64 x, .param .u64 y) { ret; }'; } > \"$out\"\n";
 
@@ -95,9 +101,11 @@ static void test_settings(void **state) {
   (void)state;
   assert_settings("thing", false, false, "dtype=f32 w=no act=silu x_major=n");
   assert_settings("thing", false, true, "dtype=f32 w=no act=silu x_major=m"); /* both were emitted at once */
-  assert_int_equal(count_calls("emit"), 2);
+  assert_int_equal(count_calls("emit"), 4); /* two schedules of each */
   assert_settings("thing", true, false, "dtype=f32 w=yes w_dtype=bf16 act=silu x_major=n");
-  assert_int_equal(count_calls("emit"), 4);
+  assert_int_equal(count_calls("emit"), 8);
+  assert_settings("plain", false, false, "dtype=f32 w=no act=silu x_major=n"); /* without a list of schedules */
+  assert_int_equal(count_calls("emit plain"), 2);
 }
 
 static void reopen(void) {
