@@ -1,6 +1,5 @@
 /* contract.c - reads the contract at the head of a .ptx (docs/contract.md). Line by line, each kind of line by one function;
- * whatever the
- * bytes are, the answer is a contract or a message that names the line. */
+ * whatever the bytes are, the answer is a contract or a message that names the line. */
 #include "contract.h"
 #include "error.h"
 #include <stdarg.h>

@@ -1,8 +1,7 @@
 /* contract.h - the contract at the head of a .ptx as parsed data. docs/contract.md is the grammar.
  *
  * Names share one space: every dim, stride, scalar, derived value and let is a symbol, whose index is also its place in the
- * array of
- * values that expressions read. Items keep the order of their lines, which is the order of evaluation. */
+ * array of values that expressions read. Items keep the order of their lines, which is the order of evaluation. */
 #ifndef KILN_CONTRACT_H
 #define KILN_CONTRACT_H
 #include "expr.h"

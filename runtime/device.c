@@ -32,8 +32,7 @@ kiln_status device_result(const kiln_device *dev, DrvResult result, const char *
 /* ---- what the device is ---- */
 
 /* Per capability: whether its own target has the suffix a, and dense 16-bit tensor FLOP per clock and SM. A row serves all
- * capabilities
- * from its own up to the next row's. */
+ * capabilities from its own up to the next row's. */
 static const struct {
   int capability;
   bool suffix;

@@ -89,8 +89,7 @@ static void expect(Parser *p, const char *sign) {
 static void parse_expr(Parser *p);
 
 /* strtod would obey the program's locale. Exact for up to 19 digits and powers of ten up to 27, which covers what %.17g writes
- * for
- * numbers of ordinary size; beyond that within an ulp. */
+ * for numbers of ordinary size; beyond that within an ulp. */
 bool expr_decimal(const char *text, size_t bytes, double *out) {
   const char *c = text, *end = text + bytes;
   uint64_t digits = 0;

@@ -8,8 +8,7 @@
  *   function := ceildiv | roundup | min | max
  *
  * In integers: `/` and `%` truncate, ceildiv and roundup round up, dividing by zero and leaving 64 bits are errors. In double:
- * `/` is exact
- * division, log2e is a constant. `&&`, `||` and `?:` do not evaluate what they need not. */
+ * `/` is exact division, log2e is a constant. `&&`, `||` and `?:` do not evaluate what they need not. */
 #ifndef KILN_EXPR_H
 #define KILN_EXPR_H
 #include "pool.h"

@@ -164,17 +164,15 @@ typedef struct kiln_device_info {
 KILN_API kiln_status kiln_device_query(const kiln_device *dev, kiln_device_info *info);
 
 /* The address of an entry point of the device's driver by its exact name ("cuLaunchKernel", "cuMemAlloc_v2", "kilnsim_count"),
- * for
- * what kiln does not wrap: bare launches in measurements, the simulator's counters. Errors: BAD_CALL, NOT_FOUND. */
+ * for what kiln does not wrap: bare launches in measurements, the simulator's counters. Errors: BAD_CALL, NOT_FOUND. */
 KILN_API kiln_status kiln_driver_symbol(const kiln_device *dev, const char *name, void **out);
 
 /* ---- kernels ---- */
 
 /* Adds a .ptx file, or every *.ptx below a folder (in order of name). Files for other architectures are noted for messages,
- * their
- * text is not kept. A file whose path was added before takes the place of the earlier one. A folder with a damaged file adds
- * the others and
- * returns that file's error. Errors: NOT_FOUND, FILE, NO_CONTRACT, BAD_CONTRACT, TRUNCATED, NEWER, NO_MEMORY, BAD_CALL. */
+ * their text is not kept. A file whose path was added before takes the place of the earlier one. A folder with a damaged file
+ * adds the others and returns that file's error. Errors: NOT_FOUND, FILE, NO_CONTRACT, BAD_CONTRACT, TRUNCATED, NEWER, NO_MEMORY,
+ * BAD_CALL. */
 KILN_API kiln_status kiln_add(kiln_device *dev, const char *path);
 
 /* Adds PTX text from memory (`kiln emit --as c` makes such arrays). name: as a file's path in messages and choices
@@ -198,9 +196,8 @@ KILN_API kiln_status kiln_set_provider(kiln_device *dev, kiln_provider_fn fn, vo
 
 /* The shipped provider: runs the command `kiln emit` as a child process and keeps its output below $XDG_CACHE_HOME/kiln (or
  * ~/.cache/kiln), written to a temporary name and renamed; a damaged entry is ignored and made anew. The settings asked for
- * are the
- * text arguments, `dtype` (the first tensor's), which optional tensors are there and their own dtypes; every schedule that the op offers
- * for them is added, and selection chooses. user: path of the command as const char *; NULL: "kiln" on PATH.
+ * are the text arguments, `dtype` (the first tensor's), which optional tensors are there and their own dtypes; every schedule
+ * that the op offers for them is added, and selection chooses. user: path of the command as const char *; NULL: "kiln" on PATH.
  *   kiln_set_provider(dev, kiln_emit_provider, NULL);
  * Errors: PROVIDER (message: what the child said), NO_MEMORY. */
 KILN_API kiln_status kiln_emit_provider(void *user, kiln_device *dev, const kiln_request *request);
@@ -244,8 +241,7 @@ typedef struct kiln_verdict {
 typedef void (*kiln_verdict_fn)(void *user, const kiln_verdict *verdict);
 
 /* Calls fn for every file of the op, in order of preference (target, then file name), also for those of other architectures.
- * Loads
- * nothing and asks no provider. Errors: BAD_CALL, NO_OP, NO_MEMORY; that nothing fits is no error here. */
+ * Loads nothing and asks no provider. Errors: BAD_CALL, NO_OP, NO_MEMORY; that nothing fits is no error here. */
 KILN_API kiln_status kiln_explain(kiln_device *dev, const char *op, const kiln_arg *args, int nargs,
                                   const kiln_plan_options *options, kiln_verdict_fn fn, void *user);
 
@@ -285,8 +281,7 @@ KILN_API const char *kiln_plan_scalar_name(const kiln_plan *plan, int i);
 KILN_API size_t kiln_plan_workspace(const kiln_plan *plan, size_t *align);
 
 /* Writes a readable account of the plan (variant, grid, arguments, workspace, cost) of at most size_bytes, NUL included;
- * returns the bytes of the
- * whole text without NUL, as snprintf does. */
+ * returns the bytes of the whole text without NUL, as snprintf does. */
 KILN_API size_t kiln_plan_describe(const kiln_plan *plan, char *text, size_t size_bytes);
 
 /* ---- launches ---- */
@@ -303,10 +298,8 @@ typedef struct kiln_call {
 } kiln_call;
 
 /* Puts the plan's kernels on a stream (a CUstream; NULL: the default stream) and returns; results are there when the stream
- * has come that
- * far. Allocates nothing, takes no lock and writes nothing to the plan; may be captured into a CUDA graph. call may be NULL if
- * pointers,
- * scalars and workspace all are. Whatever it refers to may be reused at return, device memory excepted.
+ * has come that far. Allocates nothing, takes no lock and writes nothing to the plan; may be captured into a CUDA graph. call may
+ * be NULL if pointers, scalars and workspace all are. Whatever it refers to may be reused at return, device memory excepted.
  * Errors: BAD_CALL, NULL_POINTER, BAD_ALIGN, OVERLAP, TOO_LARGE (an i32 call scalar out of range), DRIVER, KERNEL_FAULT. */
 KILN_API kiln_status kiln_launch(const kiln_plan *plan, const kiln_call *call, void *stream);
 
@@ -347,8 +340,7 @@ KILN_API kiln_status kiln_event_elapsed(kiln_device *dev, void *start, void *end
 /* ---- host memory ---- */
 
 /* The allocation hook: new_bytes == 0 frees; ptr == NULL allocates; NULL means out of memory, and the old block then stays
- * valid. fn NULL
- * restores realloc and free. Set it before any other call of the library. */
+ * valid. fn NULL restores realloc and free. Set it before any other call of the library. */
 typedef void *(*kiln_mem_fn)(void *user, void *ptr, size_t old_bytes, size_t new_bytes);
 KILN_API void kiln_mem_hook(kiln_mem_fn fn, void *user);
 

@@ -40,8 +40,8 @@ static inline kiln_dtype kiln_dtype_from_dlpack(DLDataType t) {
  * nothing is owned.
  * The data pointer includes t->byte_offset.
  * Errors, without a message: BAD_CALL (NULL), BAD_DTYPE (no such dtype here, or vector lanes), BAD_POINTER (not memory of a
- * CUDA device:
- * kDLCUDA, kDLCUDAHost and kDLCUDAManaged are taken). That it is the plan's device is checked by kiln_plan_create. */
+ * CUDA device: kDLCUDA, kDLCUDAHost and kDLCUDAManaged are taken). That it is the plan's device is
+ * checked by kiln_plan_create. */
 static inline kiln_status kiln_from_dlpack(kiln_tensor *out, const DLTensor *t) {
   if (!out || !t) return KILN_BAD_CALL;
   kiln_dtype dtype = kiln_dtype_from_dlpack(t->dtype);

@@ -1,12 +1,9 @@
 /* provider.c - the shipped provider: asks the command which settings an op has, lets it emit what the arguments need, and
- * keeps the
- * result in a cache folder.
+ * keeps the result in a cache folder.
  *
  * An entry of the cache ends in a line with the length and hash of what stands before it; whatever does not match is made
- * anew. Entries
- * are written to a temporary name and renamed, so that a reader sees a whole one or none. The hash in an entry's name covers
- * all that the
- * text depends on: op, target, settings, and the command itself (path, size, time). */
+ * anew. Entries are written to a temporary name and renamed, so that a reader sees a whole one or none. The hash in an entry's
+ * name covers all that the text depends on: op, target, settings, and the command itself (path, size, time). */
 #define _GNU_SOURCE
 #include "alloc.h"
 #include "error.h"
@@ -154,10 +151,8 @@ typedef struct Open {
 } Open; /* a setting that arguments do not decide */
 
 /* One "key=v1|v2|v3" of the op, decided by the arguments: a text argument names it; `dtype` is the first tensor's; NAME=yes|no
- * says whether
- * tensor NAME is there; NAME_dtype is that tensor's own. What says something else about a tensor (NAME_major) stays open:
- * every value is
- * emitted, and selection finds the one that fits. */
+ * says whether tensor NAME is there; NAME_dtype is that tensor's own. What says something else about a tensor (NAME_major) stays
+ * open: every value is emitted, and selection finds the one that fits. */
 static bool decide(const kiln_request *r, const char *key, size_t key_bytes, const char *values, size_t values_bytes, char *set,
                    Open *open, int *nopen) {
   const kiln_arg *named = find_arg(r, key, key_bytes);
