@@ -330,7 +330,7 @@ static void lower_node(Lower *l, uint32_t index) {
   l->node = n;
   l->ptx->loc = n->loc;
   annotate(l, n);
-  if (n->sync_before) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+  if (n->sync_before && l->lo == 0) ptx_put(l->ptx, ISA_bar_sync, po_i(0)); /* once, with a run's first portion */
   switch (n->op) {
   case TILE_const: lower_const(l); return;
   case TILE_param: lower_param_node(l); return;
@@ -354,7 +354,7 @@ static void lower_node(Lower *l, uint32_t index) {
  *
  * Statement by statement, an epilogue over 128 accumulators would hold every intermediate of all of them at once. A run of
  * elementwise statements, loads and stores of one layout is lowered in portions instead. */
-enum { RUN_ELEMS = 32, RUN_FROM = 96 }; /* portion; fragments of at least this many elements per thread */
+enum { RUN_ELEMS = 16, RUN_FROM = 96 }; /* portion; fragments of at least this many elements per thread */
 
 bool lower_range(const Lower *l, int total, int *from, int *to) {
   *from = l->hi ? l->lo : 0;
@@ -370,16 +370,17 @@ static bool is_elementwise(const TileNode *n) {
 /* The layout whose elements the node goes through; 0: it is no part of a run. */
 static uint32_t run_layout(const Lower *l, const TileNode *n) {
   const TileType *memory = n->nargs ? &tile_at(l->tiles, tile_arg(l->tiles, n, 0))->type : NULL;
+  if (n->op == TILE_store) return tile_at(l->tiles, tile_arg(l->tiles, n, 1))->type.layout; /* its portions need one barrier, before the first */
   if (n->sync_before || n->nregions) return 0;
   if (is_elementwise(n) && n->type.kind == TK_FRAG) return n->type.layout;
   if ((n->op == TILE_load || n->op == TILE_load_like) && memory->kind == TK_VIEW) return n->type.layout;
-  if (n->op == TILE_store) return tile_at(l->tiles, tile_arg(l->tiles, n, 1))->type.layout;
   return 0;
 }
 
-/* Scalars, and fragments that lie along one dim of the run's, are made whole with its first portion. */
+/* Scalars, shared tiles, and fragments that lie along one dim of the run's, are made whole with its first portion. */
 static bool is_prelude(const Lower *l, const TileNode *n) {
   if (n->sync_before || n->nregions || n->op == TILE_store || n->op == TILE_get) return false;
+  if (n->type.kind == TK_SMEM) return true; /* a declaration or a part of one */
   if (n->type.kind == TK_SCALAR) return tile_op_is(n->op, 'P');
   return n->type.kind == TK_FRAG && n->type.rank == 1 && run_layout(l, n) != 0;
 }

@@ -51,20 +51,20 @@ local function is_staged() return not core.has("cp_async_cg_16") end
 
 local function candidates(inst)
   local list = {}
-  local vec = 16 // bytes(inst.by_name.a)
+  local staged, vec = is_staged(), 16 // bytes(inst.by_name.a)
   local function add(bm, bn, bk, stages, wm, wn, v)
-    local s = { bm = bm, bn = bn, bk = bk, stages = is_staged() and 2 or stages, wm = wm, wn = wn, vec = v or vec, group = 8, fill = "first" }
+    local s = { bm = bm, bn = bn, bk = bk, stages = stages, wm = wm, wn = wn, vec = v or vec, group = 16, fill = staged and "first" or "ahead" }
     if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
   end
-  if is_staged() then
+  if staged then
     add(128, 128, 32, 2, 2, 4)
     add(64, 64, 32, 2, 2, 2)
     add(64, 64, 32, 2, 2, 2, 1)
     return list
   end
-  add(128, 128, 64, 3, 2, 2)
   add(128, 256, 64, 3, 2, 4)
   add(128, 256, 32, 4, 2, 4)
+  add(128, 128, 64, 3, 2, 2)
   add(128, 128, 32, 4, 2, 2)
   add(64, 128, 64, 3, 2, 2)
   add(64, 64, 64, 4, 2, 2)
