@@ -286,8 +286,10 @@ static void collapse_dims(Binder *b) {
   for (int i = n - 1; i >= 0; i--) {
     int64_t here = b->out->value[c->collapse[i]].i;
     if (here == 1) continue;
-    if (ngroups && (empty || mergeable(b, i, outermost)))
-      size[ngroups - 1] *= here;
+    int64_t merged = 0; /* can overflow only where another dim of every tensor is 0 */
+    bool fits = ngroups && !__builtin_mul_overflow(size[ngroups - 1], here, &merged);
+    if (fits && (empty || mergeable(b, i, outermost)))
+      size[ngroups - 1] = merged;
     else
       inner[ngroups] = i, size[ngroups++] = here;
     outermost = i;

@@ -629,14 +629,18 @@ static kiln_status read_line(Reader *r) {
   return newer(r, "the line", w);
 }
 
-/* Merging moves sizes between the dims of the list, so a tensor that has one of them must have all. */
+/* Merging moves sizes between the dims of the list, so a tensor that has one of them must have each, once. */
 static kiln_status check_collapse(Reader *r) {
   const Contract *c = r->c;
   for (int t = 0; t < c->ntensor; t++) {
-    int has = 0;
+    int count[CONTRACT_MAX_COLLAPSE] = {0}, total = 0;
     for (int i = 0; i < c->tensor[t].rank; i++)
-      for (int k = 0; k < c->ncollapse; k++) has += c->tensor[t].dim[i].symbol == c->collapse[k];
-    if (has && has != c->ncollapse) return wrong(r, "tensor '%s' has some of the dims to collapse, not all", c->tensor[t].name);
+      for (int k = 0; k < c->ncollapse; k++)
+        if (c->tensor[t].dim[i].symbol == c->collapse[k]) count[k]++, total++;
+    for (int k = 0; total && k < c->ncollapse; k++)
+      if (count[k] != 1)
+        return wrong(r, "tensor '%s' has some of the dims to collapse, and %s %d times", c->tensor[t].name,
+                     c->symbol[c->collapse[k]].name, count[k]);
   }
   return KILN_OK;
 }
