@@ -53,6 +53,7 @@ static void test_shared_plan(void **state) {
   char folder[1024];
   const char *root = getenv("KILN_TEST_ROOT");
   snprintf(folder, sizeof folder, "%s/tests/data", root ? root : ".");
+  kiln_mem_hook(fake_mem, NULL);
   fake_install(89);
   Shared s = {.folder = folder};
   assert_int_equal(kiln_open(&s.dev, NULL), KILN_OK);
@@ -69,6 +70,8 @@ static void test_shared_plan(void **state) {
   kiln_plan_destroy(s.plan);
   kiln_close(s.dev);
   assert_int_equal(fake_held(), 0);
+  assert_int_equal(fake_memory.held, 0);
+  kiln_mem_hook(NULL, NULL);
   driver_override(DRIVER_CUDA, NULL);
 }
 
