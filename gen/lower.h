@@ -82,6 +82,7 @@ typedef struct Lower {
   VEC(PtxSym) params;         /* in order of first use: the entry's parameter list */
   VEC(const char *) param_names;
   PtxReg *param_value;        /* loaded at the entry, so that they dominate every use */
+  PtxReg policy;              /* of the load being lowered */
   StagedCopy *staged;         /* copies through registers that the next commit stores (targets without cp.async) */
   int lo, hi;                 /* elements of a thread that the node being lowered makes now; hi 0: all (lower_run) */
   bool failed;

@@ -99,23 +99,28 @@ static int vector_elems(const Layout *lay, const ViewVal *v, const ViewCursor *c
   return vec;
 }
 
-typedef struct AccessForms { uint16_t b16, b32, f32, v2_b32, v4_b32, v2_f32, v4_f32, b64; } AccessForms;
+typedef struct AccessForms { uint16_t b16, b32, f32, v2_b32, v4_b32, v2_f32, v4_f32, b64, policy; } AccessForms; /* policy: the hint's form, 0: none */
 static const AccessForms LOAD = {ISA_ld_global_b16, ISA_ld_global_b32, ISA_ld_global_f32, ISA_ld_global_v2_b32, ISA_ld_global_v4_b32,
-                                 ISA_ld_global_v2_f32, ISA_ld_global_v4_f32, ISA_ld_global_b64};
+                                 ISA_ld_global_v2_f32, ISA_ld_global_v4_f32, ISA_ld_global_b64, 0};
 static const AccessForms LOAD_NC = {ISA_ld_global_nc_b16, ISA_ld_global_nc_b32, ISA_ld_global_nc_f32, ISA_ld_global_nc_v2_b32, ISA_ld_global_nc_v4_b32,
-                                    ISA_ld_global_nc_v2_f32, ISA_ld_global_nc_v4_f32, ISA_ld_global_nc_b64};
+                                    ISA_ld_global_nc_v2_f32, ISA_ld_global_nc_v4_f32, ISA_ld_global_nc_b64, 0};
 static const AccessForms LOAD_STREAM = {ISA_ld_global_nc_L1_no_allocate_b16, ISA_ld_global_nc_L1_no_allocate_b32, ISA_ld_global_nc_L1_no_allocate_f32,
                                         ISA_ld_global_nc_L1_no_allocate_v2_b32, ISA_ld_global_nc_L1_no_allocate_v4_b32,
-                                        ISA_ld_global_nc_L1_no_allocate_v2_f32, ISA_ld_global_nc_L1_no_allocate_v4_f32, ISA_ld_global_nc_L1_no_allocate_b64};
+                                        ISA_ld_global_nc_L1_no_allocate_v2_f32, ISA_ld_global_nc_L1_no_allocate_v4_f32, ISA_ld_global_nc_L1_no_allocate_b64, 0};
+static const AccessForms LOAD_KEEP = {ISA_ld_global_nc_L2_cache_hint_b16, ISA_ld_global_nc_L2_cache_hint_b32, ISA_ld_global_nc_L2_cache_hint_f32,
+                                      ISA_ld_global_nc_L2_cache_hint_v2_b32, ISA_ld_global_nc_L2_cache_hint_v4_b32,
+                                      ISA_ld_global_nc_L2_cache_hint_v2_f32, ISA_ld_global_nc_L2_cache_hint_v4_f32,
+                                      ISA_ld_global_nc_L2_cache_hint_b64, ISA_createpolicy_L2_evict_last_b64};
 static const AccessForms STORE = {ISA_st_global_b16, ISA_st_global_b32, ISA_st_global_f32, ISA_st_global_v2_b32, ISA_st_global_v4_b32,
-                                  ISA_st_global_v2_f32, ISA_st_global_v4_f32, ISA_st_global_b64};
+                                  ISA_st_global_v2_f32, ISA_st_global_v4_f32, ISA_st_global_b64, 0};
 static const AccessForms STORE_STREAM = {ISA_st_global_cs_b16, ISA_st_global_cs_b32, ISA_st_global_cs_f32, ISA_st_global_cs_v2_b32, ISA_st_global_cs_v4_b32,
-                                         ISA_st_global_cs_v2_f32, ISA_st_global_cs_v4_f32, ISA_st_global_cs_b64};
+                                         ISA_st_global_cs_v2_f32, ISA_st_global_cs_v4_f32, ISA_st_global_cs_b64, 0};
 
 static const AccessForms *forms_of(Lower *l, bool load) {
   const char *cache = tile_attr_str(l->tiles, l->node, TA_cache, "");
   if (strcmp(cache, "stream") == 0) return load ? &LOAD_STREAM : &STORE_STREAM;
-  if (load && strcmp(cache, "nc") == 0) return &LOAD_NC;
+  if (load && strcmp(cache, "keep") == 0 && target_runs(l->target, isa_form(LOAD_KEEP.policy)->sm)) return &LOAD_KEEP;
+  if (load && *cache) return &LOAD_NC;
   return load ? &LOAD : &STORE;
 }
 
@@ -141,12 +146,19 @@ static int64_t pad_bits(Lower *l, kiln_dtype t) {
   return 0;
 }
 
+static void put_load(Lower *l, const AccessForms *f, IsaId form, PtxOpnd to, PtxOpnd from) {
+  if (f->policy)
+    ptx_put(l->ptx, form, to, from, R(l->policy));
+  else
+    ptx_put(l->ptx, form, to, from);
+}
+
 static void load_words(Lower *l, const AccessForms *f, Val *frag, uint32_t reg, int words, PtxReg p, int64_t imm, PtxReg ok, int64_t pad) {
   IsaId move = frag->dtype == KILN_F32 ? ISA_mov_f32 : frag->dtype == KILN_I64 ? ISA_mov_b64 : ISA_mov_b32;
   for (int k = 0; k < words; k++) ptx_put(l->ptx, move, R(frag->reg[reg + (uint32_t)k]), po_i(pad));
   ptx_guard(l->ptx, ok, false);
   PtxOpnd to = words > 1 ? po_vec(l->ptx, &frag->reg[reg], words) : R(frag->reg[reg]);
-  ptx_put(l->ptx, access_form(f, frag->dtype, words), to, po_mem(p, imm));
+  put_load(l, f, access_form(f, frag->dtype, words), to, po_mem(p, imm));
   ptx_guard(l->ptx, (PtxReg){0}, false);
 }
 
@@ -154,7 +166,7 @@ static PtxReg load_half(Lower *l, const AccessForms *f, PtxReg p, int64_t imm, P
   PtxReg h = ptx_var(l->ptx, PTX_H);
   ptx_put(l->ptx, ISA_mov_b16, R(h), po_i(pad & 0xffff));
   ptx_guard(l->ptx, ok, false);
-  ptx_put(l->ptx, f->b16, R(h), po_mem(p, imm));
+  put_load(l, f, f->b16, R(h), po_mem(p, imm));
   ptx_guard(l->ptx, (PtxReg){0}, false);
   return h;
 }
@@ -173,6 +185,7 @@ void global_load(Lower *l, Val *frag, const ViewVal *v, int first_coord) {
   frag_positions(l, lay, pos, bits);
   ViewCursor c = view_cursor(l, v, first_coord, lay->rank, lay->shape, pos);
   const AccessForms *f = forms_of(l, true);
+  if (f->policy) l->policy = ptx_def(l->ptx, f->policy, po_f(1));
   int64_t pad = pad_bits(l, frag->dtype);
   int vec = vector_elems(lay, v, &c), from, to;
   lower_range(l, layout_regs(lay), &from, &to);

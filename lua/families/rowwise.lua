@@ -14,7 +14,7 @@ local op = use "kiln.op"
 local evaluate = use "kiln.evaluate"
 
 local rowwise = { name = "rowwise", lead = "M" }
-local KEYS = { "kind", "rows", "threads", "warps", "cols", "vec" }
+local KEYS = { "kind", "rows", "threads", "warps", "cols", "vec", "ctas", "cache" }
 local ROW, COL = "M", "N"
 
 function rowwise.trace(inst)
@@ -42,20 +42,20 @@ local function candidates(inst)
   local function regs(threads, vec, per_thread)
     local warps = math.max(4, threads // 32)
     local rows = warps * 32 // threads
-    table.insert(list, { kind = "regs", rows = rows, threads = threads, warps = warps, cols = threads * per_thread, vec = vec })
+    table.insert(list, { kind = "regs", rows = rows, threads = threads, warps = warps, cols = threads * per_thread, vec = vec, ctas = 1, cache = "plain" })
   end
   local vec = 16 // largest_bytes(inst)
   if vec > 1 then
     for _, t in ipairs { 8, 16, 32 } do regs(t, vec, vec) end
     for _, t in ipairs { 32, 64, 128, 256 } do regs(t, vec, 16) end
     for _, t in ipairs { 256, 512 } do regs(t, vec, 32) end
-    table.insert(list, { kind = "shared", rows = 1, threads = 1024, warps = 32, vec = vec })
-    table.insert(list, { kind = "passes", rows = 1, threads = 1024, warps = 32, cols = 1024 * vec, vec = vec })
+    table.insert(list, { kind = "shared", rows = 1, threads = 1024, warps = 32, vec = vec, ctas = 1, cache = "plain" })
+    table.insert(list, { kind = "passes", rows = 1, threads = 1024, warps = 32, cols = 1024 * vec, vec = vec, ctas = 1, cache = "plain" })
   end
   regs(32, 1, 4)
   regs(32, 1, 32)
   regs(256, 1, 32)
-  table.insert(list, { kind = "passes", rows = 1, threads = 1024, warps = 32, cols = 8192, vec = 1 })
+  table.insert(list, { kind = "passes", rows = 1, threads = 1024, warps = 32, cols = 8192, vec = 1, ctas = 1, cache = "plain" })
   return list
 end
 
@@ -239,12 +239,11 @@ local function reader(inst, view, s, coordinates, column, cols, like)
   local lay = layout.rowwise(s.rows, cols, s.warps, s.threads, s.vec)
   return function(n)
     local t = inst.by_name[n.name]
-    local cache = { cache = "nc" }
     if #t.dims == 2 then
-      local f = tile.load(view[t.name], at(coordinates, t, column), { shape = { s.rows, cols }, layout = lay, cache = cache.cache })
-      return tile.f32(f)
+      local cache = s.cache == "keep" and "keep" or "nc"
+      return tile.f32(tile.load(view[t.name], at(coordinates, t, column), { shape = { s.rows, cols }, layout = lay, cache = cache }))
     end
-    return tile.f32(tile.load_like(view[t.name], like(), at(coordinates, t, column), cache))
+    return tile.f32(tile.load_like(view[t.name], like(), at(coordinates, t, column), { cache = "nc" }))
   end
 end
 
@@ -371,7 +370,7 @@ function rowwise.emit(inst, given)
     local ch = string.sub(name, i, i)
     entry = entry .. (ch == "-" and "_" or ch)
   end
-  tile.kernel({ name = entry, threads = s.warps * 32 }, function()
+  tile.kernel({ name = entry, threads = s.warps * 32, min_ctas = s.ctas > 1 and s.ctas or nil }, function()
     local view = views(inst, s)
     if s.kind == "regs" then body_regs(inst, graph, s, view) else body_pieces(inst, graph, s, view) end
   end)

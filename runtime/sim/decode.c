@@ -283,6 +283,8 @@ static bool decode_matrix(Decode *d) { /* ldmatrix, stmatrix */
   return use(d, word_is(&d->w, 0, "ldmatrix") ? "ldmatrix" : "stmatrix");
 }
 
+/* A policy has no effect here: its value is the fraction's bits, so that what uses it is written. */
+static bool decode_policy(Decode *d) { return use(d, "mov_b64"); }
 static bool decode_prefetch(Decode *d) { return use(d, "prefetch"); }
 static bool decode_movmatrix(Decode *d) { return use(d, "movmatrix"); }
 
@@ -370,7 +372,7 @@ static const struct { const char *mnemonic; bool (*decode)(Decode *d); } decoder
   {"lop3", decode_lop3}, {"selp", decode_selp}, {"setp", decode_setp}, {"testp", decode_testp}, {"sin", decode_trig},
   {"cos", decode_trig}, {"mov", decode_mov}, {"cvta", decode_cvta}, {"cvt", decode_cvt}, {"ld", decode_load}, {"st", decode_store},
   {"atom", decode_atom}, {"red", decode_atom}, {"cp", decode_cp}, {"ldmatrix", decode_matrix}, {"stmatrix", decode_matrix},
-  {"movmatrix", decode_movmatrix}, {"prefetch", decode_prefetch}, {"mma", decode_mma}, {"bra", decode_bra}, {"ret", decode_exit},
+  {"movmatrix", decode_movmatrix}, {"prefetch", decode_prefetch}, {"createpolicy", decode_policy}, {"mma", decode_mma}, {"bra", decode_bra}, {"ret", decode_exit},
   {"exit", decode_exit}, {"trap", decode_trap}, {"nanosleep", decode_nop}, {"membar", decode_nop}, {"fence", decode_nop},
   {"bar", decode_bar}, {"shfl", decode_shfl}, {"vote", decode_vote}, {"match", decode_match}, {"activemask", decode_activemask},
   {"redux", decode_redux}, {"elect", decode_elect},
