@@ -6,8 +6,8 @@
  *   id | opcode operands | oldest target version: verdict | newest target: verdict | a target or version lower: verdict
  *
  * The last column shows that sm and version are no higher than they must be, and that refusals are seen at all ("ok" there: ptxas
- * takes less than the manual asks for). With ptxas, every verdict is taken again and compared. Without it, the first two columns are compared, so that a row that was
- * added or changed on such a machine is noticed. `--record` writes the file anew.
+ * takes less than the manual asks for). With ptxas, every verdict is taken again and compared. Without it, the first two columns are
+ * compared, so that a row that was added or changed on such a machine is noticed. `--record` writes the file anew.
  *
  * usage: isa_ptxas VERDICTS [--record] [PTXAS]     exit status 0: all as recorded and all accepted */
 #include "isa/isa.h"
@@ -215,14 +215,27 @@ static void write_row(char *out, size_t size, int id, bool all) {
       n += snprintf(out + n, size - (size_t)n, " | sm_%s %d.%d: %s", job.sm, job.version / 10, job.version % 10, verdict[when][id]);
 }
 
+static int id_of(const char *row) { /* 0: no form of that name */
+  size_t n = strcspn(row, " ");
+  for (int id = 1; id < ISA_COUNT; id++) {
+    const char *name = isa_form((IsaId)id)->name;
+    if (strlen(name) == n && memcmp(name, row, n) == 0) return id;
+  }
+  return 0;
+}
+
 static int compare(const char *file, bool all) {
+  static bool seen[ISA_COUNT];
   FILE *in = fopen(file, "r");
   if (!in) return fprintf(stderr, "isa_ptxas: cannot read %s: %s\n", file, strerror(errno)), 1;
   char have[1024], want[1024];
-  int wrong = 0, id = 1;
-  for (; fgets(want, sizeof want, in); id++) {
+  int wrong = 0;
+  while (fgets(want, sizeof want, in)) {
     want[strcspn(want, "\n")] = 0;
-    if (id >= ISA_COUNT) { wrong++; printf("recorded but gone: %s\n", want); continue; }
+    int id = id_of(want);
+    if (!id) { wrong++; printf("recorded but gone: %s\n", want); continue; }
+    if (seen[id]) wrong++, printf("recorded twice: %s\n", want);
+    seen[id] = true;
     write_row(have, sizeof have, id, all);
     if (!all) { /* keep the first two columns */
       char *bar = strstr(want, " | ");
@@ -232,7 +245,11 @@ static int compare(const char *file, bool all) {
     if (strcmp(have, want) != 0) wrong++, printf("now:      %s\nrecorded: %s\n", have, want);
   }
   fclose(in);
-  for (; id < ISA_COUNT; id++) wrong++, printf("not recorded: %s\n", isa_form((IsaId)id)->name);
+  for (int id = 1; id < ISA_COUNT; id++) {
+    if (seen[id]) continue;
+    write_row(have, sizeof have, id, all);
+    wrong++, printf("not recorded (--record does): %s\n", have);
+  }
   return wrong;
 }
 
