@@ -42,20 +42,21 @@ local function candidates(inst)
   local function regs(threads, vec, per_thread)
     local warps = math.max(4, threads // 32)
     local rows = warps * 32 // threads
-    table.insert(list, { kind = "regs", rows = rows, threads = threads, warps = warps, cols = threads * per_thread, vec = vec, ctas = 1, cache = "plain" })
+    table.insert(list, { kind = "regs", rows = rows, threads = threads, warps = warps, cols = threads * per_thread, vec = vec, ctas = 1, cache = "keep" })
   end
   local vec = 16 // largest_bytes(inst)
   if vec > 1 then
     for _, t in ipairs { 8, 16, 32 } do regs(t, vec, vec) end
     for _, t in ipairs { 32, 64, 128, 256 } do regs(t, vec, 16) end
+    if vec == 8 then regs(16, vec, 64) end -- rows of 1024 elements of 16 bits: no shared memory, no barrier
     for _, t in ipairs { 256, 512 } do regs(t, vec, 32) end
-    table.insert(list, { kind = "shared", rows = 1, threads = 1024, warps = 32, vec = vec, ctas = 1, cache = "plain" })
-    table.insert(list, { kind = "passes", rows = 1, threads = 1024, warps = 32, cols = 1024 * vec, vec = vec, ctas = 1, cache = "plain" })
+    table.insert(list, { kind = "shared", rows = 1, threads = 1024, warps = 32, vec = vec, ctas = 1, cache = "keep" })
+    table.insert(list, { kind = "passes", rows = 1, threads = 1024, warps = 32, cols = 1024 * vec, vec = vec, ctas = 1, cache = "keep" })
   end
   regs(32, 1, 4)
   regs(32, 1, 32)
   regs(256, 1, 32)
-  table.insert(list, { kind = "passes", rows = 1, threads = 1024, warps = 32, cols = 8192, vec = 1, ctas = 1, cache = "plain" })
+  table.insert(list, { kind = "passes", rows = 1, threads = 1024, warps = 32, cols = 8192, vec = 1, ctas = 1, cache = "keep" })
   return list
 end
 
@@ -89,6 +90,8 @@ local function check_schedule(s)
   if s.warps > 32 or s.warps & (s.warps - 1) ~= 0 then refuse("warps is a power of two up to 32") end
   if s.threads & (s.threads - 1) ~= 0 or s.threads > s.warps * 32 then refuse("threads (of a row) is a power of two up to 32 * warps") end
   if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
+  if s.cache ~= "keep" and s.cache ~= "plain" then refuse("cache (how rows are read) is keep (L2::evict_last, measured best) or plain") end
+  if s.ctas > 32 then refuse("ctas (the least number on an SM, for the registers) is at most 32") end
   if s.kind ~= "regs" and (s.rows ~= 1 or s.threads ~= s.warps * 32) then refuse("shared and passes give a row to the whole CTA: rows=1, threads=32*warps") end
   if s.kind == "regs" and s.cols // s.threads > 64 then refuse("a thread would keep more than 64 columns; take more threads") end
   if s.kind == "regs" and (s.cols % (s.threads * s.vec) ~= 0 or s.rows * s.threads % (s.warps * 32) ~= 0) then refuse("cols is a multiple of threads * vec, rows * threads of 32 * warps") end
