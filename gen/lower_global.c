@@ -29,10 +29,12 @@ static PtxReg room_left(Lower *l, const ViewVal *v, int d, const Val *c, PtxReg 
   return DEF(sub_s32, R(low), R(pos));
 }
 
-/* Which dims of the memory the tile's dims are: the `dims` attribute, or the last ones. */
+/* Which dims of the memory the tile's dims are: the `dims` attribute without the dims that the memory lacks, or the last ones. */
 static void tile_dims(Lower *l, int memory_rank, int tile_rank, int dim[LAYOUT_RANK]) {
   const TileAttr *a = tile_attr(l->tiles, l->node, TA_dims);
-  for (int t = 0; t < tile_rank; t++) dim[t] = a ? (int)a->list[t] : memory_rank - tile_rank + t;
+  for (int t = 0; t < tile_rank && !a; t++) dim[t] = memory_rank - tile_rank + t;
+  for (int k = 0, t = 0; a && k < (int)a->i && t < tile_rank; k++)
+    if (a->list[k] >= 0) dim[t++] = (int)a->list[k];
 }
 
 ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const int32_t *shape, const PtxReg *pos) {
@@ -88,12 +90,12 @@ static PtxReg inside(Lower *l, const ViewCursor *c, const int32_t *at, int last)
   return p;
 }
 
-/* Elements per access: what layout, stride, alignment and the size's divisor all allow. */
+/* Elements per access: what layout, stride, alignment and the size's divisor all allow; 8-byte ones go one by one. */
 static int vector_elems(const Layout *lay, const ViewVal *v, const ViewCursor *c) {
   int t = c->rank - 1;
   if (c->rank == 0 || c->step[t].id || c->step_bytes[t] != v->elem_bytes) return 1;
   int n = layout_vector(lay, lay->rank - 1);
-  int most = 16 / v->elem_bytes, aligned = v->align / v->elem_bytes;
+  int most = v->elem_bytes == 8 ? 1 : 16 / v->elem_bytes, aligned = v->align / v->elem_bytes;
   int vec = 1;
   while (vec * 2 <= most && n % (vec * 2) == 0 && aligned % (vec * 2) == 0 && v->multiple % (vec * 2) == 0) vec *= 2;
   return vec;

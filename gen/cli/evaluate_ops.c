@@ -15,7 +15,8 @@ typedef struct Operand {
   int64_t step;
 } Operand; /* step 0 or 1 along the row; e walks with it, or stays at zero */
 
-static double settle(double v, double e) { return fabs(v) <= DBL_MAX ? e : 0; }
+/* e is NaN (0 times infinity) where an infinite operand, which is exact, gives a finite result: exp(-inf) is exactly 0. */
+static double settle(double v, double e) { return fabs(v) <= DBL_MAX && !isnan(e) ? e : 0; }
 
 /* Division by what f32 barely holds, or holds no more, gives zero: div.approx promises nothing for divisors above 2^126. */
 static double lost(double quotient, double divisor) { return fabs(divisor) > 0x1p125 ? fabs(quotient) : 0; }

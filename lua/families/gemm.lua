@@ -10,7 +10,6 @@ local contract = use "kiln.contract"
 local schedule = use "kiln.schedule"
 local op = use "kiln.op"
 local evaluate = use "kiln.evaluate"
-local text = use "kiln.text"
 
 local gemm = { name = "gemm", lead = nil }
 local KEYS = { "bm", "bn", "bk", "stages", "wm", "wn", "vec", "group", "fill" }
@@ -20,9 +19,49 @@ gemm.settings = {
   { key = "b_major", values = { "k", "n" }, kind = "major" },
 }
 
+-- ---- what an op of this family may be ----
+
+local CORE = { a = "B M K", b = "B K N", d = "B M N" }
+local EPILOGUE = { ["B M N"] = 1, ["M N"] = 1, ["B M"] = 1, ["B N"] = 1, ["M"] = 1, ["N"] = 1 } -- dims of its other tensors
+local READS = { f32 = true, f16 = true, bf16 = true, i32 = true, i64 = true }
+local WRITES = { f32 = true, f16 = true, bf16 = true }
+
+function gemm.check(o)
+  local found = {}
+  for _, t in ipairs(o.specs) do
+    local dims, what = table.concat(t.dims, " "), (t.out and "output '" or "tensor '") .. t.name .. "'"
+    if CORE[t.name] then
+      found[t.name] = true
+      if dims ~= CORE[t.name] or t.out ~= (t.name == "d") or t.optional then
+        op.fail(o, what .. " is declared as \"" .. t.name .. " " .. CORE[t.name] .. (t.name == "d" and " out\"" or "\"") .. "; the settings a_major and b_major say how a and b lie in memory")
+      end
+      if t.own and t.name ~= "d" then op.fail(o, "a and b have one dtype; `own` is for the others") end
+    elseif t.out and dims ~= "B M N" then
+      op.fail(o, what .. " has the dims \"" .. dims .. "\"; outputs are B M N")
+    elseif not EPILOGUE[dims] then
+      op.fail(o, what .. " has the dims \"" .. dims .. "\"; beside a, b and d stand B M N, M N, B M, B N, M or N")
+    end
+    if t.fixed and not (t.out and WRITES or READS)[t.fixed] then
+      op.fail(o, what .. ": " .. t.fixed .. " is not " .. (t.out and "written yet; f32, f16 and bf16 are" or "read yet; f32, f16, bf16, i32 and i64 are"))
+    end
+  end
+  for _, name in ipairs { "a", "b", "d" } do
+    if not found[name] then op.fail(o, "has no tensor \"" .. name .. " " .. CORE[name] .. (name == "d" and " out\"" or "\"") .. ": a gemm is d = epilogue(a b, ...)") end
+  end
+  if type(o.declared.epilogue) ~= "function" then op.fail(o, "has no function `epilogue`") end
+end
+
+-- Names of the contract beside the op's own.
+function gemm.names(o, claim)
+  claim("tiles_m", "a value of the family")
+  claim("tiles_n", "a value of the family")
+  for _, t in ipairs(o.specs) do
+    for i = 0, #t.dims - 1 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end
+  end
+end
+
 function gemm.trace(inst)
   local declared = inst.declared
-  if not declared.epilogue then core.fail("op '" .. inst.name .. "' has no function `epilogue`") end
   local graph = trace.new_graph(nil)
   local t
   local extra = {}
@@ -34,7 +73,7 @@ function gemm.trace(inst)
   local a = trace.argument(graph, inst.by_name.a, index.a)
   local b = trace.argument(graph, inst.by_name.b, index.b)
   extra.acc = trace.new(graph, { op = "dot", args = { a, b }, dim = "K", dims = { B = true, M = true, N = true } })
-  t = trace.arguments(graph, inst, extra)
+  t = trace.arguments(graph, inst, extra, { a = true, b = true })
   local result = declared.epilogue(t)
   if result ~= nil then t.d = result end
   trace.finish(graph, inst)
@@ -114,10 +153,12 @@ local function align_of(t, s) return s.vec == 1 and bytes(t) or #t.dims == 1 and
 
 local function put_contract(inst, s, line)
   contract.begin(inst, line)
-  for i, t in ipairs(inst.tensors) do
+  local bound = false -- by the first tensor that has it; the others may be broadcast
+  for _, t in ipairs(inst.tensors) do
     if t.present then
       local dims = {}
-      for k, d in ipairs(t.dims) do dims[k] = d == "B" and i > 1 and not t.out and "B|1" or d end
+      for k, d in ipairs(t.dims) do dims[k] = d == "B" and bound and not t.out and "B|1" or d end
+      for _, d in ipairs(t.dims) do bound = bound or d == "B" end
       contract.tensor(t, dims, strides_of(t, inst), align_of(t, s), t.dims[1] == "B" and "lead 1" or nil)
     end
   end
@@ -169,7 +210,7 @@ local function tile_coordinates(s)
   local per_batch = tm * tn
   local batch = cta / per_batch
   local index = cta - batch * per_batch
-  local width = tn * s.group
+  local width = tn * tile.min(tm, tile.const(s.group, "i32")) -- at most all tiles of a batch: stays below 2^31
   local band = index / width
   local first = band * s.group
   local height = tile.min(tm - first, tile.const(s.group, "i32"))
@@ -183,6 +224,13 @@ local function at(t, batch, m, n)
   local c = {}
   for i, d in ipairs(t.dims) do c[i] = d == "B" and batch or d == "M" and m or n end
   return c
+end
+
+-- Which of its dims are the tile's rows and columns; -1: it has none, and the value is the same along it.
+local function dims_of(t)
+  local dims = { -1, -1 }
+  for i, d in ipairs(t.dims) do if d ~= "B" then dims[d == "M" and 1 or 2] = i - 1 end end
+  return dims
 end
 
 -- The loop over slots with the operands of each 16 of k fetched while the products of the 16 before are under way, across slots
@@ -264,28 +312,25 @@ local function main_loop(inst, s, view, acc, batch, m, n)
   return ring
 end
 
-local function store_result(inst, s, view, value, ring, batch, m, n)
-  local t = inst.by_name.d
+local function spread(value, s) return tile.spread(value, { s.bm, s.bn }, layout.mma_accumulator(s.bm, s.bn, s.wm, s.wn)) end
+
+local function store_result(inst, s, view, output, value, ring, batch, m, n)
+  local t = output.tensor
+  value = spread(value, s)
+  core.at(output.loc[1], output.loc[2])
   local out = tile.to(value, t.dtype)
   local vec = 16 // bytes(t)
   local warps = s.wm * s.wn
   if s.vec == 1 or s.bm * s.bn * bytes(t) > shared_bytes(inst, s) then
-    tile.store(view.d, out, at(t, batch, m, n))
+    tile.store(view[t.name], out, at(t, batch, m, n))
+    core.at()
     return
   end
-  local turned = tile.smem(t.dtype, { s.bm, s.bn }, { alias = ring, name = "d" })
+  local turned = tile.smem(t.dtype, { s.bm, s.bn }, { alias = ring, name = t.name })
   tile.store(turned, out, { 0, 0 })
   local rows = layout.rowwise(s.bm, s.bn, warps, math.min(s.bn // vec, warps * 32), vec)
-  tile.store(view.d, tile.load(turned, { 0, 0 }, { shape = { s.bm, s.bn }, layout = rows }), at(t, batch, m, n))
-end
-
-local function entry_name(name)
-  local out = ""
-  for i = 1, #name do
-    local ch = string.sub(name, i, i)
-    out = out .. (ch == "-" and "_" or ch)
-  end
-  return out
+  tile.store(view[t.name], tile.load(turned, { 0, 0 }, { shape = { s.bm, s.bn }, layout = rows }), at(t, batch, m, n))
+  core.at()
 end
 
 local function refuse_dtype(inst)
@@ -303,7 +348,7 @@ function gemm.emit(inst, given)
   put_contract(inst, s, schedule.print(s, KEYS))
   put_cost(inst, s)
   local name = string.format("%s-%s-%dx%dx%d-s%d-w%dx%d%s", inst.name, op.values_name(inst), s.bm, s.bn, s.bk, s.stages, s.wm, s.wn, s.vec == 1 and "-any" or "")
-  tile.kernel({ name = entry_name(name), threads = s.wm * s.wn * 32 }, function()
+  tile.kernel({ name = op.entry_name(name), threads = s.wm * s.wn * 32 }, function()
     local view = {}
     for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = view_of(inst, t, s) end end
     local batch, m, n = tile_coordinates(s)
@@ -311,13 +356,14 @@ function gemm.emit(inst, given)
     tile.zero(acc)
     local ring = main_loop(inst, s, view, acc, batch, m, n)
     local e = evaluate.new()
+    e.spread = function(v) return spread(v, s) end
     local sum = tile.read(acc)
     e.special = function(node) return node.op == "dot" and sum or nil end
     e.argument = function(node)
       local t = inst.by_name[node.name]
-      return tile.f32(tile.load_like(view[t.name], acc, at(t, batch, m, n), { cache = "nc" }))
+      return tile.f32(tile.load_like(view[t.name], acc, at(t, batch, m, n), { cache = "nc", dims = dims_of(t) }))
     end
-    for _, o in ipairs(graph.outputs) do store_result(inst, s, view, e:value(o.value), ring, batch, m, n) end
+    for _, o in ipairs(graph.outputs) do store_result(inst, s, view, o, e:value(o.value), ring, batch, m, n) end
   end)
   contract.line("step main entry $entry0 grid tiles_m*tiles_n*B,1,1 block $block0 shared $shared0 when M>0&&N>0&&B>0 args $args0")
   return name

@@ -17,8 +17,45 @@ local rowwise = { name = "rowwise", lead = "M" }
 local KEYS = { "kind", "rows", "threads", "warps", "cols", "vec", "ctas", "cache" }
 local ROW, COL = "M", "N"
 
+-- ---- what an op of this family may be ----
+
+local READS = { f32 = true, f16 = true, bf16 = true, i32 = true, i64 = true }
+local WRITES = { f32 = true, f16 = true, bf16 = true }
+
+local function check_tensor(o, t)
+  local dims = table.concat(t.dims, " ")
+  local what = (t.out and "output '" or "tensor '") .. t.name .. "'"
+  if dims ~= "M N" and dims ~= "M" and (t.out or dims ~= "N") then
+    op.fail(o, what .. " has the dims \"" .. dims .. "\"; a row-wise op's are M N (rows, the caller's leading dims; columns), M" ..
+      (t.out and ": sums over rows are not made yet" or ", or N"))
+  end
+  if t.fixed and not (t.out and WRITES or READS)[t.fixed] then
+    op.fail(o, what .. ": " .. t.fixed .. " is not " .. (t.out and "written yet; f32, f16 and bf16 are" or "read yet; f32, f16, bf16, i32 and i64 are"))
+  end
+  return dims == "M N"
+end
+
+function rowwise.check(o)
+  local rows, outputs = false, false
+  for _, t in ipairs(o.specs) do
+    rows = check_tensor(o, t) and not t.optional or rows
+    outputs = outputs or t.out
+  end
+  if not outputs then op.fail(o, "has no output; one is declared as \"y M N out\"") end
+  if not rows then op.fail(o, "no tensor that is always there has both dims, M (rows) and N (columns)") end
+  if type(o.declared.forward) ~= "function" then op.fail(o, "has no function `forward`") end
+end
+
+-- Names of the contract beside the op's own.
+function rowwise.names(o, claim)
+  for i = 0, 3 do claim("M" .. i, "a leading dim of the family") end
+  for _, n in ipairs { "rows", "lead", "blocks", "inv_N" } do claim(n, "a value of the family") end
+  for _, t in ipairs(o.specs) do
+    if t.dims[1] == ROW then for i = 0, 3 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end end
+  end
+end
+
 function rowwise.trace(inst)
-  if not inst.declared.forward then core.fail("op '" .. inst.name .. "' has no function `forward`") end
   local graph = trace.new_graph(COL)
   inst.declared.forward(trace.arguments(graph, inst))
   trace.finish(graph, inst)
@@ -37,6 +74,8 @@ end
 
 -- 16 columns per thread measured best up to rows of 4096 (docs/performance.md), 32 beyond: what a thread keeps of a row fits in
 -- its registers several times over.
+local shared_columns
+
 local function candidates(inst)
   local list = {}
   local function regs(threads, vec, per_thread)
@@ -50,7 +89,8 @@ local function candidates(inst)
     for _, t in ipairs { 32, 64, 128, 256 } do regs(t, vec, 16) end
     if vec == 8 then regs(16, vec, 64) end -- rows of 1024 elements of 16 bits: no shared memory, no barrier
     for _, t in ipairs { 256, 512 } do regs(t, vec, 32) end
-    table.insert(list, { kind = "shared", rows = 1, threads = 1024, warps = 32, vec = vec, ctas = 1, cache = "keep" })
+    local s = { kind = "shared", rows = 1, threads = 1024, warps = 32, vec = vec, ctas = 1, cache = "keep" }
+    if shared_columns(inst, s) > 0 then table.insert(list, s) end
     table.insert(list, { kind = "passes", rows = 1, threads = 1024, warps = 32, cols = 1024 * vec, vec = vec, ctas = 1, cache = "keep" })
   end
   regs(32, 1, 4)
@@ -67,13 +107,16 @@ local function preferred(list)
 end
 
 -- Shared rows: as many columns as fit beside the reductions' scratch, in whole chunks.
-local function shared_columns(inst, s)
+function shared_columns(inst, s)
   local bytes = 0
   for _, t in ipairs(inst.tensors) do
-    if t.present and not t.out and t.dims[#t.dims] == COL and #t.dims > 1 then bytes = bytes + contract.bytes_of[t.dtype] end
+    if t.present and not t.out and #t.dims == 2 then
+      if t.dtype == "i64" then return 0 end -- 8-byte elements do not go through shared memory yet
+      bytes = bytes + contract.bytes_of[t.dtype]
+    end
   end
   local chunk = s.threads * s.vec
-  return (core.target.shared_block - 4096) // (bytes * chunk) * chunk
+  return bytes == 0 and 0 or (core.target.shared_block - 4096) // (bytes * chunk) * chunk
 end
 
 function rowwise.schedules(inst)
@@ -95,6 +138,7 @@ local function check_schedule(s)
   if s.kind ~= "regs" and (s.rows ~= 1 or s.threads ~= s.warps * 32) then refuse("shared and passes give a row to the whole CTA: rows=1, threads=32*warps") end
   if s.kind == "regs" and s.cols // s.threads > 64 then refuse("a thread would keep more than 64 columns; take more threads") end
   if s.kind == "regs" and (s.cols % (s.threads * s.vec) ~= 0 or s.rows * s.threads % (s.warps * 32) ~= 0) then refuse("cols is a multiple of threads * vec, rows * threads of 32 * warps") end
+  if s.kind == "shared" and s.cols == 0 then refuse("a row's columns do not fit into the shared memory of " .. core.target.name) end
   if s.kind == "passes" and s.cols % (s.threads * s.vec) ~= 0 then refuse("cols (of a piece) is a multiple of threads * vec") end
 end
 
@@ -155,13 +199,15 @@ end
 
 local REDUCE = { sum = "sum", amax = "max", amin = "min" }
 
--- Is the value 0 beyond the row's end, where arguments read 0?
+local function is_finite(n) return n.op == "const" and n.value - n.value == 0 end
+
+-- Is the value 0 beyond the row's end, where arguments read 0? What may be infinite, NaN or a divisor of 0 there, is not.
 local function zero_outside(n)
   local a, b = n.args[1], n.args[2]
   if n.op == "arg" then return n.dims[COL] or false end
   if n.op == "const" then return n.value == 0 end
-  if n.op == "mul" then return zero_outside(a) or zero_outside(b) end
-  if n.op == "div" then return zero_outside(a) and not b.dims[COL] end
+  if n.op == "mul" then return zero_outside(a) and (zero_outside(b) or is_finite(b)) or is_finite(a) and zero_outside(b) end
+  if n.op == "div" then return zero_outside(a) and (b.op == "dim" or is_finite(b) and b.value ~= 0) end
   if n.op == "add" or n.op == "sub" or n.op == "min" or n.op == "max" then return zero_outside(a) and zero_outside(b) end
   if n.op == "neg" or n.op == "abs" or n.op == "round" or n.op == "tanh" or n.op == "erf" or n.op == "sin" then return zero_outside(a) end
   return false
@@ -246,7 +292,8 @@ local function reader(inst, view, s, coordinates, column, cols, like)
       local cache = s.cache == "keep" and "keep" or "nc"
       return tile.f32(tile.load(view[t.name], at(coordinates, t, column), { shape = { s.rows, cols }, layout = lay, cache = cache }))
     end
-    return tile.f32(tile.load_like(view[t.name], like(), at(coordinates, t, column), { cache = "nc" }))
+    local dims = t.dims[1] == ROW and { 3, -1 } or nil -- one value per row; otherwise one per column
+    return tile.f32(tile.load_like(view[t.name], like(), at(coordinates, t, column), { cache = "nc", dims = dims }))
   end
 end
 
@@ -259,12 +306,18 @@ local function shape_of(s, cols)
   end
 end
 
-local function write(inst, view, output, value, coordinates, column, like)
+local function spread(value, s, cols)
+  return tile.spread(value, { s.rows, cols }, layout.rowwise(s.rows, cols, s.warps, s.threads, s.vec))
+end
+
+local function write(inst, s, view, output, value, coordinates, column, cols)
   local t = output.tensor
-  if not tile.is_value(value) or value.kind ~= "frag" then -- a scalar: the same everywhere
-    core.fail("output '" .. t.name .. "' does not depend on any tensor")
-  end
   core.at(output.loc[1], output.loc[2])
+  if #t.dims == 2 then
+    value = spread(value, s, cols)
+  elseif value.kind ~= "frag" then -- the same for all rows
+    value = tile.reduce(spread(value, s, cols), "max", 1)
+  end
   tile.store(view[t.name], tile.to(value, t.dtype), at(coordinates, t, column))
   core.at()
 end
@@ -274,9 +327,10 @@ local function body_regs(inst, graph, s, view)
   local like = shape_of(s, s.cols)
   local e = evaluate.new(function(n) return not n.dims[COL] end)
   e.argument = reader(inst, view, s, c, 0, s.cols, like)
-  e.reduce = function(n, v) return tile.reduce(masked(n, v, 0), REDUCE[n.op], 1) end
+  e.spread = function(v) return spread(v, s, s.cols) end
+  e.reduce = function(n, v) return tile.reduce(masked(n, spread(v, s, s.cols), 0), REDUCE[n.op], 1) end
   for _, n in ipairs(graph.nodes) do if n.op == "arg" then e:value(n) end end -- every load is on its way before the first barrier
-  for _, o in ipairs(graph.outputs) do write(inst, view, o, e:value(o.value), c, 0, like) end
+  for _, o in ipairs(graph.outputs) do write(inst, s, view, o, e:value(o.value), c, 0, s.cols) end
 end
 
 -- Row sums level by level, each in a walk over the row in pieces; then the outputs in a last one.
@@ -301,6 +355,7 @@ local function body_pieces(inst, graph, s, view)
     end
   end
   local e = evaluate.new(function(n) return not n.dims[COL] end)
+  e.spread = function(v) return spread(v, s, cols) end
   local lay = layout.rowwise(1, cols, s.warps, s.threads, s.vec)
   local outer = shape_of(s, cols)()
   local function walk(body)
@@ -341,7 +396,7 @@ local function body_pieces(inst, graph, s, view)
     end
     walk(function(column)
       for k, n in ipairs(levels[d]) do
-        local v = masked(n, e:value(n.args[1]), column)
+        local v = masked(n, spread(e:value(n.args[1]), s, cols), column)
         local f = tile.read(sums[k])
         tile.set(sums[k], n.op == "sum" and f + v or n.op == "amax" and f:max(v) or f:min(v))
       end
@@ -350,11 +405,11 @@ local function body_pieces(inst, graph, s, view)
     settle(d)
   end
   for _, o in ipairs(graph.outputs) do
-    if not o.value.dims[COL] then write(inst, view, o, e:value(o.value), c, 0) end
+    if #o.tensor.dims == 1 then write(inst, s, view, o, e:value(o.value), c, 0, cols) end
   end
   walk(function(column)
     for _, o in ipairs(graph.outputs) do
-      if o.value.dims[COL] then write(inst, view, o, e:value(o.value), c, column) end
+      if #o.tensor.dims == 2 then write(inst, s, view, o, e:value(o.value), c, column, cols) end
     end
   end)
 end
@@ -368,16 +423,11 @@ function rowwise.emit(inst, given)
   put_contract(inst, s, text)
   put_cost(inst, s)
   local name = string.format("%s-%s-%s%dx%d%s", inst.name, op.values_name(inst), s.kind == "regs" and "r" or s.kind == "shared" and "s" or "p", s.rows, s.cols, s.vec == 1 and "-any" or "")
-  local entry = ""
-  for i = 1, #name do
-    local ch = string.sub(name, i, i)
-    entry = entry .. (ch == "-" and "_" or ch)
-  end
-  tile.kernel({ name = entry, threads = s.warps * 32, min_ctas = s.ctas > 1 and s.ctas or nil }, function()
+  tile.kernel({ name = op.entry_name(name), threads = s.warps * 32, min_ctas = s.ctas > 1 and s.ctas or nil }, function()
     local view = views(inst, s)
     if s.kind == "regs" then body_regs(inst, graph, s, view) else body_pieces(inst, graph, s, view) end
   end)
-  contract.line("step main entry $entry0 grid lead*blocks,1,1 block $block0 shared $shared0 when rows>0&&N>0 args $args0")
+  contract.line("step main entry $entry0 grid lead*blocks,1,1 block $block0 shared $shared0 when rows>0 args $args0")
   return name
 end
 

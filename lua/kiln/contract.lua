@@ -21,8 +21,10 @@ function contract.tensor(t, dims, strides, align, tail)
   contract.line("tensor %s %s %s [%s] strides [%s] align %d%s", t.name, t.out and "out" or "in", t.dtype, table.concat(dims, ","), table.concat(strides, ","), align, tail and " " .. tail or "")
 end
 
+-- Kernels compute in f32: other scalars reach them as a derived value NAME_f32.
 function contract.scalar(s)
   contract.line("scalar %s %s%s", s.name, s.dtype, s.default and string.format(" default %.17g", s.default) or "")
+  if s.dtype ~= "f32" then contract.line("derived %s_f32 f32 %s", s.name, s.name) end
 end
 
 contract.bytes_of = { f64 = 8, f32 = 4, f16 = 2, bf16 = 2, i64 = 8, i32 = 4, u8 = 1, bool = 1 }

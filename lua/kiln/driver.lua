@@ -13,9 +13,10 @@ for _, name in ipairs(FAMILIES) do
   local family -- loaded when the script first uses it: one op needs one family
   driver.env[name] = {
     op = function(op_name)
+      local file, line = core.where() -- here: `return family.op "name" {...}` leaves no frame of the script's behind
       return function(declared)
         family = family or use("families." .. name)
-        return op.new(op_name, declared, family)
+        return op.new(op_name, declared, family, { file, line })
       end
     end,
   }
@@ -28,8 +29,9 @@ function driver.script(result, name)
   local list = type(result) == "table" and result.is_op and { result } or result
   if type(list) ~= "table" or #list == 0 then core.fail(name .. " returns no op; a script ends in `return family.op \"name\" { ... }`, or returns a list of ops") end
   local names = {}
-  for _, o in ipairs(list) do
+  for i, o in ipairs(list) do
     if type(o) ~= "table" or not o.is_op then core.fail(name .. " returns a list with something that is no op") end
+    for k = 1, i - 1 do if list[k].name == o.name then op.fail(o, "the script has two ops of this name") end end
     if not registered[o.name] then table.insert(order, o.name) end
     registered[o.name] = o
     table.insert(names, o.name)

@@ -2,6 +2,7 @@
 --   e.argument(node)        the tile of an argument, in f32
 --   e.reduce(node, value)   its row reduction
 --   e.special(node)         anything of the family's own (a product's accumulator), or nil
+--   e.spread(value)         a value that lies along one dim of the tile, over the whole tile
 -- Values that `keeps(node)` holds for survive forget(), which a family calls when it turns to the next piece of a tensor.
 local tile = use "kiln.tile"
 local evaluate = {}
@@ -24,6 +25,8 @@ function E:value(n)
   return v
 end
 
+local function is_whole(n) return n.dims.M and n.dims.N or false end -- the dims of a tile, in both families
+
 -- Statements recorded for a node carry the line of the op's script.
 function E:make(n)
   local special = self.special and self.special(n)
@@ -34,6 +37,9 @@ function E:make(n)
     if not (is_mean and i == 2) then a[i] = self:value(arg) end
   end
   core.at(n.loc[1], n.loc[2])
+  local across = #n.args > 1 and is_whole(n) -- of a value per row and one per column only: one of them is spread first
+  for _, arg in ipairs(n.args) do across = across and not is_whole(arg) end
+  if across then a[#a] = self.spread(a[#a]) end
   local v = self:apply(n, a, is_mean)
   core.at()
   return v
@@ -41,7 +47,7 @@ end
 
 function E:apply(n, a, is_mean)
   if n.op == "arg" then return self.argument(n) end
-  if n.op == "scalar" then return tile.param(n.name, "f32") end
+  if n.op == "scalar" then return tile.param(n.scalar_dtype == "f32" and n.name or n.name .. "_f32", "f32") end
   if n.op == "const" then return tile.const(n.value, "f32") end
   if n.op == "dim" then return tile.to(tile.param(n.dim, "i64"), "f32") end
   if REDUCE[n.op] then return self.reduce(n, a[1]) end

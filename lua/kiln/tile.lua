@@ -118,6 +118,14 @@ function tile.fill(f, x) core.node("fill", { f.id, operand(x, f) }) end
 function tile.coord(f, dim) return node("coord", { f.id }, { dim = dim }) end
 function tile.reduce(f, kind, dim) return node("reduce", { f.id }, { kind = kind, dim = dim }) end
 function tile.read(f) return node("read", { f.id }) end
+-- A value with fewer dims than a tile of this shape and layout, spread over it; in f32, a condition as one.
+function tile.spread(v, shape, layout)
+  if v.kind == "frag" and #v.shape == #shape then return v end
+  local whole = tile.frag("f32", shape, layout)
+  tile.fill(whole, 0.0)
+  local sum = tile.read(whole) + tile.f32(v)
+  return v.dtype == "bool" and tile.ne(sum, 0.0) or sum
+end
 
 -- ---- memory: coordinates are a list, one per dim of the memory ----
 

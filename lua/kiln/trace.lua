@@ -2,6 +2,7 @@
 -- with values that record what is done to them; families lower the graph, `kiln check` evaluates it, autodiff will read it.
 --
 -- A node: { op, args, dims (set of names), dtype, value, dim, name, loc = {file, line}, index }.
+local op_library = use "kiln.op"
 local trace = {}
 
 local T = {} -- metatable of traced tensors
@@ -40,16 +41,36 @@ local function operands(...)
   return graph, list
 end
 
+local function expect_number(op, l, from)
+  for i = from or 1, #l do
+    if l[i].dtype == "bool" then error(op .. ": a condition is no number; where(c, 1, 0) makes one") end
+  end
+end
+local function expect_condition(op, l)
+  for i = 1, #l do
+    if l[i].dtype ~= "bool" then error(op .. ": takes conditions: what lt le eq ne any all not_ give") end
+  end
+end
+
 local function unary(op)
   return function(a)
     local g, l = operands(a)
+    expect_number(op, l)
     return new(g, { op = op, args = l })
   end
 end
 local function binary(op, dtype)
   return function(a, b)
     local g, l = operands(a, b)
+    expect_number(op, l)
     return new(g, { op = op, args = l, dtype = dtype })
+  end
+end
+local function logical(op, name)
+  return function(a, b)
+    local g, l = operands(a, b)
+    expect_condition(name, l)
+    return new(g, { op = op, args = l, dtype = "bool" })
   end
 end
 
@@ -58,23 +79,26 @@ trace.functions = f
 for _, op in ipairs { "neg", "abs", "exp", "exp2", "log", "log2", "sqrt", "rsqrt", "rcp", "tanh", "erf", "sin", "cos" } do f[op] = unary(op) end
 for _, op in ipairs { "min", "max" } do f[op] = binary(op) end
 for _, op in ipairs { "lt", "le", "eq", "ne" } do f[op] = binary(op, "bool") end
-f.all = binary("and", "bool")
-f.any = binary("or", "bool")
+f.all = logical("and", "all")
+f.any = logical("or", "any")
 f["not_"] = function(a)
   local g, l = operands(a)
+  expect_condition("not_", l)
   return new(g, { op = "not", args = l, dtype = "bool" })
 end
 function f.where(c, a, b)
   local g, l = operands(c, a, b)
   if l[1].dtype ~= "bool" then error("where: the condition is a comparison: lt le eq ne any all", 2) end
+  expect_number("where", l, 2)
   return new(g, { op = "where", args = l })
 end
 
 local function reduce(op)
   return function(a)
     local g, l = operands(a)
+    expect_number(op, l)
     local dim = g.row_dim
-    if not dim then error("this family has no row to reduce over", 2) end
+    if not dim then error("this family has no row to reduce over: a gemm's epilogue sees one element at a time", 2) end
     if not l[1].dims[dim] then error("the value is the same in the whole row: it has no dim " .. dim .. " to reduce over", 2) end
     local dims = {}
     for d in pairs(l[1].dims) do if d ~= dim then dims[d] = true end end
@@ -112,7 +136,12 @@ T.__len = refuse "a named dim"
 local methods = {}
 T.__index = methods
 function methods.f32(a) return a end -- every traced value is f32 already; widening is exact
-function methods.to(a, dtype) return new(a.graph, { op = "round", args = { a }, round = dtype }) end
+local ROUNDS = { f32 = true, f16 = true, bf16 = true, i32 = true }
+function methods.to(a, dtype)
+  if not ROUNDS[dtype or ""] then error("to: '" .. tostring(dtype) .. "' is none of bf16, f16, f32, i32") end
+  expect_number("to", { a })
+  return new(a.graph, { op = "round", args = { a }, round = dtype })
+end
 
 function trace.new_graph(row_dim) return { nodes = {}, outputs = {}, row_dim = row_dim } end
 trace.new = new
@@ -125,12 +154,13 @@ function trace.argument(graph, tensor, index)
 end
 
 function trace.scalar(graph, scalar, index)
-  return new(graph, { op = "scalar", name = scalar.name, index_of = index, dims = {} })
+  return new(graph, { op = "scalar", name = scalar.name, scalar_dtype = scalar.dtype, index_of = index, dims = {} })
 end
 
 -- The table `t` that an op's function gets: reading gives arguments (nil where an optional one is absent), assigning an output
 -- records it, reading an output back gives the value as it was rounded.
-function trace.arguments(graph, op, extra)
+-- hidden: names of arguments that the function cannot read.
+function trace.arguments(graph, op, extra, hidden)
   local cache, values, make = {}, {}, {}
   for i, tensor in ipairs(op.tensors) do
     if tensor.present and not tensor.out then make[tensor.name] = function() return trace.argument(graph, tensor, i) end end
@@ -141,6 +171,7 @@ function trace.arguments(graph, op, extra)
   setmetatable(t, {
     __index = function(_, key)
       if cache[key] ~= nil then return cache[key] end
+      if hidden and hidden[key] then error("'" .. key .. "' is an operand of the product, which the epilogue does not see; it has acc", 2) end
       if make[key] then -- when first read, so that it carries that line of the script
         cache[key] = make[key]()
         return cache[key]
@@ -155,6 +186,11 @@ function trace.arguments(graph, op, extra)
       if type(v) == "number" then v = new(graph, { op = "const", value = v + 0.0, dims = {} }) end
       if not is_node(v) then error("an output takes a traced value", 2) end
       if values[key] then error("output '" .. key .. "' is assigned twice", 2) end
+      for d in pairs(v.dims) do
+        local has = false
+        for _, own in ipairs(tensor.dims) do has = has or own == d end
+        if not has then error("output '" .. key .. "' has no dim " .. d .. ", but the value assigned to it has; a sum over " .. d .. " is not what an assignment makes", 2) end
+      end
       values[key] = v
       local file, line = core.where()
       if tensor.present then table.insert(graph.outputs, { tensor = tensor, value = v, loc = { file, line } }) end
@@ -169,7 +205,7 @@ function trace.finish(graph, op)
     if tensor.out and tensor.present then
       local found = false
       for _, o in ipairs(graph.outputs) do found = found or o.tensor == tensor end
-      if not found then error("output '" .. tensor.name .. "' is never assigned") end
+      if not found then op_library.fail(op.op, "output '" .. tensor.name .. "' is never assigned") end
     end
   end
 end

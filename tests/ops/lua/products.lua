@@ -1,0 +1,17 @@
+-- products.lua - epilogues with tensors of every shape that a product's may have, two outputs, and scalars that are no f32.
+local function product(name, more, fn, scalars)
+  local tensors = { "a B M K", "b B K N", "d B M N out" }
+  for _, t in ipairs(more) do table.insert(tensors, t) end
+  return gemm.op(name) { doc = name, tensors = tensors, scalars = scalars, dtypes = { "f16", "bf16" }, epilogue = fn }
+end
+return {
+  product("p_row", { "r M" }, function(e) return e.acc + e.r end),
+  product("p_batch_row", { "r B M" }, function(e) return e.acc + e.r end),
+  product("p_batch_column", { "r B N f32" }, function(e) return e.acc * e.r end),
+  product("p_tile", { "r M N" }, function(e) return e.acc + e.r end),
+  product("p_row_and_column", { "r B M", "c N" }, function(e) return e.acc + e.r * e.c end),
+  product("p_two_outputs", { "f B M N f32 out" }, function(e) e.f = e.acc return e.acc * 2 end),
+  product("p_constant", {}, function(e) return 1 end),
+  product("p_only_row", { "r M" }, function(e) return e.r end),
+  product("p_i32_scalar", {}, function(e) return e.acc * e.k end, { "k i32 = 2" }),
+}

@@ -1,0 +1,120 @@
+#!/bin/bash
+# user_ops.sh BUILD - ops that users could write: those of tests/ops/lua on the simulator, on a target with and one without the
+# younger forms; and mistakes, each with the line and the words that its author must see, within two seconds.
+set -u -o pipefail
+cd "$(dirname "$(readlink -f "$0")")" || exit 1
+kiln=$(readlink -f "$1")/kiln
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+failed=0 passed=0
+
+ops_of() { sed -n 's/^  \(row\|product\)("\([a-z0-9_]*\)".*/\2/p' "$1"; }
+
+for script in lua/*.lua; do
+  names=$(ops_of "$script")
+  [ -n "$names" ] || { echo "$script: no op found"; failed=$((failed + 1)); }
+  for op in $names; do
+    for target in sm_75 sm_80; do
+      if ! "$kiln" check "$script:$op" --device "sim:$target" --set dtype=f16 --quick >"$work/log" 2>&1; then
+        echo "FAIL $script:$op on $target"; grep -A3 FAIL "$work/log" | head -12; failed=$((failed + 1))
+      elif grep -q '^0 passed' "$work/log"; then
+        echo "FAIL $script:$op on $target: nothing ran"; tail -3 "$work/log"; failed=$((failed + 1))
+      else
+        passed=$((passed + 1))
+      fi
+    done
+  done
+done
+
+# refused LINE WORDS: the script on standard input is refused at that line with those words
+refused() {
+  cat >"$work/op.lua"
+  timeout 2 "$kiln" emit "$work/op.lua" --target sm_80 >"$work/out" 2>"$work/log"
+  local rc=$?
+  if [ $rc -eq 0 ] || [ $rc -ge 124 ] || [ -s "$work/out" ] || ! grep -qF "op.lua:$1:" "$work/log" || ! grep -qF -- "$2" "$work/log"; then
+    echo "FAIL expected a refusal at line $1 with '$2', exit $rc:"; cat "$work/op.lua" "$work/log"; failed=$((failed + 1))
+  else
+    passed=$((passed + 1))
+  fi
+}
+# row LINE WORDS TENSORS FORWARD [SCALARS]
+row() {
+  refused "$1" "$2" <<E
+return rowwise.op "mine" {
+  tensors = { $3 },
+  scalars = { ${5-} },
+  forward = function(t)
+    $4
+  end,
+}
+E
+}
+product() {
+  refused "$1" "$2" <<E
+return gemm.op "mine" {
+  tensors = { $3 },
+  epilogue = function(e)
+    $4
+  end,
+}
+E
+}
+XY='"x M N", "y M N out"'
+ABD='"a B M K", "b B K N", "d B M N out"'
+
+row 1 "has the dims \"M K\"" '"x M K", "y M K out"' 't.y = t.x'
+row 1 "has the dims \"N M\"" '"x N M", "y N M out"' 't.y = t.x'
+row 1 "has the dims \"M N K\"" '"x M N K", "y M N out"' 't.y = t.x'
+row 1 "sums over rows are not made yet" '"x M N", "y N out"' 't.y = t.x'
+row 1 "both dims, M (rows) and N (columns)" '"x M", "y M out"' 't.y = t.x'
+row 1 "the list \`tensors\` is empty" '' 't.y = 1'
+row 1 "has no output" '"x M N"' 'local y = t.x'
+row 1 "the dim N twice" '"x N N", "y M N out"' 't.y = t.x'
+row 1 "output 'y' is never assigned" "$XY" 'local y = t.x'
+row 5 "'x' is not an output of the op" "$XY" 't.x = t.x'
+row 5 "is assigned twice" "$XY" 't.y = t.x t.y = t.x'
+row 5 "output 's' has no dim N" "$XY, \"s M f32 out\"" 't.y = t.x t.s = t.x'
+row 5 "use lt(a, b)" "$XY" 'if t.x < 0 then t.y = t.x end'
+row 5 "no tensor, scalar or setting 'z'" "$XY" 't.y = t.z'
+row 5 "unknown name 'foo'" "$XY" 't.y = foo(t.x)'
+row 5 "no dim N to reduce over" "$XY" 't.y = t.x * sum(sum(t.x))'
+row 5 "a condition is no number" "$XY" 't.y = lt(t.x, 0) * t.x'
+row 5 "takes conditions" "$XY" 't.y = where(all(t.x, t.x), t.x, 0)'
+row 5 "is none of bf16, f16, f32" "$XY" 't.y = t.x:to "foo"'
+row 5 "the condition is a comparison" "$XY" 't.y = where(t.x, t.x, 0)'
+row 1 "bool is not read yet" "\"m M N bool\", $XY" 't.y = t.x'
+row 1 "f64 is not read yet" '"x M N f64", "y M N out"' 't.y = t.x'
+row 1 "i32 is not written yet" '"x M N", "y M N i32 out"' 't.y = t.x'
+row 1 "its dtype is one of f32, f64, i32, i64" "$XY" 't.y = t.x' '"k bf16 = 3"'
+row 1 "the default is not a whole number" "$XY" 't.y = t.x' '"k i32 = 1.5"'
+row 1 "the default is not a number" "$XY" 't.y = t.x' '"k f32 = abc"'
+row 1 "'x-y' is no name for a tensor" '"x-y M N", "y M N out"' 't.y = 1'
+for name in rows lead blocks M0 M3 inv_N; do
+  row 1 "is called '$name' like a tensor" "\"$name M N\", \"y M N out\"" 't.y = 1'
+done
+row 1 "is called 'x_0' like a tensor" '"x M N", "x_0 M N", "y M N out"' 't.y = t.x'
+row 1 "is called 'sms' like the number of SMs" '"sms M N", "y M N out"' 't.y = 1'
+row 1 "a tensor is called 'x' like a tensor" '"x M N", "x M N", "y M N out"' 't.y = 1'
+row 1 "a dim is called 'N' like a scalar" "$XY" 't.y = t.x' '"N f32 = 1"'
+product 1 'has the dims "M K"' '"x M K", "w N K", "y M N out"' 'return e.acc'
+product 1 'is declared as "a B M K"' '"a M K", "b K N", "d M N out"' 'return e.acc'
+product 1 'is declared as "b B K N"' '"a B M K", "b B N K", "d B M N out"' 'return e.acc'
+product 1 'has no tensor "d B M N out"' '"a B M K", "b B K N"' 'return e.acc'
+product 1 'outputs are B M N' "$ABD, \"s N out\"" 'return e.acc'
+product 1 "is called 'tiles_m' like a tensor" "$ABD, \"tiles_m N\"" 'return e.acc'
+product 1 "a and b have one dtype" '"a B M K", "b B K N own", "d B M N out"' 'return e.acc'
+product 4 "has no row to reduce over" "$ABD" 'return e.acc / sum(e.acc)'
+product 4 "an operand of the product" "$ABD" 'return e.acc + e.a'
+refused 1 "has no function \`forward\`" <<<'return rowwise.op "mine" { tensors = { "x M N", "y M N out" } }'
+refused 1 "has no function \`epilogue\`" <<<'return gemm.op "mine" { tensors = { "a B M K", "b B K N", "d B M N out" } }'
+refused 1 "a name of letters, digits and _" <<<'return rowwise.op "my op" { tensors = { "x M N", "y M N out" } }'
+refused 1 "two settings are called 'w'" <<<'return rowwise.op "mine" { tensors = { "x M N", "w N ?", "y M N out" }, settings = { w = { "a" } }, forward = function(t) end }'
+refused 2 "two ops of this name" <<'E'
+local function op(k)
+  return (rowwise.op "same" { tensors = { "x M N", "y M N out" }, forward = function(t) t.y = t.x * k end })
+end
+return { op(1), op(2) }
+E
+
+echo "user ops: $passed passed, $failed failed"
+[ $failed -eq 0 ]
