@@ -354,7 +354,7 @@ HANDLER(testp_f32) {
              : in->sub == TEST_INFINITE    ? x == 0x7f800000u
              : in->sub == TEST_NUMBER      ? x <= 0x7f800000u
              : in->sub == TEST_NOTANUMBER  ? x > 0x7f800000u
-             : in->sub == TEST_NORMAL      ? x >= 0x00800000u && x < 0x7f800000u
+             : in->sub == TEST_NORMAL      ? x == 0 || (x >= 0x00800000u && x < 0x7f800000u) /* zeros count as normal */
                                            : x > 0 && x < 0x00800000u;
     v |= (uint32_t)r << l;
   }
