@@ -10,7 +10,7 @@ WORK=$(mktemp -d) || exit 1 # what the parts write; gpu.log and results.json in 
 trap 'rm -rf "$WORK"' EXIT
 DEVICE=${KILN_DEVICE:-cuda:0}
 SHOW=${KILN_SHOW:-25} # lines of each part on the screen
-DEFAULT_PARTS="info check bench ceiling launch peers memcheck racecheck"
+DEFAULT_PARTS="info check isa bench ceiling launch peers memcheck racecheck"
 
 usage() {
   cat <<'END'
@@ -18,6 +18,7 @@ usage: tests/gpu.sh [PART...]
 
   info       the GPU, the driver, the tools
   check      kiln check all --quick on the GPU
+  isa        every PTX form on the GPU (tests/isa/forms), and the simulator against what the GPU gave (KILN_SIM, default sim:sm_90a)
   bench      kiln bench of the shapes that have a bar
   ceiling    the mma.sync ceiling, by tests/bench/mma_ceiling.py
   launch     CPU time of kiln_launch and of plan creation, by build/launch
@@ -26,7 +27,7 @@ usage: tests/gpu.sh [PART...]
   racecheck  compute-sanitizer racecheck over the same
   ncu        hardware counters of the benched kernels (only when named)
 
-Without parts: all but ncu, in under nine minutes. Leaves gpu.log (all output), results.json (all figures) and table.txt in the
+Without parts: all but ncu, in under ten minutes. Leaves gpu.log (all output), results.json (all figures) and table.txt in the
 folder $OUT (default /tmp/kiln-gpu). KILN_DEVICE (default cuda:0) and KILN_BUILD (default build) may be set. Exit status 1 if a
 part failed or a bar was missed.
 
@@ -58,6 +59,14 @@ part_info() {
   "$BUILD/kiln" --version
   local tool
   for tool in nvcc ptxas compute-sanitizer ncu python3; do printf '%-18s %s\n' "$tool" "$(command -v "$tool" || echo absent)"; done
+}
+
+part_isa() { # the GPU's outputs stay in $OUT/isa.txt: `isa_run --device sim:sm_90a --against isa.txt tests/isa/forms` compares anywhere
+  local rc=0
+  "$BUILD/isa_run" --device "$DEVICE" --save "$OUT/isa.txt" tests/isa/forms || rc=1
+  [ -s "$OUT/isa.txt" ] || return 1
+  "$BUILD/isa_run" --device "${KILN_SIM:-sim:sm_90a}" --against "$OUT/isa.txt" tests/isa/forms || rc=1
+  return $rc
 }
 
 bench_one() { # bench_one NAME OP SIZE [options]: JSON to $OUT/bench-NAME.json, the readable form to the log
@@ -106,12 +115,13 @@ for product in kiln libkiln.so libkilnsim.so; do
 done
 mkdir -p "$OUT" && : >"$OUT/gpu.log" || exit 1
 export WORK OUT BUILD DEVICE
-export -f have bench_one part_info part_bench part_launch part_sanitizer part_ncu
+export -f have bench_one part_info part_bench part_launch part_sanitizer part_ncu part_isa
 
 for name in $parts; do
   case $name in
     info) part info 20 bash -c part_info ;;
     check) part check 90 "$BUILD/kiln" check all --quick --device "$DEVICE" ;;
+    isa) part isa 90 bash -c part_isa ;;
     bench) part bench 80 bash -c part_bench ;;
     ceiling) part ceiling 20 python3 tests/bench/mma_ceiling.py --json "$WORK/ceiling.json" ;;
     launch) part launch 20 bash -c part_launch ;;
