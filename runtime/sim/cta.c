@@ -70,6 +70,7 @@ int sim_cta_barrier(SimWarp *w, const SimInstr *in, uint32_t id, uint32_t thread
   if (b->arrived && b->reduces != reduces)
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "barrier", "", 0, "barrier %u: some warps execute bar.red, others bar.sync", id);
   b->reduces = reduces;
+  b->whole = threads == 0;
   b->expected = expected;
   b->arrived++;
   b->arrived_threads += (uint32_t)__builtin_popcount(w->live);
@@ -90,16 +91,35 @@ int sim_cta_barrier(SimWarp *w, const SimInstr *in, uint32_t id, uint32_t thread
   return park ? STEP_YIELD : STEP_NEXT;
 }
 
+static uint32_t count_ended(const SimCta *c) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < c->nwarps; i++) n += c->warp[i].state == WARP_DONE;
+  return n;
+}
+
+/* A barrier of the whole CTA waits for threads that have not exited; the end of a warp completes it if nobody else is missing
+ * (exit). A barrier with a count goes on waiting for its count. What the ended warps did is not handed on: nothing says so. */
+static bool complete_for_ended(SimCta *c) {
+  uint32_t ended = count_ended(c);
+  bool any = false;
+  for (uint32_t id = 0; id < SIM_MAX_BARRIERS && ended; id++) {
+    SimBarrier *b = &c->barrier[id];
+    if (!b->waiters || !b->whole || b->arrived + ended != c->nwarps) continue;
+    complete_barrier(c, b);
+    any = true;
+  }
+  return any;
+}
+
 /* ---- the end ---- */
 
 static void report_stuck(SimCta *c) {
   char list[400];
   size_t n = 0;
   SimWarp *first = NULL;
-  uint32_t done = 0;
+  uint32_t done = count_ended(c);
   for (uint32_t i = 0; i < c->nwarps; i++) {
     SimWarp *w = &c->warp[i];
-    if (w->state == WARP_DONE) done++;
     if (w->state != WARP_BARRIER) continue;
     const SimBarrier *b = &c->barrier[w->barrier];
     if (!first) first = w;
@@ -227,8 +247,10 @@ static bool run_round(SimCta *c, const SimLevel *level) {
 void sim_cta_run(SimCta *c) {
   const SimLevel *level = c->launch->dev->level;
   begin_cta(c);
-  while (!c->faulted && run_round(c, level)) {
-  }
+  do {
+    while (!c->faulted && run_round(c, level)) {
+    }
+  } while (!c->faulted && complete_for_ended(c));
   if (!c->faulted) report_stuck(c);
   if (c->suspected && !(c->faulted && strcmp(c->finding.kind, "race") == 0)) {
     c->faulted = true;

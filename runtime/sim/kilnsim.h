@@ -19,7 +19,7 @@ extern "C" {
  *   checks=on    the checker; off keeps only what memory safety needs (bounds, alignment)
  *   seed=N       order of warps, and the moments at which asynchronous copies complete
  *   policy=      lazy, eager, random, or alternate (default: lazy on even launches, eager on odd ones)
- *   limit=N      warp instructions that one CTA may execute before it is stopped (default: 20000000000)
+ *   limit=N      warp instructions that one warp may execute before it is stopped (default: 20000000000)
  *   level=       base, v3, v4: handlers for SSE2, AVX2, AVX-512 (default: the best that the host runs); results are the same
  * An option or target it does not know: invalid value, and kilnsim_message says which. */
 unsigned kilnsim_configure(const char *options, int *ordinal);

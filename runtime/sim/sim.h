@@ -247,7 +247,7 @@ typedef struct SimBarrier {
   uint32_t expected, arrived, arrived_threads; /* warps, warps, threads */
   uint32_t waiters, arrivers;                  /* warps parked here; warps that only arrived */
   uint32_t votes;                              /* bar.red: threads whose predicate holds */
-  bool reduces;
+  bool reduces, whole;                         /* whole: no count was given, so it waits for those warps that have not ended */
   uint32_t released[SIM_MAX_WARPS];            /* what the arrivals hand on: times per warp */
 } SimBarrier;
 

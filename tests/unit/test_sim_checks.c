@@ -1,5 +1,6 @@
 /* test_sim_checks.c - small kernels with one planted fault each: the simulator must name its kind and its line. The line carries the
- * mark "// HERE" ("// OR": the other side of a race, where the order of the warps decides who comes second); a twin without the fault, where there is one, must pass. */
+ * mark "// HERE" ("// OR": the other side of a race, where the order of the warps decides who comes second); a twin without the
+ * fault, where there is one, must pass. */
 #include "sim_case.h"
 
 typedef struct Fault {
@@ -43,7 +44,9 @@ static const Fault faults[] = {
   {"uninitialised", "register", "@%p5 mov.b32 %r9, 1; // HERE\n", DRV_LAUNCH_FAILED, "not written"},
   /* ---- barriers ---- */
   {"barrier", "", "@%p2 bra skip;\n bar.sync 0; // HERE\nskip:\n", DRV_LAUNCH_FAILED, "elsewhere"},
-  {"barrier", "", "@%p1 bra skip;\n bar.sync 0; // HERE\nskip:\n", DRV_LAUNCH_FAILED, "have ended"},
+  {"barrier", "", "@%p1 bra skip;\n bar.sync 0, 64; // HERE\nskip:\n", DRV_LAUNCH_FAILED, "have ended"},
+  {"race", "shared", "@!%p1 bra skip;\n st.shared.b32 [%r5], %r1;\n bra end;\nskip:\n bar.sync 0;\n ld.shared.b32 %r9, [%r8]; // HERE\nend:\n",
+   DRV_LAUNCH_FAILED, NULL}, /* a warp that ends completes the barrier and hands nothing on */
   {"barrier", "", "@%p1 bra skip;\n bar.sync 1, 32;\n bar.sync 0, 64; // HERE\nskip:\n", DRV_LAUNCH_FAILED, "have ended"},
   {"barrier", "", "bar.sync 0, 33; // HERE\n", DRV_LAUNCH_FAILED, "multiple of 32"},
   {"barrier", "", "bar.sync 17; // HERE\n", DRV_LAUNCH_FAILED, "there are 16"},
@@ -52,7 +55,8 @@ static const Fault faults[] = {
   /* ---- collectives ---- */
   {"collective", "", "@%p2 bra skip;\n shfl.sync.bfly.b32 %r9, %r2, 1, 31, -1; // HERE\nskip:\n", DRV_LAUNCH_FAILED, "do not execute it"},
   {"collective", "", "shfl.sync.bfly.b32 %r9, %r2, 1, 31, 65535; // HERE\n", DRV_LAUNCH_FAILED, "leaves out"},
-  {"collective", "", "st.shared.b32 [%r5], %r1;\n bar.sync 0;\n @%p2 bra skip;\n ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r9}, [%r3]; // HERE\nskip:\n", DRV_LAUNCH_FAILED, "all 32 lanes"},
+  {"collective", "", "st.shared.b32 [%r5], %r1;\n bar.sync 0;\n @%p2 bra skip;\n ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r9}, [%r3]; "
+    "// HERE\nskip:\n", DRV_LAUNCH_FAILED, "all 32 lanes"},
   /* ---- asynchronous copies ---- */
   {"pending_copy", "shared", "cp.async.ca.shared.global [%r5], [%rd4], 4;\n cp.async.commit_group;\n ld.shared.b32 %r9, [%r5]; // HERE\n"
    " cp.async.wait_all;\n", DRV_LAUNCH_FAILED, "not been waited for"},
@@ -119,6 +123,8 @@ static void test_faults(void **state) {
 
 /* Correct twins: nothing may be reported, whatever the policy and order. */
 static const char *const clean[] = {
+  "@%p1 bra skip;\n st.shared.b32 [%r5], %r1;\n bar.sync 0;\n ld.shared.b32 %r9, [%r5];\nskip:\n",     /* exited warps hold nobody up */
+  "@%p2 ret;\n st.shared.b32 [%r5], %r1;\n bar.sync 0;\n xor.b32 %r10, %r5, 128;\n", /* nor do exited lanes */
   "st.shared.b32 [%r5], %r1;\n bar.sync 0;\n ld.shared.b32 %r9, [%r8];\n bar.sync 0;\n st.shared.b32 [%r5], %r9;\n",
   "st.shared.b32 [%r5], %r1;\n bar.sync 0, 64;\n ld.shared.b32 %r9, [%r8];\n bar.sync 1;\n st.shared.b32 [%r5], %r9;\n",
   "@%p2 mov.b32 %r9, 1;\n @%p2 add.s32 %r10, %r9, 1;\n",
