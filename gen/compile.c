@@ -27,7 +27,10 @@ bool compile_program(CompileJob *job) {
   if (dump_here(job, "hazard")) return true;
 
   for (uint32_t i = 0; i < n; i++) {
-    if (!lower_kernel(a, job->diag, tiles, (TileId){tiles->top.at[i]}, job->target, &ptx[i], &kernel[i])) return false;
+    if (!lower_kernel(a, job->diag, tiles, (TileId){tiles->top.at[i]}, job->target, &ptx[i], &kernel[i])) {
+      job->refused = kernel[i].refused;
+      return false;
+    }
     ptx_fold(ptx[i]);
     if (!ptx_check(ptx[i])) return false;
     int v = ptx_version(ptx[i]);

@@ -15,6 +15,7 @@ typedef struct CompileJob {
   Text *out;                   /* receives the PTX file */
   const char *dump_after;      /* NULL, or the pass after which the tile IR is printed to dump and the work ends */
   Text *dump;
+  bool refused;                /* set: right in itself, but the target lacks what it needs; diag says which */
 } CompileJob;
 
 bool compile_program(CompileJob *job); /* false: the errors stand in diag */

@@ -1,11 +1,13 @@
 /* hazard.c - proves the order of accesses to shared memory, or refuses.
  *
  * Plain shared tiles: between a write and a later read (or write) by other threads there must be a CTA barrier, and between a
- * read and a later write; where none stands, the node is marked and lowering puts one before it (TileNode.sync_before).
- * Rings without mbarriers: slots are taken and given back in order. Counted along every path: copies committed and not waited
- * for (a wait may leave all but the oldest in flight: TileNode.derived), slots acquired and not released (never more than the
- * stages: the ring would wait for itself), and whether a slot was released since the last barrier (an acquire needs one then).
- * Loops must leave the counts as they found them; their bodies are walked until no mark changes. */
+ * read and a later write; where none stands, the node is marked and lowering puts one before it (TileNode.sync_before). The same
+ * holds for a tensor that one kernel both stores and loads; that two of its stores do not meet, is the author's affair.
+ * Rings without mbarriers: slots are taken, committed and given back in order, and one is committed before the next is acquired.
+ * Counted along every path: copies committed and not waited for (a wait may leave all but the oldest in flight:
+ * TileNode.derived), slots acquired and not released (never more than the stages: the ring would wait for itself), and whether a
+ * slot was released since the last barrier (an acquire needs one then). Tiles that share a ring's bytes are touched only while no
+ * slot is in use. Loops must leave the counts as they found them; their bodies are walked until nothing changes. */
 #include "target.h"
 #include "tile.h"
 #include <string.h>
@@ -15,12 +17,14 @@ typedef struct Place {  /* a shared tile, a ring, or the scratch of a reduction;
   bool released;        /* RING: a slot was released that some thread may still be reading: no barrier since its last read */
   int32_t pending;      /* RING: committed, not waited for */
   int32_t held;         /* RING: acquired, not released */
+  int32_t open;         /* RING: acquired, not committed: 0 or 1 */
 } Place;
 
 typedef struct Hazard {
   TileProgram *tiles;
   Place *place;
   uint32_t nplaces;
+  uint32_t *root;       /* by node: what root_of found; 0: not asked yet */
   bool changed;         /* a mark was set in this walk */
   bool failed;
 } Hazard;
@@ -40,8 +44,15 @@ static uint32_t ring_of_tile(const TileProgram *p, uint32_t tile) {
 
 static uint32_t ring_of_slot(const TileProgram *p, TileId slot) { return tile_slot_ring(p, slot).i; }
 
-/* The node whose bytes a shared tile lies in; 0: not shared memory. */
-static uint32_t root_of(const TileProgram *p, TileId id) {
+static uint32_t first_view(const TileProgram *p, uint32_t view) { /* of the same tensor */
+  const char *tensor = tile_attr_str(p, &p->nodes.at[view], TA_tensor, "");
+  for (uint32_t i = 1; i < view; i++)
+    if (p->nodes.at[i].op == TILE_view && strcmp(tile_attr_str(p, &p->nodes.at[i], TA_tensor, ""), tensor) == 0) return i;
+  return view;
+}
+
+/* The node whose bytes a tile lies in: a shared tile, a ring, the first view of a tensor; 0: none of them. */
+static uint32_t find_root(const TileProgram *p, TileId id) {
   for (;;) {
     const TileNode *n = tile_at(p, id);
     if (n->op == TILE_slice || n->op == TILE_part || n->op == TILE_trans) {
@@ -58,9 +69,21 @@ static uint32_t root_of(const TileProgram *p, TileId id) {
       uint32_t ring = ring_of_tile(p, id.i);
       return ring ? ring : id.i;
     } else {
-      return 0;
+      return n->op == TILE_view ? first_view(p, id.i) : 0;
     }
   }
+}
+
+static uint32_t root_of(Hazard *h, TileId id) {
+  if (!h->root[id.i]) h->root[id.i] = find_root(h->tiles, id);
+  return h->root[id.i];
+}
+
+/* Does the tile lie in a slot of a ring, reached by its token? */
+static bool is_slot_tile(const TileProgram *p, TileId id) {
+  const TileNode *n = tile_at(p, id);
+  while (n->op == TILE_slice || n->op == TILE_part || n->op == TILE_trans) n = tile_at(p, tile_arg(p, n, 0));
+  return n->op == TILE_field;
 }
 
 static void barrier(Hazard *h) {
@@ -75,17 +98,31 @@ static void need_barrier(Hazard *h, TileNode *n) {
   barrier(h);
 }
 
+/* A tile that has a ring's bytes without being a slot's: those bytes must be nobody's then. */
+static bool is_alias(Hazard *h, const TileNode *n, TileId memory, uint32_t root) {
+  const Place *ring = &h->place[root];
+  if (h->tiles->nodes.at[root].op != TILE_ring || is_slot_tile(h->tiles, memory)) return false;
+  if (ring->held || ring->pending)
+    refuse(h, n, "this tile shares its bytes with a ring of which %d slots are held and %d copies under way; release the slots and "
+           "drain the ring before", ring->held, ring->pending);
+  return true;
+}
+
 static void on_read(Hazard *h, TileNode *n, TileId memory) {
-  uint32_t r = root_of(h->tiles, memory);
+  uint32_t r = root_of(h, memory);
   if (!r) return;
+  bool alias = is_alias(h, n, memory, r);
   if (h->place[r].written) need_barrier(h, n);
   h->place[r].read = true;
+  h->place[r].released |= alias; /* an acquire hands out the bytes that are being read */
 }
 
 static void on_write(Hazard *h, TileNode *n, TileId memory) {
-  uint32_t r = root_of(h->tiles, memory);
+  uint32_t r = root_of(h, memory);
   if (!r) return;
-  if (h->place[r].written || h->place[r].read) need_barrier(h, n);
+  bool shared = h->tiles->nodes.at[r].op != TILE_view;
+  is_alias(h, n, memory, r);
+  if ((h->place[r].written && shared) || h->place[r].read) need_barrier(h, n);
   h->place[r].written = true;
 }
 
@@ -109,11 +146,19 @@ static void on_reduce(Hazard *h, TileNode *n) {
 static void on_acquire(Hazard *h, TileNode *n, Place *ring) {
   int stages = (int)tile_attr_int(h->tiles, tile_at(h->tiles, tile_arg(h->tiles, n, 0)), TA_stages, 1);
   if (ring->held >= stages)
-    refuse(h, n, "acquire: all %d slots of the ring are taken (%d not released), so this would wait for ever; release one before, or add a stage", stages, ring->held);
-  if (ring->released || ring->written || ring->read) {
-    if (ring->released || ring->written) need_barrier(h, n);
-  }
+    refuse(h, n, "acquire: all %d slots of the ring are taken (%d not released), so this would wait for ever; release one before, or "
+           "add a stage", stages, ring->held);
+  if (ring->open)
+    refuse(h, n, "acquire: the slot acquired before is not committed yet (%d of %d slots held); slots are filled and committed one by "
+           "one", ring->held, stages);
+  if (ring->released || ring->written) need_barrier(h, n);
   ring->held++;
+  ring->open++;
+}
+
+static void on_commit(Place *ring) {
+  ring->open--;
+  ring->pending++;
 }
 
 static void on_wait(Hazard *h, TileNode *n, Place *ring) {
@@ -136,16 +181,18 @@ static void join(Hazard *h, const TileNode *n, const Place *other) {
   for (uint32_t i = 0; i < h->nplaces; i++) {
     Place *a = &h->place[i];
     const Place *b = &other[i];
-    if (a->pending != b->pending || a->held != b->held)
-      refuse(h, n, "the ring's slots do not come out even: %d more committed, %d more acquired on one path than on the other", a->pending - b->pending, a->held - b->held);
+    if (a->pending != b->pending || a->held != b->held || a->open != b->open)
+      refuse(h, n, "the ring's slots do not come out even: %d more committed, %d more acquired on one path than on the other",
+             a->pending - b->pending, a->held - b->held);
     a->written |= b->written;
     a->read |= b->read;
     a->released |= b->released;
   }
 }
 
+/* Every round but the last sets a mark, or leaves a place in a state that it had not before: so it ends. */
 static void walk_loop(Hazard *h, TileNode *n) {
-  for (int round = 0; round < 8 && !h->failed; round++) {
+  while (!h->failed) {
     bool outer = h->changed;
     Place *before = save(h);
     h->changed = false;
@@ -170,8 +217,9 @@ static void visit(Hazard *h, TileNode *n) {
   TileProgram *p = h->tiles;
   TileId first = tile_arg(p, n, 0);
   switch (n->op) {
-  case TILE_load: case TILE_load_like: on_read(h, n, first); break;
-  case TILE_store: on_write(h, n, first); break;
+  case TILE_load: case TILE_load_like: case TILE_load1: on_read(h, n, first); break;
+  case TILE_store: case TILE_store1: on_write(h, n, first); break;
+  case TILE_fill_slot: on_read(h, n, tile_arg(p, n, 1)); break;
   case TILE_reduce: on_reduce(h, n); break;
   case TILE_sync: barrier(h); break;
   case TILE_mma:
@@ -180,7 +228,7 @@ static void visit(Hazard *h, TileNode *n) {
     on_read(h, n, tile_arg(p, n, 2));
     break;
   case TILE_acquire: on_acquire(h, n, &h->place[first.i]); break;
-  case TILE_commit: h->place[ring_of_slot(p, first)].pending++; break;
+  case TILE_commit: on_commit(&h->place[ring_of_slot(p, first)]); break;
   case TILE_wait: on_wait(h, n, &h->place[first.i]); break;
   case TILE_release: {
     Place *ring = &h->place[ring_of_slot(p, first)];
@@ -206,7 +254,7 @@ static void walk(Hazard *h, const TileRegion *r) {
 
 bool tile_hazard(TileProgram *p, const struct Target *t) {
   (void)t;
-  Hazard h = {.tiles = p, .nplaces = p->nodes.n};
+  Hazard h = {.tiles = p, .nplaces = p->nodes.n, .root = ARENA_ARRAY(p->arena, PASS, uint32_t, p->nodes.n)};
   for (uint32_t k = 0; k < p->top.n && !h.failed; k++) {
     h.place = ARENA_ARRAY(p->arena, PASS, Place, h.nplaces);
     walk(&h, tile_region(p, &p->nodes.at[p->top.at[k]], 0));

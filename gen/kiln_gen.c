@@ -177,7 +177,7 @@ static kiln_gen_status compile(KilnGen *g, Call *c) {
                     .out = &c->out, .dump_after = c->pass, .dump = &c->dump};
   if (!compile_program(&job)) {
     if (!g->diag.errors) diag_error(&g->diag, (Loc){0}, "the op could not be compiled");
-    return KILN_GEN_ERROR;
+    return job.refused ? KILN_GEN_REFUSED : KILN_GEN_ERROR;
   }
   if (!c->pass || c->dump.n) return KILN_GEN_OK;
   diag_error(&g->diag, (Loc){0}, "there is no pass '%s' to print after; there are: script layout hazard", c->pass);

@@ -7,20 +7,11 @@
 #include "target.h"
 #include "tile.h"
 
-static int elem_bytes(kiln_dtype t) {
-  switch (t) {
-  case KILN_F64: case KILN_I64: return 8;
-  case KILN_F32: case KILN_I32: return 4;
-  case KILN_F16: case KILN_BF16: case KILN_I16: return 2;
-  default: return 1;
-  }
-}
-
 static void complete_shared(TileProgram *p, TileNode *n) {
   int swizzle = (int)tile_attr_int(p, n, TA_swizzle, tile_attr(p, n, TA_pad) ? 0 : 128);
   int pad = (int)tile_attr_int(p, n, TA_pad, 0);
   int cols = n->type.shape[n->type.rank - 1], rows = n->type.rank > 1 ? n->type.shape[0] : 1;
-  *VEC_PUSH(p->arena, KEEP, &p->smem_layouts) = smem_layout_rows(rows, cols, elem_bytes((kiln_dtype)n->type.dtype), swizzle, pad);
+  *VEC_PUSH(p->arena, KEEP, &p->smem_layouts) = smem_layout_rows(rows, cols, tile_dtype_bytes(n->type.dtype), swizzle, pad);
   n->type.layout = p->smem_layouts.n - 1;
 }
 

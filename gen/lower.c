@@ -1,27 +1,33 @@
 /* lower.c - the walk over a kernel's statements: values, scalars, parameters, loops and branches. */
 #include "lower.h"
 #include "arch/arch.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-void lower_error(Lower *l, const char *fmt, ...) {
+static void report(Lower *l, const char *fmt, va_list ap) {
   char text[512];
-  va_list ap;
-  va_start(ap, fmt);
   vsnprintf(text, sizeof text, fmt, ap);
-  va_end(ap);
   diag_error(l->diag, l->node ? l->node->loc : (Loc){0}, "%s", text);
-  l->failed = true;
 }
 
-int dtype_bytes(kiln_dtype t) {
-  switch (t) {
-  case KILN_F64: case KILN_I64: return 8;
-  case KILN_F32: case KILN_I32: return 4;
-  case KILN_F16: case KILN_BF16: case KILN_I16: return 2;
-  default: return 1;
-  }
+void lower_error(Lower *l, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  report(l, fmt, ap);
+  va_end(ap);
+  l->failed = true;
+  l->refused = false;
+}
+
+void lower_refuse(Lower *l, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  report(l, fmt, ap);
+  va_end(ap);
+  l->refused = !l->failed;
+  l->failed = true;
 }
 
 PtxClass dtype_class(kiln_dtype t) {
@@ -60,8 +66,7 @@ static PtxReg declare_param(Lower *l, const char *name, kiln_dtype dtype, PtxReg
   return *value;
 }
 
-PtxReg lower_param(Lower *l, const char *name, kiln_dtype dtype) {
-  (void)dtype;
+PtxReg lower_param(Lower *l, const char *name) {
   for (uint32_t i = 0; i < l->param_names.n; i++)
     if (strcmp(l->param_names.at[i], name) == 0) return l->param_value[i];
   lower_error(l, "parameter '%s' is not declared by the kernel", name);
@@ -100,7 +105,7 @@ void lower_view(Lower *l) {
   ViewVal *v = ARENA_NEW(l->arena, KEEP, ViewVal);
   v->tensor = tile_attr_str(l->tiles, n, TA_tensor, "");
   v->rank = (int)tile_attr_int(l->tiles, n, TA_rank, 0);
-  v->elem_bytes = dtype_bytes(n->type.dtype);
+  v->elem_bytes = tile_dtype_bytes(n->type.dtype);
   v->align = (int)tile_attr_int(l->tiles, n, TA_align, v->elem_bytes);
   v->multiple = (int)tile_attr_int(l->tiles, n, TA_multiple, 1);
   int sizes = split_names(l, tile_attr_str(l->tiles, n, TA_sizes, ""), v->size);
@@ -113,7 +118,7 @@ void lower_view(Lower *l) {
 PtxReg lower_size(Lower *l, const char *name) {
   int64_t c;
   if (lower_is_const(name, &c)) return ptx_def(l->ptx, ISA_mov_b64, po_i(c));
-  return lower_param(l, name, KILN_I64);
+  return lower_param(l, name);
 }
 
 /* Every parameter that the kernel's views and params name, declared in order of appearance. */
@@ -177,12 +182,12 @@ static Val scalar_val(Lower *l, kiln_dtype t, PtxReg r) {
 static void lower_const(Lower *l) {
   const TileAttr *a = tile_attr(l->tiles, l->node, TA_value);
   double f = a->kind == 'n' ? a->n : (double)a->i;
-  *lower_result(l) = (Val){.kind = VAL_CONST, .dtype = l->node->type.dtype, .i = a->kind == 'n' ? (int64_t)a->n : a->i, .f = f};
+  *lower_result(l) = (Val){.kind = VAL_CONST, .dtype = l->node->type.dtype, .i = a->kind != 'n' ? a->i : fabs(a->n) < 0x1p63 ? (int64_t)a->n : 0, .f = f};
 }
 
 static void lower_param_node(Lower *l) {
   kiln_dtype t = l->node->type.dtype;
-  *lower_result(l) = scalar_val(l, t, lower_param(l, tile_attr_str(l->tiles, l->node, TA_name, ""), t));
+  *lower_result(l) = scalar_val(l, t, lower_param(l, tile_attr_str(l->tiles, l->node, TA_name, "")));
 }
 
 static void lower_cta(Lower *l) {
@@ -308,7 +313,7 @@ static void lower_if(Lower *l) {
 }
 
 void lower_sync(Lower *l) { ptx_put(l->ptx, ISA_bar_sync, po_i(0)); }
-void lower_barrier(Lower *l) { *lower_result(l) = (Val){.kind = VAL_NONE}; }
+void lower_barrier(Lower *l) { *lower_result(l) = (Val){.kind = VAL_NONE}; } /* without roles every sync is the CTA's */
 
 /* A comment in the PTX for each statement that a reader would look for: its name and what it is about. */
 static void annotate(Lower *l, const TileNode *n) {
@@ -347,7 +352,7 @@ static void lower_node(Lower *l, uint32_t index) {
   if (row->lower)
     row->lower(l);
   else
-    lower_error(l, "'%s' cannot be lowered for %s: %s", tile_op_info(n->op)->name, l->target->name, row->reason ? row->reason : "no row in gen/arch");
+    lower_refuse(l, "'%s' cannot be lowered for %s: %s", tile_op_info(n->op)->name, l->target->name, row->reason ? row->reason : "no row in gen/arch");
 }
 
 /* ---- runs: what a thread does to each element of a large fragment, a few elements at a time ----
@@ -385,12 +390,29 @@ static bool is_prelude(const Lower *l, const TileNode *n) {
   return n->type.kind == TK_FRAG && n->type.rank == 1 && run_layout(l, n) != 0;
 }
 
+/* Do both nodes access the same memory, one of them writing? Portions of the one then must not come after portions of the other.
+ * All of shared memory counts as one. */
+static bool must_keep_order(const Lower *l, const TileNode *a, const TileNode *b) {
+  bool accesses = (a->op == TILE_store || a->op == TILE_load || a->op == TILE_load_like) && (b->op == TILE_store || b->op == TILE_load || b->op == TILE_load_like);
+  if (!accesses || (a->op != TILE_store && b->op != TILE_store)) return false;
+  const TileNode *ma = tile_at(l->tiles, tile_arg(l->tiles, a, 0)), *mb = tile_at(l->tiles, tile_arg(l->tiles, b, 0));
+  if (ma->type.kind != mb->type.kind) return false;
+  return ma->type.kind != TK_VIEW || strcmp(tile_attr_str(l->tiles, ma, TA_tensor, ""), tile_attr_str(l->tiles, mb, TA_tensor, "")) == 0;
+}
+
+static bool joins_run(const Lower *l, const TileRegion *r, uint32_t first, uint32_t at) {
+  const TileNode *n = &l->tiles->nodes.at[r->at[at]];
+  for (uint32_t i = first; i < at; i++)
+    if (must_keep_order(l, &l->tiles->nodes.at[r->at[i]], n)) return false;
+  return true;
+}
+
 static uint32_t run_length(const Lower *l, const TileRegion *r, uint32_t first) {
   uint32_t layout = run_layout(l, &l->tiles->nodes.at[r->at[first]]), n = 0;
   if (!layout || layout_regs(&l->tiles->frag_layouts.at[layout]) < RUN_FROM) return 1;
   while (first + n < r->n) {
     const TileNode *node = &l->tiles->nodes.at[r->at[first + n]];
-    if (run_layout(l, node) != layout && !is_prelude(l, node)) break;
+    if ((run_layout(l, node) != layout && !is_prelude(l, node)) || !joins_run(l, r, first, first + n)) break;
     n++;
   }
   return n;
@@ -432,7 +454,7 @@ int64_t shared_reserve(Lower *l, int64_t bytes, int64_t align) {
 bool lower_kernel(Arena *a, Diag *d, TileProgram *tiles, TileId kernel, const Target *t, PtxProgram **out, LowerResult *result) {
   TileNode *n = tile_at(tiles, kernel);
   const TileRegion *body = tile_region(tiles, n, 0);
-  Lower l = {.arena = a, .diag = d, .tiles = tiles, .target = t, .scratch_at = -1};
+  Lower l = {.arena = a, .diag = d, .tiles = tiles, .target = t};
   const char *entry = tile_attr_str(tiles, n, TA_name, "kernel");
   l.ptx = ptx_new(a, d, t, entry);
   l.threads = (int)tile_attr_int(tiles, n, TA_threads, 0);
@@ -452,10 +474,10 @@ bool lower_kernel(Arena *a, Diag *d, TileProgram *tiles, TileId kernel, const Ta
   ptx_put_n(l.ptx, ISA_ret, 0, NULL);
   if (l.shared_bytes > t->shared_block) {
     l.node = n;
-    lower_error(&l, "kernel '%s' needs %lld bytes of shared memory, %s has %u per block; use smaller tiles or fewer stages", entry,
+    lower_refuse(&l, "kernel '%s' needs %lld bytes of shared memory, %s has %u per block; use smaller tiles or fewer stages", entry,
                 (long long)l.shared_bytes, t->name, t->shared_block);
   }
   *out = l.ptx;
-  *result = (LowerResult){entry, l.threads, l.shared_bytes, l.param_names.at, (int)l.param_names.n};
+  *result = (LowerResult){entry, l.threads, l.shared_bytes, l.param_names.at, (int)l.param_names.n, l.refused};
   return !l.failed;
 }

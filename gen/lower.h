@@ -62,6 +62,7 @@ typedef struct StagedCopy {   /* one piece of a fill that waits in registers for
   int64_t imm;
   PtxReg reg[4];
   int bytes;
+  uint32_t slot;              /* id of the register that holds the slot's offset */
 } StagedCopy;
 
 typedef struct Lower {
@@ -77,15 +78,13 @@ typedef struct Lower {
   PtxReg shared_base;         /* .b32 address of dynamic shared memory */
   PtxSym shared_sym;
   int64_t shared_bytes;       /* laid out so far */
-  int64_t scratch_at;         /* where cross-warp reductions meet: reserved on first use */
-  int scratch_bytes;
   VEC(PtxSym) params;         /* in order of first use: the entry's parameter list */
   VEC(const char *) param_names;
   PtxReg *param_value;        /* loaded at the entry, so that they dominate every use */
   PtxReg policy;              /* of the load being lowered */
   StagedCopy *staged;         /* copies through registers that the next commit stores (targets without cp.async) */
   int lo, hi;                 /* elements of a thread that the node being lowered makes now; hi 0: all (lower_run) */
-  bool failed;
+  bool failed, refused;
 } Lower;
 
 /* What compile.c needs to finish the contract's step line. */
@@ -95,6 +94,7 @@ typedef struct LowerResult {
   int64_t shared_bytes;
   const char *const *args;
   int nargs;
+  bool refused;               /* of a kernel that failed: only because the target lacks an operation */
 } LowerResult;
 
 /* Lowers one kernel node. false: a mistake or a missing lowering, in diag. */
@@ -102,18 +102,18 @@ bool lower_kernel(Arena *a, Diag *d, TileProgram *tiles, TileId kernel, const Ta
 
 /* ---- lower.c: values, scalars, control ---- */
 void lower_error(Lower *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void lower_refuse(Lower *l, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* the target lacks something */
 void lower_region(Lower *l, const TileRegion *r);
 Val *lower_val(Lower *l, TileId id);
 Val *lower_arg(Lower *l, int k);                 /* of the node being lowered */
 Val *lower_result(Lower *l);
 TileType *lower_arg_type(Lower *l, int k);
-PtxReg lower_param(Lower *l, const char *name, kiln_dtype dtype); /* value of a kernel parameter */
+PtxReg lower_param(Lower *l, const char *name); /* value of a kernel parameter */
 PtxReg lower_size(Lower *l, const char *name);   /* i64: parameter or decimal constant */
 bool lower_is_const(const char *name, int64_t *value);
 PtxReg lower_scalar(Lower *l, const Val *v);     /* register of a scalar or constant, class by its dtype */
 PtxReg lower_i64(Lower *l, const Val *v);        /* widened */
 PtxReg lower_i32(Lower *l, const Val *v);
-int dtype_bytes(kiln_dtype t);
 PtxClass dtype_class(kiln_dtype t);              /* class of one element's register */
 /* The elements [*from, *to) of `total` that are wanted now; true if they are the first ones, so that results are to be made. */
 bool lower_range(const Lower *l, int total, int *from, int *to);
@@ -162,6 +162,8 @@ PtxReg shared_address(Lower *l, const SmemVal *s, PtxReg thread, uint32_t bits, 
 void lower_sync(Lower *l);
 void lower_barrier(Lower *l);
 
+PtxReg owner_predicate(Lower *l, const Layout *lay); /* true in the one thread of several that hold an element; {0}: none is held twice */
+
 /* Pointer to an element of a view: base + sum coord*stride; used by global accesses and ring fills. */
 typedef struct ViewCursor {
   PtxReg pointer;             /* .b64: element (coord + thread position), thread part included */
@@ -171,7 +173,7 @@ typedef struct ViewCursor {
   int dim[LAYOUT_RANK];       /* view dim of each tile dim */
   int rank;
 } ViewCursor;
-ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const int32_t *shape, const PtxReg *pos);
+ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const PtxReg *pos);
 PtxReg view_pointer(Lower *l, ViewCursor *c, const int32_t *at, int64_t *imm);       /* register part `at` added */
 
 /* ---- lower_ring.c, lower_mma.c ---- */

@@ -74,7 +74,7 @@ PtxReg elem_convert(Lower *l, PtxReg r, kiln_dtype from, kiln_dtype to) {
     if (to == KILN_F32) return DEF(selp_f32, F(1), F(0), R(r));
     if (to == KILN_I32) return DEF(selp_b32, po_i(1), po_i(0), R(r));
   }
-  lower_error(l, "no conversion between these types (%d to %d); go through f32", from, to);
+  lower_error(l, "no conversion from %s to %s here; go through f32", tile_dtype_name(from), tile_dtype_name(to));
   return r;
 }
 
@@ -220,12 +220,13 @@ static bool fold_const(Lower *l) {
   Val r = {.kind = VAL_CONST, .dtype = l->node->type.dtype};
   int64_t x = a->i, y = b->i;
   if (a->dtype != KILN_I32 && a->dtype != KILN_I64) return false; /* floats keep the rounding of the hardware */
+  bool over = false; /* what leaves the type's range is left to the hardware */
   switch (op) {
-  case TILE_add: r.i = x + y; break;
-  case TILE_sub: r.i = x - y; break;
-  case TILE_mul: r.i = x * y; break;
-  case TILE_div: if (y == 0) return false; r.i = x / y; break;
-  case TILE_rem: if (y == 0) return false; r.i = x % y; break;
+  case TILE_add: over = __builtin_add_overflow(x, y, &r.i); break;
+  case TILE_sub: over = __builtin_sub_overflow(x, y, &r.i); break;
+  case TILE_mul: over = __builtin_mul_overflow(x, y, &r.i); break;
+  case TILE_div: if (y == 0 || y == -1) return false; r.i = x / y; break;
+  case TILE_rem: if (y == 0 || y == -1) return false; r.i = x % y; break;
   case TILE_min: r.i = x < y ? x : y; break;
   case TILE_max: r.i = x > y ? x : y; break;
   case TILE_lt: r.i = x < y; break;
@@ -234,6 +235,7 @@ static bool fold_const(Lower *l) {
   case TILE_ne: r.i = x != y; break;
   default: return false;
   }
+  if (over || (r.dtype == KILN_I32 && r.i != (int32_t)r.i)) return false;
   r.f = (double)r.i;
   *lower_result(l) = r;
   return true;
@@ -321,7 +323,8 @@ void lower_cvt(Lower *l) {
   if (in->kind == VAL_CONST) {
     *out = *in;
     out->dtype = to;
-    if (to == KILN_I32 || to == KILN_I64) out->i = (int64_t)in->f;
+    bool whole = in->dtype == KILN_I32 || in->dtype == KILN_I64;
+    if ((to == KILN_I32 || to == KILN_I64) && !whole) out->i = fabs(in->f) < 0x1p63 ? (int64_t)in->f : 0;
     return;
   }
   if (in->dtype == to) {

@@ -37,11 +37,10 @@ static void tile_dims(Lower *l, int memory_rank, int tile_rank, int dim[LAYOUT_R
     if (a->list[k] >= 0) dim[t++] = (int)a->list[k];
 }
 
-ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const int32_t *shape, const PtxReg *pos) {
+ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const PtxReg *pos) {
   ViewCursor c = {.rank = tile_rank};
-  (void)shape;
   tile_dims(l, v->rank, tile_rank, c.dim);
-  PtxReg p = lower_param(l, v->tensor, KILN_NO_DTYPE);
+  PtxReg p = lower_param(l, v->tensor);
   for (int d = 0; d < v->rank; d++) {
     const Val *at = lower_arg(l, first_coord + d);
     PtxReg own = {0};
@@ -185,7 +184,7 @@ void global_load(Lower *l, Val *frag, const ViewVal *v, int first_coord) {
   uint32_t bits[LAYOUT_RANK];
   if (!known_width(l, frag->dtype)) return;
   frag_positions(l, lay, pos, bits);
-  ViewCursor c = view_cursor(l, v, first_coord, lay->rank, lay->shape, pos);
+  ViewCursor c = view_cursor(l, v, first_coord, lay->rank, pos);
   const AccessForms *f = forms_of(l, true);
   if (f->policy) l->policy = ptx_def(l->ptx, f->policy, po_f(1));
   int64_t pad = pad_bits(l, frag->dtype);
@@ -214,8 +213,8 @@ void global_load(Lower *l, Val *frag, const ViewVal *v, int first_coord) {
   }
 }
 
-/* Where an element is held by several threads, the one whose spare digits are all 0 writes it. {0}: nothing is held twice. */
-static PtxReg owner(Lower *l, const Layout *lay) {
+/* The one whose spare digits are all 0. */
+PtxReg owner_predicate(Lower *l, const Layout *lay) {
   PtxReg p = {0};
   int below[3] = {1, 1, 1};
   for (int i = 0; i < lay->nmodes; i++) {
@@ -250,9 +249,9 @@ void global_store(Lower *l, const Val *frag, const ViewVal *v, int first_coord) 
   uint32_t bits[LAYOUT_RANK];
   if (!known_width(l, frag->dtype)) return;
   frag_positions(l, lay, pos, bits);
-  ViewCursor c = view_cursor(l, v, first_coord, lay->rank, lay->shape, pos);
+  ViewCursor c = view_cursor(l, v, first_coord, lay->rank, pos);
   const AccessForms *f = forms_of(l, false);
-  PtxReg mine = owner(l, lay);
+  PtxReg mine = owner_predicate(l, lay);
   int vec = vector_elems(lay, v, &c), from, to;
   if (v->elem_bytes == 2 && !frag->packed) vec = 1;
   lower_range(l, layout_regs(lay), &from, &to);
@@ -302,7 +301,7 @@ void lower_store(Lower *l) {
 /* ---- single elements ---- */
 
 static PtxReg element_pointer(Lower *l, const ViewVal *v, int first_coord) {
-  ViewCursor c = view_cursor(l, v, first_coord, 0, NULL, NULL);
+  ViewCursor c = view_cursor(l, v, first_coord, 0, NULL);
   return c.pointer;
 }
 

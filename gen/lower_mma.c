@@ -101,7 +101,7 @@ static void issue_step(Lower *l, const ArchMma *f, const Shape *s, const PtxReg 
 static const ArchMma *find_form(Lower *l, kiln_dtype t) {
   for (const ArchMma *f = l->target->arch->mma; f->dtype; f++)
     if (f->dtype == t) return f;
-  lower_error(l, "%s has no mma.sync for operands of this type", l->target->name);
+  lower_refuse(l, "%s has no mma.sync for %s operands", l->target->name, tile_dtype_name(t));
   return NULL;
 }
 

@@ -188,7 +188,7 @@ static bool fill_begin(Lower *l, Fill *f, bool whole) {
   PtxReg pos[LAYOUT_RANK];
   uint32_t bits[LAYOUT_RANK];
   frag_positions(l, &f->layout, pos, bits);
-  f->cursor = view_cursor(l, f->from, 2, 2, s->shape, pos);
+  f->cursor = view_cursor(l, f->from, 2, 2, pos);
   int32_t pitch = s->pitch[0] * f->to->elem_bytes;
   f->thread = DEF(add_s32, R(DEF(mul_lo_s32, R(pos[0]), po_i(pitch))), R(DEF(mul_lo_s32, R(pos[1]), po_i(f->to->elem_bytes))));
   f->bits = bits[0] * (uint32_t)pitch | bits[1] * (uint32_t)f->to->elem_bytes;
@@ -214,8 +214,8 @@ static PtxReg piece_inside(Lower *l, Fill *f, const int32_t *at) {
 static PtxReg bytes_inside(Lower *l, Fill *f, const int32_t *at) {
   int whole = f->vec * f->from->elem_bytes;
   if (f->from->multiple % f->vec == 0) return DEF(selp_b32, po_i(whole), po_i(0), R(piece_inside(l, f, at)));
-  PtxReg bytes = DEF(mul_lo_s32, R(room_from(l, f->cursor.room[1], at[1])), po_i(f->from->elem_bytes));
-  bytes = DEF(max_s32, R(DEF(min_s32, R(bytes), po_i(whole))), po_i(0));
+  PtxReg elems = DEF(max_s32, R(DEF(min_s32, R(room_from(l, f->cursor.room[1], at[1])), po_i(f->vec))), po_i(0)); /* before it is multiplied: 2^30 elements fit */
+  PtxReg bytes = DEF(mul_lo_s32, R(elems), po_i(f->from->elem_bytes));
   PtxReg row = DEF(setp_gt_s32, R(f->cursor.room[0]), po_i(at[0]));
   return DEF(selp_b32, R(bytes), po_i(0), R(row));
 }
@@ -295,12 +295,24 @@ void lower_fill_staged(Lower *l) {
     StagedCopy *c = ARENA_NEW(l->arena, PASS, StagedCopy);
     piece_at(&f, k, at);
     load_piece(l, &f, at, c);
+    c->slot = lower_arg(l, 0)->slot->at.id;
     c->next = l->staged;
     l->staged = c;
   }
 }
 
+/* The copies wait in registers, so the commit must stand where the fills stand: a token that was carried is another's. */
 void lower_commit_staged(Lower *l) {
-  for (const StagedCopy *c = l->staged; c; c = c->next) store_piece(l, c);
-  l->staged = NULL;
+  uint32_t slot = lower_arg(l, 0)->slot->at.id;
+  bool found = false;
+  for (StagedCopy **c = &l->staged; *c;) {
+    if ((*c)->slot != slot) { /* of another ring */
+      c = &(*c)->next;
+      continue;
+    }
+    store_piece(l, *c);
+    *c = (*c)->next;
+    found = true;
+  }
+  if (!found) lower_error(l, "%s copies through registers: a slot is filled and committed under one token, which is not carried in between", l->target->name);
 }

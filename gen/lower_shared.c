@@ -55,7 +55,7 @@ void lower_smem(Lower *l) {
   TileNode *n = l->node;
   SmemVal *s = ARENA_NEW(l->arena, PASS, SmemVal);
   uint32_t index = (uint32_t)(n - l->tiles->nodes.at);
-  *s = (SmemVal){.root = index, .base = l->shared_base, .layout = layout_of(l, n), .elem_bytes = dtype_bytes(n->type.dtype)};
+  *s = (SmemVal){.root = index, .base = l->shared_base, .layout = layout_of(l, n), .elem_bytes = tile_dtype_bytes(n->type.dtype)};
   if (n->nargs) {
     const Val *on = lower_arg(l, 0);
     const SmemVal *first = on->kind == VAL_RING ? &on->ring->tile[0] : on->smem;
@@ -78,6 +78,10 @@ static SmemVal *copy_of(Lower *l, const SmemVal *from) {
 }
 
 void lower_slice(Lower *l) {
+  if (lower_arg(l, 0)->kind != VAL_SMEM) {
+    lower_error(l, "slice takes shared tiles on %s; a fragment's parts are not lowered yet: load the part by itself", l->target->name);
+    return;
+  }
   SmemVal *s = copy_of(l, lower_arg(l, 0)->smem);
   const TileAttr *start = tile_attr(l->tiles, l->node, TA_start);
   for (int d = 0; d < 2 && d < (int)start->i; d++) s->start[s->transposed ? 1 - d : d] += (int32_t)start->list[d];
@@ -178,6 +182,7 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
   }
   SharedCursor c = shared_cursor(l, s, lay, first_coord);
   int vec = vector_elems(lay, s), from, to;
+  PtxReg mine = load ? (PtxReg){0} : owner_predicate(l, lay);
   if (s->elem_bytes == 2 && !frag->packed) vec = 1;
   lower_range(l, layout_regs(lay), &from, &to);
   for (int r = from; r < to; r += vec) {
@@ -185,6 +190,7 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
     int64_t imm;
     layout_reg_coord(lay, r, at);
     PtxReg p = shared_address(l, s, c.thread, c.bits, linear_part(&c, at), &imm);
+    ptx_guard(l->ptx, mine, false);
     if (s->elem_bytes == 2 && vec == 1) {
       if (frag->packed) {
         lower_error(l, "a fragment of 16-bit pairs cannot be turned through shared memory element by element; convert to f32 first");
@@ -204,6 +210,7 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
     else
       ptx_put(l->ptx, shared_form(false, frag->dtype, words), po_mem(p, imm), data);
   }
+  ptx_guard(l->ptx, (PtxReg){0}, false);
 }
 
 void shared_load(Lower *l, Val *frag, const SmemVal *s, int first_coord) { shared_access(l, frag, s, first_coord, true); }

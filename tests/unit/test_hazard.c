@@ -135,8 +135,77 @@ static void an_uneven_loop_is_refused(void **state) {
   assert_refused("  i = for 0, 8, 1 {\n" FILL("s0", "0") "  }\n", "do not come out even");
 }
 
+#define ALIAS "  d = smem ring dtype=f32 shape=[64,32]\n"
+#define LIKE "layout=\"r2@1:1 r2@0:8 r2@1:8 r2@0:16 l4@1:2 l8@0:1 w2@0:32 w2@1:16\"\n"
+#define READ_ALIAS "load d, 0:i64, 0:i64 shape=[64,32] " LIKE
+
+static void bytes_of_a_ring_in_use_are_refused(void **state) {
+  (void)state;
+  assert_refused(ALIAS FILL("s0", "0") "  g = frag dtype=f32 shape=[64,32] " LIKE "  store d, g, 0:i64, 0:i64\n  w = wait ring\n  release w\n",
+                 "shares its bytes with a ring of which 1 slots are held and 1 copies under way");
+  assert_refused(ALIAS FILL("s0", "0") "  w = wait ring\n  f = " READ_ALIAS "  release w\n", "shares its bytes with a ring of which 1 slots are held and 0");
+}
+
+static void an_acquire_behind_a_read_of_its_bytes_needs_one(void **state) {
+  (void)state;
+  Run r;
+  run(&r, ALIAS "  f = " READ_ALIAS FILL("s0", "0") "  w = wait ring\n  release w\n");
+  assert_true(r.ok);
+  assert_true(nth(&r, TILE_acquire, 0)->sync_before);
+  end(&r);
+}
+
+static void an_alias_behind_a_drain_needs_one(void **state) {
+  (void)state;
+  Run r;
+  run(&r, ALIAS FILL("s0", "0") "  w = wait ring\n  release w\n  drain ring\n  g = frag dtype=f32 shape=[64,32] " LIKE "  store d, g, 0:i64, 0:i64\n  f = " READ_ALIAS);
+  assert_true(r.ok);
+  assert_true(nth(&r, TILE_store, 0)->sync_before);
+  assert_true(nth(&r, TILE_load, 0)->sync_before);
+  end(&r);
+}
+
+static void slots_are_committed_in_order(void **state) {
+  (void)state;
+  assert_refused("  s0 = acquire ring\n  s1 = acquire ring\n  commit s1\n  commit s0\n", "is not committed yet");
+}
+
+static void a_tensor_that_is_stored_and_loaded_needs_one(void **state) {
+  (void)state;
+  Run r;
+  run(&r, "  y = view tensor=\"y\" rank=2 dtype=f32 align=16 sizes=\"M,N\" strides=\"s,1\"\n"
+          "  z = view tensor=\"y\" rank=2 dtype=f32 align=16 sizes=\"M,N\" strides=\"s,1\"\n"
+          "  store y, acc, 0:i64, 0:i64\n  store y, acc, 64:i64, 0:i64\n  f = load_like z, acc, 0:i64, 0:i64\n  store y, acc, 0:i64, 0:i64\n");
+  assert_true(r.ok);
+  assert_false(nth(&r, TILE_store, 1)->sync_before);
+  assert_true(nth(&r, TILE_load_like, 0)->sync_before);
+  assert_true(nth(&r, TILE_store, 2)->sync_before);
+  end(&r);
+}
+
+/* Each tile is written in one branch, and read in the next one a round before. */
+static void a_chain_of_tiles_in_a_loop(void **state) {
+  (void)state;
+  char text[6000];
+  int n = 0, tiles = 12;
+  for (int k = 0; k < tiles; k++) n += snprintf(text + n, sizeof text - (size_t)n, "  t%d = smem dtype=f32 shape=[64,64]\n", k);
+  n += snprintf(text + n, sizeof text - (size_t)n, "  i = for 0, 8, 1 {\n");
+  for (int k = tiles - 1; k >= 0; k--)
+    n += snprintf(text + n, sizeof text - (size_t)n,
+                  "    p%d = lt i, %d:i32\n    if p%d {\n      store t%d, acc, 0:i64, 0:i64\n      f%d = load_like t%d, acc, 0:i64, 0:i64\n    }\n", k, k, k, k, k, (k + 1) % tiles);
+  snprintf(text + n, sizeof text - (size_t)n, "  }\n");
+  Run r;
+  run(&r, text);
+  assert_true(r.ok);
+  for (int k = 0; k < tiles - 1; k++) assert_true(nth(&r, TILE_store, k)->sync_before);
+  end(&r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+    cmocka_unit_test(bytes_of_a_ring_in_use_are_refused), cmocka_unit_test(an_acquire_behind_a_read_of_its_bytes_needs_one),
+    cmocka_unit_test(an_alias_behind_a_drain_needs_one), cmocka_unit_test(slots_are_committed_in_order),
+    cmocka_unit_test(a_tensor_that_is_stored_and_loaded_needs_one), cmocka_unit_test(a_chain_of_tiles_in_a_loop),
     cmocka_unit_test(read_after_write_needs_a_barrier), cmocka_unit_test(an_explicit_barrier_serves),
     cmocka_unit_test(a_loop_meets_itself),              cmocka_unit_test(one_branch_is_enough),
     cmocka_unit_test(waits_leave_the_younger_copies),   cmocka_unit_test(a_steady_loop_needs_no_barrier_of_its_own),
