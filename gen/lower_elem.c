@@ -201,7 +201,8 @@ static Operand operand_of(Lower *l, int k, const Layout *full) {
     const Layout *own = frag_layout(l, o.v->layout);
     if (!layout_equal(own, full)) {
       o.slice_dim = layout_slice_dim(full, own);
-      if (o.slice_dim < 0) lower_error(l, "operand %d of '%s' lies differently in registers; load it like the other one", k + 1, tile_op_info(l->node->op)->name);
+      if (o.slice_dim < 0)
+        lower_error(l, "operand %d of '%s' lies differently in registers; load it like the other one", k + 1, tile_op_info(l->node->op)->name);
     }
   }
   return o;
@@ -247,7 +248,8 @@ static Val *make_result(Lower *l, const Layout *full, int *from, int *to) {
   int count = full ? layout_regs(full) : 1;
   Val *out = lower_result(l);
   if (lower_range(l, count, from, to))
-    *out = (Val){.kind = full ? VAL_FRAG : VAL_SCALAR, .dtype = n->type.dtype, .n = (uint32_t)count, .layout = n->type.layout, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, count)};
+    *out = (Val){.kind = full ? VAL_FRAG : VAL_SCALAR, .dtype = n->type.dtype, .n = (uint32_t)count, .layout = n->type.layout,
+                 .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, count)};
   return out;
 }
 

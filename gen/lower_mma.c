@@ -148,7 +148,8 @@ void lower_mma_operands(Lower *l) {
   Val *acc = lower_arg(l, 0);
   Shape s;
   if (!find_shape(l, frag_layout(l, acc->layout), 16, &s) || !fits_warp(l, &s)) return;
-  *lower_result(l) = (Val){.kind = VAL_OPERANDS, .dtype = l->node->type.dtype, .layout = acc->layout, .n = (uint32_t)step_regs(&s), .reg = step_new(l, &s, true)};
+  *lower_result(l) = (Val){.kind = VAL_OPERANDS, .dtype = l->node->type.dtype, .layout = acc->layout, .n = (uint32_t)step_regs(&s),
+                           .reg = step_new(l, &s, true)};
 }
 
 void lower_mma_fetch(Lower *l) {

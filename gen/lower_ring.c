@@ -31,7 +31,8 @@ void lower_ring(Lower *l) {
   r->node = (uint32_t)(n - l->tiles->nodes.at);
   split_fields(l, r, tile_attr_str(l->tiles, n, TA_fields, ""));
   if (r->nfields != n->nargs || r->stages < 1) {
-    lower_error(l, "a ring names one field per tile of its slot and has at least one stage; here %d names for %d tiles, %d stages", r->nfields, n->nargs, r->stages);
+    lower_error(l, "a ring names one field per tile of its slot and has at least one stage; here %d names for %d tiles, %d stages",
+                r->nfields, n->nargs, r->stages);
     return;
   }
   int64_t at[RING_FIELDS], slot = 0;

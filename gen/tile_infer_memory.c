@@ -485,7 +485,8 @@ bool tile_infer_operands(TileProgram *p, TileNode *n) {
   if (a->shape[1] != b->shape[0] || a->shape[0] != first->shape[0] || b->shape[1] != first->shape[1])
     REFUSE("mma_fetch: [%d,%d] x [%d,%d] gives no [%d,%d]; expected [M,K] x [K,N] -> [M,N]: trans exchanges the dims of a tile", (int)a->shape[0],
            (int)a->shape[1], (int)b->shape[0], (int)b->shape[1], (int)first->shape[0], (int)first->shape[1]);
-  if (step < 0 || (step + 1) * 16 > a->shape[1]) REFUSE("mma_fetch: step %lld; k is %d, so steps are 0 to %d", (long long)step, (int)a->shape[1], (int)a->shape[1] / 16 - 1);
+  if (step < 0 || (step + 1) * 16 > a->shape[1])
+    REFUSE("mma_fetch: step %lld; k is %d, so steps are 0 to %d", (long long)step, (int)a->shape[1], (int)a->shape[1] / 16 - 1);
   return true;
 }
 

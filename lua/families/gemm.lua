@@ -33,7 +33,8 @@ function gemm.check(o)
     if CORE[t.name] then
       found[t.name] = true
       if dims ~= CORE[t.name] or t.out ~= (t.name == "d") or t.optional then
-        op.fail(o, what .. " is declared as \"" .. t.name .. " " .. CORE[t.name] .. (t.name == "d" and " out\"" or "\"") .. "; the settings a_major and b_major say how a and b lie in memory")
+        local declared = t.name .. " " .. CORE[t.name] .. (t.name == "d" and " out" or "")
+        op.fail(o, what .. " is declared as \"" .. declared .. "\"; the settings a_major and b_major say how a and b lie in memory")
       end
       if t.own and t.name ~= "d" then op.fail(o, "a and b have one dtype; `own` is for the others") end
     elseif t.out and dims ~= "B M N" then
@@ -46,7 +47,9 @@ function gemm.check(o)
     end
   end
   for _, name in ipairs { "a", "b", "d" } do
-    if not found[name] then op.fail(o, "has no tensor \"" .. name .. " " .. CORE[name] .. (name == "d" and " out\"" or "\"") .. ": a gemm is d = epilogue(a b, ...)") end
+    if not found[name] then
+      op.fail(o, "has no tensor \"" .. name .. " " .. CORE[name] .. (name == "d" and " out\"" or "\"") .. ": a gemm is d = epilogue(a b, ...)")
+    end
   end
   if type(o.declared.epilogue) ~= "function" then op.fail(o, "has no function `epilogue`") end
 end
@@ -122,7 +125,9 @@ local function check_schedule(inst, s)
   if s.bk < 16 or s.bk > 128 then refuse("bk is 16 to 128") end
   if s.stages < 2 or s.stages > 5 then refuse("the ring has 2 to 5 stages") end
   if is_staged() and s.stages ~= 2 then refuse(core.target.name .. " has no cp.async: its ring has 2 stages") end
-  if s.fill ~= "first" and s.fill ~= "last" and s.fill ~= "ahead" then refuse("fill is first, last (when the next slot's copies are issued) or ahead (operands are fetched one step ahead)") end
+  if s.fill ~= "first" and s.fill ~= "last" and s.fill ~= "ahead" then
+    refuse("fill is first, last (when the next slot's copies are issued) or ahead (operands are fetched one step ahead)")
+  end
   if s.fill == "ahead" and (is_staged() or s.stages < 3 or s.bk < 32) then refuse("fill=ahead needs cp.async, 3 stages or more and bk of 32 or more") end
   if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
   if shared_bytes(inst, s) > core.target.shared_block then
@@ -180,7 +185,8 @@ local function put_cost(inst, s)
   local ea, ed = bytes(inst.by_name.a), bytes(inst.by_name.d)
   contract.line("bytes B*(M*K+K*N)*%d+B*M*N*%d", ea, ed * (inst.by_name.c and inst.by_name.c.present and 2 or 1))
   contract.line("flop 2*B*M*N*K")
-  local per_sm = math.max(1, math.min(core.target.shared_sm // (shared_bytes(inst, s) + 1024), core.target.threads_sm // (s.wm * s.wn * 32), 65536 // (s.wm * s.wn * 32 * 255)))
+  local threads = s.wm * s.wn * 32
+  local per_sm = math.max(1, math.min(core.target.shared_sm // (shared_bytes(inst, s) + 1024), core.target.threads_sm // threads, 65536 // (threads * 255)))
   local efficiency = (EFFICIENCY[s.bm * s.bn] or 0.5) / (s.vec == 1 and 5 or 1) * (s.bk >= 64 and 1 or 0.95)
   -- waves of CTAs, each as long as its tile takes on its share of an SM
   contract.line("cost ceildiv(tiles_m*tiles_n*B,sms*%d)*%d*(K+64)/((tensor/sms)*%.4f)+2000", per_sm, per_sm * 2 * s.bm * s.bn, efficiency)
@@ -199,7 +205,10 @@ local function view_of(inst, t, s)
     sizes[rank], sizes[rank - 1] = sizes[rank - 1], sizes[rank]
     strides[rank], strides[rank - 1] = strides[rank - 1], strides[rank]
   end
-  return tile.view { tensor = t.name, rank = rank, dtype = t.dtype, align = align_of(t, s), sizes = table.concat(sizes, ","), strides = table.concat(strides, ","), multiple = s.vec }
+  return tile.view {
+    tensor = t.name, rank = rank, dtype = t.dtype, align = align_of(t, s),
+    sizes = table.concat(sizes, ","), strides = table.concat(strides, ","), multiple = s.vec,
+  }
 end
 
 -- The output tile of this CTA: batch, first row, first column. Tiles go in groups of `group` rows of tiles, so that CTAs that
@@ -347,7 +356,8 @@ function gemm.emit(inst, given)
   local graph = gemm.trace(inst)
   put_contract(inst, s, schedule.print(s, KEYS))
   put_cost(inst, s)
-  local name = string.format("%s-%s-%dx%dx%d-s%d-w%dx%d%s", inst.name, op.values_name(inst), s.bm, s.bn, s.bk, s.stages, s.wm, s.wn, s.vec == 1 and "-any" or "")
+  local name = string.format("%s-%s-%dx%dx%d-s%d-w%dx%d%s", inst.name, op.values_name(inst),
+    s.bm, s.bn, s.bk, s.stages, s.wm, s.wn, s.vec == 1 and "-any" or "")
   tile.kernel({ name = op.entry_name(name), threads = s.wm * s.wn * 32 }, function()
     local view = {}
     for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = view_of(inst, t, s) end end

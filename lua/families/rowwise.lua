@@ -137,7 +137,9 @@ local function check_schedule(s)
   if s.ctas > 32 then refuse("ctas (the least number on an SM, for the registers) is at most 32") end
   if s.kind ~= "regs" and (s.rows ~= 1 or s.threads ~= s.warps * 32) then refuse("shared and passes give a row to the whole CTA: rows=1, threads=32*warps") end
   if s.kind == "regs" and s.cols // s.threads > 64 then refuse("a thread would keep more than 64 columns; take more threads") end
-  if s.kind == "regs" and (s.cols % (s.threads * s.vec) ~= 0 or s.rows * s.threads % (s.warps * 32) ~= 0) then refuse("cols is a multiple of threads * vec, rows * threads of 32 * warps") end
+  if s.kind == "regs" and (s.cols % (s.threads * s.vec) ~= 0 or s.rows * s.threads % (s.warps * 32) ~= 0) then
+    refuse("cols is a multiple of threads * vec, rows * threads of 32 * warps")
+  end
   if s.kind == "shared" and s.cols == 0 then refuse("a row's columns do not fit into the shared memory of " .. core.target.name) end
   if s.kind == "passes" and s.cols % (s.threads * s.vec) ~= 0 then refuse("cols (of a piece) is a multiple of threads * vec") end
 end
@@ -172,7 +174,9 @@ local function put_contract(inst, s, text)
   contract.line("let rows M0*M1*M2*M3")
   contract.line("let lead M0*M1*M2")
   contract.line("let blocks ceildiv(M3,%d)", s.rows)
-  if s.kind ~= "passes" then contract.line("require N<=%d \"a row has at most %d columns in %s\"", s.cols, s.cols, s.kind == "regs" and "registers" or "shared memory") end
+  if s.kind ~= "passes" then
+    contract.line("require N<=%d \"a row has at most %d columns in %s\"", s.cols, s.cols, s.kind == "regs" and "registers" or "shared memory")
+  end
   if s.vec > 1 then contract.line("require N%%%d==0 \"rows are read in pieces of %d elements\"", s.vec, s.vec) end
 end
 
@@ -240,7 +244,10 @@ local function views(inst, s)
         table.insert(strides, "1")
       end
       local bytes = contract.bytes_of[t.dtype]
-      v[t.name] = tile.view { tensor = t.name, rank = #sizes, dtype = t.dtype, align = along and bytes * s.vec or bytes, sizes = table.concat(sizes, ","), strides = table.concat(strides, ","), multiple = along and s.vec or 1 }
+      v[t.name] = tile.view {
+        tensor = t.name, rank = #sizes, dtype = t.dtype, align = along and bytes * s.vec or bytes,
+        sizes = table.concat(sizes, ","), strides = table.concat(strides, ","), multiple = along and s.vec or 1,
+      }
     end
   end
   return v
@@ -422,7 +429,8 @@ function rowwise.emit(inst, given)
   local text = schedule.print(s, KEYS)
   put_contract(inst, s, text)
   put_cost(inst, s)
-  local name = string.format("%s-%s-%s%dx%d%s", inst.name, op.values_name(inst), s.kind == "regs" and "r" or s.kind == "shared" and "s" or "p", s.rows, s.cols, s.vec == 1 and "-any" or "")
+  local letter = { regs = "r", shared = "s", passes = "p" }
+  local name = string.format("%s-%s-%s%dx%d%s", inst.name, op.values_name(inst), letter[s.kind], s.rows, s.cols, s.vec == 1 and "-any" or "")
   tile.kernel({ name = op.entry_name(name), threads = s.warps * 32, min_ctas = s.ctas > 1 and s.ctas or nil }, function()
     local view = views(inst, s)
     if s.kind == "regs" then body_regs(inst, graph, s, view) else body_pieces(inst, graph, s, view) end

@@ -18,7 +18,8 @@ end
 
 -- A tensor's line. dims: list of names or numbers; strides: names, or "1".
 function contract.tensor(t, dims, strides, align, tail)
-  contract.line("tensor %s %s %s [%s] strides [%s] align %d%s", t.name, t.out and "out" or "in", t.dtype, table.concat(dims, ","), table.concat(strides, ","), align, tail and " " .. tail or "")
+  contract.line("tensor %s %s %s [%s] strides [%s] align %d%s", t.name, t.out and "out" or "in", t.dtype,
+    table.concat(dims, ","), table.concat(strides, ","), align, tail and " " .. tail or "")
 end
 
 -- Kernels compute in f32: other scalars reach them as a derived value NAME_f32.

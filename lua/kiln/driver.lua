@@ -27,7 +27,9 @@ local registered, order = {}, {}
 -- result: what a script returned, an op or a list of ops. Returns their names.
 function driver.script(result, name)
   local list = type(result) == "table" and result.is_op and { result } or result
-  if type(list) ~= "table" or #list == 0 then core.fail(name .. " returns no op; a script ends in `return family.op \"name\" { ... }`, or returns a list of ops") end
+  if type(list) ~= "table" or #list == 0 then
+    core.fail(name .. " returns no op; a script ends in `return family.op \"name\" { ... }`, or returns a list of ops")
+  end
   local names = {}
   for i, o in ipairs(list) do
     if type(o) ~= "table" or not o.is_op then core.fail(name .. " returns a list with something that is no op") end

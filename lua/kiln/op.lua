@@ -91,7 +91,9 @@ end
 
 local function add_setting(o, key, values, kind)
   for _, s in ipairs(o.settings) do
-    if s.key == key then op.fail(o, "two settings are called '" .. key .. "' (tensors that may be left out or have a dtype of their own make settings, too)") end
+    if s.key == key then
+      op.fail(o, "two settings are called '" .. key .. "' (tensors that may be left out or have a dtype of their own make settings, too)")
+    end
   end
   if not is_name(key) then op.fail(o, "'" .. tostring(key) .. "' is no name for a setting") end
   if type(values) ~= "table" or #values == 0 then op.fail(o, "setting '" .. key .. "' is a list of words, the default first") end
@@ -106,7 +108,10 @@ function op.new(name, declared, family, loc)
   core.at(loc[1], loc[2]) -- mistakes here are about the declaration
   if type(name) ~= "string" or not is_name(name) then error("an op needs a name of letters, digits and _: family.op \"name\" { ... }") end
   if type(declared) ~= "table" or type(declared.tensors) ~= "table" then error("op '" .. name .. "' needs a list `tensors`") end
-  local o = { name = name, doc = declared.doc or "", family = family, declared = declared, is_op = true, specs = {}, scalar_specs = {}, settings = {}, dims = {}, loc = loc }
+  local o = {
+    name = name, doc = declared.doc or "", family = family, declared = declared, is_op = true,
+    specs = {}, scalar_specs = {}, settings = {}, dims = {}, loc = loc,
+  }
   if type(o.doc) ~= "string" then op.fail(o, "doc is a text") end
   if #declared.tensors == 0 then op.fail(o, "the list `tensors` is empty") end
   for _, spec in ipairs(declared.tensors) do table.insert(o.specs, parse_tensor(spec)) end
@@ -119,7 +124,10 @@ function op.new(name, declared, family, loc)
   end
   add_setting(o, "dtype", declared.dtypes or DTYPES, "dtype")
   for _, t in ipairs(o.specs) do
-    if t.optional then add_setting(o, t.name, t.out and { "no", "yes" } or declared.absent and declared.absent[t.name] and { "no", "yes" } or { "yes", "no" }, "presence") end
+    if t.optional then
+      local absent = t.out or declared.absent and declared.absent[t.name]
+      add_setting(o, t.name, absent and { "no", "yes" } or { "yes", "no" }, "presence")
+    end
     if t.own then add_setting(o, t.name .. "_dtype", { "same", "bf16", "f16", "f32" }, "own") end
   end
   for _, s in ipairs(family.settings or {}) do add_setting(o, s.key, s.values, s.kind) end
@@ -149,7 +157,10 @@ function op.instance(o, set)
     end
     values[key] = set[key]
   end
-  local inst = { name = o.name, doc = o.doc, op = o, declared = o.declared, values = values, tensors = {}, scalars = o.scalar_specs, by_name = {}, dims = {}, cases = o.declared.cases }
+  local inst = {
+    name = o.name, doc = o.doc, op = o, declared = o.declared, values = values, tensors = {},
+    scalars = o.scalar_specs, by_name = {}, dims = {}, cases = o.declared.cases,
+  }
   for _, spec in ipairs(o.specs) do
     local t = { name = spec.name, dims = spec.dims, out = spec.out, optional = spec.optional or false, present = true }
     local own = spec.own and values[spec.name .. "_dtype"]
@@ -174,7 +185,10 @@ function op.values_name(inst)
   local name = inst.values.dtype
   for _, s in ipairs(inst.op.settings) do
     local v = inst.values[s.key]
-    if s.key ~= "dtype" and v ~= s.values[1] then name = name .. "-" .. (v == "yes" and s.key or v == "no" and "no_" .. s.key or s.kind == "option" and v or s.key .. "_" .. v) end
+    if s.key ~= "dtype" and v ~= s.values[1] then
+      local short = v == "yes" and s.key or v == "no" and "no_" .. s.key or s.kind == "option" and v or s.key .. "_" .. v
+      name = name .. "-" .. short
+    end
   end
   return name
 end

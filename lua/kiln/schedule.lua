@@ -17,7 +17,9 @@ function schedule.read(given, default, keys)
     if not text.has(keys, k) then core.fail("the schedule has no '" .. k .. "'; it has " .. table.concat(keys, ", ")) end
     local n = tonumber(given[k])
     if type(default[k]) == "number" then
-      if not n or math.type(n) ~= "integer" or n < 1 or n > 1048576 then core.fail("schedule " .. k .. "=" .. given[k] .. ": expected a whole number from 1 to 1048576") end
+      if not n or math.type(n) ~= "integer" or n < 1 or n > 1048576 then
+        core.fail("schedule " .. k .. "=" .. given[k] .. ": expected a whole number from 1 to 1048576")
+      end
       s[k] = n
     else
       s[k] = given[k]

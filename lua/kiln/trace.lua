@@ -189,7 +189,10 @@ function trace.arguments(graph, op, extra, hidden)
       for d in pairs(v.dims) do
         local has = false
         for _, own in ipairs(tensor.dims) do has = has or own == d end
-        if not has then error("output '" .. key .. "' has no dim " .. d .. ", but the value assigned to it has; a sum over " .. d .. " is not what an assignment makes", 2) end
+        if not has then
+          local what = "output '" .. key .. "' has no dim " .. d .. ", but the value assigned to it has"
+          error(what .. "; a sum over " .. d .. " is not what an assignment makes", 2)
+        end
       end
       values[key] = v
       local file, line = core.where()

@@ -268,7 +268,8 @@ static bool decode_cp(Decode *d) {
     return d->ops[0].imm < 0 ? sim_parse_fail(d->p, d->line, DRV_INVALID_PTX, "cp.async.wait_group needs a count of 0 or more") : use(d, "cp_async_wait");
   }
   int64_t bytes = d->ops[2].imm;
-  if (bytes != 4 && bytes != 8 && bytes != 16) return sim_parse_fail(d->p, d->line, DRV_INVALID_PTX, "cp.async copies 4, 8 or 16 bytes, not %lld", (long long)bytes);
+  if (bytes != 4 && bytes != 8 && bytes != 16)
+    return sim_parse_fail(d->p, d->line, DRV_INVALID_PTX, "cp.async copies 4, 8 or 16 bytes, not %lld", (long long)bytes);
   if (has_word(&d->w, "cg") && bytes != 16) return sim_parse_fail(d->p, d->line, DRV_INVALID_PTX, "cp.async.cg copies 16 bytes, not %lld", (long long)bytes);
   d->in->size = (uint8_t)bytes;
   d->in->n = d->nops > 3;
@@ -372,7 +373,8 @@ static const struct { const char *mnemonic; bool (*decode)(Decode *d); } decoder
   {"lop3", decode_lop3}, {"selp", decode_selp}, {"setp", decode_setp}, {"testp", decode_testp}, {"sin", decode_trig},
   {"cos", decode_trig}, {"mov", decode_mov}, {"cvta", decode_cvta}, {"cvt", decode_cvt}, {"ld", decode_load}, {"st", decode_store},
   {"atom", decode_atom}, {"red", decode_atom}, {"cp", decode_cp}, {"ldmatrix", decode_matrix}, {"stmatrix", decode_matrix},
-  {"movmatrix", decode_movmatrix}, {"prefetch", decode_prefetch}, {"createpolicy", decode_policy}, {"mma", decode_mma}, {"bra", decode_bra}, {"ret", decode_exit},
+  {"movmatrix", decode_movmatrix}, {"prefetch", decode_prefetch}, {"createpolicy", decode_policy},
+  {"mma", decode_mma}, {"bra", decode_bra}, {"ret", decode_exit},
   {"exit", decode_exit}, {"trap", decode_trap}, {"nanosleep", decode_nop}, {"membar", decode_nop}, {"fence", decode_nop},
   {"bar", decode_bar}, {"shfl", decode_shfl}, {"vote", decode_vote}, {"match", decode_match}, {"activemask", decode_activemask},
   {"redux", decode_redux}, {"elect", decode_elect},

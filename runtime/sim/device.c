@@ -99,7 +99,8 @@ static DrvResult read_options(SimDevice *d, const char *options) {
     s++;
     n = strcspn(s, ",");
     if (!read_option(d, s, n))
-      return sim_say(DRV_INVALID_VALUE, "option '%.*s': expected sms=N cores=N checks=on|off seed=N limit=N policy=lazy|eager|random|alternate level=base|v3|v4 (of this host)",
+      return sim_say(DRV_INVALID_VALUE, "option '%.*s': expected sms=N cores=N checks=on|off seed=N limit=N "
+                     "policy=lazy|eager|random|alternate level=base|v3|v4 (of this host)",
                      (int)(n > 60 ? 60 : n), s);
     s += n;
   }

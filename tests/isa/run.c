@@ -395,7 +395,10 @@ int main(int argc, char **argv) {
   static Run r = {.device = "sim:sm_100a"};
   int npaths = 0;
   for (int i = 1; i < argc; i++) {
-    const char **value = strcmp(argv[i], "--device") == 0 ? &r.device : strcmp(argv[i], "--save") == 0 ? &r.save : strcmp(argv[i], "--against") == 0 ? &r.against : NULL;
+    const char **value = strcmp(argv[i], "--device") == 0    ? &r.device
+                         : strcmp(argv[i], "--save") == 0    ? &r.save
+                         : strcmp(argv[i], "--against") == 0 ? &r.against
+                                                             : NULL;
     if (value && i + 1 < argc) *value = argv[++i];
     else if (strcmp(argv[i], "--verbose") == 0) r.verbose = true;
     else if (argv[i][0] == '-') npaths = -argc;

@@ -88,7 +88,9 @@ static void one_branch_is_enough(void **state) {
   end(&r);
 }
 
-#define FILL(s, k) "  " s " = acquire ring\n  fill_slot " s ", v, 0:i64, " k ":i64 field=\"a\"\n  fill_slot " s ", v, 0:i64, " k ":i64 field=\"b\"\n  commit " s "\n"
+#define FILL(s, k)                                                                                       \
+  "  " s " = acquire ring\n  fill_slot " s ", v, 0:i64, " k ":i64 field=\"a\"\n  fill_slot " s ", v, 0:i64, " k \
+  ":i64 field=\"b\"\n  commit " s "\n"
 
 static void waits_leave_the_younger_copies(void **state) {
   (void)state;
@@ -114,7 +116,8 @@ static void a_steady_loop_needs_no_barrier_of_its_own(void **state) {
 static void an_acquire_behind_a_release_needs_one(void **state) {
   (void)state;
   Run r;
-  run(&r, FILL("s0", "0") "  w = wait ring\n  ta = field w name=\"a\"\n  tb = field w name=\"b\"\n  bt = trans tb\n  mma acc, ta, bt\n  release w\n" FILL("s1", "32") "  w1 = wait ring\n  release w1\n");
+  run(&r, FILL("s0", "0") "  w = wait ring\n  ta = field w name=\"a\"\n  tb = field w name=\"b\"\n  bt = trans tb\n"
+          "  mma acc, ta, bt\n  release w\n" FILL("s1", "32") "  w1 = wait ring\n  release w1\n");
   assert_true(r.ok);
   assert_true(nth(&r, TILE_acquire, 1)->sync_before);
   end(&r);

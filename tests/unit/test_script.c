@@ -267,7 +267,8 @@ static void bad_scripts(void **state) {
   refuse("assert(nil)", "t.lua:1: assertion failed", "");
   refuse("assert()", "bad argument #1", "");
   refuse("library_fault({})", "t.lua:1: attempt to index a nil value (field 'a') [at kiln/kiln/mini.lua:", "library_fault({})");
-  refuse("local function f()\n  error 'deep'\nend\nlocal function g()\n  f()\nend\ng()", "t.lua:2: deep", "  called from t.lua:5 in 'g'\n  called from t.lua:7\n");
+  refuse("local function f()\n  error 'deep'\nend\nlocal function g()\n  f()\nend\ng()", "t.lua:2: deep",
+         "  called from t.lua:5 in 'g'\n  called from t.lua:7\n");
   refuse("", "t.lua: the script returns no op", "");
   refuse("return {}", "t.lua: the script returns no op", "");
   refuse("return 5", "attempt to index a number value", "");

@@ -311,6 +311,7 @@ static void test_no_memory(void **state) {
 int main(void) {
   kiln_mem_hook(failing_memory, NULL);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_row_sum), cmocka_unit_test(test_divergence), cmocka_unit_test(test_mma),
-                                     cmocka_unit_test(test_limits), cmocka_unit_test(test_memory), cmocka_unit_test(test_options), cmocka_unit_test(test_no_memory)};
+                                     cmocka_unit_test(test_limits), cmocka_unit_test(test_memory),
+                                     cmocka_unit_test(test_options), cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
