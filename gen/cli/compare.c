@@ -59,13 +59,16 @@ void compare_add(Compare *c, int64_t index, double got, double want, double e) {
   }
 }
 
+/* A handful of elements may all be small by chance (a bias of one column): there the inputs' size, which is 1, says more. */
+enum { FEW = 16 };
+
 static double perturb(const Compare *c) {
   double want = c->twin_want;
   if (!isfinite(want)) return 0;
   if (c->dtype == KILN_BOOL) return want != 0 ? 0 : 1;
   if (!number_is_float(c->dtype)) return want > 0 ? want - 1 : want + 1;
   double size = fmax(fabs(want), sqrt(c->sum_squares / (double)c->seen));
-  if (size == 0) size = 1;
+  if (size == 0 || c->seen < FEW) size = fmax(size, 1);
   return number_round(c->dtype, want > 0 ? want - size / 8 : want + size / 8); /* towards zero: never past the largest value */
 }
 

@@ -92,6 +92,20 @@ static void the_twin_shows_a_loose_bound(void **state) {
   assert_false(compare_twin_fails(&c));
 }
 
+static void few_elements_may_be_small(void **state) {
+  (void)state;
+  Compare c; /* three times a small bias, after a difference that cancels: fine among inputs of size 1, not among 16 such results */
+  compare_start(&c, KILN_BF16, 1);
+  for (int i = 0; i < 3; i++) compare_add(&c, i, -0.01746, -0.01746, 1.3e-3);
+  assert_true(compare_twin_fails(&c));
+  compare_start(&c, KILN_BF16, 1);
+  for (int i = 0; i < 16; i++) compare_add(&c, i, -0.01746, -0.01746, 1.3e-3);
+  assert_false(compare_twin_fails(&c));
+  compare_start(&c, KILN_BF16, 1); /* and a bound wider than an eighth shows nothing, however few they are */
+  for (int i = 0; i < 3; i++) compare_add(&c, i, -0.01746, -0.01746, 0.1);
+  assert_false(compare_twin_fails(&c));
+}
+
 static void the_first_bad_element_is_kept(void **state) {
   (void)state;
   Compare c;
@@ -148,6 +162,7 @@ int main(void) {
       cmocka_unit_test(integers_are_exact),
       cmocka_unit_test(the_twin_is_refused),
       cmocka_unit_test(the_twin_shows_a_loose_bound),
+      cmocka_unit_test(few_elements_may_be_small),
       cmocka_unit_test(the_first_bad_element_is_kept),
       cmocka_unit_test(every_small_float_survives),
       cmocka_unit_test(rounds_to_nearest_even_once),
