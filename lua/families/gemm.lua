@@ -188,8 +188,10 @@ local function put_cost(inst, s)
   local threads = s.wm * s.wn * 32
   local per_sm = math.max(1, math.min(core.target.shared_sm // (shared_bytes(inst, s) + 1024), core.target.threads_sm // threads, 65536 // (threads * 255)))
   local efficiency = (EFFICIENCY[s.bm * s.bn] or 0.5) / (s.vec == 1 and 5 or 1) * (s.bk >= 64 and 1 or 0.95)
-  -- waves of CTAs, each as long as its tile takes on its share of an SM
-  contract.line("cost ceildiv(tiles_m*tiles_n*B,sms*%d)*%d*(K+64)/((tensor/sms)*%.4f)+2000", per_sm, per_sm * 2 * s.bm * s.bn, efficiency)
+  -- what the busiest SM has to do; with fewer CTAs than it has room for, latencies show
+  local share = "ceildiv(tiles_m*tiles_n*B,sms)"
+  local alone = per_sm > 1 and string.format("*(1+0.5*max(0,%d-%s)/%d)", per_sm, share, per_sm) or ""
+  contract.line("cost %s%s*%d*(K+64)/((tensor/sms)*%.4f)+2000", share, alone, 2 * s.bm * s.bn, efficiency)
 end
 
 -- ---- emission ----

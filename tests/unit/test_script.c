@@ -67,7 +67,7 @@ static void write_bytes(const char *text, size_t n) {
   fclose(f);
 }
 
-typedef enum { OPS, DEFINE, DUMP } Work;
+typedef enum { OPS, DEFINE, DUMP, EMIT } Work;
 
 static kiln_gen_status work_on(KilnGen *g, Work work, const char *op) {
   const kiln_gen_op *ops;
@@ -77,6 +77,8 @@ static kiln_gen_status work_on(KilnGen *g, Work work, const char *op) {
   kiln_gen_request r = {.op = op, .target = "sm_80"};
   if (work == OPS) return kiln_gen_script_ops(g, op, &ops, &n);
   if (work == DEFINE) return kiln_gen_define(g, &r, &def);
+  size_t bytes;
+  if (work == EMIT) return kiln_gen_emit(g, &r, &text, &bytes, NULL);
   return kiln_gen_dump(g, &r, "script", &text);
 }
 
@@ -406,6 +408,8 @@ static void bad_statements(void **state) {
   expect(DUMP, "return op 'o' { emit = function() end }", KILN_GEN_ERROR, "the op made no kernel", "");
   expect(DUMP, "return op 'o' { emit = function() node('cta', nil, { axis = 0 }) end }", KILN_GEN_ERROR, "t.lua:1: cta: stands outside of a kernel", "");
   expect(DUMP, "return op 'o' { emit = function() refuse 'sm_80 lacks it; sm_90a has it' end }", KILN_GEN_REFUSED, "sm_80 lacks it; sm_90a has it\n", "");
+  expect(EMIT, "return op 'o' { emit = function() kernel('k', function()\n  node('tmem', nil, { dtype = 'f32', shape = { 128, 32 } })\nend) return 'o' end }",
+         KILN_GEN_REFUSED, "t.lua:2: 'tmem' cannot be lowered for sm_80: ", "use a fragment");
   expect(DUMP, "return op 'o' { emit = function() fail 'no setting x' end }", KILN_GEN_ERROR, "no setting x", "");
   refuse("fail {}", "string expected, got table", "t.lua:1");
   refuse("node('cta', nil, { axis = 0 })", "statements can be recorded only while a kernel is emitted", "");
