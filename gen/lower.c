@@ -390,11 +390,12 @@ static bool is_prelude(const Lower *l, const TileNode *n) {
   return n->type.kind == TK_FRAG && n->type.rank == 1 && run_layout(l, n) != 0;
 }
 
+static bool is_access(const TileNode *n) { return n->op == TILE_store || n->op == TILE_load || n->op == TILE_load_like; }
+
 /* Do both nodes access the same memory, one of them writing? Portions of the one then must not come after portions of the other.
  * All of shared memory counts as one. */
 static bool must_keep_order(const Lower *l, const TileNode *a, const TileNode *b) {
-  bool accesses = (a->op == TILE_store || a->op == TILE_load || a->op == TILE_load_like) && (b->op == TILE_store || b->op == TILE_load || b->op == TILE_load_like);
-  if (!accesses || (a->op != TILE_store && b->op != TILE_store)) return false;
+  if (!is_access(a) || !is_access(b) || (a->op != TILE_store && b->op != TILE_store)) return false;
   const TileNode *ma = tile_at(l->tiles, tile_arg(l->tiles, a, 0)), *mb = tile_at(l->tiles, tile_arg(l->tiles, b, 0));
   if (ma->type.kind != mb->type.kind) return false;
   return ma->type.kind != TK_VIEW || strcmp(tile_attr_str(l->tiles, ma, TA_tensor, ""), tile_attr_str(l->tiles, mb, TA_tensor, "")) == 0;

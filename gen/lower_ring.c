@@ -215,7 +215,8 @@ static PtxReg piece_inside(Lower *l, Fill *f, const int32_t *at) {
 static PtxReg bytes_inside(Lower *l, Fill *f, const int32_t *at) {
   int whole = f->vec * f->from->elem_bytes;
   if (f->from->multiple % f->vec == 0) return DEF(selp_b32, po_i(whole), po_i(0), R(piece_inside(l, f, at)));
-  PtxReg elems = DEF(max_s32, R(DEF(min_s32, R(room_from(l, f->cursor.room[1], at[1])), po_i(f->vec))), po_i(0)); /* before it is multiplied: 2^30 elements fit */
+  /* cut to the piece before it is multiplied: room may be 2^30 elements */
+  PtxReg elems = DEF(max_s32, R(DEF(min_s32, R(room_from(l, f->cursor.room[1], at[1])), po_i(f->vec))), po_i(0));
   PtxReg bytes = DEF(mul_lo_s32, R(elems), po_i(f->from->elem_bytes));
   PtxReg row = DEF(setp_gt_s32, R(f->cursor.room[0]), po_i(at[0]));
   return DEF(selp_b32, R(bytes), po_i(0), R(row));

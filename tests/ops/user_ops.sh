@@ -108,7 +108,9 @@ product 4 "an operand of the product" "$ABD" 'return e.acc + e.a'
 refused 1 "has no function \`forward\`" <<<'return rowwise.op "mine" { tensors = { "x M N", "y M N out" } }'
 refused 1 "has no function \`epilogue\`" <<<'return gemm.op "mine" { tensors = { "a B M K", "b B K N", "d B M N out" } }'
 refused 1 "a name of letters, digits and _" <<<'return rowwise.op "my op" { tensors = { "x M N", "y M N out" } }'
-refused 1 "two settings are called 'w'" <<<'return rowwise.op "mine" { tensors = { "x M N", "w N ?", "y M N out" }, settings = { w = { "a" } }, forward = function(t) end }'
+refused 1 "two settings are called 'w'" <<'E'
+return rowwise.op "mine" { tensors = { "x M N", "w N ?", "y M N out" }, settings = { w = { "a" } }, forward = function(t) t.y = t.x end }
+E
 refused 2 "two ops of this name" <<'E'
 local function op(k)
   return (rowwise.op "same" { tensors = { "x M N", "y M N out" }, forward = function(t) t.y = t.x * k end })

@@ -144,7 +144,8 @@ static void an_uneven_loop_is_refused(void **state) {
 
 static void bytes_of_a_ring_in_use_are_refused(void **state) {
   (void)state;
-  assert_refused(ALIAS FILL("s0", "0") "  g = frag dtype=f32 shape=[64,32] " LIKE "  store d, g, 0:i64, 0:i64\n  w = wait ring\n  release w\n",
+  assert_refused(ALIAS FILL("s0", "0") "  g = frag dtype=f32 shape=[64,32] " LIKE
+                 "  store d, g, 0:i64, 0:i64\n  w = wait ring\n  release w\n",
                  "shares its bytes with a ring of which 1 slots are held and 1 copies under way");
   assert_refused(ALIAS FILL("s0", "0") "  w = wait ring\n  f = " READ_ALIAS "  release w\n", "shares its bytes with a ring of which 1 slots are held and 0");
 }
@@ -161,7 +162,8 @@ static void an_acquire_behind_a_read_of_its_bytes_needs_one(void **state) {
 static void an_alias_behind_a_drain_needs_one(void **state) {
   (void)state;
   Run r;
-  run(&r, ALIAS FILL("s0", "0") "  w = wait ring\n  release w\n  drain ring\n  g = frag dtype=f32 shape=[64,32] " LIKE "  store d, g, 0:i64, 0:i64\n  f = " READ_ALIAS);
+  run(&r, ALIAS FILL("s0", "0") "  w = wait ring\n  release w\n  drain ring\n"
+          "  g = frag dtype=f32 shape=[64,32] " LIKE "  store d, g, 0:i64, 0:i64\n  f = " READ_ALIAS);
   assert_true(r.ok);
   assert_true(nth(&r, TILE_store, 0)->sync_before);
   assert_true(nth(&r, TILE_load, 0)->sync_before);
@@ -195,7 +197,8 @@ static void a_chain_of_tiles_in_a_loop(void **state) {
   n += snprintf(text + n, sizeof text - (size_t)n, "  i = for 0, 8, 1 {\n");
   for (int k = tiles - 1; k >= 0; k--)
     n += snprintf(text + n, sizeof text - (size_t)n,
-                  "    p%d = lt i, %d:i32\n    if p%d {\n      store t%d, acc, 0:i64, 0:i64\n      f%d = load_like t%d, acc, 0:i64, 0:i64\n    }\n", k, k, k, k, k, (k + 1) % tiles);
+                  "    p%d = lt i, %d:i32\n    if p%d {\n      store t%d, acc, 0:i64, 0:i64\n"
+                  "      f%d = load_like t%d, acc, 0:i64, 0:i64\n    }\n", k, k, k, k, k, (k + 1) % tiles);
   snprintf(text + n, sizeof text - (size_t)n, "  }\n");
   Run r;
   run(&r, text);
