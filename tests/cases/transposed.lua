@@ -9,8 +9,10 @@ return gemm.op "transposed" {
 --! emit --target sm_80 --set a_major=k,b_major=k --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,vec=8,group=16,fill=first
 --! of ldmatrix,mma: ldmatrix.sync.aligned.m8n8.x4.shared.b16*8 mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32*16
 --! emit --target sm_80 --set a_major=m,b_major=k --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,vec=8,group=16,fill=first
---! of ldmatrix,mma: ( ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16*2 ldmatrix.sync.aligned.m8n8.x4.shared.b16*2 )*2 mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32*16
+--! of ldmatrix,mma: ( ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16*2 ldmatrix.sync.aligned.m8n8.x4.shared.b16*2 )*2 \
+--!     mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32*16
 --! emit --target sm_80 --set a_major=k,b_major=n --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,vec=8,group=16,fill=first
---! of ldmatrix,mma: ( ldmatrix.sync.aligned.m8n8.x4.shared.b16*2 ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16*2 )*2 mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32*16
+--! of ldmatrix,mma: ( ldmatrix.sync.aligned.m8n8.x4.shared.b16*2 ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16*2 )*2 \
+--!     mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32*16
 --! emit --target sm_80 --set a_major=m,b_major=n --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,vec=8,group=16,fill=first
 --! of ldmatrix,mma: ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16*8 mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32*16

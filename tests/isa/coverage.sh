@@ -15,7 +15,8 @@ emit_all() {
   local op=$1 target=$2 settings=$3 line set=()
   [ -n "$settings" ] && set=(--set "$settings")
   while read -r line; do
-    "$kiln" emit "$op" --target "$target" "${set[@]}" --schedule "$line" -o "$work/$count.ptx" || { echo "FAIL: kiln emit $op --target $target --set '$settings' --schedule $line"; exit 1; }
+    "$kiln" emit "$op" --target "$target" "${set[@]}" --schedule "$line" -o "$work/$count.ptx" ||
+      { echo "FAIL: kiln emit $op --target $target --set '$settings' --schedule $line"; exit 1; }
     count=$((count + 1))
   done < <("$kiln" list --variants "$op" --target "$target" "${set[@]}" 2>/dev/null | sed -n 's/^[^ ]*  *\([a-z_]*=.*\)/\1/p' | tr ' ' ',' | sort -u)
 }

@@ -55,7 +55,8 @@ class Access:
 
 def shuffled_address(k, name, size, register):
     k.address(name, 0, register)
-    k.add(f"mad.lo.s32 %r1, %r0, 5, 3;\nand.b32 %r1, %r1, 31;\nmad.wide.u32 {register}, %r1, {size}, {register};\nadd.s64 {register}, {register}, -48;")
+    k.add(f"mad.lo.s32 %r1, %r0, 5, 3;\nand.b32 %r1, %r1, 31;\nmad.wide.u32 {register}, %r1, {size}, {register};\n"
+          f"add.s64 {register}, {register}, -48;")
 
 
 def shared_address(k, register, source, size):
@@ -111,7 +112,8 @@ def through(k, a, form):
     for e in range(a.n):
         k.add(f"{a.plain('ld', 'global')} {stage}, [%l0+{e * a.size}];\n{a.plain('st', a.space)} [{base}+{e * a.size}], {stage};"
               if a.space == "shared" else
-              f"{a.plain('ld', 'global')} {stage}, [%l0+{e * a.size}];\n{a.plain('st', 'local')} [spot+{16 + e * a.size}], {stage};")
+              f"{a.plain('ld', 'global')} {stage}, [%l0+{e * a.size}];\n"
+              f"{a.plain('st', 'local')} [spot+{16 + e * a.size}], {stage};")
     if a.space == "local":
         return "[spot+16]"
     k.add("bar.sync 0;\nmad.lo.s32 %r1, %r0, 5, 3;\nand.b32 %r1, %r1, 31;")
@@ -157,7 +159,8 @@ def store(form):
 
 
 SCALARS = {"u8": ("i32", 305419896, 1, 0x56), "b16": ("i32", 305419896, 2, 0x1234), "b32": ("i32", -559038737, 0, 0xdeadbeef),
-           "b64": ("i64", -81985529216486896, 0, wrap(-81985529216486896, 64)), "f32": ("f32", "1.5", 0, 0x3fc00000), "f64": ("f64", "-2.75", 0, 0xc006000000000000)}
+           "b64": ("i64", -81985529216486896, 0, wrap(-81985529216486896, 64)),
+           "f32": ("f32", "1.5", 0, 0x3fc00000), "f64": ("f64", "-2.75", 0, 0xc006000000000000)}
 
 
 def load_parameter(form):
@@ -255,7 +258,8 @@ def contend(k, form, returns, space, cls, n, size, per, dtype, step, v, regs, to
     k.add(f"and.b32 %r3, %r0, 3;\nmad.wide.u32 %l8, %r3, {size}, %l8;")
     if space == "shared":
         shared_address(k, "%r4", "%r3", size)
-        k.add(f"bar.sync 0;\nld.global.{PLAIN[cls]} {stage}, [%l8];\nsetp.lt.u32 %p1, %r0, 4;\n@%p1 st.shared.{PLAIN[cls]} [%r4], {stage};\nbar.sync 0;")
+        k.add(f"bar.sync 0;\nld.global.{PLAIN[cls]} {stage}, [%l8];\nsetp.lt.u32 %p1, %r0, 4;\n"
+              f"@%p1 st.shared.{PLAIN[cls]} [%r4], {stage};\nbar.sync 0;")
     k.add(f"{form.opcode} {old + ', ' if returns else ''}[{'%r4' if space == 'shared' else '%l8'}], {braced(regs, token)};")
     if space == "shared":
         k.add(f"bar.sync 0;\nld.shared.{PLAIN[cls]} {stage}, [%r4];\n@%p1 st.global.{PLAIN[cls]} [%l8], {stage};")
@@ -295,7 +299,8 @@ def specials(form):
         k = kernel_of(form)
         k.tensor("d", "out", "i32", wanted=[1] * LANES)
         k.address("d", 4, "%l0")
-        k.add("mov.u64 %l20, %clock64;\nmov.u64 %l21, %clock64;\nsetp.ge.u64 %p1, %l21, %l20;\nmov.u64 %l22, %globaltimer;\nmov.u64 %l23, %globaltimer;\n"
+        k.add("mov.u64 %l20, %clock64;\nmov.u64 %l21, %clock64;\nsetp.ge.u64 %p1, %l21, %l20;\n"
+              "mov.u64 %l22, %globaltimer;\nmov.u64 %l23, %globaltimer;\n"
               "setp.ge.u64 %p2, %l23, %l22;\nand.pred %p1, %p1, %p2;\nselp.b32 %r5, 1, 0, %p1;\nst.global.b32 [%l0], %r5;")
         return k
     k = kernel_of(form, block=64, grid="3,2,1")
@@ -316,7 +321,8 @@ def specials(form):
     k.address("e", 4 * len(names), "%l2")
     k.add("setp.eq.s32 %p1, %r3, 0;\nsetp.eq.s32 %p2, %r3, 5;")
     for i, name in enumerate(names):
-        k.add(f"mov.u32 %r{20 + i}, {name};\n@%p1 st.global.b32 [%l0+{4 * i}], %r{20 + i};\n@%p2 st.global.b32 [%l2+{4 * i}], %r{20 + i};")
+        k.add(f"mov.u32 %r{20 + i}, {name};\n@%p1 st.global.b32 [%l0+{4 * i}], %r{20 + i};\n"
+              f"@%p2 st.global.b32 [%l2+{4 * i}], %r{20 + i};")
     return k
 
 
@@ -345,7 +351,8 @@ def addresses(form):
         k.address("a", 4, "%l0")
         k.add("ld.global.b32 %r4, [%l0];")
         if form.id == "mov_u32_symbol":
-            k.add("mov.u32 %r6, pool;\nshl.b32 %r7, %r0, 2;\nadd.s32 %r6, %r6, %r7;\nst.shared.b32 [%r6], %r4;\nmov.u64 %l5, pool;\nmad.wide.u32 %l5, %r0, 4, %l5;\nld.shared.b32 %r5, [%l5];")
+            k.add("mov.u32 %r6, pool;\nshl.b32 %r7, %r0, 2;\nadd.s32 %r6, %r6, %r7;\nst.shared.b32 [%r6], %r4;\n"
+                  "mov.u64 %l5, pool;\nmad.wide.u32 %l5, %r0, 4, %l5;\nld.shared.b32 %r5, [%l5];")
         else:
             scaled = "" if local else "mad.wide.u32 %l4, %r0, 4, %l4;"
             k.add(f"mov.u64 %l4, {where};\n{scaled}\nst.{space}.b32 [%l4], %r4;".replace("\n\n", "\n"))
@@ -353,7 +360,8 @@ def addresses(form):
                 k.add("ld.shared.b32 %r5, [%l4];")
             else:
                 k.add(f"cvta.{space}.u64 %l5, %l4;")
-                k.add("ld.b32 %r5, [%l5];" if "_to_" not in form.id else f"cvta.to.{space}.u64 %l6, %l5;\nld.{space}.b32 %r5, [%l6];")
+                k.add("ld.b32 %r5, [%l5];" if "_to_" not in form.id else f"cvta.to.{space}.u64 %l6, %l5;\n"
+                      f"ld.{space}.b32 %r5, [%l6];")
     k.add("st.global.b32 [%l2], %r5;")
     return k
 
@@ -369,7 +377,8 @@ def touched(form):
     if form.parts[0] == "prefetch":
         k.add(f"{form.opcode} [%l0];\nld.global.b32 %r5, [%l0];\nst.global.b32 [%l2], %r5;")
     else:
-        k.add(f"ld.global.b32 %r5, [%l0];\nst.global.b32 [%l2], 0;\n{form.opcode}{' 40' if form.id.startswith('nanosleep') else ''};\nst.global.b32 [%l2], %r5;".replace("[%l2], 0;", "[%l2], %r0;"))
+        operand = " 40" if form.id.startswith("nanosleep") else ""
+        k.add(f"ld.global.b32 %r5, [%l0];\nst.global.b32 [%l2], %r0;\n{form.opcode}{operand};\nst.global.b32 [%l2], %r5;")
     return k
 
 
@@ -401,7 +410,8 @@ def async_copy(form):
     shared_address(k, "%r2", "%r0", size)
     if zfill:
         k.add(f"rem.u32 %r5, %r0, {size + 1};")
-    k.add(f"{form.opcode} [%r2], [%l0], {size}{', %r5' if zfill else ''};\ncp.async.commit_group;\ncp.async.wait_group 0;\nbar.sync 0;")
+    k.add(f"{form.opcode} [%r2], [%l0], {size}{', %r5' if zfill else ''};\ncp.async.commit_group;\n"
+          f"cp.async.wait_group 0;\nbar.sync 0;")
     k.add("mad.lo.s32 %r1, %r0, 5, 3;\nand.b32 %r1, %r1, 31;")
     shared_address(k, "%r3", "%r1", size)
     memory = b"".join(w.to_bytes(4, "little") for w in given)
@@ -444,8 +454,10 @@ def control(form):
     k.address("d", 4, "%l0")
     leave = form.opcode if form.id in ("ret", "exit") else "bra OUT"
     jump = "bra.uni" if form.id == "bra_uni" else "bra"
-    k.add(f"mov.b32 %r5, 1000;\nmov.b32 %r6, 0;\nLOOP:\nadd.s32 %r5, %r5, 5;\nadd.s32 %r6, %r6, 1;\nsetp.lt.s32 %p1, %r6, 4;\n@%p1 {jump} LOOP;\n"
-          f"st.global.b32 [%l0], %r5;\nsetp.lt.s32 %p2, %r0, 8;\n@%p2 {leave};\nadd.s32 %r5, %r5, 100;\nsetp.lt.s32 %p3, %r0, 20;\n@!%p3 bra MORE;\n"
+    k.add(f"mov.b32 %r5, 1000;\nmov.b32 %r6, 0;\nLOOP:\nadd.s32 %r5, %r5, 5;\nadd.s32 %r6, %r6, 1;\n"
+          f"setp.lt.s32 %p1, %r6, 4;\n@%p1 {jump} LOOP;\n"
+          f"st.global.b32 [%l0], %r5;\nsetp.lt.s32 %p2, %r0, 8;\n@%p2 {leave};\nadd.s32 %r5, %r5, 100;\n"
+          f"setp.lt.s32 %p3, %r0, 20;\n@!%p3 bra MORE;\n"
           "st.global.b32 [%l0], %r5;\nbra OUT;\nMORE:\nadd.s32 %r5, %r5, 7;\nst.global.b32 [%l0], %r5;\nOUT:")
     return k
 

@@ -238,6 +238,14 @@ static bool download_tensor(Run *r, Tensor *t) {
   return ok;
 }
 
+/* A GPU's context is lost with a kernel that fails, and its memory with it: the other files get a new one. */
+static void reopen_device(Run *r, Case *c) {
+  for (int i = 0; i < c->ntensors; i++) c->tensor[i].device = NULL;
+  kiln_close(r->dev);
+  r->dev = NULL;
+  if (kiln_open(&r->dev, r->device) != KILN_OK) fprintf(stderr, "isa_run: %s is lost: %s\n", r->device, kiln_error());
+}
+
 /* 1: ran; 0: failed (why); -1: the device does not have this form. */
 static int launch_case(Run *r, Case *c) {
   kiln_tensor view[TENSORS_MAX];
@@ -250,11 +258,13 @@ static int launch_case(Run *r, Case *c) {
   kiln_plan *plan = NULL;
   kiln_status s = kiln_add_text(r->dev, c->name, c->text, c->bytes);
   if (s == KILN_OK) s = kiln_plan_create(&plan, r->dev, c->op, args, c->ntensors);
-  if (s == KILN_NO_TARGET || (s == KILN_BAD_PTX && strstr(kiln_error(), "not simulated"))) return fail("%s", kiln_error()), -1;
+  if (s == KILN_NO_TARGET || (s == KILN_BAD_PTX && (strstr(kiln_error(), "not simulated") || strstr(kiln_error(), "UNSUPPORTED_PTX_VERSION"))))
+    return fail("%s", kiln_error()), -1;
   if (s == KILN_OK) s = kiln_launch(plan, NULL, NULL);
   if (s == KILN_OK) s = kiln_sync(r->dev);
   if (s != KILN_OK) fail("%s", kiln_error());
   kiln_plan_destroy(plan);
+  if (s == KILN_KERNEL_FAULT) reopen_device(r, c);
   return s == KILN_OK;
 }
 
@@ -340,7 +350,7 @@ static void run_file(Run *r, const char *path) {
   static Case c;
   int ran = 0;
   why[0] = 0;
-  bool ok = read_case(&c, path) && (ran = launch_case(r, &c)) == 1;
+  bool ok = read_case(&c, path) && (r->dev || fail("no device")) && (ran = launch_case(r, &c)) == 1;
   for (int i = 0; ok && i < c.ntensors; i++) ok = download_tensor(r, &c.tensor[i]);
   if (ok && r->out) save_case(r, &c);
   ok = ok && compare_case(&c) && (!r->other || compare_saved(r, &c));
@@ -386,7 +396,7 @@ static void print_table(const Run *r) {
     printf("%-52s %6d %7d %7d %7d\n", s->name, s->files, s->passed, s->failed, s->absent);
   }
   kiln_device_info info;
-  if (kiln_device_query(r->dev, &info) == KILN_OK) printf("on %s, %s\n", info.name, info.target);
+  if (r->dev && kiln_device_query(r->dev, &info) == KILN_OK) printf("on %s, %s\n", info.name, info.target);
   if (r->other) printf("%d files agree with %s; NaN payloads that differ: %d\n", r->compared, r->against, r->payloads);
   printf("%d passed, %d failed, %d not on this device\n%d passed, %d failed\n", r->passed, r->failed, r->absent, r->passed, r->failed);
 }

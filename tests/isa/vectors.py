@@ -53,7 +53,8 @@ def pool_of(kind, domain, position):
     if kind in FORMATS:
         fmt = FORMATS[kind]
         if domain == "angle":
-            return [fmt.encode(of_float(x)) for x in (0.0, -0.0, 0.5, 1.0, 3.0, -3.0)], lambda rng: fmt.encode(of_float(rng.uniform(-3.14159, 3.14159)))
+            return [fmt.encode(of_float(x)) for x in (0.0, -0.0, 0.5, 1.0, 3.0, -3.0)], \
+                lambda rng: fmt.encode(of_float(rng.uniform(-3.14159, 3.14159)))
         if domain == "exponent":
             top = 14.0 if kind == "f16" else 120.0
             return float_edges(fmt), lambda rng: fmt.encode(of_float(rng.uniform(-top, top)))

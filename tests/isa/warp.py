@@ -34,7 +34,8 @@ def shuffle(form):
         k.address("p", 4, "%l6")
     for row, c in enumerate(SEGMENTS + (0x1f,)):
         fixed = row == len(SEGMENTS)
-        k.add(f"{form.opcode} %{cls}21{'|%p1' if pair else ''}, %{cls}20, {'5' if fixed else '%r6'}, {c}, 0xffffffff;\nst.global.{plain} [%l4+{128 * row}], %{cls}21;")
+        k.add(f"{form.opcode} %{cls}21{'|%p1' if pair else ''}, %{cls}20, {'5' if fixed else '%r6'}, {c}, 0xffffffff;\n"
+              f"st.global.{plain} [%l4+{128 * row}], %{cls}21;")
         if pair:
             k.add(f"selp.b32 %r7, 1, 0, %p1;\nst.global.b32 [%l6+{128 * row}], %r7;")
         for lane in range(LANES):
@@ -89,7 +90,8 @@ def match(form):
     if every:
         k.address("p", 4, "%l4")
     for row, values in enumerate(rows):
-        k.add(f"ld.global.b32 %r4, [%l0+{128 * row}];\n{form.opcode} %r5{'|%p1' if every else ''}, %r4, 0xffffffff;\nst.global.b32 [%l2+{128 * row}], %r5;")
+        k.add(f"ld.global.b32 %r4, [%l0+{128 * row}];\n{form.opcode} %r5{'|%p1' if every else ''}, %r4, 0xffffffff;\n"
+              f"st.global.b32 [%l2+{128 * row}], %r5;")
         same = [sum(1 << j for j in range(LANES) if values[j] == v) for v in values]
         wanted += [(s if s == 0xffffffff else 0) for s in same] if every else same
         found += [int(s == 0xffffffff) for s in same]
@@ -136,7 +138,8 @@ def redux(form):
     k.address("d", 4, "%l2")
     wanted = []
     for row, words in enumerate(rows):
-        k.add(f"ld.global.{plain} %{cls}20, [%l0+{128 * row}];\n{form.opcode} %{cls}21, %{cls}20, 0xffffffff;\nst.global.{plain} [%l2+{128 * row}], %{cls}21;")
+        k.add(f"ld.global.{plain} %{cls}20, [%l0+{128 * row}];\n{form.opcode} %{cls}21, %{cls}20, 0xffffffff;\n"
+              f"st.global.{plain} [%l2+{128 * row}], %{cls}21;")
         wanted += [fold(words)] * LANES
     k.add("setp.ge.u32 %p3, %r0, 16;\n@%p3 bra OUT;")
     k.add(f"{form.opcode} %{cls}21, %{cls}20, 0xffff;\nst.global.{plain} [%l2+{128 * len(rows)}], %{cls}21;\nOUT:")
@@ -149,7 +152,8 @@ def elect(form):
     k = kernel_of(form)
     k.tensor("d", "out", "i32", wanted=[1] * LANES)
     k.address("d", 4, "%l0")
-    k.add(f"{form.opcode} %r5|%p1, 0xffffffff;\nvote.sync.ballot.b32 %r6, %p1, 0xffffffff;\nmov.b32 %r7, 1;\nshl.b32 %r7, %r7, %r5;\nsetp.eq.b32 %p2, %r6, %r7;\n"
+    k.add(f"{form.opcode} %r5|%p1, 0xffffffff;\nvote.sync.ballot.b32 %r6, %p1, 0xffffffff;\nmov.b32 %r7, 1;\n"
+          f"shl.b32 %r7, %r7, %r5;\nsetp.eq.b32 %p2, %r6, %r7;\n"
           "selp.b32 %r8, 1, 0, %p2;\nst.global.b32 [%l0], %r8;")
     return k
 
@@ -174,8 +178,10 @@ def barrier(form):
     shared_address(k, "%r2", "%r0", 4)
     k.add("sub.s32 %r3, 63, %r0;".replace("63, %r0", "%r0, 63") + "\nneg.s32 %r3, %r3;")
     shared_address(k, "%r4", "%r3", 4)
-    k.add("ld.global.b32 %r5, [%l0];\nst.shared.b32 [%r2], %r5;\nbar.sync 0;\nld.shared.b32 %r6, [%r4];\nst.global.b32 [%l2], %r6;\nmov.b32 %r7, 3;\nmov.b32 %r8, 64;\n"
-          "bar.sync %r7, %r8;\nadd.s32 %r6, %r6, 1;\nst.shared.b32 [%r2], %r6;\nbar.sync 3, 64;\nld.shared.b32 %r6, [%r4];\nst.global.b32 [%l2+256], %r6;")
+    k.add("ld.global.b32 %r5, [%l0];\nst.shared.b32 [%r2], %r5;\nbar.sync 0;\nld.shared.b32 %r6, [%r4];\n"
+          "st.global.b32 [%l2], %r6;\nmov.b32 %r7, 3;\nmov.b32 %r8, 64;\n"
+          "bar.sync %r7, %r8;\nadd.s32 %r6, %r6, 1;\nst.shared.b32 [%r2], %r6;\nbar.sync 3, 64;\n"
+          "ld.shared.b32 %r6, [%r4];\nst.global.b32 [%l2+256], %r6;")
     return k
 
 
@@ -192,7 +198,8 @@ def barrier_arrive(form):
     shared_address(k, "%r2", "%r1", 4)
     k.add("sub.s32 %r3, %r1, 31;\nneg.s32 %r3, %r3;")
     shared_address(k, "%r4", "%r3", 4)
-    k.add("setp.ge.u32 %p1, %r0, 32;\n@%p1 bra TAKE;\nld.global.b32 %r5, [%l0];\nst.shared.b32 [%r2], %r5;\nbar.arrive 1, 64;\nbra OUT;\nTAKE:\nbar.sync 1, 64;\n"
+    k.add("setp.ge.u32 %p1, %r0, 32;\n@%p1 bra TAKE;\nld.global.b32 %r5, [%l0];\nst.shared.b32 [%r2], %r5;\n"
+          "bar.arrive 1, 64;\nbra OUT;\nTAKE:\nbar.sync 1, 64;\n"
           "ld.shared.b32 %r6, [%r4];\nst.global.b32 [%l2], %r6;\nOUT:")
     return k
 
@@ -209,7 +216,8 @@ def barrier_red(form):
         k.add(f"ld.global.b32 %r4, [%l0+{256 * row}];\nsetp.ne.b32 %p1, %r4, 0;")
         for negated in (0, 1):
             source = ("!" if negated else "") + "%p1"
-            k.add(f"{form.opcode} %r5, {row}, {source};" if op == "popc" else f"{form.opcode} %p2, {row}, {source};\nselp.b32 %r5, 1, 0, %p2;")
+            k.add(f"{form.opcode} %r5, {row}, {source};" if op == "popc" else f"{form.opcode} %p2, {row}, {source};\n"
+                  f"selp.b32 %r5, 1, 0, %p2;")
             k.add(f"st.global.b32 [%l2+{256 * (2 * row + negated)}], %r5;")
             wanted += [fold([v ^ negated for v in values])] * 64
     k.tensor("d", "out", "i32", wanted=wanted)
@@ -228,7 +236,8 @@ def warp_sync(form):
     shared_address(k, "%r2", "%r0", 4)
     k.add("xor.b32 %r3, %r0, 16;")
     shared_address(k, "%r4", "%r3", 4)
-    k.add("ld.global.b32 %r5, [%l0];\nsetp.ge.u32 %p1, %r0, 16;\n@%p1 bra UPPER;\nadd.s32 %r5, %r5, 1;\nst.shared.b32 [%r2], %r5;\nbra MEET;\nUPPER:\nst.shared.b32 [%r2], %r5;\nMEET:\n"
+    k.add("ld.global.b32 %r5, [%l0];\nsetp.ge.u32 %p1, %r0, 16;\n@%p1 bra UPPER;\nadd.s32 %r5, %r5, 1;\n"
+          "st.shared.b32 [%r2], %r5;\nbra MEET;\nUPPER:\nst.shared.b32 [%r2], %r5;\nMEET:\n"
           "bar.warp.sync 0xffffffff;\nld.shared.b32 %r6, [%r4];\nst.global.b32 [%l2], %r6;")
     return k
 
