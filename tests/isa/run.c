@@ -58,7 +58,9 @@ typedef struct Run {
   const char *device, *save, *against;
   bool verbose;
   kiln_device *dev;
-  FILE *out;
+  FILE *out, *fails; /* what failed is printed after the table */
+  char *fail_text;
+  size_t fail_bytes;
   char *other; /* text of the file to compare with */
   Section section[128];
   int nsections, passed, failed, absent, payloads, compared;
@@ -362,7 +364,7 @@ static void run_file(Run *r, const char *path) {
   if (ran < 0) s->absent++, r->absent++;
   else if (ok) s->passed++, r->passed++;
   else s->failed++, r->failed++;
-  if (ran >= 0 && !ok) printf("FAIL %s: %s\n", c.name, why);
+  if (ran >= 0 && !ok) fprintf(r->fails, "FAIL %s: %s\n", c.name, why);
   else if (r->verbose) printf("%s %s%s%s\n", ok ? "ok  " : "absent", c.name, ok ? "" : ": ", ok ? "" : why);
 }
 
@@ -395,6 +397,8 @@ static void print_table(const Run *r) {
     const Section *s = &r->section[i];
     printf("%-52s %6d %7d %7d %7d\n", s->name, s->files, s->passed, s->failed, s->absent);
   }
+  fflush(r->fails);
+  fputs(r->fail_text, stdout);
   kiln_device_info info;
   if (r->dev && kiln_device_query(r->dev, &info) == KILN_OK) printf("on %s, %s\n", info.name, info.target);
   if (r->other) printf("%d files agree with %s; NaN payloads that differ: %d\n", r->compared, r->against, r->payloads);
@@ -419,10 +423,13 @@ int main(int argc, char **argv) {
   if (r.save && !(r.out = fopen(r.save, "w"))) return fprintf(stderr, "isa_run: %s: %s\n", r.save, strerror(errno)), 2;
   if (r.out) fprintf(r.out, "outputs of tests/isa on %s\n", r.device);
   if (r.against && !(r.other = read_file(r.against, NULL))) return fprintf(stderr, "isa_run: %s: %s\n", r.against, strerror(errno)), 2;
+  if (!(r.fails = open_memstream(&r.fail_text, &r.fail_bytes))) return fprintf(stderr, "isa_run: out of memory\n"), 2;
   bool ok = true;
   for (int i = 1; i <= npaths; i++) ok = run_path(&r, argv[i]) && ok;
   print_table(&r);
   if (r.out && fclose(r.out) != 0) ok = false, fprintf(stderr, "isa_run: %s could not be written\n", r.save);
+  fclose(r.fails);
+  free(r.fail_text);
   free(r.other);
   kiln_close(r.dev);
   return ok && r.failed == 0 && r.passed > 0 ? 0 : 1;
