@@ -130,6 +130,15 @@ local function check_schedule(inst, s)
   end
   if s.fill == "ahead" and (is_staged() or s.stages < 3 or s.bk < 32) then refuse("fill=ahead needs cp.async, 3 stages or more and bk of 32 or more") end
   if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
+  local threads = s.wm * s.wn * 32
+  local function check_copy(rows, cols)
+    local per_row = math.min(math.max(cols // s.vec, 1), threads)
+    if rows * per_row % threads == 0 then return end
+    refuse(string.format("%d threads cannot share the copy of a tile of %d x %d in pieces of %d; take larger tiles or fewer warps",
+      threads, rows, cols, s.vec))
+  end
+  if inst.values.a_major == "k" then check_copy(s.bm, s.bk) else check_copy(s.bk, s.bm) end
+  if inst.values.b_major == "k" then check_copy(s.bn, s.bk) else check_copy(s.bk, s.bn) end
   if shared_bytes(inst, s) > core.target.shared_block then
     refuse(string.format("the ring takes %d bytes of shared memory, %s has %d", shared_bytes(inst, s), core.target.name, core.target.shared_block))
   end
