@@ -52,11 +52,15 @@ void compare_add(Compare *c, int64_t index, double got, double want, double e) {
     c->worst_bound = bound;
   }
   if (isfinite(want)) c->sum_squares += want * want;
-  if (c->seen++ == c->twin_index) {
-    c->twin_want = want;
-    c->twin_e = e;
-    c->twin_seen = true;
-  }
+  /* Of the candidates the one known best relative to its size: a row of huge inputs whose sum cancels may rightly be known to
+   * no eighth, and says nothing about the others. */
+  bool candidate = c->seen == c->twin_index || (c->twin_stride > 0 && c->seen % c->twin_stride == c->twin_index % c->twin_stride);
+  bool better = !c->twin_seen || e * fabs(c->twin_want) < c->twin_e * fabs(want);
+  c->seen++;
+  if (!candidate || !better) return;
+  c->twin_want = want;
+  c->twin_e = e;
+  c->twin_seen = true;
 }
 
 /* A handful of elements may all be small by chance (a bias of one column): there the inputs' size, which is 1, says more. */

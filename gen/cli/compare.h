@@ -12,7 +12,7 @@ typedef struct Compare {
   double worst_error, worst_bound, worst_ratio;            /* of the element that came nearest to its bound, or went past it */
   int64_t first_index;                                     /* the first bad element: as numbered by the caller */
   double first_got, first_want, first_bound;
-  int64_t twin_index;                                      /* which element the twin perturbs */
+  int64_t twin_index, twin_stride;                         /* which element the twin perturbs; stride: or any this far apart, 0: no other */
   double twin_want, twin_e, sum_squares;
   bool twin_seen;
 } Compare;

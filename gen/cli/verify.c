@@ -230,6 +230,7 @@ static void start_compares(Verify *v) {
     int64_t elems = 1;
     for (int k = 0; k < t->def->rank; k++) elems *= v->count[t->def->dim[k]];
     compare_start(&v->compare[t->index], t->def->dtype, (int64_t)random_below(v->r, (uint64_t)elems));
+    v->compare[t->index].twin_stride = (elems + 15) / 16;
   }
 }
 
