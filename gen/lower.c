@@ -329,10 +329,17 @@ static void annotate(Lower *l, const TileNode *n) {
   ptx_note(l->ptx, "%s%s%s  (%s:%u)", info->name, *about ? " " : "", about, n->loc.file ? f->name : "?", n->loc.line);
 }
 
+enum { MOST_INSTRUCTIONS = 200000 }; /* of a kernel: about a second's work, and far beyond what a GPU's instruction cache likes */
+
 /* Nodes of control and scalars are the same everywhere; the rest is the target's. */
 static void lower_node(Lower *l, uint32_t index) {
   TileNode *n = &l->tiles->nodes.at[index];
   l->node = n;
+  if (l->ptx->code.n > MOST_INSTRUCTIONS) {
+    lower_error(l, "the kernel has more than %d instructions by here; each statement is made for every element that a thread holds: "
+                "take smaller tiles, or do less", (int)MOST_INSTRUCTIONS);
+    return;
+  }
   l->ptx->loc = n->loc;
   annotate(l, n);
   if (n->sync_before && l->lo == 0) ptx_put(l->ptx, ISA_bar_sync, po_i(0)); /* once, with a run's first portion */
@@ -403,7 +410,7 @@ static bool must_keep_order(const Lower *l, const TileNode *a, const TileNode *b
 
 static bool joins_run(const Lower *l, const TileRegion *r, uint32_t first, uint32_t at) {
   const TileNode *n = &l->tiles->nodes.at[r->at[at]];
-  for (uint32_t i = first; i < at; i++)
+  for (uint32_t i = first; is_access(n) && i < at; i++)
     if (must_keep_order(l, &l->tiles->nodes.at[r->at[i]], n)) return false;
   return true;
 }

@@ -105,6 +105,7 @@ product 1 "is called 'tiles_m' like a tensor" "$ABD, \"tiles_m N\"" 'return e.ac
 product 1 "a and b have one dtype" '"a B M K", "b B K N own", "d B M N out"' 'return e.acc'
 product 4 "has no row to reduce over" "$ABD" 'return e.acc / sum(e.acc)'
 product 4 "an operand of the product" "$ABD" 'return e.acc + e.a'
+product 4 "more than 200000 instructions" "$ABD" 'local v = e.acc for i = 1, 10000 do v = v * 1.5 + 0.1 end return v'
 refused 1 "has no function \`forward\`" <<<'return rowwise.op "mine" { tensors = { "x M N", "y M N out" } }'
 refused 1 "has no function \`epilogue\`" <<<'return gemm.op "mine" { tensors = { "a B M K", "b B K N", "d B M N out" } }'
 refused 1 "a name of letters, digits and _" <<<'return rowwise.op "my op" { tensors = { "x M N", "y M N out" } }'
