@@ -28,10 +28,11 @@ for op in $("$kiln" list | cut -d' ' -f1); do
     emit_all "$op" "$target" ""
     case $target in sm_75 | sm_80 | sm_90a) ;; *) continue ;; esac
     dtypes=$(settings_of "$op" | sed -n 's/^dtype=//p' | tr '|' ' ')
+    for dtype in $dtypes; do emit_all "$op" "$target" "dtype=$dtype"; done
     for setting in $(settings_of "$op"); do
       key=${setting%%=*}
       [ "$key" = dtype ] && continue
-      for value in $(tr '|' ' ' <<<"${setting#*=}"); do
+      for value in $(cut -d '|' -f 2- <<<"${setting#*=}" | tr '|' ' '); do # the first is the default
         for dtype in $dtypes; do
           before=$count
           emit_all "$op" "$target" "dtype=$dtype,$key=$value"
