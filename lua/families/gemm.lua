@@ -188,19 +188,23 @@ local function put_contract(inst, s, line)
   end
 end
 
-local EFFICIENCY = { [128 * 256] = 0.72, [128 * 128] = 0.70, [64 * 128] = 0.55, [64 * 64] = 0.42 }
+-- Of each tile: the share of the tensor rate at which an SM works through many of them, and how many times longer a CTA takes
+-- that has its SM to itself, as few CTAs do not hide each other's latencies. Measured on an H200 (docs/performance.md).
+local MEASURED = {
+  [128 * 256] = { rate = 0.72, alone = 1.0 },
+  [128 * 128] = { rate = 0.69, alone = 1.28 },
+  [64 * 128] = { rate = 0.53, alone = 1.76 },
+  [64 * 64] = { rate = 0.44, alone = 2.1 },
+}
 
 local function put_cost(inst, s)
   local ea, ed = bytes(inst.by_name.a), bytes(inst.by_name.d)
   contract.line("bytes B*(M*K+K*N)*%d+B*M*N*%d", ea, ed * (inst.by_name.c and inst.by_name.c.present and 2 or 1))
   contract.line("flop 2*B*M*N*K")
-  local threads = s.wm * s.wn * 32
-  local per_sm = math.max(1, math.min(core.target.shared_sm // (shared_bytes(inst, s) + 1024), core.target.threads_sm // threads, 65536 // (threads * 255)))
-  local efficiency = (EFFICIENCY[s.bm * s.bn] or 0.5) / (s.vec == 1 and 5 or 1) * (s.bk >= 64 and 1 or 0.95)
-  -- what the busiest SM has to do; with fewer CTAs than it has room for, latencies show
-  local share = "ceildiv(tiles_m*tiles_n*B,sms)"
-  local alone = per_sm > 1 and string.format("*(1+0.5*max(0,%d-%s)/%d)", per_sm, share, per_sm) or ""
-  contract.line("cost %s%s*%d*(K+64)/((tensor/sms)*%.4f)+2000", share, alone, 2 * s.bm * s.bn, efficiency)
+  local measured = MEASURED[s.bm * s.bn] or { rate = 0.5, alone = 1.5 }
+  local rate = measured.rate / (s.vec == 1 and 5 or 1) * (s.bk >= 64 and 1 or 0.95)
+  -- what the busiest SM has to do, in tiles
+  contract.line("cost max(ceildiv(tiles_m*tiles_n*B,sms),%.4g)*%d*(K+64)/((tensor/sms)*%.4f)+2000", measured.alone, 2 * s.bm * s.bn, rate)
 end
 
 -- ---- emission ----
