@@ -1,7 +1,6 @@
 #include <kiln.h> /* cc l2_norm.c $(pkg-config --cflags --libs kiln); ./a.out cuda:0 l2_norm.ptx */
 #include <stdio.h>
 #define TRY(call) do { if ((call) != KILN_OK) { fprintf(stderr, "%s\n", kiln_error()); return 1; } } while (0)
-
 int main(int argc, char **argv) {
   float x[2][4] = {{3, 4, 0, 0}, {1, 1, 1, 1}}, y[2][4];
   void *dx, *dy;
@@ -17,7 +16,5 @@ int main(int argc, char **argv) {
   TRY(kiln_launch(plan, NULL, NULL)); /* NULL: the pointers given to the plan; the default stream */
   TRY(kiln_download(dev, y, dy, sizeof y));
   for (int i = 0; i < 2; i++) printf("%.4f %.4f %.4f %.4f\n", y[i][0], y[i][1], y[i][2], y[i][3]);
-  kiln_plan_destroy(plan);
-  kiln_close(dev);
-  return 0;
+  return kiln_plan_destroy(plan), kiln_close(dev), 0;
 }
