@@ -1,6 +1,7 @@
 /* bind.c - see bind.h. The checks run in the order of the statuses' values, cheap ones first: most candidates fall at the
  * first. */
 #include "bind.h"
+#include "whole.h"
 #include "error.h"
 #include <math.h>
 #include <stdarg.h>
@@ -422,7 +423,7 @@ static kiln_status take_scalar(Binder *b, int i) {
     return KILN_OK;
   }
   double limit = x->dtype == KILN_I32 ? 0x1p31 : 0x1p63;
-  if (!(given >= -limit && given < limit) || given != floor(given))
+  if (!(given >= -limit && given < limit) || given != whole_down(given))
     return refuse(b, KILN_BAD_DTYPE, "scalar %s is %.17g; expected an integer that fits %s", x->name, given,
                   kiln_dtype_name((kiln_dtype)x->dtype));
   value->i = (int64_t)given;

@@ -1,6 +1,7 @@
 /* expr.c - see expr.h. */
 #include "expr.h"
-#include <math.h>
+#include "whole.h"
+#include <math.h> /* isfinite: no call */
 #include <stdio.h>
 #include <string.h>
 
@@ -365,15 +366,15 @@ static double binary_real(Op op, double a, double b) {
   case OP_SUB: return a - b;
   case OP_MUL: return a * b;
   case OP_DIV: return a / b;
-  case OP_MOD: return fmod(a, b);
+  case OP_MOD: return whole_remainder(a, b);
   case OP_EQ: return a == b;
   case OP_NE: return a != b;
   case OP_LT: return a < b;
   case OP_LE: return a <= b;
   case OP_GT: return a > b;
   case OP_GE: return a >= b;
-  case OP_CEILDIV: return ceil(a / b);
-  case OP_ROUNDUP: return ceil(a / b) * b;
+  case OP_CEILDIV: return whole_up(a / b);
+  case OP_ROUNDUP: return whole_up(a / b) * b;
   case OP_MIN: return a < b ? a : b;
   default: return a > b ? a : b; /* OP_MAX */
   }
