@@ -14,7 +14,8 @@ static inline double whole_down(double x) {
 
 static inline double whole_up(double x) { return -whole_down(-x); }
 
-/* a - b * trunc(a / b), with the sign of a, as `%` is for integers; NaN where b is 0. Quotients beyond 2^52 give 0. */
+/* a - b * trunc(a / b), with the sign of a, as `%` is for integers; NaN where b is 0. Exact for |a| up to 2^53, beyond within
+ * its rounding; quotients beyond 2^52 give 0. */
 static inline double whole_remainder(double a, double b) {
   double q = a / b;
   if (b == 0 || q != q) return b == 0 ? b / b : q;

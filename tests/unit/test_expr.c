@@ -191,7 +191,7 @@ static void rounding_is_that_of_libm(void **state) {
     assert_true(whole_up(x[i]) == ceil(x[i]));
     assert_true(whole_toward_zero(x[i]) == trunc(x[i]));
     for (int k = 0; k < N; k++)
-      if (isfinite(x[i]) && isfinite(x[k]) && x[k] != 0 && fabs(x[i] / x[k]) < 1e9) assert_true(whole_remainder(x[i], x[k]) == fmod(x[i], x[k]));
+      if (fabs(x[i]) <= 0x1p53 && isfinite(x[k]) && x[k] != 0 && fabs(x[i] / x[k]) < 1e9) assert_true(whole_remainder(x[i], x[k]) == fmod(x[i], x[k]));
   }
   assert_true(isnan(whole_remainder(1, 0)));
   assert_true(isnan(whole_down(NAN)));
