@@ -26,6 +26,7 @@ static const char *breach_words(ScriptBreach b) {
   case SCRIPT_LIVE: return "the script takes more than 64 MB of memory";
   case SCRIPT_CHURN: return "the script allocates without end: more than 512 MB in all";
   case SCRIPT_STRING: return "the script makes a string of more than 1 MB";
+  case SCRIPT_TABLE: return "the script makes a table of more than 32768 keys";
   case SCRIPT_NO_BREACH: break;
   }
   return "";
@@ -66,9 +67,17 @@ static void breach(Script *s, ScriptBreach b) {
 }
 
 /* Lua's allocator. A ceiling is soft at first, so that the message has a line; a request far beyond it fails here. */
+/* Lua 5.4 makes the hash part of a table as a fresh vector of 2^n nodes of 24 bytes (32 without packing); its stack has 16 to a slot. */
+static bool is_hash_part(size_t bytes) {
+  for (size_t node = 24; node <= 32; node += 8)
+    if (bytes % node == 0 && ((bytes / node) & (bytes / node - 1)) == 0) return true;
+  return false;
+}
+
 static void *allocate(void *user, void *ptr, size_t old_bytes, size_t new_bytes) {
   Script *s = user;
   bool is_string = !ptr && old_bytes == LUA_TSTRING;
+  if (!ptr && old_bytes == 0 && new_bytes > SCRIPT_MOST_HASH && is_hash_part(new_bytes)) breach(s, SCRIPT_TABLE);
   if (!ptr) old_bytes = 0;
   if (new_bytes > old_bytes) {
     size_t more = new_bytes - old_bytes;
