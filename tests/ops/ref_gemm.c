@@ -3,10 +3,11 @@
 #include <math.h>
 #include <string.h>
 
+/* gelu in forms whose terms do not cancel far below 0: 1 + erf(z) = erfc(-z), 1 + tanh(u) = 2 / (1 + exp(-2 u)). */
 static double activate(const char *act, double x) {
   if (strcmp(act, "relu") == 0) return x > 0 ? x : 0;
-  if (strcmp(act, "gelu") == 0) return x / 2 * (1 + erf(x / sqrt(2)));
-  if (strcmp(act, "gelu_tanh") == 0) return x / 2 * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
+  if (strcmp(act, "gelu") == 0) return x / 2 * erfc(-x / sqrt(2));
+  if (strcmp(act, "gelu_tanh") == 0) return x / (1 + exp(-2 * sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
   if (strcmp(act, "silu") == 0) return x / (1 + exp(-x));
   return x;
 }
