@@ -217,7 +217,7 @@ static void visit(Hazard *h, TileNode *n) {
   TileProgram *p = h->tiles;
   TileId first = tile_arg(p, n, 0);
   switch (n->op) {
-  case TILE_load: case TILE_load_like: case TILE_load1: on_read(h, n, first); break;
+  case TILE_load: case TILE_load_like: case TILE_load1: case TILE_gather: on_read(h, n, first); break;
   case TILE_store: case TILE_store1: on_write(h, n, first); break;
   case TILE_fill_slot: on_read(h, n, tile_arg(p, n, 1)); break;
   case TILE_reduce: on_reduce(h, n); break;

@@ -80,6 +80,18 @@ int layout_slice_reg(const Layout *full, int dim, int r) {
   return out;
 }
 
+Layout layout_twice(const Layout *l) {
+  Layout t = {.rank = l->rank};
+  int last = l->rank - 1;
+  memcpy(t.shape, l->shape, sizeof t.shape);
+  t.shape[last] *= 2;
+  bool run = l->nmodes && l->mode[0].where == LM_REG && l->mode[0].dim == last && l->mode[0].stride == 1;
+  add_mode(&t, LM_REG, last, run ? 2 * l->mode[0].extent : 2, 1);
+  for (int i = run; i < l->nmodes; i++)
+    add_mode(&t, l->mode[i].where, l->mode[i].dim, l->mode[i].extent, l->mode[i].dim == last ? 2 * l->mode[i].stride : l->mode[i].stride);
+  return t;
+}
+
 /* Elements are counted per dim pair only for tiles of a sane size; the caller's shapes are at most a few 64 K elements. */
 bool layout_valid(const Layout *l) {
   int64_t total = 1, held = 1;

@@ -45,6 +45,8 @@ Layout layout_slice(const Layout *l, int dim);
 int layout_slice_dim(const Layout *full, const Layout *part);
 /* Register of `part` that holds what register r of full needs, full having one dim more. */
 int layout_slice_reg(const Layout *full, int dim, int r);
+/* The last dim twice as long, each element beside its copy in the same thread: register r of it is register r/2 of l. */
+Layout layout_twice(const Layout *l);
 bool layout_valid(const Layout *l); /* every element of the shape is held somewhere, and none twice unless replicated */
 /* Contiguous run of registers along dim whose coordinates are consecutive: 1, 2, 4, 8... */
 int layout_vector(const Layout *l, int dim);

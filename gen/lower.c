@@ -443,8 +443,10 @@ static void lower_run(Lower *l, const TileRegion *r, uint32_t first, uint32_t n)
 
 void lower_region(Lower *l, const TileRegion *r) {
   for (uint32_t i = 0; i < r->n && !l->failed;) {
-    uint32_t n = run_length(l, r, i);
-    if (n > 1)
+    uint32_t n = run_length(l, r, i), joined = frag_joined(l, r, i);
+    if (joined > 1)
+      lower_reduce_joined(l, r, i, n = joined);
+    else if (n > 1)
       lower_run(l, r, i, n);
     else
       lower_node(l, r->at[i]);

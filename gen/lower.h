@@ -138,12 +138,17 @@ void lower_zero(Lower *l);
 void lower_fill(Lower *l);
 void lower_coord(Lower *l);
 void lower_reduce(Lower *l);
+uint32_t frag_joined(const Lower *l, const TileRegion *r, uint32_t first); /* reductions from there on that are lowered together */
+void lower_reduce_joined(Lower *l, const TileRegion *r, uint32_t first, uint32_t count);
+void lower_exchange(Lower *l);
+void lower_twice(Lower *l);
 void lower_read(Lower *l);
 void lower_rows(Lower *l);
 
 /* ---- lower_global.c, lower_shared.c: memory ---- */
 void lower_view(Lower *l);
 void lower_load(Lower *l);      /* global or shared */
+void lower_gather(Lower *l);    /* global */
 void lower_store(Lower *l);
 void lower_load1(Lower *l);
 void lower_store1(Lower *l);

@@ -130,6 +130,32 @@ void lower_coord(Lower *l) {
   }
 }
 
+/* ---- moves within a thread ---- */
+
+static Val *moved(Lower *l, const Val *in) { /* the result: whole, in registers that other values own */
+  TileNode *n = l->node;
+  if (in->packed) lower_error(l, "'%s' works on elements of 32 bits; convert to f32 first", tile_op_info(n->op)->name);
+  Val *out = lower_result(l);
+  uint32_t count = (uint32_t)layout_regs(frag_layout(l, n->type.layout));
+  if (!l->hi || l->lo == 0)
+    *out = (Val){.kind = VAL_FRAG, .dtype = in->dtype, .layout = n->type.layout, .n = count, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, count)};
+  return out;
+}
+
+void lower_exchange(Lower *l) {
+  const Val *in = lower_arg(l, 0);
+  Val *out = moved(l, in);
+  int from, to;
+  lower_range(l, (int)out->n, &from, &to);
+  for (int r = from; r < to && !l->failed; r++) out->reg[r] = in->reg[r ^ 1];
+}
+
+void lower_twice(Lower *l) {
+  const Val *in = lower_arg(l, 0);
+  Val *out = moved(l, in);
+  for (uint32_t r = 0; r < out->n && !l->failed; r++) out->reg[r] = in->reg[r / 2];
+}
+
 /* ---- reductions ---- */
 
 static TileOp combine_op(const char *kind) { return strcmp(kind, "max") == 0 ? TILE_max : strcmp(kind, "min") == 0 ? TILE_min : TILE_add; }
@@ -207,41 +233,57 @@ static void load_row(Lower *l, PtxReg base, int64_t at, int n, PtxReg *out) {
   }
 }
 
-/* Each warp writes its part to shared memory, a barrier, each reads the parts of its row in one fixed order. */
-static void reduce_warps(Lower *l, const Layout *lay, int dim, TileOp op, Val *out) {
+typedef struct WarpReduce { /* the part of a reduction that meets in shared memory */
+  Val *out;
+  TileOp op;
+  PtxReg base;              /* of this thread's rows */
+  int64_t at, plane;        /* bytes: of the scratch, of one register's values */
+  int ninner;               /* warps that share a row; 1: nothing meets */
+  bool uniform;
+} WarpReduce;
+
+/* Each warp writes its part. */
+static WarpReduce put_parts(Lower *l, const Layout *lay, int dim, TileOp op, Val *out) {
+  WarpReduce w = {.out = out, .op = op};
   PtxReg inner, outer;
-  int ninner, nouter;
+  int nouter;
   Layout part = layout_slice(lay, dim);
-  warp_groups(l, lay, dim, &inner, &outer, &ninner, &nouter);
-  if (ninner == 1) return;
-  bool uniform = same_in_all_lanes(&part);
-  int lanes = uniform ? 1 : 32;
-  int64_t at = shared_reserve(l, 4ll * ninner * nouter * lanes * out->n, 16);
-  PtxReg row = outer.id ? DEF(mul_lo_s32, R(outer), po_i(ninner * lanes * 4)) : DEF(mov_b32, po_i(0));
-  PtxReg base = DEF(add_s32, R(l->shared_base), R(row));
-  if (!uniform) base = DEF(add_s32, R(base), R(DEF(shl_b32, R(l->lane), po_i(2))));
-  PtxReg mine = DEF(add_s32, R(base), R(DEF(mul_lo_s32, R(inner), po_i(4 * lanes))));
-  PtxReg first = uniform ? DEF(setp_eq_s32, R(l->lane), po_i(0)) : (PtxReg){0};
-  int64_t plane = 4ll * ninner * nouter * lanes;
-  if (uniform) ptx_guard(l->ptx, first, false);
-  for (uint32_t o = 0; o < out->n; o++) ptx_put(l->ptx, ISA_st_shared_f32, po_mem(mine, at + plane * o), R(out->reg[o]));
-  if (uniform) ptx_guard(l->ptx, (PtxReg){0}, false);
-  ptx_put(l->ptx, ISA_bar_sync, po_i(0));
-  PtxReg *parts = ARENA_ARRAY(l->arena, PASS, PtxReg, ninner);
-  for (uint32_t o = 0; o < out->n; o++) {
-    if (uniform) {
-      load_row(l, base, at + plane * o, ninner, parts);
+  warp_groups(l, lay, dim, &inner, &outer, &w.ninner, &nouter);
+  if (w.ninner == 1) return w;
+  w.uniform = same_in_all_lanes(&part);
+  int lanes = w.uniform ? 1 : 32;
+  w.plane = 4ll * w.ninner * nouter * lanes;
+  w.at = shared_reserve(l, w.plane * out->n, 16);
+  PtxReg row = outer.id ? DEF(mul_lo_s32, R(outer), po_i(w.ninner * lanes * 4)) : DEF(mov_b32, po_i(0));
+  w.base = DEF(add_s32, R(l->shared_base), R(row));
+  if (!w.uniform) w.base = DEF(add_s32, R(w.base), R(DEF(shl_b32, R(l->lane), po_i(2))));
+  PtxReg mine = DEF(add_s32, R(w.base), R(DEF(mul_lo_s32, R(inner), po_i(4 * lanes))));
+  PtxReg first = w.uniform ? DEF(setp_eq_s32, R(l->lane), po_i(0)) : (PtxReg){0};
+  if (w.uniform) ptx_guard(l->ptx, first, false);
+  for (uint32_t o = 0; o < out->n; o++) ptx_put(l->ptx, ISA_st_shared_f32, po_mem(mine, w.at + w.plane * o), R(out->reg[o]));
+  if (w.uniform) ptx_guard(l->ptx, (PtxReg){0}, false);
+  return w;
+}
+
+/* After a barrier: each reads the parts of its row in one fixed order. */
+static void take_parts(Lower *l, const WarpReduce *w) {
+  if (w->ninner == 1) return;
+  PtxReg *parts = ARENA_ARRAY(l->arena, PASS, PtxReg, w->ninner);
+  for (uint32_t o = 0; o < w->out->n; o++) {
+    if (w->uniform) {
+      load_row(l, w->base, w->at + w->plane * o, w->ninner, parts);
     } else {
-      for (int w = 0; w < ninner; w++) {
-        parts[w] = ptx_reg(l->ptx, PTX_F);
-        ptx_put(l->ptx, ISA_ld_shared_f32, R(parts[w]), po_mem(base, at + plane * o + 128ll * w));
+      for (int k = 0; k < w->ninner; k++) {
+        parts[k] = ptx_reg(l->ptx, PTX_F);
+        ptx_put(l->ptx, ISA_ld_shared_f32, R(parts[k]), po_mem(w->base, w->at + w->plane * o + 128ll * k));
       }
     }
-    out->reg[o] = combine_tree(l, op, parts, ninner);
+    w->out->reg[o] = combine_tree(l, w->op, parts, w->ninner);
   }
 }
 
-void lower_reduce(Lower *l) {
+/* The reduction at l->node up to where warps meet. */
+static WarpReduce reduce_in_warp(Lower *l) {
   TileNode *n = l->node;
   Val *in = lower_arg(l, 0), *out = lower_result(l);
   const Layout *lay = frag_layout(l, in->layout);
@@ -249,11 +291,47 @@ void lower_reduce(Lower *l) {
   TileOp op = combine_op(tile_attr_str(l->tiles, n, TA_kind, "sum"));
   if (in->dtype != KILN_F32) {
     lower_error(l, "reductions are made in f32; convert first");
-    return;
+    return (WarpReduce){.ninner = 1};
   }
   uint32_t regs = (uint32_t)layout_regs(frag_layout(l, n->type.layout));
   *out = (Val){.kind = VAL_FRAG, .dtype = KILN_F32, .layout = n->type.layout, .n = regs, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, regs)};
   reduce_registers(l, lay, dim, op, in, out);
   reduce_lanes(l, lay, dim, op, out);
-  reduce_warps(l, lay, dim, op, out);
+  return put_parts(l, lay, dim, op, out);
+}
+
+void lower_reduce(Lower *l) {
+  WarpReduce w = reduce_in_warp(l);
+  if (w.ninner > 1) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+  take_parts(l, &w);
+}
+
+enum { MOST_JOINED = 8 };
+
+uint32_t frag_joined(const Lower *l, const TileRegion *r, uint32_t first) {
+  const TileNode *n = &l->tiles->nodes.at[r->at[first]];
+  int64_t join = n->op == TILE_reduce ? tile_attr_int(l->tiles, n, TA_join, 0) : 0;
+  uint32_t count = 1;
+  while (join && count < MOST_JOINED && first + count < r->n) {
+    const TileNode *m = &l->tiles->nodes.at[r->at[first + count]];
+    if (m->op != TILE_reduce || m->sync_before || tile_attr_int(l->tiles, m, TA_join, 0) != join) break;
+    count++;
+  }
+  return count;
+}
+
+/* Reductions that follow one another and are joined: all parts are written, one barrier, all are read. */
+void lower_reduce_joined(Lower *l, const TileRegion *r, uint32_t first, uint32_t count) {
+  WarpReduce w[MOST_JOINED];
+  bool meet = false;
+  for (uint32_t i = 0; i < count && !l->failed; i++) {
+    l->node = &l->tiles->nodes.at[r->at[first + i]];
+    l->ptx->loc = l->node->loc;
+    if (i == 0 && l->node->sync_before) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+    w[i] = reduce_in_warp(l);
+    meet |= w[i].ninner > 1;
+  }
+  if (l->failed) return;
+  if (meet) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+  for (uint32_t i = 0; i < count; i++) take_parts(l, &w[i]);
 }

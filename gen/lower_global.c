@@ -26,15 +26,16 @@ static PtxReg room_left(Lower *l, const ViewVal *v, int d, const Val *c, PtxReg 
   if (!is_zero(c)) left = DEF(sub_s64, R(left), R(lower_i64(l, c)));
   left = DEF(max_s64, R(DEF(min_s64, R(left), po_i(1 << 30))), po_i(0));
   PtxReg low = DEF(cvt_u32_u64, R(left));
-  return DEF(sub_s32, R(low), R(pos));
+  return pos.id ? DEF(sub_s32, R(low), R(pos)) : low;
 }
 
-/* Which dims of the memory the tile's dims are: the `dims` attribute without the dims that the memory lacks, or the last ones. */
+/* Which dims of the memory the tile's dims are: the `dims` attribute without the dims that the memory lacks (a gather's tile keeps
+ * them, as -1), or the last ones. */
 static void tile_dims(Lower *l, int memory_rank, int tile_rank, int dim[LAYOUT_RANK]) {
   const TileAttr *a = tile_attr(l->tiles, l->node, TA_dims);
   for (int t = 0; t < tile_rank && !a; t++) dim[t] = memory_rank - tile_rank + t;
   for (int k = 0, t = 0; a && k < (int)a->i && t < tile_rank; k++)
-    if (a->list[k] >= 0) dim[t++] = (int)a->list[k];
+    if (a->list[k] >= 0 || l->node->op == TILE_gather) dim[t++] = (int)a->list[k];
 }
 
 ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const PtxReg *pos) {
@@ -178,23 +179,44 @@ static bool known_width(Lower *l, kiln_dtype t) {
   return false;
 }
 
-void global_load(Lower *l, Val *frag, const ViewVal *v, int first_coord) {
+/* Where the elements from register r on lie: the layout's own columns, or those that an index fragment gives. */
+static PtxReg locate(Lower *l, ViewCursor *c, const Layout *lay, const Val *index, int r, int64_t *imm, PtxReg *ok) {
+  int32_t at[LAYOUT_RANK];
+  layout_reg_coord(lay, r, at);
+  if (!index) {
+    *ok = inside(l, c, at, 0);
+    return view_pointer(l, c, at, imm);
+  }
+  int last = c->rank - 1;
+  at[last] = 0;
+  PtxReg column = index->reg[r], p = view_pointer(l, c, at, imm);
+  *ok = DEF(setp_lt_u32, R(column), R(c->room[last]));
+  if (c->dim[0] >= 0) *ok = DEF(and_pred, R(*ok), R(DEF(setp_gt_s32, R(c->room[0]), po_i(at[0]))));
+  if (c->step[last].id) {
+    PtxReg wide = DEF(cvt_s64_s32, R(column));
+    return DEF(add_s64, R(p), R(DEF(mul_lo_s64, R(wide), R(c->step[last]))));
+  }
+  return DEF(add_s64, R(p), R(DEF(mul_wide_s32, R(column), po_i(c->step_bytes[last]))));
+}
+
+/* index: an i32 fragment that gives columns instead of the layout, or NULL. */
+static void load_view(Lower *l, Val *frag, const ViewVal *v, int first_coord, const Val *index) {
   const Layout *lay = frag_layout(l, frag->layout);
   PtxReg pos[LAYOUT_RANK];
   uint32_t bits[LAYOUT_RANK];
   if (!known_width(l, frag->dtype)) return;
   frag_positions(l, lay, pos, bits);
+  if (index) pos[lay->rank - 1] = (PtxReg){0};
   ViewCursor c = view_cursor(l, v, first_coord, lay->rank, pos);
   const AccessForms *f = forms_of(l, true);
   if (f->policy) l->policy = ptx_def(l->ptx, f->policy, po_f(1));
   int64_t pad = pad_bits(l, frag->dtype);
   int vec = vector_elems(lay, v, &c), from, to;
+  while (index && vec > tile_attr_int(l->tiles, l->node, TA_run, 1)) vec /= 2;
   lower_range(l, layout_regs(lay), &from, &to);
   for (int r = from; r < to; r += vec) {
-    int32_t at[LAYOUT_RANK];
     int64_t imm;
-    layout_reg_coord(lay, r, at);
-    PtxReg p = view_pointer(l, &c, at, &imm), ok = inside(l, &c, at, 0);
+    PtxReg ok, p = locate(l, &c, lay, index, r, &imm, &ok);
     if (v->elem_bytes >= 4) {
       load_words(l, f, frag, (uint32_t)r, vec, p, imm, ok, pad);
     } else if (frag->packed && vec >= 2) {
@@ -204,13 +226,20 @@ void global_load(Lower *l, Val *frag, const ViewVal *v, int first_coord) {
       if (!frag->packed) {
         frag->reg[r] = h;
       } else {
-        layout_reg_coord(lay, ++r, at);
-        p = view_pointer(l, &c, at, &imm);
-        PtxReg hi = load_half(l, f, p, imm, inside(l, &c, at, 0), pad);
+        p = locate(l, &c, lay, index, ++r, &imm, &ok);
+        PtxReg hi = load_half(l, f, p, imm, ok, pad);
         frag->reg[r / 2] = DEF(mov_b32_pack, po_vec(l->ptx, (PtxReg[]){h, hi}, 2));
       }
     }
   }
+}
+
+void global_load(Lower *l, Val *frag, const ViewVal *v, int first_coord) { load_view(l, frag, v, first_coord, NULL); }
+
+void lower_gather(Lower *l) {
+  Val *frag = frag_new(l, l->node->type.dtype, l->node->type.layout, true);
+  load_view(l, frag, lower_arg(l, 0)->view, 2, lower_arg(l, 1));
+  *lower_result(l) = *frag;
 }
 
 /* The one whose spare digits are all 0. */

@@ -313,6 +313,16 @@ static bool infer_coord(TileProgram *p, TileNode *n) {
   return true;
 }
 
+static bool infer_exchange(TileProgram *p, TileNode *n) {
+  const TileType *t = type_of(p, n, 0);
+  if (!t->layout || layout_vector(&p->frag_layouts.at[t->layout], t->rank - 1) % 2)
+    REFUSE("exchange: neighbours of %s are not in one thread; give it a layout with an even run of registers along its last dim",
+           tile_type_text(p, t));
+  n->type = *t;
+  n->type.is_mutable = false;
+  return true;
+}
+
 /* ---- scalars and control ---- */
 
 static bool infer_const(TileProgram *p, TileNode *n) {
@@ -470,6 +480,7 @@ bool tile_infer(TileProgram *p, TileNode *n) {
   case TILE_reduce: return infer_reduce(p, n);
   case TILE_rows: return infer_rows(p, n);
   case TILE_coord: return infer_coord(p, n);
+  case TILE_exchange: return infer_exchange(p, n);
   case TILE_mma_operands:
   case TILE_mma_fetch:
   case TILE_mma_issue: return tile_infer_operands(p, n);

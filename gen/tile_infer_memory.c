@@ -237,6 +237,31 @@ static bool infer_load_like(TileProgram *p, TileNode *n) {
   return true;
 }
 
+static bool infer_gather(TileProgram *p, TileNode *n) {
+  const TileType *mem = type_of(p, n, 0), *index = type_of(p, n, 1);
+  int dims[TILE_RANK];
+  if (index->dtype != KILN_I32 || index->rank != 2)
+    REFUSE("gather: the index is %s; expected an i32 fragment of two dims", tile_type_text(p, index));
+  if (tile_attr_int(p, n, TA_run, 1) < 1) REFUSE("gather: run is 1 or more");
+  if (!check_coords(p, n, 2, mem) || !take_dims(p, n, mem, 2, true, dims)) return false;
+  if (dims[1] != mem->rank - 1) REFUSE("gather: the index counts along the memory's last dim, 'dims' says dim %d", dims[1]);
+  n->type = *index;
+  n->type.is_mutable = false;
+  n->type.dtype = mem->dtype;
+  return true;
+}
+
+static bool infer_twice(TileProgram *p, TileNode *n) {
+  const TileType *t = type_of(p, n, 0);
+  if (!t->layout) REFUSE("twice: %s has no layout yet; load it with one", tile_type_text(p, t));
+  Layout l = layout_twice(&p->frag_layouts.at[t->layout]);
+  n->type = *t;
+  n->type.is_mutable = false;
+  n->type.shape[t->rank - 1] *= 2;
+  n->type.layout = tile_layout_intern(p, &l);
+  return true;
+}
+
 static bool infer_store(TileProgram *p, TileNode *n) {
   const TileType *mem = type_of(p, n, 0), *f = type_of(p, n, 1);
   int dims[TILE_RANK];
@@ -510,6 +535,8 @@ bool tile_infer_memory(TileProgram *p, TileNode *n) {
   case TILE_sem_post: return check_coords(p, n, 1, type_of(p, n, 0));
   case TILE_load: return infer_load(p, n);
   case TILE_load_like: return infer_load_like(p, n);
+  case TILE_gather: return infer_gather(p, n);
+  case TILE_twice: return infer_twice(p, n);
   case TILE_store:
   case TILE_atomic_add: return infer_store(p, n);
   case TILE_load1:

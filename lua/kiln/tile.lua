@@ -72,6 +72,7 @@ function tile.kernel(attrs, body)
   body()
   core.close()
 end
+-- A tensor argument, or a workspace of the contract: a kernel that writes it and the next one that reads it name it alike.
 function tile.view(attrs) return node("view", nil, attrs) end
 function tile.param(name, dtype) return node("param", nil, { name = name, dtype = dtype }) end
 function tile.smem(dtype, shape, attrs)
@@ -116,7 +117,10 @@ function tile.set(f, v) core.node("set", { f.id, v.id }) end
 function tile.zero(f) core.node("zero", { f.id }) end
 function tile.fill(f, x) core.node("fill", { f.id, operand(x, f) }) end
 function tile.coord(f, dim) return node("coord", { f.id }, { dim = dim }) end
-function tile.reduce(f, kind, dim) return node("reduce", { f.id }, { kind = kind, dim = dim }) end
+function tile.exchange(f) return node("exchange", { f.id }) end
+function tile.twice(f) return node("twice", { f.id }) end
+-- join: reductions with the same number that follow one another share one barrier.
+function tile.reduce(f, kind, dim, join) return node("reduce", { f.id }, { kind = kind, dim = dim, join = join }) end
 function tile.read(f) return node("read", { f.id }) end
 -- A value with fewer dims than a tile of this shape and layout, spread over it; in f32, a condition as one.
 function tile.spread(v, shape, layout)
@@ -136,6 +140,7 @@ local function with_coordinates(first, coordinates, dtype)
 end
 function tile.load(memory, coordinates, attrs) return node("load", with_coordinates({ memory.id }, coordinates, "i64"), attrs) end
 function tile.load_like(memory, like, coordinates, attrs) return node("load_like", with_coordinates({ memory.id, like.id }, coordinates, "i64"), attrs) end
+function tile.gather(memory, index, coordinates, attrs) return node("gather", with_coordinates({ memory.id, index.id }, coordinates, "i64"), attrs) end
 function tile.store(memory, f, coordinates, attrs) core.node("store", with_coordinates({ memory.id, f.id }, coordinates, "i64"), attrs) end
 function tile.slice(t, start, shape) return node("slice", { t.id }, { start = start, shape = shape }) end
 function tile.part(t, index, dim, size) return node("part", { t.id, operand(index) }, { dim = dim, size = size }) end
