@@ -210,7 +210,7 @@ static const char *dim_name(const Binder *b, const ContractDim *d) {
   return d->symbol >= 0 ? b->c->symbol[d->symbol].name : d->expr.text;
 }
 
-/* Element type and rank; the shape in the contract's rank, with leading 1s for what the caller left out. */
+/* Element type and rank; the shape in the contract's rank, with 1s for what the caller left out. */
 static kiln_status match_kind(Binder *b) {
   for (int i = 0; i < b->c->ntensor; i++) {
     const kiln_tensor *x = b->out->tensor[i].arg;
@@ -228,9 +228,11 @@ static kiln_status match_kind(Binder *b) {
                       t->rank);
       return refuse(b, KILN_BAD_RANK, "tensor %s has %d dims; expected %d", t->name, x->arg->rank, t->rank);
     }
-    for (int d = 0; d < t->rank; d++) {
-      x->shape[d] = d < left_out ? 1 : x->arg->shape[d - left_out];
-      x->stride[d] = d < left_out ? 0 : b->views[x->view].stride[d - left_out];
+    for (int d = 0, from = 0; d < t->rank; d++) {
+      bool out = d >= t->lead_at && d < t->lead_at + left_out;
+      x->shape[d] = out ? 1 : x->arg->shape[from];
+      x->stride[d] = out ? 0 : b->views[x->view].stride[from];
+      from += !out;
     }
   }
   return KILN_OK;
@@ -264,32 +266,32 @@ static int place_of(const ContractTensor *t, int symbol) {
 }
 
 /* May dim a of the list, the outer one, be walked as a continuation of dim i in every tensor? */
-static bool mergeable(const Binder *b, int a, int i) {
+static bool mergeable(const Binder *b, const int16_t *list, int a, int i) {
   const Contract *c = b->c;
   for (int k = 0; k < c->ntensor; k++) {
     const BoundTensor *x = &b->out->tensor[k];
-    int outer = place_of(&c->tensor[k], c->collapse[a]), inner = place_of(&c->tensor[k], c->collapse[i]);
+    int outer = place_of(&c->tensor[k], list[a]), inner = place_of(&c->tensor[k], list[i]);
     if (outer < 0) continue; /* it has none of the list */
     int64_t step = x->shape[outer] == 1 ? 0 : x->stride[outer], below = x->shape[inner] == 1 ? 0 : x->stride[inner], span;
-    if (__builtin_mul_overflow(below, b->out->value[c->collapse[i]].i, &span) || step != span) return false;
+    if (__builtin_mul_overflow(below, b->out->value[list[i]].i, &span) || step != span) return false;
   }
   return true;
 }
 
 /* Merges neighbours wherever every tensor allows it; what is left moves to the end of the list, innermost last. */
-static void collapse_dims(Binder *b) {
+static void collapse_dims(Binder *b, const int16_t *list, int n) {
   const Contract *c = b->c;
-  int n = c->ncollapse, ngroups = 0, outermost = 0;
+  int ngroups = 0, outermost = 0;
   int inner[CONTRACT_MAX_COLLAPSE];
   int64_t size[CONTRACT_MAX_COLLAPSE];
   bool empty = false;
-  for (int i = 0; i < n; i++) empty |= b->out->value[c->collapse[i]].i == 0;
+  for (int i = 0; i < n; i++) empty |= b->out->value[list[i]].i == 0;
   for (int i = n - 1; i >= 0; i--) {
-    int64_t here = b->out->value[c->collapse[i]].i;
+    int64_t here = b->out->value[list[i]].i;
     if (here == 1) continue;
     int64_t merged = 0; /* can overflow only where another dim of every tensor is 0 */
     bool fits = ngroups && !__builtin_mul_overflow(size[ngroups - 1], here, &merged);
-    if (fits && (empty || mergeable(b, i, outermost)))
+    if (fits && (empty || mergeable(b, list, i, outermost)))
       size[ngroups - 1] = merged;
     else
       inner[ngroups] = i, size[ngroups++] = here;
@@ -300,20 +302,20 @@ static void collapse_dims(Binder *b) {
     BoundTensor *x = &b->out->tensor[k];
     const ContractTensor *t = &c->tensor[k];
     int64_t shape[CONTRACT_MAX_COLLAPSE], stride[CONTRACT_MAX_COLLAPSE];
-    if (place_of(t, c->collapse[0]) < 0) continue;
+    if (place_of(t, list[0]) < 0) continue;
     for (int g = 0; g < n; g++) {
-      int d = g < ngroups ? place_of(t, c->collapse[inner[g]]) : -1;
+      int d = g < ngroups ? place_of(t, list[inner[g]]) : -1;
       bool broadcast = d >= 0 && x->shape[d] == 1;
       shape[g] = d < 0 || broadcast ? 1 : size[g];
       stride[g] = d < 0 || broadcast ? 0 : x->stride[d];
     }
     for (int g = 0; g < n; g++) {
-      int d = place_of(t, c->collapse[n - 1 - g]);
+      int d = place_of(t, list[n - 1 - g]);
       x->shape[d] = shape[g];
       x->stride[d] = stride[g];
     }
   }
-  for (int g = 0; g < n; g++) b->out->value[c->collapse[n - 1 - g]].i = g < ngroups ? size[g] : 1;
+  for (int g = 0; g < n; g++) b->out->value[list[n - 1 - g]].i = g < ngroups ? size[g] : 1;
 }
 
 /* ---- strides, alignment, overlap ---- */
@@ -590,7 +592,7 @@ kiln_status bind_contract(const kiln_device *dev, const Contract *c, const ArgVi
   if (!s) s = match_sizes(&b);
   if (s) return s;
   find_empty(&b);
-  if (c->ncollapse) collapse_dims(&b);
+  for (int k = 0, from = 0; k < c->ncollapse_list; from = c->collapse_end[k++]) collapse_dims(&b, c->collapse + from, c->collapse_end[k] - from);
   s = walk_items(&b, false);
   if (!s) s = match_alignment(&b);
   if (!s) s = match_overlap(&b);

@@ -17,7 +17,7 @@ typedef struct Reader {
   int line;
   const char *at, *end; /* what is left of the line */
   Word collapse[CONTRACT_MAX_COLLAPSE];
-  int collapse_line;
+  int collapse_line[CONTRACT_MAX_COLLAPSE]; /* by list */
   int cap_set, cap_option, cap_tensor, cap_scalar, cap_workspace, cap_item, cap_step, cap_symbol;
   bool has_op, has_target, has_set, has_schedule;
 } Reader;
@@ -250,9 +250,8 @@ static kiln_status read_option(Reader *r) {
 }
 
 static kiln_status read_collapse(Reader *r) {
-  if (r->collapse_line) return wrong(r, "a second 'collapse' line");
   if (r->c->ntensor) return wrong(r, "'collapse' stands after a tensor");
-  r->collapse_line = r->line;
+  int first = r->c->ncollapse;
   Word w;
   while (next_word(r, &w)) {
     if (!is_name(w)) return wrong(r, "'%.*s' is no name", SHOWN(w));
@@ -261,7 +260,10 @@ static kiln_status read_collapse(Reader *r) {
       if (r->collapse[i].n == w.n && memcmp(r->collapse[i].at, w.at, w.n) == 0) return wrong(r, "'%.*s' stands twice", SHOWN(w));
     r->collapse[r->c->ncollapse++] = w;
   }
-  return r->c->ncollapse < 2 ? wrong(r, "'collapse' needs two dims or more") : KILN_OK;
+  if (r->c->ncollapse - first < 2) return wrong(r, "'collapse' needs two dims or more");
+  r->collapse_line[r->c->ncollapse_list] = r->line;
+  r->c->collapse_end[r->c->ncollapse_list++] = (uint8_t)r->c->ncollapse;
+  return KILN_OK;
 }
 
 /* ---- lines: arguments ---- */
@@ -327,6 +329,9 @@ static kiln_status read_tensor_words(Reader *r, ContractTensor *t) {
     } else if (is(w, "lead")) {
       s = need_number(r, "a number of leading dims", 0, t->rank, &number);
       t->lead = s ? 0 : (uint8_t)number;
+    } else if (is(w, "at")) {
+      s = need_number(r, "the first dim that may be left out", 0, t->rank - t->lead, &number);
+      t->lead_at = s ? 0 : (uint8_t)number;
     } else if (is(w, "alias")) {
       s = read_alias(r, t);
     } else {
@@ -630,14 +635,16 @@ static kiln_status read_line(Reader *r) {
 }
 
 /* Merging moves sizes between the dims of the list, so a tensor that has one of them must have each, once. */
-static kiln_status check_collapse(Reader *r) {
+static kiln_status check_collapse(Reader *r, int list) {
   const Contract *c = r->c;
+  int from = list ? c->collapse_end[list - 1] : 0, to = c->collapse_end[list];
+  r->line = r->collapse_line[list];
   for (int t = 0; t < c->ntensor; t++) {
     int count[CONTRACT_MAX_COLLAPSE] = {0}, total = 0;
     for (int i = 0; i < c->tensor[t].rank; i++)
-      for (int k = 0; k < c->ncollapse; k++)
+      for (int k = from; k < to; k++)
         if (c->tensor[t].dim[i].symbol == c->collapse[k]) count[k]++, total++;
-    for (int k = 0; total && k < c->ncollapse; k++)
+    for (int k = from; total && k < to; k++)
       if (count[k] != 1)
         return wrong(r, "tensor '%s' has some of the dims to collapse, and %s %d times", c->tensor[t].name,
                      c->symbol[c->collapse[k]].name, count[k]);
@@ -650,15 +657,20 @@ static kiln_status check_whole(Reader *r) {
   Contract *c = r->c;
   if (!r->has_op || !r->has_target) return wrong(r, "the contract has no '%s' line", r->has_op ? "target" : "op");
   if (!c->nstep) return wrong(r, "the contract has no step");
-  for (int i = 0; i < c->ncollapse; i++) {
+  for (int i = 0, list = 0; i < c->ncollapse; i++) {
+    if (i == c->collapse_end[list]) list++;
     int symbol = contract_find(c, r->collapse[i].at, r->collapse[i].n);
     if (symbol < 0 || c->symbol[symbol].kind != SYMBOL_DIM) {
-      r->line = r->collapse_line;
+      r->line = r->collapse_line[list];
       return wrong(r, "'%.*s' is no dim of a tensor", SHOWN(r->collapse[i]));
     }
     c->collapse[i] = (int16_t)symbol;
   }
-  return check_collapse(r);
+  for (int list = 0; list < c->ncollapse_list; list++) {
+    kiln_status s = check_collapse(r, list);
+    if (s) return s;
+  }
+  return KILN_OK;
 }
 
 static kiln_status add_builtins(Reader *r) {

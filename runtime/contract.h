@@ -17,7 +17,7 @@ enum {
   CONTRACT_MAX_ARGS = 128,   /* of one step */
   CONTRACT_MAX_NAME = 63,
   CONTRACT_MAX_LINE = 4096,
-  CONTRACT_MAX_COLLAPSE = 8,
+  CONTRACT_MAX_COLLAPSE = 16,
 };
 
 typedef enum SymbolKind {
@@ -44,7 +44,7 @@ typedef struct ContractDim { /* one entry of dims or strides */
 typedef struct ContractTensor {
   const char *name;
   bool in, out;
-  uint8_t dtype, rank, lead;
+  uint8_t dtype, rank, lead, lead_at; /* the caller may leave out up to `lead` dims from dim lead_at on */
   int8_t alias;   /* index of the tensor whose memory it may be; -1: none */
   uint32_t align_bytes;
   ContractDim dim[CONTRACT_MAX_RANK], stride[CONTRACT_MAX_RANK];
@@ -104,8 +104,10 @@ typedef struct Contract {
   ContractStep *step;
   Symbol *symbol;
   int nset, noption, ntensor, nscalar, nworkspace, nitem, nstep, nsymbol, ncollapse;
+  int ncollapse_list;                       /* 'collapse' lines */
   int ncall;                                /* call scalars */
-  int16_t collapse[CONTRACT_MAX_COLLAPSE]; /* symbols of dims */
+  int16_t collapse[CONTRACT_MAX_COLLAPSE];  /* symbols of dims, list after list */
+  uint8_t collapse_end[CONTRACT_MAX_COLLAPSE]; /* by list: where the next one begins */
   Expr cost, bytes, flop;
 } Contract;
 
