@@ -2,7 +2,8 @@
  *
  * The families lower it; `kiln check` evaluates it naively in double. The two share nothing but this graph.
  * A node's value is a tensor over a set of named dims (indices into KilnDef.dims, in ascending order); elementwise nodes
- * broadcast by name; `reduce` removes a dim; `dot` multiplies and sums over one dim that both operands have. */
+ * broadcast by name; a reduction removes a dim; `dot` multiplies and sums over one dim that both operands have. Nodes of dtype
+ * i32 are integers (coordinates, sizes, integer scalars); all others are real numbers, or conditions. */
 #ifndef KILN_DEFINE_H
 #define KILN_DEFINE_H
 #include "../runtime/kiln.h"
@@ -24,7 +25,28 @@ typedef enum {
   DEF_ROUND,    /* rounds to dtype and back: where the definition itself says a value is stored */
   DEF_SUM, DEF_AMAX, DEF_AMIN, /* over dim `index` */
   DEF_DOT,      /* sum over dim `index` of a*b */
+  DEF_INDEX,    /* i32: the coordinate along dim `index` */
+  DEF_SIZE,     /* i32: the size of dim `index` */
+  DEF_FLOAT,    /* an integer as a number */
+  DEF_STOP,     /* its operand, which has no gradient by this path */
+  DEF_IDIV, DEF_MOD,  /* integers >= 0, the divisor > 0 */
+  DEF_SWAP_PAIRS,     /* along dim `index`, column c has what c^1 has; the last one of an odd row has 0 */
+  DEF_SWAP_HALVES,    /* args: value, width (i32, even). Along dim `index`, in every whole block of width, the halves exchanged; beyond: 0 */
+  DEF_LOOKUP,         /* args: a DEF_ARG of two dims, row, entry (i32): its element there; 0 outside */
 } DefOp;
+
+/* How many operands a node has. */
+static inline int def_operands(DefOp op) {
+  switch (op) {
+  case DEF_ARG: case DEF_SCALAR: case DEF_CONST: case DEF_DIM: case DEF_INDEX: case DEF_SIZE: return 0;
+  case DEF_WHERE: case DEF_LOOKUP: return 3;
+  case DEF_DOT: case DEF_IDIV: case DEF_MOD: case DEF_SWAP_HALVES: return 2;
+  default: return op >= DEF_ADD && op <= DEF_OR ? 2 : 1;
+  }
+}
+
+/* Does it remove dim `index`? */
+static inline bool def_reduces(DefOp op) { return op >= DEF_SUM && op <= DEF_DOT; }
 
 typedef struct DefNode {
   uint8_t op, nargs, dtype;
@@ -50,7 +72,7 @@ typedef struct KilnDef {
   const char *op, *doc;
   const char *dims[DEF_MAX_DIMS];
   int ndims;
-  int lead_dim;              /* dim that stands for up to four leading dims of the caller's tensors ("M" of a row-wise op), or -1 */
+  uint32_t lead_dims;        /* mask of dims that stand for several leading dims of the caller's tensors ("M" of a row-wise op) */
   DefTensor tensor[DEF_MAX_TENSORS];
   int ntensors;
   DefScalar scalar[8];

@@ -12,16 +12,14 @@ static const char *const op_names[] = {
   [DEF_ADD] = "add", [DEF_SUB] = "sub", [DEF_MUL] = "mul", [DEF_DIV] = "div", [DEF_MIN] = "min", [DEF_MAX] = "max",
   [DEF_LT] = "lt", [DEF_LE] = "le", [DEF_EQ] = "eq", [DEF_NE] = "ne", [DEF_AND] = "and", [DEF_OR] = "or", [DEF_WHERE] = "where",
   [DEF_ROUND] = "round", [DEF_SUM] = "sum", [DEF_AMAX] = "amax", [DEF_AMIN] = "amin", [DEF_DOT] = "dot",
+  [DEF_INDEX] = "index", [DEF_SIZE] = "size", [DEF_FLOAT] = "float", [DEF_STOP] = "stop", [DEF_IDIV] = "idiv", [DEF_MOD] = "mod",
+  [DEF_SWAP_PAIRS] = "swap_pairs", [DEF_SWAP_HALVES] = "swap_halves", [DEF_LOOKUP] = "lookup",
 };
 enum { OPS = sizeof op_names / sizeof op_names[0] };
 
-static int operands_of(int op) {
-  if (op <= DEF_DIM) return 0;
-  if (op <= DEF_NOT) return 1;
-  if (op <= DEF_OR) return 2;
-  return op == DEF_WHERE ? 3 : op == DEF_DOT ? 2 : 1;
+static bool wants_dim(DefOp op) {
+  return op == DEF_DIM || op == DEF_INDEX || op == DEF_SIZE || op == DEF_SWAP_PAIRS || op == DEF_SWAP_HALVES || def_reduces(op);
 }
-static bool wants_dim(int op) { return op == DEF_DIM || op >= DEF_SUM; }
 
 /* ---- fields of the table on top of the stack ---- */
 
@@ -113,9 +111,9 @@ static void read_dims(lua_State *L, KilnDef *d) {
     lua_pop(L, 1);
   }
   lua_pop(L, 1);
-  const char *lead = take_text(L, "op", "lead", false);
-  d->lead_dim = lead ? find_dim(d, lead) : -1;
-  if (lead && d->lead_dim < 0) script_fail(L, "definition: lead '%s' is no dim", lead);
+  n = open_list(L, "op", "lead", false, DEF_MAX_DIMS);
+  for (size_t i = 0; i < n; i++) d->lead_dims |= 1u << list_dim(L, d, "lead", i + 1);
+  lua_pop(L, 1);
 }
 
 static void check_unused(lua_State *L, const KilnDef *d, const char *name) {
@@ -190,20 +188,51 @@ static void read_reference(lua_State *L, const KilnDef *d, const char *where, De
   lua_pop(L, 1);
 }
 
-/* Dims follow from the operands: elementwise nodes broadcast by name, reductions remove their dim. */
+/* Dims follow from the operands: elementwise nodes broadcast by name, reductions remove their dim, a table's dims are looked up in. */
 static uint32_t infer_dims(lua_State *L, const KilnDef *d, const char *where, const DefNode *n) {
   if (n->op == DEF_ARG) return tensor_dims(&d->tensor[n->index]);
+  if (n->op == DEF_INDEX) return 1u << n->index;
   uint32_t dims = 0;
-  for (int k = 0; k < n->nargs; k++) dims |= d->node[n->arg[k]].dims;
-  if (n->op < DEF_SUM) return dims;
-  for (int k = 0; k < n->nargs; k++)
+  for (int k = n->op == DEF_LOOKUP; k < n->nargs; k++) dims |= d->node[n->arg[k]].dims;
+  if (!wants_dim(n->op) || !n->nargs) return dims;
+  for (int k = 0; k < (n->op == DEF_SWAP_HALVES ? 1 : n->nargs); k++)
     if (!(d->node[n->arg[k]].dims >> n->index & 1))
       script_fail(L, "definition: %s: an operand of '%s' lacks the dim '%s'", where, op_names[n->op], d->dims[n->index]);
-  return dims & ~(1u << n->index);
+  return def_reduces(n->op) ? dims & ~(1u << n->index) : dims;
+}
+
+/* Operands that must be integers, from bit 0; what is none of these may be either where all are. */
+static void check_integers(lua_State *L, const KilnDef *d, const char *where, const DefNode *n) {
+  static const uint8_t wanted[] = {[DEF_FLOAT] = 1, [DEF_IDIV] = 3, [DEF_MOD] = 3, [DEF_SWAP_HALVES] = 2, [DEF_LOOKUP] = 6};
+  uint32_t must = n->op < sizeof wanted ? wanted[n->op] : 0, may_be = 0, are = 0;
+  if ((n->op >= DEF_ADD && n->op <= DEF_NE && n->op != DEF_DIV)) may_be = 3;
+  if (n->op == DEF_WHERE) may_be = 6;
+  for (int k = 0; k < n->nargs; k++)
+    if (d->node[n->arg[k]].dtype == KILN_I32 && d->node[n->arg[k]].op != DEF_ROUND) are |= 1u << k;
+  if (must ? are != must : are && are != may_be)
+    script_fail(L, "definition: %s: '%s' of integers and numbers mixed", where, op_names[n->op]);
+  if (n->op == DEF_LOOKUP && (d->node[n->arg[0]].op != DEF_ARG || d->tensor[d->node[n->arg[0]].index].rank != 2))
+    script_fail(L, "definition: %s: 'lookup' wants a tensor of two dims", where);
+}
+
+/* given: what the table says, or none. */
+static kiln_dtype dtype_of(const KilnDef *d, const DefNode *n, kiln_dtype given) {
+  kiln_dtype of_arg = n->nargs ? d->node[n->arg[n->nargs - 1]].dtype : KILN_F32;
+  switch ((DefOp)n->op) {
+  case DEF_ARG: return d->tensor[n->index].dtype == KILN_BOOL ? KILN_BOOL : KILN_F32;
+  case DEF_SCALAR: return d->scalar[n->index].dtype == KILN_I32 || d->scalar[n->index].dtype == KILN_I64 ? KILN_I32 : KILN_F32;
+  case DEF_CONST: return given == KILN_I32 ? KILN_I32 : KILN_F32;
+  case DEF_ROUND: return given;
+  case DEF_INDEX: case DEF_SIZE: case DEF_IDIV: case DEF_MOD: return KILN_I32;
+  case DEF_ADD: case DEF_SUB: case DEF_MUL: case DEF_MIN: case DEF_MAX: case DEF_WHERE:
+    return of_arg == KILN_I32 && d->node[n->arg[n->nargs - 1]].op != DEF_ROUND ? KILN_I32 : KILN_F32;
+  case DEF_NOT: case DEF_LT: case DEF_LE: case DEF_EQ: case DEF_NE: case DEF_AND: case DEF_OR: return KILN_BOOL;
+  default: return KILN_F32;
+  }
 }
 
 static void read_operands(lua_State *L, const char *where, DefNode *n, uint32_t before) {
-  size_t count = open_list(L, where, "args", false, 3), want = (size_t)operands_of(n->op);
+  size_t count = open_list(L, where, "args", false, 3), want = (size_t)def_operands(n->op);
   if (count != want) script_fail(L, "definition: %s: '%s' takes %zu operands, %zu given", where, op_names[n->op], want, count);
   for (size_t k = 0; k < count; k++) {
     int exact = 0;
@@ -240,10 +269,11 @@ static void read_node(lua_State *L, KilnDef *d, uint32_t at) {
   n->op = (uint8_t)op;
   read_operands(L, where, n, at);
   read_reference(L, d, where, n);
+  check_integers(L, d, where, n);
   n->dims = infer_dims(L, d, where, n);
-  kiln_dtype dtype = take_dtype(L, where, op == DEF_ROUND);
-  bool logical = op == DEF_NOT || (op >= DEF_LT && op <= DEF_OR);
-  n->dtype = (uint8_t)(dtype ? dtype : logical ? KILN_BOOL : KILN_F32);
+  kiln_dtype dtype = take_dtype(L, where, op == DEF_ROUND), is = dtype_of(d, n, dtype);
+  if (dtype && dtype != is) script_fail(L, "definition: %s: '%s' gives no %s", where, op_names[op], tile_dtype_name(dtype));
+  n->dtype = (uint8_t)is;
   read_line(L, n);
   if (lua_getfield(L, -1, "dims") == LUA_TTABLE) {
     uint32_t given = 0;

@@ -29,7 +29,7 @@ static void complete(CaseList *list, const KilnDef *def) {
   c->other_scalars = list->n % 2 == 0;
   size_t n = 0;
   for (int d = 0; d < def->ndims; d++) {
-    if (d != def->lead_dim || c->nlead < 2) {
+    if (!(def->lead_dims >> d & 1) || c->nlead < 2) {
       n += (size_t)snprintf(c->name + n, sizeof c->name - n, "%s%s=%lld", d ? "," : "", def->dims[d], (long long)c->size[d]);
     } else {
       c->size[d] = 1;
@@ -137,13 +137,14 @@ static void add_row_cases(CaseList *list, const KilnDef *def, CaseAmount amount)
     Case *c = append(list);
     bool first = true; /* the first dim beside the leading one takes the length, others stay small */
     for (int d = 0; d < def->ndims; d++) {
-      if (d == def->lead_dim) continue;
+      if (def->lead_dims >> d & 1) continue;
       c->size[d] = first ? r->length : 4;
       first = false;
     }
     c->nlead = r->nlead;
     memcpy(c->lead, r->lead, sizeof c->lead);
-    c->size[def->lead_dim] = r->lead[0];
+    for (int d = 0; d < def->ndims; d++)
+      if (def->lead_dims >> d & 1) c->size[d] = r->lead[0];
     c->layout = r->layout;
     c->special = r->special;
     complete(list, def);
@@ -221,7 +222,7 @@ static void add_plain_cases(CaseList *list, const KilnDef *def, Uses u, CaseAmou
 
 void cases_generic(CaseList *list, const KilnDef *def, CaseAmount amount) {
   Uses u = study(def);
-  if (def->lead_dim >= 0 && def->lead_dim < def->ndims && !u.summed) add_row_cases(list, def, amount);
+  if (def->lead_dims && !u.summed) add_row_cases(list, def, amount);
   else if (u.summed) add_product_cases(list, def, u, amount);
   else add_plain_cases(list, def, u, amount);
 }
@@ -264,13 +265,13 @@ bool cases_sizes(CaseList *list, const KilnDef *def, const Options *o, char *mes
       snprintf(message, message_bytes, "--size: %s has no dim %s; its dims are %s", def->op, s->name, known);
       return list->n--, false;
     }
-    if (s->nparts > 1 && d != def->lead_dim) {
+    if (s->nparts > 1 && !(def->lead_dims >> d & 1)) {
       snprintf(message, message_bytes, "--size: %s of %s cannot be split into leading dims", s->name, def->op);
       return list->n--, false;
     }
     c->size[d] = s->value;
     given |= 1u << d;
-    if (d == def->lead_dim) {
+    if (def->lead_dims >> d & 1) {
       c->nlead = s->nparts;
       memcpy(c->lead, s->part, sizeof c->lead);
     }

@@ -14,7 +14,7 @@ typedef enum { LAYOUT_DENSE, LAYOUT_STRIDED, LAYOUT_UNALIGNED } CaseLayout;
 typedef struct Case {
   char name[96];               /* "M=2x3,N=100 strided" */
   int64_t size[DEF_MAX_DIMS];  /* by dim of the definition */
-  int64_t lead[4];             /* how the definition's lead_dim is split, outermost first */
+  int64_t lead[4];             /* how the definition's leading dim is split, outermost first */
   int nlead;                   /* 1 where it is not */
   CaseLayout layout;           /* strided: padded rows, leading dims in an order of their own; unaligned: odd strides and bases */
   bool special;                /* NaN, infinities, zeros, tiny and large values among the inputs */

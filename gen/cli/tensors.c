@@ -10,7 +10,7 @@ static int expand(const KilnDef *def, const Case *c, const CaseTensor *tensor, c
   const DefTensor *t = tensor->def;
   int rank = 0;
   for (int i = 0; i < t->rank; i++) {
-    bool split = t->dim[i] == def->lead_dim && c->nlead > 1;
+    bool split = def->lead_dims >> t->dim[i] & 1 && c->nlead > 1;
     if (i == 0 && majors->may_lack[tensor->index] && c->size[t->dim[0]] == 1 && c->other_scalars) continue;
     if (i == 0 && majors->may_be_one[tensor->index] && c->layout == LAYOUT_STRIDED && tensor->index % 2 == 1) {
       of[rank] = t->dim[0];

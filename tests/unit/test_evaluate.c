@@ -53,7 +53,7 @@ static KilnDef row_definition(void) {
       .op = "row",
       .dims = {"M", "N"},
       .ndims = 2,
-      .lead_dim = 0,
+      .lead_dims = 1,
       .ntensors = 3,
       .nscalars = 1,
       .tensor = {{.name = "x", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {0, 1}},
@@ -140,7 +140,6 @@ static void product_case(int64_t m, int64_t n, int64_t k, bool a_turned, bool b_
       .op = "product",
       .dims = {"M", "K", "N"},
       .ndims = 3,
-      .lead_dim = -1,
       .ntensors = 3,
       .tensor = {{.name = "a", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {0, 1}},
                  {.name = "b", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {1, 2}},
@@ -189,7 +188,6 @@ static double one(uint8_t op, double a, double b, double c, double *error) {
                      {.op = op, .arg = {0, 1, 2}, .dtype = KILN_BF16}};
   KilnDef def = {.op = "one",
                  .ntensors = 1,
-                 .lead_dim = -1,
                  .tensor = {{.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .value = 3}},
                  .node = nodes,
                  .nnodes = 4};
@@ -226,7 +224,6 @@ static void undecided_comparisons_widen_the_selection(void **state) {
                      {.op = DEF_CONST, .value = 5}, {.op = DEF_CONST, .value = 8}, {.op = DEF_WHERE, .arg = {2, 3, 4}}};
   KilnDef def = {.op = "undecided",
                  .ntensors = 1,
-                 .lead_dim = -1,
                  .tensor = {{.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .value = 5}},
                  .node = nodes,
                  .nnodes = 6};
@@ -262,7 +259,6 @@ static void refuses_broken_definitions(void **state) {
         .dims = {"M", "N"},
         .ndims = 2,
         .ntensors = 2,
-        .lead_dim = -1,
         .tensor = {{.name = "x", .dtype = KILN_F32, .present = true, .rank = 1, .dim = {0}},
                    {.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 1, .dim = {0}, .value = 1}},
         .node = nodes,
@@ -299,7 +295,6 @@ static void survives_lack_of_memory(void **state) {
       .op = "product",
       .dims = {"M", "K", "N"},
       .ndims = 3,
-      .lead_dim = -1,
       .ntensors = 3,
       .tensor = {{.name = "a", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {0, 1}},
                  {.name = "b", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {1, 2}},

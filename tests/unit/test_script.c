@@ -489,7 +489,7 @@ static void definition(void **state) {
   if (kiln_gen_define(g, &r, &d) != KILN_GEN_OK) fail_msg("%s", kiln_gen_message(g));
   assert_string_equal(d->op, "one");
   assert_string_equal(d->dims[0], "N");
-  assert_int_equal(d->lead_dim, -1);
+  assert_int_equal(d->lead_dims, 0);
   assert_int_equal(d->ntensors, 2);
   assert_true(d->tensor[1].is_out && d->tensor[1].present && d->tensor[1].value == 1);
   assert_int_equal(d->tensor[0].value, -1);
@@ -538,7 +538,8 @@ static void bad_definitions(void **state) {
   bad_table("dims = { 'M', 'M' }", "dim 'M' stands there twice");
   bad_table("dims = { '1M' }", "dim 1 is no name");
   bad_table("dims = { 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I' }", "has 9 elements; at most 8");
-  bad_table("dims = {}, lead = 'M'", "lead 'M' is no dim");
+  bad_table("dims = {}, lead = 'M'", "'lead' must be a list");
+  bad_table("dims = { 'N' }, lead = { 'M' }", "lead: its dim 1 is none of the op's");
   bad_table("dims = {}", "'nodes' must be a list");
   bad_table("dims = {}, nodes = {}", "'tensors' must be a list");
   bad_table("dims = {}, nodes = {}, tensors = { { name = 'x y' } }", "'x y' is no name");
