@@ -1,25 +1,28 @@
 /* evaluate.c - walks a definition node by node, chunk by chunk; see evaluate.h. */
 #include "evaluate.h"
 #include "../../runtime/alloc.h"
+#include "evaluate_plan.h"
 #include "number.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+/* When a node is evaluated, seen from the chunked dim. */
+enum { BEFORE, WITHIN, AFTER }; /* does not depend on it; has it; depends on a reduction over it */
+
 typedef struct Walk {
   const EvalInput *in;
   uint32_t *dims;     /* by node: the dims of its value */
   uint8_t *needed;    /* by node: an output needs it */
+  uint8_t *stage;     /* by node */
   EvalValue *value;   /* by node */
   EvalShape shape;    /* of the running chunk */
   int chunk_dim;      /* -1: everything at once */
-  int64_t start;      /* first index of the chunk */
-  char *why;
-  size_t why_bytes;
+  EvalWhy why;
 } Walk;
 
 static bool refuse(Walk *w, const char *text, uint32_t node) {
-  snprintf(w->why, w->why_bytes, "definition of %s, node %u: %s", w->in->def->op, node, text);
+  snprintf(w->why.text, w->why.bytes, "definition of %s, node %u: %s", w->in->def->op, node, text);
   return false;
 }
 
@@ -40,124 +43,29 @@ int64_t eval_elems(uint32_t dims, const EvalShape *s) {
   return n;
 }
 
+static void release(double **x, size_t elems) {
+  if (*x) kiln_mem(*x, elems * sizeof(double), 0);
+  *x = NULL;
+}
+
 void eval_release(EvalValue *x) {
-  if (x->v) kiln_mem(x->v, x->elems * sizeof(double), 0);
-  if (x->e) kiln_mem(x->e, x->elems * sizeof(double), 0);
-  x->v = x->e = NULL;
+  release(&x->v, x->elems);
+  release(&x->e, x->elems);
+  release(&x->q, x->elems);
   x->elems = 0;
 }
 
-bool eval_room(EvalValue *x, bool error, size_t elems) {
+bool eval_room(EvalValue *x, int arrays, size_t elems) {
   if (elems == 0) elems = 1;
-  if (x->elems < elems || !x->v || (error && !x->e)) {
-    eval_release(x);
-    x->elems = elems;
-    x->v = kiln_mem(NULL, 0, elems * sizeof(double));
-    if (error) x->e = kiln_mem(NULL, 0, elems * sizeof(double));
-    if (!x->v || (error && !x->e)) {
-      eval_release(x);
-      return false;
-    }
-  }
-  return true;
-}
-
-/* ---- what an output needs, and over which dims each node ranges ---- */
-
-static int expected_args(uint8_t op) {
-  if (op <= DEF_DIM) return 0;
-  if (op == DEF_WHERE) return 3;
-  if (op == DEF_DOT || (op >= DEF_ADD && op <= DEF_OR)) return 2;
-  return 1;
-}
-
-static bool reduces(const DefNode *n) { return n->op == DEF_SUM || n->op == DEF_AMAX || n->op == DEF_AMIN || n->op == DEF_DOT; }
-
-static uint32_t tensor_dims(const DefTensor *t) {
-  uint32_t mask = 0;
-  for (int i = 0; i < t->rank; i++) mask |= 1u << t->dim[i];
-  return mask;
-}
-
-/* The node that an output is compared with. Its own last rounding is left to the comparison, which admits it once. */
-static int32_t output_node(const KilnDef *def, int t) {
-  const DefTensor *o = &def->tensor[t];
-  if (!o->is_out || !o->present || o->value < 0 || (uint32_t)o->value >= def->nnodes) return -1;
-  const DefNode *n = &def->node[o->value];
-  return n->op == DEF_ROUND && n->dtype == o->dtype && n->arg[0] < (uint32_t)o->value ? (int32_t)n->arg[0] : o->value;
-}
-
-static void mark_needed(const KilnDef *def, uint8_t *needed) {
-  memset(needed, 0, def->nnodes);
-  for (int t = 0; t < def->ntensors; t++)
-    if (output_node(def, t) >= 0) needed[output_node(def, t)] = 1;
-  for (uint32_t i = def->nnodes; i-- > 0;)
-    if (needed[i])
-      for (int k = 0; k < expected_args(def->node[i].op); k++)
-        if (def->node[i].arg[k] < i) needed[def->node[i].arg[k]] = 1;
-}
-
-static bool check_leaf(Walk *w, uint32_t i) {
-  const KilnDef *def = w->in->def;
-  const DefNode *n = &def->node[i];
-  if (n->op == DEF_SCALAR && n->index >= def->nscalars) return refuse(w, "names a scalar that is not there", i);
-  if (n->op == DEF_DIM && n->index >= def->ndims) return refuse(w, "names a dim that is not there", i);
-  if (n->op != DEF_ARG) return true;
-  if (n->index >= def->ntensors) return refuse(w, "names a tensor that is not there", i);
-  const DefTensor *t = &def->tensor[n->index];
-  if (!t->present || !w->in->tensor[n->index].data) return refuse(w, "reads a tensor that is absent", i);
-  w->dims[i] = tensor_dims(t);
-  for (int d = 0; d < def->ndims; d++)
-    if (w->dims[i] >> d & 1 && !w->in->tensor[n->index].offset[d]) return refuse(w, "reads a tensor without its strides", i);
-  return true;
-}
-
-static bool infer_dims(Walk *w) {
-  const KilnDef *def = w->in->def;
-  for (uint32_t i = 0; i < def->nnodes; i++) {
-    const DefNode *n = &def->node[i];
-    w->dims[i] = 0;
-    if (!w->needed[i]) continue;
-    if (n->op > DEF_DOT) return refuse(w, "unknown operation", i);
-    int nargs = expected_args(n->op);
-    for (int k = 0; k < nargs; k++) {
-      if (n->arg[k] >= i) return refuse(w, "uses a node that comes later", i);
-      w->dims[i] |= w->dims[n->arg[k]];
-    }
-    if (nargs == 0 && !check_leaf(w, i)) return false;
-    if (!reduces(n)) continue;
-    if (n->index >= def->ndims) return refuse(w, "reduces a dim that is not there", i);
-    uint32_t bit = 1u << n->index;
-    if (!(w->dims[i] & bit)) return refuse(w, "reduces a dim that its operand lacks", i);
-    if (n->op == DEF_DOT && !(w->dims[n->arg[0]] & w->dims[n->arg[1]] & bit))
-      return refuse(w, "multiplies over a dim that one operand lacks", i);
-    if (w->in->count[n->index] != w->in->size[n->index]) return refuse(w, "reduces a dim that was sampled", i);
-    w->dims[i] &= ~bit;
-  }
-  for (int t = 0; t < def->ntensors; t++) {
-    const DefTensor *o = &def->tensor[t];
-    if (!o->is_out || !o->present) continue;
-    int32_t value = output_node(def, t);
-    if (value < 0) return refuse(w, "an output that nothing is assigned to", 0);
-    if (w->dims[value] & ~tensor_dims(o)) return refuse(w, "an output that lacks a dim of its value", (uint32_t)value);
-  }
-  return true;
-}
-
-static uint32_t reduced_dims(const KilnDef *def, const uint8_t *needed) {
-  uint32_t mask = 0;
-  for (uint32_t i = 0; i < def->nnodes; i++)
-    if (needed[i] && reduces(&def->node[i])) mask |= 1u << def->node[i].index;
-  return mask;
-}
-
-uint32_t evaluate_samplable(const KilnDef *def) {
-  uint8_t *needed = kiln_mem(NULL, 0, def->nnodes + 1);
-  if (!needed) return 0;
-  mark_needed(def, needed);
-  uint32_t all = (1u << def->ndims) - 1u, mask = all & ~reduced_dims(def, needed);
-  kiln_mem(needed, def->nnodes + 1, 0);
-  return mask;
+  if (x->elems >= elems && x->v && (arrays < EVAL_ERROR || x->e) && (arrays < EVAL_SQUARES || x->q)) return true;
+  eval_release(x);
+  x->elems = elems;
+  x->v = kiln_mem(NULL, 0, elems * sizeof(double));
+  if (arrays >= EVAL_ERROR) x->e = kiln_mem(NULL, 0, elems * sizeof(double));
+  if (arrays >= EVAL_SQUARES) x->q = kiln_mem(NULL, 0, elems * sizeof(double));
+  if (x->v && (arrays < EVAL_ERROR || x->e) && (arrays < EVAL_SQUARES || x->q)) return true;
+  eval_release(x);
+  return false;
 }
 
 /* ---- one node ---- */
@@ -166,7 +74,7 @@ static bool eval_leaf(Walk *w, uint32_t i, double x) {
   EvalValue *out = &w->value[i];
   /* A constant that f32 cannot hold is rounded by the kernel. */
   bool error = (float)x != x && isfinite(x);
-  if (!eval_room(out, error, 1)) return refuse(w, "out of memory", i);
+  if (!eval_room(out, error ? EVAL_ERROR : EVAL_EXACT, 1)) return refuse(w, "out of memory", i);
   out->v[0] = x;
   if (error) out->e[0] = fabs(x) * EVAL_U;
   return true;
@@ -181,11 +89,11 @@ static bool eval_arg(Walk *w, uint32_t i) {
   for (int d = 0; d < DEF_MAX_DIMS; d++)
     if (w->dims[i] >> d & 1) {
       dim[n] = d;
-      first[n] = d == w->chunk_dim ? w->start : 0;
+      first[n] = w->shape.start[d];
       extent[n++] = w->shape.extent[d];
     }
   int64_t total = eval_elems(w->dims[i], &w->shape);
-  if (!eval_room(out, false, (size_t)total)) return refuse(w, "out of memory", i);
+  if (!eval_room(out, EVAL_EXACT, (size_t)total)) return refuse(w, "out of memory", i);
   size_t bytes = number_bytes(t->dtype);
   int64_t inner = n ? extent[n - 1] : 1;
   const int64_t *row = n ? t->offset[dim[n - 1]] + first[n - 1] : NULL;
@@ -200,20 +108,32 @@ static bool eval_arg(Walk *w, uint32_t i) {
   return true;
 }
 
+static bool over_chunks(const Walk *w, const DefNode *n) {
+  return eval_is_reduction(n->op) && n->index == w->chunk_dim;
+}
+
 static bool eval_node(Walk *w, uint32_t i) {
   const KilnDef *def = w->in->def;
   const DefNode *n = &def->node[i];
   EvalValue *out = &w->value[i];
   out->dims = w->dims[i];
   const EvalValue *arg[3] = {0};
-  for (int k = 0; k < expected_args(n->op); k++) arg[k] = &w->value[n->arg[k]];
+  for (int k = 0; k < def_operands((DefOp)n->op); k++) arg[k] = &w->value[n->arg[k]];
   bool done = false;
   switch (n->op) {
   case DEF_ARG: return eval_arg(w, i);
   case DEF_CONST: return eval_leaf(w, i, n->value);
-  case DEF_DIM: return eval_leaf(w, i, (double)w->in->size[n->index]);
+  case DEF_DIM: case DEF_SIZE: return eval_leaf(w, i, (double)w->in->size[n->index]);
   case DEF_SCALAR: return eval_leaf(w, i, number_round(def->scalar[n->index].dtype, w->in->scalar[n->index]));
-  case DEF_SUM: case DEF_AMAX: case DEF_AMIN: done = eval_reduce(n, arg[0], out, &w->shape); break;
+  case DEF_SUM: case DEF_AMAX: case DEF_AMIN:
+    done = eval_reduce_start(n, out, &w->shape);
+    if (!done) break;
+    eval_reduce_add(n, arg[0], out, &w->shape);
+    eval_reduce_end(n, out, &w->shape, w->in->count[n->index]);
+    break;
+  case DEF_INDEX: case DEF_SWAP_PAIRS: case DEF_SWAP_HALVES: case DEF_LOOKUP:
+    done = eval_position(w->in, n, arg, out, &w->shape);
+    break;
   case DEF_DOT: done = eval_dot(n, arg[0], arg[1], out, &w->shape); break;
   default: done = eval_elementwise(n, arg, out, &w->shape); break;
   }
@@ -225,18 +145,17 @@ static bool eval_node(Walk *w, uint32_t i) {
 /* An output may have more dims than its value: then the value is repeated along them. */
 static bool hand_out(Walk *w, int t, EvalValue *spread, EvalSink sink, void *user) {
   const DefTensor *o = &w->in->def->tensor[t];
-  EvalValue *x = &w->value[output_node(w->in->def, t)];
-  uint32_t dims = tensor_dims(o);
+  EvalValue *x = &w->value[eval_output_node(w->in->def, t)];
+  uint32_t dims = eval_tensor_dims(o);
   EvalChunk chunk = {.tensor = t, .dims = dims};
   for (int d = 0; d < DEF_MAX_DIMS; d++) {
     chunk.count[d] = dims >> d & 1 ? w->shape.extent[d] : 1;
-    chunk.start[d] = d == w->chunk_dim ? w->start : 0;
+    chunk.start[d] = dims >> d & 1 ? w->shape.start[d] : 0;
   }
   DefNode copy = {.op = DEF_ADD, .nargs = 2};
   double zero = 0;
-  EvalValue zeros = {.v = &zero, .elems = 1, .dims = dims}; /* gives the sum its dims, read through stride 0 */
+  EvalValue zeros = {.v = &zero, .elems = 1}; /* gives the sum its dims, read through stride 0 */
   if (x->dims != dims || !x->e) {
-    zeros.dims = 0;
     spread->dims = dims;
     const EvalValue *arg[3] = {x, &zeros, NULL};
     if (!eval_elementwise(&copy, arg, spread, &w->shape)) return refuse(w, "out of memory", (uint32_t)o->value);
@@ -249,17 +168,64 @@ static bool hand_out(Walk *w, int t, EvalValue *spread, EvalSink sink, void *use
   return true;
 }
 
+static bool has_chunk_dim(const Walk *w, int t) {
+  return w->chunk_dim >= 0 && eval_tensor_dims(&w->in->def->tensor[t]) >> w->chunk_dim & 1;
+}
+
+/* The outputs that have the chunked dim, or those that lack it. */
+static bool hand_out_all(Walk *w, bool within, EvalValue *spread, EvalSink sink, void *user) {
+  bool ok = true;
+  for (int t = 0; ok && t < w->in->def->ntensors; t++)
+    if (eval_wanted(w->in->def, w->in->outputs, t) && has_chunk_dim(w, t) == within) ok = hand_out(w, t, spread, sink, user);
+  return ok;
+}
+
 /* ---- the chunks ---- */
 
-/* The chunked dim must belong to every output and be reduced nowhere; of those, the one with most indices. */
-static int choose_chunk_dim(const Walk *w) {
+/* Stages of all nodes if dim c were chunked. false: it cannot be, because something reads across it in another way than by a
+ * reduction, or depends on such a reduction while it runs over c. */
+static bool stages(const Walk *w, int c, uint8_t *stage) {
   const KilnDef *def = w->in->def;
-  uint32_t mask = ((1u << def->ndims) - 1u) & ~reduced_dims(def, w->needed);
+  for (uint32_t i = 0; i < def->nnodes; i++) {
+    const DefNode *n = &def->node[i];
+    bool across = eval_bound_dims(def, n) >> c & 1, after = false;
+    stage[i] = BEFORE;
+    if (!w->needed[i]) continue;
+    if (across && !eval_is_reduction(n->op)) return false;
+    for (int k = n->op == DEF_LOOKUP ? 1 : 0; k < def_operands((DefOp)n->op); k++) after |= stage[n->arg[k]] == AFTER;
+    if (after && w->dims[i] >> c & 1) return false;
+    if (after && across) return false;
+    stage[i] = after || across ? AFTER : w->dims[i] >> c & 1 ? WITHIN : BEFORE;
+  }
   for (int t = 0; t < def->ntensors; t++)
-    if (def->tensor[t].is_out && def->tensor[t].present) mask &= tensor_dims(&def->tensor[t]);
+    if (eval_wanted(def, w->in->outputs, t) && eval_tensor_dims(&def->tensor[t]) >> c & 1 && stage[eval_output_node(def, t)] == AFTER)
+      return false; /* a reduced value, repeated along what it was reduced over */
+  return true;
+}
+
+/* Elements of the widest array where dim c (-1: none) has one index at a time. */
+static double widest(const Walk *w, int c) {
+  double most = 1;
+  EvalShape one = w->shape;
+  if (c >= 0 && one.extent[c] > 1) one.extent[c] = 1;
+  for (uint32_t i = 0; i < w->in->def->nnodes; i++) {
+    double elems = w->needed[i] ? (double)eval_elems(w->dims[i], &one) : 0;
+    if (elems > most) most = elems;
+  }
+  return most;
+}
+
+/* The dim that leaves the smallest arrays; of those, the one with most indices. */
+static int choose_chunk_dim(const Walk *w, uint8_t *stage) {
   int best = -1;
-  for (int d = 0; d < def->ndims; d++)
-    if (mask >> d & 1 && (best < 0 || w->in->count[d] > w->in->count[best])) best = d;
+  double least = widest(w, -1);
+  for (int c = 0; c < w->in->def->ndims; c++) {
+    if (!stages(w, c, stage)) continue;
+    double width = widest(w, c);
+    if (width > least || (best >= 0 && width == least && w->in->count[c] <= w->in->count[best])) continue;
+    best = c;
+    least = width;
+  }
   return best;
 }
 
@@ -267,82 +233,79 @@ static int choose_chunk_dim(const Walk *w) {
  * second operand more often. */
 static int64_t choose_chunk(const Walk *w) {
   const KilnDef *def = w->in->def;
-  int64_t widest = 1, budget = 1 << 15;
+  int64_t wide = 1, budget = 1 << 15;
   EvalShape one = w->shape;
   one.extent[w->chunk_dim] = 1;
   for (uint32_t i = 0; i < def->nnodes; i++) {
     if (!w->needed[i]) continue;
     if (def->node[i].op == DEF_DOT) budget = 1 << 20;
-    if (w->dims[i] >> w->chunk_dim & 1 && eval_elems(w->dims[i], &one) > widest) widest = eval_elems(w->dims[i], &one);
+    if (w->dims[i] >> w->chunk_dim & 1 && eval_elems(w->dims[i], &one) > wide) wide = eval_elems(w->dims[i], &one);
   }
-  int64_t n = budget / widest;
+  int64_t n = budget / wide;
   return n < 1 ? 1 : n;
 }
 
-static bool walk_nodes(Walk *w, bool with_chunk_dim) {
-  for (uint32_t i = 0; i < w->in->def->nnodes; i++) {
-    bool has = w->chunk_dim >= 0 && w->dims[i] >> w->chunk_dim & 1;
-    if (w->needed[i] && has == with_chunk_dim && !eval_node(w, i)) return false;
+/* Reductions over the chunked dim: begun before the first chunk, grown by each, finished after the last. */
+static bool start_sums(Walk *w) {
+  const KilnDef *def = w->in->def;
+  for (uint32_t i = 0; i < def->nnodes; i++) {
+    if (!w->needed[i] || !over_chunks(w, &def->node[i])) continue;
+    w->value[i].dims = w->dims[i];
+    if (!eval_reduce_start(&def->node[i], &w->value[i], &w->shape)) return refuse(w, "out of memory", i);
+  }
+  return true;
+}
+
+static bool walk_nodes(Walk *w, int stage) {
+  const KilnDef *def = w->in->def;
+  for (uint32_t i = 0; i < def->nnodes; i++) {
+    const DefNode *n = &def->node[i];
+    if (!w->needed[i]) continue;
+    bool sum = over_chunks(w, n);
+    if (sum && stage == WITHIN) eval_reduce_add(n, &w->value[n->arg[0]], &w->value[i], &w->shape);
+    if (sum && stage == AFTER) eval_reduce_end(n, &w->value[i], &w->shape, w->in->count[n->index]);
+    if (!sum && w->stage[i] == stage && !eval_node(w, i)) return false;
   }
   return true;
 }
 
 static bool walk(Walk *w, EvalSink sink, void *user) {
   const EvalInput *in = w->in;
-  mark_needed(in->def, w->needed);
-  if (!infer_dims(w)) return false;
+  eval_mark_needed(in->def, in->outputs, w->needed);
+  if (!eval_infer_dims(in, w->needed, w->dims, &w->why)) return false;
   for (int d = 0; d < DEF_MAX_DIMS; d++) w->shape.extent[d] = d < in->def->ndims ? in->count[d] : 1;
-  w->chunk_dim = choose_chunk_dim(w);
-  int64_t whole = w->chunk_dim < 0 ? 1 : in->count[w->chunk_dim], step = w->chunk_dim < 0 ? 1 : choose_chunk(w);
+  int c = w->chunk_dim = choose_chunk_dim(w, w->stage);
+  memset(w->stage, BEFORE, in->def->nnodes);
+  if (c >= 0) stages(w, c, w->stage);
+  int64_t whole = c < 0 ? 0 : in->count[c], step = c < 0 ? 1 : choose_chunk(w);
   EvalValue spread = {0};
-  bool ok = walk_nodes(w, false); /* what does not depend on the chunk, once */
-  for (w->start = 0; ok && w->start < whole; w->start += step) {
-    if (w->chunk_dim >= 0) w->shape.extent[w->chunk_dim] = whole - w->start < step ? whole - w->start : step;
-    ok = walk_nodes(w, true);
-    for (int t = 0; ok && t < in->def->ntensors; t++)
-      if (in->def->tensor[t].is_out && in->def->tensor[t].present) ok = hand_out(w, t, &spread, sink, user);
+  bool ok = walk_nodes(w, BEFORE) && (c < 0 || start_sums(w)); /* what does not depend on the chunk, once */
+  for (int64_t start = 0; ok && start < whole; start += step) {
+    w->shape.start[c] = start;
+    w->shape.extent[c] = whole - start < step ? whole - start : step;
+    ok = walk_nodes(w, WITHIN) && hand_out_all(w, true, &spread, sink, user);
   }
+  if (c >= 0) w->shape.start[c] = 0;
+  ok = ok && (c < 0 || walk_nodes(w, AFTER)) && hand_out_all(w, false, &spread, sink, user);
   eval_release(&spread);
   return ok;
 }
 
 bool evaluate(const EvalInput *in, EvalSink sink, void *user, char *why, size_t why_bytes) {
-  size_t n = in->def->nnodes ? in->def->nnodes : 1, bytes = n * (sizeof(uint32_t) + sizeof(EvalValue) + 1);
+  size_t n = in->def->nnodes ? in->def->nnodes : 1, bytes = n * (sizeof(uint32_t) + sizeof(EvalValue) + 2);
   char *memory = kiln_mem(NULL, 0, bytes);
   if (!memory) {
     snprintf(why, why_bytes, "out of memory");
     return false;
   }
   memset(memory, 0, bytes);
-  Walk w = {.in = in, .why = why, .why_bytes = why_bytes};
+  Walk w = {.in = in, .why = {why, why_bytes}};
   w.value = (EvalValue *)memory;
   w.dims = (uint32_t *)(w.value + n);
   w.needed = (uint8_t *)(w.dims + n);
+  w.stage = w.needed + n;
   bool ok = walk(&w, sink, user);
   for (size_t i = 0; i < n; i++) eval_release(&w.value[i]);
   kiln_mem(memory, bytes, 0);
   return ok;
-}
-
-double evaluate_work(const KilnDef *def, const int64_t count[DEF_MAX_DIMS]) {
-  EvalInput in = {.def = def};
-  size_t n = def->nnodes + 1, bytes = n * (sizeof(uint32_t) + 1);
-  char *memory = kiln_mem(NULL, 0, bytes);
-  if (!memory) return 0;
-  Walk w = {.in = &in, .dims = (uint32_t *)memory, .needed = (uint8_t *)memory + n * sizeof(uint32_t)};
-  mark_needed(def, w.needed);
-  double work = 0;
-  for (uint32_t i = 0; i < def->nnodes; i++) {
-    const DefNode *node = &def->node[i];
-    uint32_t dims = node->op == DEF_ARG && node->index < def->ntensors ? tensor_dims(&def->tensor[node->index]) : 0;
-    for (int k = 0; k < expected_args(node->op); k++)
-      if (node->arg[k] < i) dims |= w.dims[node->arg[k]];
-    double elems = 1;
-    for (int d = 0; d < def->ndims; d++)
-      if (dims >> d & 1) elems *= (double)count[d];
-    if (w.needed[i]) work += node->op == DEF_DOT ? elems / 4 : elems; /* products run in blocks: about four times as fast */
-    w.dims[i] = reduces(node) ? dims & ~(1u << node->index) : dims;
-  }
-  kiln_mem(memory, bytes, 0);
-  return work;
 }

@@ -188,7 +188,7 @@ static bool run_batches(Product *p, const EvalValue *a, const EvalValue *b, Eval
 bool eval_dot(const DefNode *node, const EvalValue *a, const EvalValue *b, EvalValue *out, const EvalShape *s) {
   uint32_t sum = 1u << node->index, batch = a->dims & b->dims & ~sum;
   int64_t total = eval_elems(out->dims, s);
-  if (!eval_room(out, true, (size_t)total)) return false;
+  if (!eval_room(out, EVAL_ERROR, (size_t)total)) return false;
   memset(out->v, 0, (size_t)total * sizeof(double));
   memset(out->e, 0, (size_t)total * sizeof(double));
   if (total == 0) return true;

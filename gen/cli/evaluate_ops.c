@@ -36,9 +36,12 @@ static double lost(double quotient, double divisor) { return fabs(divisor) > 0x1
 static void run_unary(const DefNode *node, Operand x, int64_t estep, double *v, double *e, int64_t n) {
   double unit = number_unit((kiln_dtype)node->dtype);
   kiln_dtype dtype = (kiln_dtype)node->dtype;
+  double tiny = number_is_float(dtype) ? number_tiny(dtype) : 1;
   switch (node->op) {
   case DEF_NEG: ROW1((r = -a, err = ea));
   case DEF_ABS: ROW1((r = fabs(a), err = ea));
+  case DEF_STOP: ROW1((r = a, err = ea));
+  case DEF_FLOAT: ROW1((r = a, err = ea + ((float)a != a ? U * fabs(a) : 0))); /* integers beyond 2^24 */
   case DEF_NOT: ROW1((r = a == 0, err = ea));
   /* exp goes by exp2(a log2 e): the rounding of that product is worth |a| u. */
   case DEF_EXP: ROW1((r = exp(a), err = r * (ea + (2 * fabs(a) + 4) * U)));
@@ -53,7 +56,7 @@ static void run_unary(const DefNode *node, Operand x, int64_t estep, double *v, 
   case DEF_SIN: ROW1((r = sin(a), err = ea + 8 * U + fabs(a) * 4 * U));
   case DEF_COS: ROW1((r = cos(a), err = ea + 8 * U + fabs(a) * 4 * U));
   /* A value that is exact rounds alike everywhere; another may land on the neighbour. */
-  case DEF_ROUND: ROW1((r = number_round(dtype, a), err = ea > 0 ? ea + 2 * unit * fabs(a) + number_tiny(dtype) : 0));
+  case DEF_ROUND: ROW1((r = number_round(dtype, a), err = ea > 0 ? ea + 2 * unit * fabs(a) + tiny : 0));
   default: break; /* infer_dims lets no other through */
   }
 }
@@ -82,6 +85,9 @@ static void run_binary(uint8_t op, Operand x, int64_t xe, Operand y, int64_t ye,
   case DEF_SUB: ROW2((r = a - b, err = ea + eb + U * fabs(r)));
   case DEF_MUL: ROW2((r = a * b, err = fabs(a) * eb + fabs(b) * ea + ea * eb + U * fabs(r)));
   case DEF_DIV: ROW2((r = a / b, err = (ea + fabs(r) * eb) / fabs(b) + 4 * U * fabs(r) + lost(r, b)));
+  /* Of integers, which are exact; dividing by zero, of which nothing is promised, gives 0. */
+  case DEF_IDIV: ROW2((r = b == 0 ? 0 : trunc(a / b), err = ea + eb));
+  case DEF_MOD: ROW2((r = b == 0 ? 0 : fmod(a, b), err = ea + eb));
   case DEF_MIN: ROW2((r = pick_min(a, b), err = larger(ea, eb)));
   case DEF_MAX: ROW2((r = pick_max(a, b), err = larger(ea, eb)));
   case DEF_LT: COMPARE(a < b);
@@ -111,8 +117,9 @@ static const double no_error = 0;
 static bool stays_exact(const DefNode *n, const EvalValue *const arg[3], int nargs) {
   for (int k = 0; k < nargs; k++)
     if (arg[k]->e) return false;
+  if (eval_is_integer(n->dtype)) return true;
   switch (n->op) {
-  case DEF_NEG: case DEF_ABS: case DEF_NOT: case DEF_ROUND: case DEF_MIN: case DEF_MAX: case DEF_LT: case DEF_LE: case DEF_EQ:
+  case DEF_NEG: case DEF_ABS: case DEF_NOT: case DEF_STOP: case DEF_ROUND: case DEF_MIN: case DEF_MAX: case DEF_LT: case DEF_LE: case DEF_EQ:
   case DEF_NE: case DEF_AND: case DEF_OR: case DEF_WHERE: return true;
   default: return false;
   }
@@ -124,7 +131,7 @@ bool eval_elementwise(const DefNode *node, const EvalValue *const arg[3], EvalVa
   for (int d = 0; d < DEF_MAX_DIMS; d++)
     if (out->dims >> d & 1) dim[n++] = d;
   bool exact = stays_exact(node, arg, nargs); /* then e is not kept: NULL */
-  if (!eval_room(out, !exact, (size_t)total)) return false;
+  if (!eval_room(out, exact ? EVAL_EXACT : EVAL_ERROR, (size_t)total)) return false;
   int64_t inner = n ? s->extent[dim[n - 1]] : 1;
   for (int64_t done = 0; done < total; done += inner) {
     Operand x[3] = {0};
@@ -146,39 +153,68 @@ bool eval_elementwise(const DefNode *node, const EvalValue *const arg[3], EvalVa
   return true;
 }
 
-/* ---- reductions ---- */
+/* ---- reductions: v holds the running value, e the sum (or the largest) of the errors, q the sum of the squares ---- */
 
-typedef struct Fold { double v, e, squares, largest; bool nan; } Fold;
-
-static void fold_in(Fold *f, uint8_t op, double v, double e) {
-  if (op == DEF_SUM) {
-    f->v += v;
-    f->e += e;
-    f->squares += v * v;
-    return;
-  }
-  if (isnan(v)) f->nan = true;
-  if (op == DEF_AMAX ? v > f->v : v < f->v) f->v = v;
-  if (e > f->e) f->e = e;
-}
-
-static void fold_out(Fold *f, uint8_t op, int64_t n, double *v, double *e) {
-  *v = f->nan ? NAN : f->v;
-  /* Partial sums of n terms stay near |sum| + 4 sqrt(sum of squares); each of the roundings of a chain errs to either side. */
-  if (op == DEF_SUM) f->e += U * (2 * sqrt((double)n) + 8) * (fabs(f->v) + 4 * sqrt(f->squares));
-  *e = settle(*v, f->e);
-}
-
-bool eval_reduce(const DefNode *node, const EvalValue *a, EvalValue *out, const EvalShape *s) {
-  int64_t n = s->extent[node->index], inner = eval_stride(a->dims, s, node->index);
+bool eval_reduce_start(const DefNode *node, EvalValue *out, const EvalShape *s) {
   int64_t total = eval_elems(out->dims, s);
-  if (!eval_room(out, true, (size_t)total)) return false;
-  Fold start = {.v = node->op == DEF_AMAX ? -INFINITY : node->op == DEF_AMIN ? INFINITY : 0};
+  if (!eval_room(out, EVAL_SQUARES, (size_t)total)) return false;
+  double v = node->op == DEF_AMAX ? -INFINITY : node->op == DEF_AMIN ? INFINITY : 0;
   for (int64_t i = 0; i < total; i++) {
-    int64_t from = i / inner * inner * n + i % inner;
-    Fold f = start;
-    for (int64_t j = 0; j < n; j++) fold_in(&f, node->op, a->v[from + j * inner], a->e ? a->e[from + j * inner] : 0);
-    fold_out(&f, node->op, n, &out->v[i], &out->e[i]);
+    out->v[i] = v;
+    out->e[i] = out->q[i] = 0;
   }
   return true;
+}
+
+typedef struct Fold { double *v, *e, *q; } Fold; /* one place of the result */
+
+static void fold_sum(Fold f, const double *v, const double *e, int64_t n) {
+  double sum = *f.v, error = *f.e, squares = *f.q;
+  for (int64_t i = 0; i < n; i++) {
+    sum += v[i];
+    squares += v[i] * v[i];
+    if (e) error += e[i];
+  }
+  *f.v = sum;
+  *f.e = error;
+  *f.q = squares;
+}
+
+/* NaN stays: no comparison with it holds. */
+static void fold_extreme(Fold f, bool largest, const double *v, const double *e, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    if (isnan(v[i]) || (largest ? v[i] > *f.v : v[i] < *f.v)) *f.v = v[i];
+    if (e && e[i] > *f.e) *f.e = e[i];
+  }
+}
+
+void eval_reduce_add(const DefNode *node, const EvalValue *a, EvalValue *out, const EvalShape *s) {
+  int64_t n = s->extent[node->index], inner = eval_stride(a->dims, s, node->index), total = eval_elems(out->dims, s);
+  bool sum = node->op == DEF_SUM, largest = node->op == DEF_AMAX;
+  if (n == 0 || total == 0) return;
+  for (int64_t o = 0; o < total; o += inner) {
+    const double *v = a->v + o * n, *e = a->e ? a->e + o * n : NULL;
+    /* Along the innermost dim at once; else row by row of what lies inside. */
+    if (inner == 1) {
+      Fold f = {out->v + o, out->e + o, out->q + o};
+      if (sum) fold_sum(f, v, e, n);
+      else fold_extreme(f, largest, v, e, n);
+      continue;
+    }
+    for (int64_t j = 0; j < n; j++, v += inner, e = e ? e + inner : NULL)
+      for (int64_t i = 0; i < inner; i++) {
+        Fold f = {out->v + o + i, out->e + o + i, out->q + o + i};
+        if (sum) fold_sum(f, v + i, e ? e + i : NULL, 1);
+        else fold_extreme(f, largest, v + i, e ? e + i : NULL, 1);
+      }
+  }
+}
+
+/* Partial sums of n terms stay near |sum| + 4 sqrt(sum of squares); each of the roundings of a chain errs to either side. It
+ * holds for every order: row sums in a few warps and column sums in partials of thousands of rows alike. */
+void eval_reduce_end(const DefNode *node, EvalValue *out, const EvalShape *s, int64_t terms) {
+  int64_t total = eval_elems(out->dims, s);
+  double steps = node->op == DEF_SUM && !eval_is_integer(node->dtype) ? U * (2 * sqrt((double)terms) + 8) : 0;
+  for (int64_t i = 0; i < total; i++)
+    out->e[i] = settle(out->v[i], out->e[i] + (steps > 0 ? steps * (fabs(out->v[i]) + 4 * sqrt(out->q[i])) : 0));
 }

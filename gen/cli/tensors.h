@@ -50,6 +50,8 @@ double tensors_bytes(const CaseData *d);                    /* of all buffers */
 
 /* Arguments of a plan: tensors, scalars, then settings that the caller names. Returns their number. */
 int tensors_args(const CaseData *d, const kiln_gen_pair *options, int noptions, kiln_arg *args, int room);
+/* What the evaluator reads of it: every index of every dim. */
+void tensors_eval_input(const CaseData *d, EvalInput *in);
 /* Device pointers in the plan's order. */
 void tensors_pointers(const CaseData *d, const kiln_plan *plan, int n, void **pointers);
 

@@ -12,6 +12,7 @@ typedef struct Verify {
   CaseData *d;
   Random *r;
   CaseVerdict *verdict;
+  uint32_t outputs;               /* mask: those that are evaluated together */
   int64_t *sample[DEF_MAX_DIMS];  /* evaluated indices of a dim; NULL: all of them */
   int64_t count[DEF_MAX_DIMS];
   char *result[DEF_MAX_TENSORS];  /* what came back, by tensor of the definition */
@@ -56,9 +57,9 @@ static int64_t *choose_sample(Random *r, int64_t size, int64_t n) {
 /* Halves the largest dim that may be sampled until the work fits; no dim goes below 32 indices. */
 static void choose_counts(Verify *v, double work) {
   const KilnDef *def = v->d->def;
-  uint32_t may = evaluate_samplable(def);
+  uint32_t may = evaluate_samplable(def, v->outputs);
   for (int d = 0; d < def->ndims; d++) v->count[d] = v->d->c->size[d];
-  while (evaluate_work(def, v->count) > work) {
+  while (evaluate_work(def, v->outputs, v->count) > work) {
     int largest = -1;
     for (int d = 0; d < def->ndims; d++)
       if (may >> d & 1 && v->count[d] > 32 && (largest < 0 || v->count[d] > v->count[largest])) largest = d;
@@ -106,28 +107,37 @@ static void take_chunk(void *user, const EvalChunk *chunk) {
   }
 }
 
-static bool run_evaluator(Verify *v, char *why, size_t why_bytes) {
-  CaseData *d = v->d;
-  const KilnDef *def = d->def;
-  EvalInput in = {.def = def};
-  int64_t *lists[DEF_MAX_TENSORS * DEF_MAX_DIMS];
-  int nlists = 0;
-  for (int i = 0; i < def->ndims; i++) {
-    in.size[i] = d->c->size[i];
-    in.count[i] = v->count[i];
-  }
-  memcpy(in.scalar, d->scalar, sizeof in.scalar);
+void tensors_eval_input(const CaseData *d, EvalInput *in) {
+  memset(in, 0, sizeof *in);
+  in->def = d->def;
+  for (int i = 0; i < d->def->ndims; i++) in->size[i] = in->count[i] = d->c->size[i];
+  memcpy(in->scalar, d->scalar, sizeof in->scalar);
   for (int k = 0; k < d->ntensors; k++) {
     const CaseTensor *t = &d->tensor[k];
-    EvalTensor *e = &in.tensor[t->index];
+    EvalTensor *e = &in->tensor[t->index];
     e->dtype = t->def->dtype;
     e->data = t->host + (size_t)t->first * number_bytes(t->def->dtype);
-    for (int i = 0; i < def->ndims; i++) {
-      e->offset[i] = t->offset[i];
-      if (!t->offset[i] || !v->sample[i]) continue;
+    for (int i = 0; i < d->def->ndims; i++) e->offset[i] = t->offset[i];
+  }
+}
+
+static bool run_evaluator(Verify *v, char *why, size_t why_bytes) {
+  const CaseData *d = v->d;
+  EvalInput in;
+  int64_t *lists[DEF_MAX_TENSORS * DEF_MAX_DIMS];
+  int nlists = 0;
+  tensors_eval_input(d, &in);
+  in.outputs = v->outputs;
+  for (int i = 0; i < d->def->ndims; i++) {
+    if (!v->sample[i]) continue;
+    in.count[i] = v->count[i];
+    in.index[i] = v->sample[i];
+    for (int k = 0; k < d->ntensors; k++) {
+      const CaseTensor *t = &d->tensor[k];
+      if (!t->offset[i]) continue;
       int64_t *list = cli_alloc((size_t)v->count[i] * sizeof *list);
       for (int64_t j = 0; j < v->count[i]; j++) list[j] = t->offset[i][v->sample[i][j]];
-      e->offset[i] = lists[nlists++] = list;
+      in.tensor[t->index].offset[i] = lists[nlists++] = list;
     }
   }
   bool done = evaluate(&in, take_chunk, v, why, why_bytes);
@@ -224,37 +234,44 @@ static bool download(Verify *v, const Device *dev) {
   return true;
 }
 
-static void start_compares(Verify *v) {
-  for (int i = 0; i < v->d->ntensors; i++) {
-    const CaseTensor *t = &v->d->tensor[i];
-    int64_t elems = 1;
-    for (int k = 0; k < t->def->rank; k++) elems *= v->count[t->def->dim[k]];
-    compare_start(&v->compare[t->index], t->def->dtype, (int64_t)random_below(v->r, (uint64_t)elems));
-    v->compare[t->index].twin_stride = (elems + 15) / 16;
+static void start_compare(Verify *v, const CaseTensor *t) {
+  int64_t elems = 1;
+  for (int k = 0; k < t->def->rank; k++) elems *= v->count[t->def->dim[k]];
+  compare_start(&v->compare[t->index], t->def->dtype, (int64_t)random_below(v->r, (uint64_t)elems));
+  v->compare[t->index].twin_stride = (elems + 15) / 16;
+}
+
+/* The outputs that are evaluated together: sampled, evaluated, judged. */
+static void judge_group(Verify *v, uint32_t outputs, double work) {
+  char why[256];
+  v->outputs = outputs;
+  choose_samples(v, work);
+  for (int i = 0; i < v->d->ntensors; i++)
+    if (outputs >> v->d->tensor[i].index & 1) start_compare(v, &v->d->tensor[i]);
+  if (!run_evaluator(v, why, sizeof why)) blame(v->verdict, "%s", why);
+  for (int i = 0; i < v->d->ntensors; i++)
+    if (outputs >> v->d->tensor[i].index & 1) judge_values(v, &v->d->tensor[i]);
+  for (int i = 0; i < DEF_MAX_DIMS; i++) {
+    cli_free(v->sample[i]);
+    v->sample[i] = NULL;
   }
 }
 
 bool tensors_compare(CaseData *d, const Device *dev, Random *r, double work, CaseVerdict *verdict) {
   Verify v = {.d = d, .r = r, .verdict = verdict};
-  char why[256];
+  uint32_t group[DEF_MAX_TENSORS];
   memset(verdict, 0, sizeof *verdict);
   verdict->passed = true;
   verdict->ratio = -1;
-  choose_samples(&v, work);
-  start_compares(&v);
   bool arrived = download(&v, dev);
-  if (arrived && !run_evaluator(&v, why, sizeof why)) blame(verdict, "%s", why);
+  int groups = arrived ? evaluate_groups(d->def, group) : 0;
+  for (int i = 0; i < groups; i++) judge_group(&v, group[i], work / groups);
   for (int i = 0; arrived && i < d->ntensors; i++) {
     CaseTensor *t = &d->tensor[i];
     size_t bytes = (size_t)t->elems * number_bytes(t->def->dtype);
-    if (t->def->is_out) {
-      judge_values(&v, t);
-      judge_surroundings(&v, t);
-    } else if (memcmp(v.result[t->index], t->host, bytes) != 0) {
-      blame(verdict, "%s: an input was changed", t->def->name);
-    }
+    if (t->def->is_out) judge_surroundings(&v, t);
+    else if (memcmp(v.result[t->index], t->host, bytes) != 0) blame(verdict, "%s: an input was changed", t->def->name);
   }
   for (int i = 0; i < DEF_MAX_TENSORS; i++) cli_free(v.result[i]);
-  for (int i = 0; i < DEF_MAX_DIMS; i++) cli_free(v.sample[i]);
   return arrived;
 }

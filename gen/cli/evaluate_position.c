@@ -1,0 +1,75 @@
+/* evaluate_position.c - nodes that go by position: coordinates, neighbours and halves exchanged, entries of a table. They move
+ * values and add no error of their own. */
+#include "evaluate.h"
+#include "number.h"
+#include <math.h>
+
+
+static bool eval_index(const EvalInput *in, const DefNode *n, EvalValue *out, const EvalShape *s) {
+  int64_t extent = s->extent[n->index], start = s->start[n->index];
+  const int64_t *index = in->index[n->index];
+  if (!eval_room(out, EVAL_EXACT, (size_t)extent)) return false;
+  for (int64_t i = 0; i < extent; i++) out->v[i] = (double)(index ? index[start + i] : start + i);
+  return true;
+}
+
+/* Which column column c takes its value from; -1: none, it gets 0. */
+static int64_t source(const DefNode *n, int64_t c, int64_t columns, int64_t width) {
+  int64_t from;
+  if (n->op == DEF_SWAP_PAIRS) {
+    from = c ^ 1;
+    return from < columns ? from : -1;
+  }
+  if (width < 2 || c >= columns / width * width) return -1;
+  from = c % width < width / 2 ? c + width / 2 : c - width / 2;
+  return from;
+}
+
+static bool eval_swap(const DefNode *n, const EvalValue *a, double width, EvalValue *out, const EvalShape *s) {
+  int64_t total = eval_elems(out->dims, s), columns = s->extent[n->index], inner = eval_stride(out->dims, s, n->index);
+  int64_t block = width >= 2 && width <= (double)columns ? (int64_t)width : 0;
+  if (!eval_room(out, a->e ? EVAL_ERROR : EVAL_EXACT, (size_t)total)) return false;
+  for (int64_t i = 0; i < total; i++) {
+    int64_t c = i / inner % columns, from = source(n, c, columns, block), at = i + (from - c) * inner;
+    out->v[i] = from < 0 ? 0 : a->v[at];
+    if (a->e) out->e[i] = from < 0 ? 0 : a->e[at];
+  }
+  return true;
+}
+
+/* Offset of each operand at element i of the result. */
+static int64_t offset_at(const EvalValue *x, uint32_t dims, const EvalShape *s, int64_t i) {
+  int64_t offset = 0;
+  for (int d = DEF_MAX_DIMS - 1; d >= 0; d--) {
+    if (!(dims >> d & 1)) continue;
+    offset += i % s->extent[d] * eval_stride(x->dims, s, d);
+    i /= s->extent[d];
+  }
+  return offset;
+}
+
+static bool eval_lookup(const EvalInput *in, const DefNode *n, const EvalValue *row, const EvalValue *entry, EvalValue *out,
+                        const EvalShape *s) {
+  int table = in->def->node[n->arg[0]].index;
+  const EvalTensor *t = &in->tensor[table];
+  const uint8_t *dim = in->def->tensor[table].dim;
+  int64_t total = eval_elems(out->dims, s), rows = in->size[dim[0]], entries = in->size[dim[1]];
+  size_t bytes = number_bytes(t->dtype);
+  if (!eval_room(out, EVAL_EXACT, (size_t)total)) return false;
+  for (int64_t i = 0; i < total; i++) {
+    double r = row->v[offset_at(row, out->dims, s, i)], e = entry->v[offset_at(entry, out->dims, s, i)];
+    bool inside = r >= 0 && r < (double)rows && e >= 0 && e < (double)entries;
+    int64_t at = inside ? t->offset[dim[0]][(int64_t)r] + t->offset[dim[1]][(int64_t)e] : 0;
+    out->v[i] = inside ? number_load(t->dtype, (const char *)t->data + at * (int64_t)bytes) : 0;
+  }
+  return true;
+}
+
+bool eval_position(const EvalInput *in, const DefNode *n, const EvalValue *const arg[3], EvalValue *out, const EvalShape *s) {
+  switch (n->op) {
+  case DEF_INDEX: return eval_index(in, n, out, s);
+  case DEF_SWAP_PAIRS: return eval_swap(n, arg[0], 0, out, s);
+  case DEF_SWAP_HALVES: return eval_swap(n, arg[0], arg[1]->v[0], out, s);
+  default: return eval_lookup(in, n, arg[1], arg[2], out, s);
+  }
+}
