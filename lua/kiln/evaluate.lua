@@ -10,7 +10,7 @@ local evaluate = {}
 local E = {}
 E.__index = E
 
-local UNARY = { neg = 1, abs = 1, exp = 1, exp2 = 1, log = 1, log2 = 1, sqrt = 1, rsqrt = 1, rcp = 1, tanh = 1, erf = 1, sin = 1, cos = 1 }
+local UNARY = { neg = 1, abs = 1, exp = 1, exp2 = 1, log = 1, log2 = 1, sqrt = 1, rsqrt = 1, rcp = 1, tanh = 1, erf = 1, sin = 1, cos = 1, rint = 1 }
 local REDUCE = { sum = 1, amax = 1, amin = 1 }
 
 function evaluate.new(keeps) return setmetatable({ memo = {}, kept = {}, keeps = keeps or function() return false end }, E) end
@@ -54,6 +54,7 @@ function E:apply(n, a, is_mean)
   if is_mean then return a[1] * tile.param("inv_" .. n.args[2].dim, "f32") end
   if n.op == "round" then return tile.f32(tile.to(a[1], n.round)) end
   if UNARY[n.op] then return tile[n.op](a[1]) end
+  if n.op == "float" or n.op == "stop" then return a[1] end -- integer scalars reach a kernel as NAME_f32, too
   if n.op == "not" then return tile.not_(a[1]) end
   if n.op == "where" then return tile.where(a[1], a[2], a[3]) end
   if n.op == "and" or n.op == "or" then return tile[n.op .. "_"](a[1], a[2]) end
