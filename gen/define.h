@@ -18,6 +18,7 @@ typedef enum {
   DEF_CONST,    /* value */
   DEF_DIM,      /* size of dim `index` as a number */
   DEF_NEG, DEF_ABS, DEF_EXP, DEF_EXP2, DEF_LOG, DEF_LOG2, DEF_SQRT, DEF_RSQRT, DEF_RCP, DEF_TANH, DEF_ERF, DEF_SIN, DEF_COS,
+  DEF_RINT,     /* the nearest whole number, of two the even one */
   DEF_NOT,
   DEF_ADD, DEF_SUB, DEF_MUL, DEF_DIV, DEF_MIN, DEF_MAX,
   DEF_LT, DEF_LE, DEF_EQ, DEF_NE, DEF_AND, DEF_OR,

@@ -44,7 +44,7 @@ typedef struct SlotVal {
 typedef struct Val {
   uint8_t kind;               /* ValKind */
   uint8_t dtype;
-  bool packed;                /* FRAG of 16-bit elements: two to a .b32 register, the even one in the low half */
+  bool packed;                /* FRAG of 8- or 16-bit elements: four or two to a .b32 register, the first in the lowest bits */
   uint32_t n;                 /* registers */
   PtxReg *reg;
   int64_t i;                  /* CONST, integers and predicates */
@@ -126,9 +126,21 @@ PtxReg elem_convert(Lower *l, PtxReg r, kiln_dtype from, kiln_dtype to);
 PtxReg elem_pack(Lower *l, PtxReg lo, PtxReg hi, kiln_dtype to);                    /* two f32 to one packed register */
 void elem_unpack(Lower *l, PtxReg pair, kiln_dtype from, PtxReg *lo, PtxReg *hi);   /* to two f32 */
 PtxReg elem_binary(Lower *l, TileOp op, kiln_dtype t, PtxReg a, PtxReg b);
+void elem_convert_frag(Lower *l, const Val *in, Val *out, uint32_t from, uint32_t to); /* elements from .. to, whole registers */
+
+/* ---- lower_byte.c ---- */
+bool byte_is_float(kiln_dtype t); /* e4m3, e5m2: through f32 */
+bool byte_is_int(kiln_dtype t);   /* u8, i8: through i32 */
+PtxReg byte_at(Lower *l, PtxReg word, int k);
+PtxReg byte_join(Lower *l, const PtxReg b[4]);                                 /* of registers that hold one byte each */
+void byte_unpack(Lower *l, PtxReg word, kiln_dtype from, PtxReg x[4]);         /* to four f32 or i32 */
+PtxReg byte_pack(Lower *l, const PtxReg x[4], kiln_dtype to);
+PtxReg byte_widen(Lower *l, PtxReg b, kiln_dtype from);                        /* a register with one byte */
+PtxReg byte_narrow(Lower *l, PtxReg x, kiln_dtype to);
 
 /* ---- lower_frag.c: fragments ---- */
 bool frag_packed(const Layout *l, kiln_dtype t);
+uint32_t frag_per_register(const Val *v);                                           /* elements: 1, 2 or 4 */
 Val *frag_new(Lower *l, kiln_dtype t, uint32_t layout, bool variable);              /* registers made */
 const Layout *frag_layout(Lower *l, uint32_t layout);
 void frag_positions(Lower *l, const Layout *lay, PtxReg pos[LAYOUT_RANK], uint32_t bits[LAYOUT_RANK]); /* thread's part of each coordinate */

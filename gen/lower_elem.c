@@ -59,14 +59,20 @@ static PtxReg widen(Lower *l, PtxReg h, kiln_dtype from) {
 PtxReg elem_convert(Lower *l, PtxReg r, kiln_dtype from, kiln_dtype to) {
   bool half_from = from == KILN_F16 || from == KILN_BF16, half_to = to == KILN_F16 || to == KILN_BF16;
   if (from == to) return r;
+  if (byte_is_float(from)) return elem_convert(l, byte_widen(l, r, from), KILN_F32, to);
+  if (byte_is_int(from)) return elem_convert(l, byte_widen(l, r, from), KILN_I32, to);
+  if (byte_is_float(to)) return byte_narrow(l, elem_convert(l, r, from, KILN_F32), to);
+  if (byte_is_int(to)) return byte_narrow(l, elem_convert(l, r, from, KILN_I32), to);
   if (half_from) return elem_convert(l, widen(l, r, from), KILN_F32, to);
   if (half_to) return narrow(l, elem_convert(l, r, from, KILN_F32), to);
   if (from == KILN_F32) {
     if (to == KILN_I32) return DEF(cvt_rzi_s32_f32, R(r));
     if (to == KILN_I64) return DEF(cvt_rzi_s64_f32, R(r));
+    if (to == KILN_BOOL) return DEF(setp_neu_f32, R(r), F(0));
   } else if (from == KILN_I32) {
     if (to == KILN_F32) return DEF(cvt_rn_f32_s32, R(r));
     if (to == KILN_I64) return DEF(cvt_s64_s32, R(r));
+    if (to == KILN_BOOL) return DEF(setp_ne_s32, R(r), po_i(0));
   } else if (from == KILN_I64) {
     if (to == KILN_F32) return DEF(cvt_rn_f32_s64, R(r));
     if (to == KILN_I32) return DEF(cvt_u32_u64, R(r));
@@ -139,6 +145,7 @@ static PtxReg unary_f32(Lower *l, TileOp op, PtxReg a) {
   case TILE_erf: return error_function(l, a);
   case TILE_sin: return DEF(sin_approx_f32, R(a));
   case TILE_cos: return DEF(cos_approx_f32, R(a));
+  case TILE_rint: return DEF(cvt_rni_f32_f32, R(a));
   default: lower_error(l, "'%s' is not defined for f32", tile_op_info(op)->name); return a;
   }
 }
@@ -184,7 +191,7 @@ PtxReg elem_binary(Lower *l, TileOp op, kiln_dtype t, PtxReg a, PtxReg b) {
     if ((op == TILE_min || op == TILE_max) && !has(l, form)) return extreme_with_nan(l, op == TILE_max, a, b);
     return ptx_def(l->ptx, form, R(a), R(b));
   }
-  lower_error(l, "'%s' is not defined for this type; 16-bit values are converted to f32 first", tile_op_info(op)->name);
+  lower_error(l, "'%s' is not defined for this type; values of 8 and 16 bits are converted to f32 first", tile_op_info(op)->name);
   return a;
 }
 
@@ -288,32 +295,38 @@ void lower_where(Lower *l) {
   int from, to;
   Val *out = make_result(l, full, &from, &to);
   IsaId form = n->type.dtype == KILN_F32 ? ISA_selp_f32 : n->type.dtype == KILN_I64 ? ISA_selp_b64 : ISA_selp_b32;
-  if (dtype_class(n->type.dtype) == PTX_H || n->type.dtype == KILN_BOOL) {
+  if (tile_dtype_bytes(n->type.dtype) < 4) {
     lower_error(l, "'where' chooses between f32 or integer values; convert first");
     return;
   }
   for (int r = from; r < to; r++) out->reg[r] = ptx_def(l->ptx, form, R(element(&o[1], full, r)), R(element(&o[2], full, r)), R(element(&o[0], full, r)));
 }
 
-static void convert_frag(Lower *l, const Val *in, Val *out, uint32_t from, uint32_t to) { /* even bounds */
-  for (uint32_t r = from; r < to; r++) {
-    if (in->packed && out->packed) { /* 16-bit to 16-bit */
-      PtxReg lo, hi;
-      if (r & 1) continue;
-      elem_unpack(l, in->reg[r / 2], in->dtype, &lo, &hi);
-      out->reg[r / 2] = elem_pack(l, lo, hi, out->dtype);
-    } else if (in->packed) {
-      if (r & 1) continue;
-      elem_unpack(l, in->reg[r / 2], in->dtype, &out->reg[r], &out->reg[r + 1]);
-      if (out->dtype != KILN_F32)
-        for (int k = 0; k < 2; k++) out->reg[r + (uint32_t)k] = elem_convert(l, out->reg[r + (uint32_t)k], KILN_F32, out->dtype);
-    } else if (out->packed) {
-      if (r & 1) continue;
-      PtxReg lo = elem_convert(l, in->reg[r], in->dtype, KILN_F32), hi = elem_convert(l, in->reg[r + 1], in->dtype, KILN_F32);
-      out->reg[r / 2] = elem_pack(l, lo, hi, out->dtype);
-    } else {
-      out->reg[r] = elem_convert(l, in->reg[r], in->dtype, out->dtype);
-    }
+/* Elements r .. r+n of a fragment (n no less than a register holds), each in a register of its own. Returns their type. */
+static kiln_dtype take_elements(Lower *l, const Val *in, uint32_t r, uint32_t n, PtxReg *x) {
+  uint32_t per = frag_per_register(in);
+  for (uint32_t k = 0; k < n; k += per) {
+    PtxReg word = in->reg[(r + k) / per];
+    if (per == 4) byte_unpack(l, word, (kiln_dtype)in->dtype, &x[k]);
+    else if (per == 2) elem_unpack(l, word, (kiln_dtype)in->dtype, &x[k], &x[k + 1]);
+    else x[k] = word;
+  }
+  return per == 1 ? (kiln_dtype)in->dtype : byte_is_int((kiln_dtype)in->dtype) ? KILN_I32 : KILN_F32;
+}
+
+static void put_elements(Lower *l, Val *out, uint32_t r, uint32_t n, PtxReg *x, kiln_dtype have) {
+  uint32_t per = frag_per_register(out);
+  kiln_dtype to = (kiln_dtype)out->dtype, want = per == 1 ? to : byte_is_int(to) ? KILN_I32 : KILN_F32;
+  for (uint32_t k = 0; k < n; k++) x[k] = elem_convert(l, x[k], have, want);
+  for (uint32_t k = 0; k < n; k += per)
+    out->reg[(r + k) / per] = per == 4 ? byte_pack(l, &x[k], to) : per == 2 ? elem_pack(l, x[k], x[k + 1], to) : x[k];
+}
+
+void elem_convert_frag(Lower *l, const Val *in, Val *out, uint32_t from, uint32_t to) {
+  uint32_t n = frag_per_register(in) > frag_per_register(out) ? frag_per_register(in) : frag_per_register(out);
+  for (uint32_t r = from; r < to; r += n) {
+    PtxReg x[4];
+    put_elements(l, out, r, n, x, take_elements(l, in, r, n, x));
   }
 }
 
@@ -342,8 +355,8 @@ void lower_cvt(Lower *l) {
   int first, end;
   if (lower_range(l, (int)elems, &first, &end)) {
     *out = (Val){.kind = VAL_FRAG, .dtype = to, .layout = n->type.layout, .packed = frag_packed(lay, to)};
-    out->n = out->packed ? elems / 2 : elems;
+    out->n = elems / frag_per_register(out);
     out->reg = ARENA_ARRAY(l->arena, PASS, PtxReg, out->n);
   }
-  convert_frag(l, in, out, (uint32_t)first, (uint32_t)end);
+  elem_convert_frag(l, in, out, (uint32_t)first, (uint32_t)end);
 }

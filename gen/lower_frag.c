@@ -12,14 +12,17 @@ const Layout *frag_layout(Lower *l, uint32_t layout) {
 }
 
 bool frag_packed(const Layout *l, kiln_dtype t) { /* the first register digit runs along the last dim in steps of one */
-  return (t == KILN_F16 || t == KILN_BF16) && l->rank > 0 && layout_vector(l, l->rank - 1) % 2 == 0;
+  int bytes = t == KILN_BOOL ? 4 : tile_dtype_bytes(t);
+  return bytes < 4 && l->rank > 0 && layout_vector(l, l->rank - 1) % (4 / bytes) == 0;
 }
+
+uint32_t frag_per_register(const Val *v) { return v->packed ? 4 / (uint32_t)tile_dtype_bytes(v->dtype) : 1; }
 
 Val *frag_new(Lower *l, kiln_dtype t, uint32_t layout, bool variable) {
   const Layout *lay = frag_layout(l, layout);
   Val *v = ARENA_NEW(l->arena, PASS, Val);
   *v = (Val){.kind = VAL_FRAG, .dtype = t, .layout = layout, .packed = frag_packed(lay, t)};
-  v->n = (uint32_t)layout_regs(lay) / (v->packed ? 2 : 1);
+  v->n = (uint32_t)layout_regs(lay) / frag_per_register(v);
   v->reg = ARENA_ARRAY(l->arena, PASS, PtxReg, v->n);
   PtxClass c = v->packed ? PTX_R : dtype_class(t);
   for (uint32_t i = 0; i < v->n; i++) v->reg[i] = variable ? ptx_var(l->ptx, c) : ptx_reg(l->ptx, c);

@@ -101,22 +101,30 @@ static int vector_elems(const Layout *lay, const ViewVal *v, const ViewCursor *c
   return vec;
 }
 
-typedef struct AccessForms { uint16_t b16, b32, f32, v2_b32, v4_b32, v2_f32, v4_f32, b64, policy; } AccessForms; /* policy: the hint's form, 0: none */
-static const AccessForms LOAD = {ISA_ld_global_b16, ISA_ld_global_b32, ISA_ld_global_f32, ISA_ld_global_v2_b32, ISA_ld_global_v4_b32,
-                                 ISA_ld_global_v2_f32, ISA_ld_global_v4_f32, ISA_ld_global_b64, 0};
-static const AccessForms LOAD_NC = {ISA_ld_global_nc_b16, ISA_ld_global_nc_b32, ISA_ld_global_nc_f32, ISA_ld_global_nc_v2_b32, ISA_ld_global_nc_v4_b32,
-                                    ISA_ld_global_nc_v2_f32, ISA_ld_global_nc_v4_f32, ISA_ld_global_nc_b64, 0};
-static const AccessForms LOAD_STREAM = {ISA_ld_global_nc_L1_no_allocate_b16, ISA_ld_global_nc_L1_no_allocate_b32, ISA_ld_global_nc_L1_no_allocate_f32,
-                                        ISA_ld_global_nc_L1_no_allocate_v2_b32, ISA_ld_global_nc_L1_no_allocate_v4_b32,
-                                        ISA_ld_global_nc_L1_no_allocate_v2_f32, ISA_ld_global_nc_L1_no_allocate_v4_f32, ISA_ld_global_nc_L1_no_allocate_b64, 0};
-static const AccessForms LOAD_KEEP = {ISA_ld_global_nc_L2_cache_hint_b16, ISA_ld_global_nc_L2_cache_hint_b32, ISA_ld_global_nc_L2_cache_hint_f32,
-                                      ISA_ld_global_nc_L2_cache_hint_v2_b32, ISA_ld_global_nc_L2_cache_hint_v4_b32,
-                                      ISA_ld_global_nc_L2_cache_hint_v2_f32, ISA_ld_global_nc_L2_cache_hint_v4_f32,
-                                      ISA_ld_global_nc_L2_cache_hint_b64, ISA_createpolicy_L2_evict_last_b64};
-static const AccessForms STORE = {ISA_st_global_b16, ISA_st_global_b32, ISA_st_global_f32, ISA_st_global_v2_b32, ISA_st_global_v4_b32,
-                                  ISA_st_global_v2_f32, ISA_st_global_v4_f32, ISA_st_global_b64, 0};
-static const AccessForms STORE_STREAM = {ISA_st_global_cs_b16, ISA_st_global_cs_b32, ISA_st_global_cs_f32, ISA_st_global_cs_v2_b32, ISA_st_global_cs_v4_b32,
-                                         ISA_st_global_cs_v2_f32, ISA_st_global_cs_v4_f32, ISA_st_global_cs_b64, 0};
+/* policy: the hint's form, 0: none; bytes one by one go without it. */
+typedef struct AccessForms { uint16_t u8, b16, b32, f32, v2_b32, v4_b32, v2_f32, v4_f32, b64, policy; } AccessForms;
+static const AccessForms LOAD = {ISA_ld_global_u8, ISA_ld_global_b16, ISA_ld_global_b32, ISA_ld_global_f32,
+  ISA_ld_global_v2_b32, ISA_ld_global_v4_b32, ISA_ld_global_v2_f32, ISA_ld_global_v4_f32,
+  ISA_ld_global_b64, 0};
+static const AccessForms LOAD_NC = {ISA_ld_global_nc_u8, ISA_ld_global_nc_b16, ISA_ld_global_nc_b32, ISA_ld_global_nc_f32,
+  ISA_ld_global_nc_v2_b32, ISA_ld_global_nc_v4_b32, ISA_ld_global_nc_v2_f32, ISA_ld_global_nc_v4_f32,
+  ISA_ld_global_nc_b64, 0};
+static const AccessForms LOAD_STREAM = {ISA_ld_global_nc_L1_no_allocate_u8, ISA_ld_global_nc_L1_no_allocate_b16,
+  ISA_ld_global_nc_L1_no_allocate_b32, ISA_ld_global_nc_L1_no_allocate_f32,
+  ISA_ld_global_nc_L1_no_allocate_v2_b32, ISA_ld_global_nc_L1_no_allocate_v4_b32, ISA_ld_global_nc_L1_no_allocate_v2_f32,
+  ISA_ld_global_nc_L1_no_allocate_v4_f32,
+  ISA_ld_global_nc_L1_no_allocate_b64, 0};
+static const AccessForms LOAD_KEEP = {ISA_ld_global_nc_u8, ISA_ld_global_nc_L2_cache_hint_b16, ISA_ld_global_nc_L2_cache_hint_b32,
+  ISA_ld_global_nc_L2_cache_hint_f32,
+  ISA_ld_global_nc_L2_cache_hint_v2_b32, ISA_ld_global_nc_L2_cache_hint_v4_b32, ISA_ld_global_nc_L2_cache_hint_v2_f32,
+  ISA_ld_global_nc_L2_cache_hint_v4_f32,
+  ISA_ld_global_nc_L2_cache_hint_b64, ISA_createpolicy_L2_evict_last_b64};
+static const AccessForms STORE = {ISA_st_global_u8, ISA_st_global_b16, ISA_st_global_b32, ISA_st_global_f32,
+  ISA_st_global_v2_b32, ISA_st_global_v4_b32, ISA_st_global_v2_f32, ISA_st_global_v4_f32,
+  ISA_st_global_b64, 0};
+static const AccessForms STORE_STREAM = {ISA_st_global_cs_u8, ISA_st_global_cs_b16, ISA_st_global_cs_b32, ISA_st_global_cs_f32,
+  ISA_st_global_cs_v2_b32, ISA_st_global_cs_v4_b32, ISA_st_global_cs_v2_f32, ISA_st_global_cs_v4_f32,
+  ISA_st_global_cs_b64, 0};
 
 static const AccessForms *forms_of(Lower *l, bool load) {
   const char *cache = tile_attr_str(l->tiles, l->node, TA_cache, "");
@@ -142,14 +150,15 @@ static int64_t pad_bits(Lower *l, kiln_dtype t) {
     return u;
   }
   if (pad == 0) return 0;
+  if (byte_is_int(t) || t == KILN_BOOL) return ((int64_t)pad & 0xff) * 0x01010101ll;
   if (isinf(pad) && t == KILN_BF16) return pad > 0 ? 0x7f807f80ll : 0xff80ff80ll;
   if (isinf(pad) && t == KILN_F16) return pad > 0 ? 0x7c007c00ll : 0xfc00fc00ll;
-  lower_error(l, "16-bit tiles are padded with 0 or an infinity");
+  lower_error(l, "16-bit tiles are padded with 0 or an infinity, those of fp8 with 0");
   return 0;
 }
 
 static void put_load(Lower *l, const AccessForms *f, IsaId form, PtxOpnd to, PtxOpnd from) {
-  if (f->policy)
+  if (f->policy && form != f->u8)
     ptx_put(l->ptx, form, to, from, R(l->policy));
   else
     ptx_put(l->ptx, form, to, from);
@@ -164,18 +173,20 @@ static void load_words(Lower *l, const AccessForms *f, Val *frag, uint32_t reg, 
   ptx_guard(l->ptx, (PtxReg){0}, false);
 }
 
-static PtxReg load_half(Lower *l, const AccessForms *f, PtxReg p, int64_t imm, PtxReg ok, int64_t pad) {
-  PtxReg h = ptx_var(l->ptx, PTX_H);
-  ptx_put(l->ptx, ISA_mov_b16, R(h), po_i(pad & 0xffff));
+/* One element of 8 or 16 bits. */
+static PtxReg load_narrow(Lower *l, const AccessForms *f, kiln_dtype t, PtxReg p, int64_t imm, PtxReg ok, int64_t pad) {
+  bool byte = tile_dtype_bytes(t) == 1;
+  PtxReg x = ptx_var(l->ptx, byte ? PTX_R : PTX_H);
+  ptx_put(l->ptx, byte ? ISA_mov_b32 : ISA_mov_b16, R(x), po_i(pad & (byte ? 0xff : 0xffff)));
   ptx_guard(l->ptx, ok, false);
-  put_load(l, f, f->b16, R(h), po_mem(p, imm));
+  put_load(l, f, byte ? f->u8 : f->b16, R(x), po_mem(p, imm));
   ptx_guard(l->ptx, (PtxReg){0}, false);
-  return h;
+  return x;
 }
 
 static bool known_width(Lower *l, kiln_dtype t) {
-  if (t == KILN_F16 || t == KILN_BF16 || t == KILN_F32 || t == KILN_I32 || t == KILN_I64) return true;
-  lower_error(l, "tiles of this type are not loaded or stored yet; f16, bf16, f32, i32 and i64 are");
+  if (t != KILN_F64 && t != KILN_I16) return true;
+  lower_error(l, "tiles of %s are not loaded or stored yet; f16, bf16, f32, e4m3, e5m2, i64, i32, i8, u8 and bool are", tile_dtype_name(t));
   return false;
 }
 
@@ -204,7 +215,6 @@ static void load_view(Lower *l, Val *frag, const ViewVal *v, int first_coord, co
   const Layout *lay = frag_layout(l, frag->layout);
   PtxReg pos[LAYOUT_RANK];
   uint32_t bits[LAYOUT_RANK];
-  if (!known_width(l, frag->dtype)) return;
   frag_positions(l, lay, pos, bits);
   if (index) pos[lay->rank - 1] = (PtxReg){0};
   ViewCursor c = view_cursor(l, v, first_coord, lay->rank, pos);
@@ -217,28 +227,41 @@ static void load_view(Lower *l, Val *frag, const ViewVal *v, int first_coord, co
   for (int r = from; r < to; r += vec) {
     int64_t imm;
     PtxReg ok, p = locate(l, &c, lay, index, r, &imm, &ok);
-    if (v->elem_bytes >= 4) {
-      load_words(l, f, frag, (uint32_t)r, vec, p, imm, ok, pad);
-    } else if (frag->packed && vec >= 2) {
-      load_words(l, f, frag, (uint32_t)r / 2, vec / 2, p, imm, ok, pad);
-    } else {
-      PtxReg h = load_half(l, f, p, imm, ok, pad);
-      if (!frag->packed) {
-        frag->reg[r] = h;
-      } else {
-        p = locate(l, &c, lay, index, ++r, &imm, &ok);
-        PtxReg hi = load_half(l, f, p, imm, ok, pad);
-        frag->reg[r / 2] = DEF(mov_b32_pack, po_vec(l->ptx, (PtxReg[]){h, hi}, 2));
-      }
+    int per = (int)frag_per_register(frag), words = vec * v->elem_bytes / 4;
+    if (v->elem_bytes >= 4 || (per > 1 && vec >= per)) {
+      load_words(l, f, frag, (uint32_t)(r / per), v->elem_bytes >= 4 ? vec : words, p, imm, ok, pad);
+      continue;
     }
+    PtxReg x[4];
+    x[0] = load_narrow(l, f, (kiln_dtype)frag->dtype, p, imm, ok, pad);
+    for (int k = 1; k < per; k++) {
+      p = locate(l, &c, lay, index, r + k, &imm, &ok);
+      x[k] = load_narrow(l, f, (kiln_dtype)frag->dtype, p, imm, ok, pad);
+    }
+    frag->reg[r / per] = per == 4 ? byte_join(l, x) : per == 2 ? DEF(mov_b32_pack, po_vec(l->ptx, x, 2)) : x[0];
+    vec = per;
   }
 }
 
-void global_load(Lower *l, Val *frag, const ViewVal *v, int first_coord) { load_view(l, frag, v, first_coord, NULL); }
+/* Predicates come from bytes. */
+static void load_memory(Lower *l, Val *frag, const ViewVal *v, int first_coord, const Val *index) {
+  int from, to;
+  if (!known_width(l, (kiln_dtype)frag->dtype)) return;
+  if (frag->dtype != KILN_BOOL) {
+    load_view(l, frag, v, first_coord, index);
+    return;
+  }
+  Val *raw = frag_new(l, KILN_U8, frag->layout, true);
+  load_view(l, raw, v, first_coord, index);
+  lower_range(l, (int)frag->n, &from, &to);
+  elem_convert_frag(l, raw, frag, (uint32_t)from, (uint32_t)to);
+}
+
+void global_load(Lower *l, Val *frag, const ViewVal *v, int first_coord) { load_memory(l, frag, v, first_coord, NULL); }
 
 void lower_gather(Lower *l) {
   Val *frag = frag_new(l, l->node->type.dtype, l->node->type.layout, true);
-  load_view(l, frag, lower_arg(l, 0)->view, 2, lower_arg(l, 1));
+  load_memory(l, frag, lower_arg(l, 0)->view, 2, lower_arg(l, 1));
   *lower_result(l) = *frag;
 }
 
@@ -260,29 +283,31 @@ PtxReg owner_predicate(Lower *l, const Layout *lay) {
   return p;
 }
 
-static void store_halves(Lower *l, const AccessForms *f, const Val *frag, int r, PtxReg p, int64_t imm, PtxReg ok) {
-  PtxReg h = frag->packed ? (PtxReg){0} : frag->reg[r];
-  if (frag->packed) {
+/* Element r of a fragment of 8 or 16 bits. */
+static void store_narrow(Lower *l, const AccessForms *f, const Val *frag, int r, PtxReg p, int64_t imm, PtxReg ok) {
+  int per = (int)frag_per_register(frag);
+  PtxReg x = frag->reg[r / per];
+  if (per == 4) x = byte_at(l, x, r % 4);
+  if (per == 2) {
     PtxReg half[2] = {ptx_reg(l->ptx, PTX_H), ptx_reg(l->ptx, PTX_H)};
-    ptx_put(l->ptx, ISA_mov_b32_unpack, po_vec(l->ptx, half, 2), R(frag->reg[r / 2]));
-    h = half[r & 1];
+    ptx_put(l->ptx, ISA_mov_b32_unpack, po_vec(l->ptx, half, 2), R(x));
+    x = half[r & 1];
   }
   ptx_guard(l->ptx, ok, false);
-  ptx_put(l->ptx, f->b16, po_mem(p, imm), R(h));
+  ptx_put(l->ptx, tile_dtype_bytes(frag->dtype) == 1 ? f->u8 : f->b16, po_mem(p, imm), R(x));
   ptx_guard(l->ptx, (PtxReg){0}, false);
 }
 
-void global_store(Lower *l, const Val *frag, const ViewVal *v, int first_coord) {
+static void store_view(Lower *l, const Val *frag, const ViewVal *v, int first_coord) {
   const Layout *lay = frag_layout(l, frag->layout);
   PtxReg pos[LAYOUT_RANK];
   uint32_t bits[LAYOUT_RANK];
-  if (!known_width(l, frag->dtype)) return;
   frag_positions(l, lay, pos, bits);
   ViewCursor c = view_cursor(l, v, first_coord, lay->rank, pos);
   const AccessForms *f = forms_of(l, false);
   PtxReg mine = owner_predicate(l, lay);
-  int vec = vector_elems(lay, v, &c), from, to;
-  if (v->elem_bytes == 2 && !frag->packed) vec = 1;
+  int vec = vector_elems(lay, v, &c), per = (int)frag_per_register(frag), from, to;
+  if (v->elem_bytes < 4 && (per == 1 || vec < per)) vec = 1;
   lower_range(l, layout_regs(lay), &from, &to);
   for (int r = from; r < to; r += vec) {
     int32_t at[LAYOUT_RANK];
@@ -290,17 +315,30 @@ void global_store(Lower *l, const Val *frag, const ViewVal *v, int first_coord) 
     layout_reg_coord(lay, r, at);
     PtxReg p = view_pointer(l, &c, at, &imm), ok = inside(l, &c, at, 0);
     if (mine.id) ok = ok.id ? DEF(and_pred, R(ok), R(mine)) : mine;
-    if (v->elem_bytes == 2 && vec == 1) {
-      store_halves(l, f, frag, r, p, imm, ok);
+    if (v->elem_bytes < 4 && vec == 1) {
+      store_narrow(l, f, frag, r, p, imm, ok);
       continue;
     }
-    int words = v->elem_bytes == 2 ? vec / 2 : vec;
-    uint32_t reg = v->elem_bytes == 2 ? (uint32_t)r / 2 : (uint32_t)r;
+    int words = vec / per;
+    uint32_t reg = (uint32_t)(r / per);
     ptx_guard(l->ptx, ok, false);
-    PtxOpnd from = words > 1 ? po_vec(l->ptx, &frag->reg[reg], words) : R(frag->reg[reg]);
-    ptx_put(l->ptx, access_form(f, frag->dtype, words), po_mem(p, imm), from);
+    PtxOpnd data = words > 1 ? po_vec(l->ptx, &frag->reg[reg], words) : R(frag->reg[reg]);
+    ptx_put(l->ptx, access_form(f, (kiln_dtype)frag->dtype, words), po_mem(p, imm), data);
     ptx_guard(l->ptx, (PtxReg){0}, false);
   }
+}
+
+void global_store(Lower *l, const Val *frag, const ViewVal *v, int first_coord) {
+  int from, to;
+  if (!known_width(l, (kiln_dtype)frag->dtype)) return;
+  if (frag->dtype != KILN_BOOL) {
+    store_view(l, frag, v, first_coord);
+    return;
+  }
+  Val *raw = frag_new(l, KILN_U8, frag->layout, false);
+  lower_range(l, (int)frag->n, &from, &to);
+  elem_convert_frag(l, frag, raw, (uint32_t)from, (uint32_t)to);
+  store_view(l, raw, v, first_coord);
 }
 
 void lower_load(Lower *l) {
@@ -334,23 +372,29 @@ static PtxReg element_pointer(Lower *l, const ViewVal *v, int first_coord) {
   return c.pointer;
 }
 
+static IsaId single_form(const AccessForms *f, kiln_dtype t) {
+  int bytes = tile_dtype_bytes(t);
+  return bytes == 1 ? f->u8 : bytes == 2 ? f->b16 : access_form(f, t, 1);
+}
+
 void lower_load1(Lower *l) {
   Val *m = lower_arg(l, 0), *out = lower_result(l);
-  if (!known_width(l, m->dtype)) return;
+  kiln_dtype t = (kiln_dtype)m->dtype, stored = t == KILN_BOOL ? KILN_U8 : t;
+  if (!known_width(l, t)) return;
   PtxReg p = element_pointer(l, m->view, 1);
-  PtxReg r = ptx_reg(l->ptx, dtype_class(m->dtype));
-  IsaId form = dtype_class(m->dtype) == PTX_H ? ISA_ld_global_b16 : access_form(&LOAD, m->dtype, 1);
-  ptx_put(l->ptx, form, R(r), po_mem(p, 0));
-  *out = (Val){.kind = VAL_SCALAR, .dtype = m->dtype, .n = 1, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, 1)};
-  out->reg[0] = r;
+  PtxReg r = ptx_reg(l->ptx, dtype_class(stored));
+  ptx_put(l->ptx, single_form(&LOAD, t), R(r), po_mem(p, 0));
+  *out = (Val){.kind = VAL_SCALAR, .dtype = t, .n = 1, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, 1)};
+  out->reg[0] = elem_convert(l, r, stored, t);
 }
 
 void lower_store1(Lower *l) {
   Val *m = lower_arg(l, 0), *value = lower_arg(l, 1);
-  if (!known_width(l, m->dtype)) return;
+  kiln_dtype t = (kiln_dtype)m->dtype;
+  if (!known_width(l, t)) return;
   PtxReg p = element_pointer(l, m->view, 2), r = lower_scalar(l, value);
+  if (t == KILN_BOOL) r = elem_convert(l, r, t, KILN_I32);
   ptx_guard(l->ptx, DEF(setp_eq_s32, R(l->tid), po_i(0)), false);
-  IsaId form = dtype_class(m->dtype) == PTX_H ? ISA_st_global_b16 : access_form(&STORE, m->dtype, 1);
-  ptx_put(l->ptx, form, po_mem(p, 0), R(r));
+  ptx_put(l->ptx, single_form(&STORE, t), po_mem(p, 0), R(r));
   ptx_guard(l->ptx, (PtxReg){0}, false);
 }

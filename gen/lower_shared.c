@@ -176,14 +176,14 @@ static IsaId shared_form(bool load, kiln_dtype t, int words) {
 /* One walk for both directions: the accesses differ only in the order of operands. */
 static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first_coord, bool load) {
   const Layout *lay = frag_layout(l, frag->layout);
-  if (s->elem_bytes != 2 && s->elem_bytes != 4) {
-    lower_error(l, "fragments of this type do not go through shared memory yet; 16- and 32-bit ones do");
+  if (s->elem_bytes > 4 || frag->dtype == KILN_BOOL) {
+    lower_error(l, "fragments of this type do not go through shared memory yet; numbers of 8, 16 and 32 bits do");
     return;
   }
   SharedCursor c = shared_cursor(l, s, lay, first_coord);
   int vec = vector_elems(lay, s), from, to;
   PtxReg mine = load ? (PtxReg){0} : owner_predicate(l, lay);
-  if (s->elem_bytes == 2 && !frag->packed) vec = 1;
+  if (s->elem_bytes < 4 && (!frag->packed || vec * s->elem_bytes < 4)) vec = 1;
   lower_range(l, layout_regs(lay), &from, &to);
   for (int r = from; r < to; r += vec) {
     int32_t at[LAYOUT_RANK];
@@ -191,15 +191,16 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
     layout_reg_coord(lay, r, at);
     PtxReg p = shared_address(l, s, c.thread, c.bits, linear_part(&c, at), &imm);
     ptx_guard(l->ptx, mine, false);
-    if (s->elem_bytes == 2 && vec == 1) {
+    if (s->elem_bytes < 4 && vec == 1) {
       if (frag->packed) {
-        lower_error(l, "a fragment of 16-bit pairs cannot be turned through shared memory element by element; convert to f32 first");
+        lower_error(l, "a fragment of packed elements cannot be turned through shared memory one by one; convert to f32 first");
         return;
       }
+      bool byte = s->elem_bytes == 1;
       if (load)
-        ptx_put(l->ptx, ISA_ld_shared_b16, R(frag->reg[r]), po_mem(p, imm));
+        ptx_put(l->ptx, byte ? ISA_ld_shared_u8 : ISA_ld_shared_b16, R(frag->reg[r]), po_mem(p, imm));
       else
-        ptx_put(l->ptx, ISA_st_shared_b16, po_mem(p, imm), R(frag->reg[r]));
+        ptx_put(l->ptx, byte ? ISA_st_shared_u8 : ISA_st_shared_b16, po_mem(p, imm), R(frag->reg[r]));
       continue;
     }
     int words = vec * s->elem_bytes / 4;

@@ -8,7 +8,8 @@ enum { MOST_NODES = 100000 };
 static const char *const op_names[] = {
   [DEF_ARG] = "arg", [DEF_SCALAR] = "scalar", [DEF_CONST] = "const", [DEF_DIM] = "dim", [DEF_NEG] = "neg", [DEF_ABS] = "abs",
   [DEF_EXP] = "exp", [DEF_EXP2] = "exp2", [DEF_LOG] = "log", [DEF_LOG2] = "log2", [DEF_SQRT] = "sqrt", [DEF_RSQRT] = "rsqrt",
-  [DEF_RCP] = "rcp", [DEF_TANH] = "tanh", [DEF_ERF] = "erf", [DEF_SIN] = "sin", [DEF_COS] = "cos", [DEF_NOT] = "not",
+  [DEF_RCP] = "rcp", [DEF_TANH] = "tanh", [DEF_ERF] = "erf", [DEF_SIN] = "sin", [DEF_COS] = "cos", [DEF_RINT] = "rint",
+  [DEF_NOT] = "not",
   [DEF_ADD] = "add", [DEF_SUB] = "sub", [DEF_MUL] = "mul", [DEF_DIV] = "div", [DEF_MIN] = "min", [DEF_MAX] = "max",
   [DEF_LT] = "lt", [DEF_LE] = "le", [DEF_EQ] = "eq", [DEF_NE] = "ne", [DEF_AND] = "and", [DEF_OR] = "or", [DEF_WHERE] = "where",
   [DEF_ROUND] = "round", [DEF_SUM] = "sum", [DEF_AMAX] = "amax", [DEF_AMIN] = "amin", [DEF_DOT] = "dot",

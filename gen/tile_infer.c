@@ -173,6 +173,7 @@ static DtypeClass dtypes_of(TileOp op) {
   case TILE_erf:
   case TILE_sin:
   case TILE_cos:
+  case TILE_rint:
   case TILE_fma: return FLOATS;
   case TILE_rem: return INTS;
   case TILE_not:

@@ -12,7 +12,7 @@
   [TILE_exp] = {lower_elementwise, 0}, [TILE_exp2] = {lower_elementwise, 0}, [TILE_log] = {lower_elementwise, 0},                            \
   [TILE_log2] = {lower_elementwise, 0}, [TILE_sqrt] = {lower_elementwise, 0}, [TILE_rsqrt] = {lower_elementwise, 0},                         \
   [TILE_rcp] = {lower_elementwise, 0}, [TILE_tanh] = {lower_elementwise, 0}, [TILE_erf] = {lower_elementwise, 0},                            \
-  [TILE_sin] = {lower_elementwise, 0}, [TILE_cos] = {lower_elementwise, 0}, [TILE_not] = {lower_elementwise, 0},                             \
+  [TILE_sin] = {lower_elementwise, 0}, [TILE_cos] = {lower_elementwise, 0}, [TILE_rint] = {lower_elementwise, 0}, [TILE_not] = {lower_elementwise, 0}, \
   [TILE_add] = {lower_elementwise, 0}, [TILE_sub] = {lower_elementwise, 0}, [TILE_mul] = {lower_elementwise, 0},                             \
   [TILE_div] = {lower_elementwise, 0}, [TILE_rem] = {lower_elementwise, 0}, [TILE_min] = {lower_elementwise, 0},                             \
   [TILE_max] = {lower_elementwise, 0}, [TILE_fma] = {lower_elementwise, 0}, [TILE_lt] = {lower_elementwise, 0},                              \

@@ -45,7 +45,7 @@ V.__le = refuse "le(a, b)"
 V.__concat = refuse "a list"
 V.__len = refuse "its shape"
 
-for _, op in ipairs { "neg", "abs", "exp", "exp2", "log", "log2", "sqrt", "rsqrt", "rcp", "tanh", "erf", "sin", "cos" } do tile[op] = unary(op) end
+for _, op in ipairs { "neg", "abs", "exp", "exp2", "log", "log2", "sqrt", "rsqrt", "rcp", "tanh", "erf", "sin", "cos", "rint" } do tile[op] = unary(op) end
 tile["not_"] = unary "not"
 for _, op in ipairs { "min", "max", "lt", "le", "eq", "ne" } do tile[op] = function(a, b) return binary(op, a, b) end end
 tile.and_ = function(a, b) return binary("and", a, b) end
