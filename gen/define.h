@@ -65,9 +65,15 @@ typedef struct DefTensor {
   uint8_t rank;
   uint8_t dim[DEF_MAX_DIMS]; /* index into KilnDef.dims, outermost first, as the caller sees the tensor */
   int32_t value;             /* outputs: the node that it stores, else -1 */
+  int32_t over;              /* outputs: the input whose memory it may be, else -1 */
 } DefTensor;
 
-typedef struct DefScalar { const char *name; kiln_dtype dtype; double deflt; bool has_default; } DefScalar;
+typedef struct DefScalar {
+  const char *name;
+  kiln_dtype dtype;
+  double deflt;
+  bool has_default, at_call; /* at_call: it comes with each launch */
+} DefScalar;
 
 typedef struct KilnDef {
   const char *op, *doc;

@@ -146,6 +146,11 @@ static void read_tensor(lua_State *L, KilnDef *d, uint32_t nodes) {
   }
   lua_pop(L, 1);
   t->rank = (uint8_t)n;
+  const char *over = take_text(L, t->name, "over", false);
+  t->over = -1;
+  for (int i = 0; over && i < d->ntensors; i++)
+    if (!strcmp(d->tensor[i].name, over) && !d->tensor[i].is_out) t->over = i;
+  if (over && t->over < 0) script_fail(L, "definition: tensor '%s' is over '%s', which is no input before it", t->name, over);
   d->ntensors++;
 }
 
@@ -159,6 +164,7 @@ static void read_scalar(lua_State *L, KilnDef *d) {
   s->has_default = type == LUA_TNUMBER;
   s->deflt = s->has_default ? lua_tonumber(L, -1) : 0;
   lua_pop(L, 1);
+  s->at_call = take_flag(L, s->name, "call", false);
   d->nscalars++;
 }
 

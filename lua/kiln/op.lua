@@ -1,8 +1,12 @@
 -- op.lua - an op's declaration taken apart: tensors, scalars, settings, and the values that a request gives them.
 --
--- tensors: "NAME DIM DIM ... [dtype] [own] [in|out] [?]": dims are capital; a dtype fixes it; `own` gives the tensor a setting
---   NAME_dtype (default: the op's dtype); `?` makes it optional, with a setting NAME=yes|no.
--- scalars: "NAME dtype [= default]".
+-- tensors: "NAME DIM DIM ... [dtype] [own] [in|out] [saved] [const] [as OTHER] [with OTHER] [over OTHER] [?]":
+--   dims are capital; one in brackets, "[B]", may be left out, with a setting NAME_B=no|yes
+--   a dtype fixes it; `own` gives the tensor a setting NAME_dtype (default: the op's dtype)
+--   `?` makes it optional, with a setting NAME=yes|no; `with`: it is there exactly where OTHER is
+--   `as`: it has OTHER's dtype and optional dims, and is absent where OTHER is
+--   `saved`: an output for the backward only; `const`: an input without gradient; `over`: an output that may be OTHER's memory
+-- scalars: "NAME dtype [= default] [call]"; `call`: it may change at each launch.
 local text = use "kiln.text"
 local op = {}
 
@@ -30,33 +34,52 @@ function op.fail(o, message)
   error("op '" .. o.name .. "': " .. message, 0)
 end
 
+local FLAGS = { ["?"] = "optional", own = "own", out = "out", saved = "saved", const = "const" }
+local REFERS = { as = true, with = true, over = true }
+
+-- The dim of "B" or "[B]"; nil: the word is none. Second: it may be left out.
+local function dim_of(word)
+  if string.byte(word, 1) ~= 91 then return is_dim(word) and word or nil end
+  local inner = string.sub(word, 2, -2)
+  return #inner > 0 and string.sub(word, -1) == "]" and is_dim(inner) and inner or nil, true
+end
+
 local function parse_tensor(spec)
   local words = type(spec) == "string" and text.split(spec, " ") or {}
   if #words == 0 then error("a tensor is a text \"NAME DIM ... [dtype] [own] [out] [?]\"") end
-  local t = { name = words[1], dims = {}, spec = spec }
-  for i = 2, #words do
+  local t = { name = words[1], dims = {}, maybe = {}, spec = spec }
+  local i = 2
+  while i <= #words do
     local w = words[i]
-    if w == "?" then t.optional = true
-    elseif w == "own" then t.own = true
-    elseif w == "out" then t.out = true
+    local dim, maybe = dim_of(w)
+    if FLAGS[w] then t[FLAGS[w]] = true
+    elseif REFERS[w] then
+      i = i + 1
+      t[w] = words[i] or error("tensor \"" .. spec .. "\": '" .. w .. "' names a tensor")
     elseif w == "in" then t.out = nil
-    elseif is_dim(w) then
-      if text.has(t.dims, w) then error("tensor \"" .. spec .. "\" has the dim " .. w .. " twice") end
-      table.insert(t.dims, w)
+    elseif dim then
+      if text.has(t.dims, dim) then error("tensor \"" .. spec .. "\" has the dim " .. dim .. " twice") end
+      table.insert(t.dims, dim)
+      t.maybe[dim] = maybe
     elseif text.has(FIXED, w) then t.fixed = w
-    else error("tensor \"" .. spec .. "\": '" .. w .. "' is neither a dim (capital), a dtype, own, out, nor ?") end
+    else error("tensor \"" .. spec .. "\": '" .. w .. "' is neither a dim (capital), a dtype, own, out, saved, const, as, with, over, nor ?") end
+    i = i + 1
   end
   t.out = t.out or false
+  if (t.saved or t.over) and not t.out then error("tensor \"" .. spec .. "\": only an output is saved or over another") end
+  if t.const and t.out then error("tensor \"" .. spec .. "\": const is said of inputs") end
   return t
 end
 
 local function parse_scalar(spec)
   local words = type(spec) == "string" and text.split(spec, " ") or {}
-  local well = #words == 1 or #words == 2 or #words == 4 and words[3] == "="
-  if not well then error("scalar \"" .. tostring(spec) .. "\": expected \"NAME dtype [= default]\"") end
-  local s = { name = words[1], dtype = words[2] or "f32" }
+  local call = #words > 2 and words[#words] == "call"
+  local count = call and #words - 1 or #words
+  local well = count == 1 or count == 2 or count == 4 and words[3] == "="
+  if not well then error("scalar \"" .. tostring(spec) .. "\": expected \"NAME dtype [= default] [call]\"") end
+  local s = { name = words[1], dtype = words[2] or "f32", call = call }
   if not text.has(SCALARS, s.dtype) then error("scalar \"" .. spec .. "\": its dtype is one of " .. table.concat(SCALARS, ", ")) end
-  if words[4] then
+  if count == 4 then
     s.default = tonumber(words[4])
     if not s.default then error("scalar \"" .. spec .. "\": the default is not a number") end
     local whole = s.dtype == "i32" or s.dtype == "i64"
@@ -103,18 +126,48 @@ local function add_setting(o, key, values, kind)
   table.insert(o.settings, { key = key, values = values, kind = kind })
 end
 
+local function find(list, name)
+  for _, t in ipairs(list) do if t.name == name then return t end end
+end
+
+-- What `as`, `with` and `over` name is a tensor of the op.
+local function check_references(o)
+  for _, t in ipairs(o.all_specs) do
+    for word in pairs(REFERS) do
+      local other = t[word] and find(o.all_specs, t[word])
+      if t[word] and (not other or other == t) then op.fail(o, "tensor '" .. t.name .. "': there is no other tensor '" .. t[word] .. "'") end
+      if other and other[word] and word ~= "over" then op.fail(o, "tensor '" .. t.name .. "': '" .. t[word] .. "' itself follows another") end
+    end
+  end
+end
+
+local function add_tensor_settings(o, t)
+  if t.optional and not t.with then
+    local absent = t.out
+    if o.declared.absent and o.declared.absent[t.name] ~= nil then absent = o.declared.absent[t.name] end
+    add_setting(o, t.name, absent and { "no", "yes" } or { "yes", "no" }, "presence")
+  end
+  for _, d in ipairs(t.dims) do if t.maybe[d] and not t.as then add_setting(o, t.name .. "_" .. d, { "no", "yes" }, "dims") end end
+  if t.own then add_setting(o, t.name .. "_dtype", { "same", "bf16", "f16", "f32" }, "own") end
+end
+
 -- declared: the table that the script gave, at loc. family: its functions check the declaration, its settings join the op's.
+-- declared.beside: tensors that are none of the op's own, yet have settings and may be followed (a gradient's: those of the op
+-- it belongs to that it does not read).
 function op.new(name, declared, family, loc)
   core.at(loc[1], loc[2]) -- mistakes here are about the declaration
-  if type(name) ~= "string" or not is_name(name) then error("an op needs a name of letters, digits and _: family.op \"name\" { ... }") end
+  local base = type(name) == "string" and declared.gradient_of and string.sub(name, 1, -6) or name
+  if type(base) ~= "string" or not is_name(base) then error("an op needs a name of letters, digits and _: family.op \"name\" { ... }") end
   if type(declared) ~= "table" or type(declared.tensors) ~= "table" then error("op '" .. name .. "' needs a list `tensors`") end
   local o = {
     name = name, doc = declared.doc or "", family = family, declared = declared, is_op = true,
-    specs = {}, scalar_specs = {}, settings = {}, dims = {}, loc = loc,
+    specs = {}, all_specs = {}, scalar_specs = {}, settings = {}, dims = {}, loc = loc,
   }
   if type(o.doc) ~= "string" then op.fail(o, "doc is a text") end
   if #declared.tensors == 0 then op.fail(o, "the list `tensors` is empty") end
   for _, spec in ipairs(declared.tensors) do table.insert(o.specs, parse_tensor(spec)) end
+  for _, t in ipairs(o.specs) do table.insert(o.all_specs, t) end
+  for _, spec in ipairs(declared.beside or {}) do table.insert(o.all_specs, parse_tensor(spec)) end
   for _, spec in ipairs(declared.scalars or {}) do table.insert(o.scalar_specs, parse_scalar(spec)) end
   for _, t in ipairs(o.specs) do
     for _, d in ipairs(t.dims) do if not text.has(o.dims, d) then table.insert(o.dims, d) end end
@@ -122,14 +175,9 @@ function op.new(name, declared, family, loc)
   for _, d in ipairs(declared.dtypes or {}) do
     if not text.has(DTYPES, d) then op.fail(o, "dtypes: '" .. tostring(d) .. "' is none of " .. table.concat(DTYPES, ", ")) end
   end
+  check_references(o)
   add_setting(o, "dtype", declared.dtypes or DTYPES, "dtype")
-  for _, t in ipairs(o.specs) do
-    if t.optional then
-      local absent = t.out or declared.absent and declared.absent[t.name]
-      add_setting(o, t.name, absent and { "no", "yes" } or { "yes", "no" }, "presence")
-    end
-    if t.own then add_setting(o, t.name .. "_dtype", { "same", "bf16", "f16", "f32" }, "own") end
-  end
+  for _, t in ipairs(o.all_specs) do add_tensor_settings(o, t) end
   for _, s in ipairs(family.settings or {}) do add_setting(o, s.key, s.values, s.kind) end
   for key, values in pairs(declared.settings or {}) do add_setting(o, key, values, "option") end
   family.check(o)
@@ -142,6 +190,34 @@ function op.settings_text(o)
   local list = {}
   for _, s in ipairs(o.settings) do table.insert(list, s.key .. "=" .. table.concat(s.values, "|")) end
   return table.concat(list, " ")
+end
+
+-- The tensors under the values of the settings: first what each says of itself, then what it follows.
+local function resolve(o, values)
+  local made = {}
+  for _, spec in ipairs(o.all_specs) do
+    local own = spec.own and values[spec.name .. "_dtype"]
+    local t = { name = spec.name, dims = {}, out = spec.out, optional = spec.optional or spec.with ~= nil, present = true, spec = spec }
+    t.saved, t.const, t.over = spec.saved or false, spec.const or false, spec.over
+    t.dtype = spec.fixed or (own and own ~= "same" and own) or values.dtype
+    if spec.optional and not spec.with then t.present = values[spec.name] == "yes" end
+    made[spec.name] = t
+  end
+  for _, spec in ipairs(o.all_specs) do
+    local t, as = made[spec.name], spec.as
+    if as then t.dtype = made[as].dtype end
+    for _, d in ipairs(spec.dims) do
+      if not spec.maybe[d] or values[(as or spec.name) .. "_" .. d] == "yes" then table.insert(t.dims, d) end
+    end
+  end
+  for _, spec in ipairs(o.all_specs) do
+    local t, other = made[spec.name], spec.with or spec.as
+    if other and not made[other].present then
+      t.present = false
+      if values[spec.name] then values[spec.name] = "no" end
+    end
+  end
+  return made
 end
 
 -- The op under a request: tensors with dtype and presence, scalars, and the settings' values.
@@ -161,11 +237,9 @@ function op.instance(o, set)
     name = o.name, doc = o.doc, op = o, declared = o.declared, values = values, tensors = {},
     scalars = o.scalar_specs, by_name = {}, dims = {}, cases = o.declared.cases,
   }
+  local made = resolve(o, values)
   for _, spec in ipairs(o.specs) do
-    local t = { name = spec.name, dims = spec.dims, out = spec.out, optional = spec.optional or false, present = true }
-    local own = spec.own and values[spec.name .. "_dtype"]
-    t.dtype = spec.fixed or (own and own ~= "same" and own) or values.dtype
-    if spec.optional then t.present = values[spec.name] == "yes" end
+    local t = made[spec.name]
     table.insert(inst.tensors, t)
     inst.by_name[t.name] = t
     for _, d in ipairs(t.dims) do if not text.has(inst.dims, d) then table.insert(inst.dims, d) end end

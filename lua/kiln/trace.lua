@@ -377,9 +377,11 @@ function trace.definition(graph, op, lead)
   for i, t in ipairs(op.tensors) do
     local v
     for _, o in ipairs(graph.outputs) do if o.tensor == t then v = o.value.index end end
-    tensors[i] = { name = t.name, dtype = t.dtype, out = t.out, optional = t.optional, present = t.present, dims = t.dims, value = v }
+    tensors[i] = {
+      name = t.name, dtype = t.dtype, out = t.out, optional = t.optional, present = t.present, dims = t.dims, value = v, over = t.over,
+    }
   end
-  for i, s in ipairs(op.scalars) do scalars[i] = { name = s.name, dtype = s.dtype, default = s.default } end
+  for i, s in ipairs(op.scalars) do scalars[i] = { name = s.name, dtype = s.dtype, default = s.default, call = s.call } end
   core.define { op = op.name, doc = op.doc, dims = op.dims, lead = leads, tensors = tensors, scalars = scalars, nodes = nodes, cases = op.cases }
 end
 
