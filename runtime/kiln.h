@@ -277,6 +277,9 @@ KILN_API kiln_status kiln_plan_step(const kiln_plan *plan, int step, kiln_step_i
 KILN_API const char *kiln_plan_tensor_name(const kiln_plan *plan, int i);
 KILN_API const char *kiln_plan_scalar_name(const kiln_plan *plan, int i);
 
+/* The dtype of call scalar i, 0 <= i < nscalars (f32 and f64 travel in kiln_scalar.f, i32 and i64 in .i); KILN_NO_DTYPE out of range. */
+KILN_API kiln_dtype kiln_plan_scalar_dtype(const kiln_plan *plan, int i);
+
 /* Bytes of workspace that each launch in flight needs, and through *align (may be NULL) their alignment. 0 bytes: none. */
 KILN_API size_t kiln_plan_workspace(const kiln_plan *plan, size_t *align);
 
@@ -302,6 +305,11 @@ typedef struct kiln_call {
  * be NULL if pointers, scalars and workspace all are. Whatever it refers to may be reused at return, device memory excepted.
  * Errors: BAD_CALL, NULL_POINTER, BAD_ALIGN, OVERLAP, TOO_LARGE (an i32 call scalar out of range), DRIVER, KERNEL_FAULT. */
 KILN_API kiln_status kiln_launch(const kiln_plan *plan, const kiln_call *call, void *stream);
+
+/* The same with the members of kiln_call as arguments, for callers that put pointers into a text of bytes rather than a structure
+ * (ctypes and the like). */
+KILN_API kiln_status kiln_launch_parts(const kiln_plan *plan, void *const *pointers, const kiln_scalar *scalars, void *workspace,
+                                       void *stream);
 
 /* ---- memory, streams and events of a device: thin, for programs without a framework, and the same on the simulator ---- */
 

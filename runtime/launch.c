@@ -159,3 +159,8 @@ kiln_status kiln_launch(const kiln_plan *plan, const kiln_call *call, void *stre
   for (int i = 0; i < plan->nworkspaces; i++) workspaces[i] = (char *)call->workspace + plan->workspace_offset[i];
   return launch_all(plan, &(Call){pointers, scalars, workspaces, (DrvStream)stream}, call->workspace);
 }
+
+kiln_status kiln_launch_parts(const kiln_plan *plan, void *const *pointers, const kiln_scalar *scalars, void *workspace,
+                              void *stream) {
+  return kiln_launch(plan, &(kiln_call){pointers, scalars, workspace}, stream);
+}

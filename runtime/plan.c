@@ -392,6 +392,10 @@ const char *kiln_plan_scalar_name(const kiln_plan *plan, int i) {
   return plan && i >= 0 && i < plan->nscalars ? plan->scalar[i].name : NULL;
 }
 
+kiln_dtype kiln_plan_scalar_dtype(const kiln_plan *plan, int i) {
+  return plan && i >= 0 && i < plan->nscalars ? (kiln_dtype)plan->scalar[i].dtype : KILN_NO_DTYPE;
+}
+
 size_t kiln_plan_workspace(const kiln_plan *plan, size_t *align) {
   if (align) *align = PLAN_WORKSPACE_ALIGN;
   return plan ? (size_t)plan->workspace_bytes : 0;
