@@ -34,6 +34,8 @@ typedef enum {
   DEF_SWAP_PAIRS,     /* along dim `index`, column c has what c^1 has; the last one of an odd row has 0 */
   DEF_SWAP_HALVES,    /* args: value, width (i32, even). Along dim `index`, in every whole block of width, the halves exchanged; beyond: 0 */
   DEF_LOOKUP,         /* args: a DEF_ARG of two dims, row, entry (i32): its element there; 0 outside */
+  DEF_BLOCK_AMAX,     /* the largest of each block: dim `index` counts blocks of another dim, which it takes the place of */
+  DEF_SPREAD,         /* the block's value at each of its elements: dim `index` gives way to the dim that it counts blocks of */
 } DefOp;
 
 /* How many operands a node has. */
@@ -45,6 +47,9 @@ static inline int def_operands(DefOp op) {
   default: return op >= DEF_ADD && op <= DEF_OR ? 2 : 1;
   }
 }
+
+/* Does it go between the elements of a dim and its blocks (dim `index`)? */
+static inline bool def_blocks(DefOp op) { return op == DEF_BLOCK_AMAX || op == DEF_SPREAD; }
 
 /* Does it remove dim `index`? */
 static inline bool def_reduces(DefOp op) { return op >= DEF_SUM && op <= DEF_DOT; }
@@ -79,6 +84,10 @@ typedef struct KilnDef {
   const char *op, *doc;
   const char *dims[DEF_MAX_DIMS];
   int ndims;
+  struct {                   /* a dim that counts blocks of another one, the last of them maybe shorter */
+    int8_t of;
+    int32_t size;            /* elements of a block; 0: a dim of its own */
+  } block[DEF_MAX_DIMS];
   uint32_t lead_dims;        /* mask of dims that stand for several leading dims of the caller's tensors ("M" of a row-wise op) */
   DefTensor tensor[DEF_MAX_TENSORS];
   int ntensors;

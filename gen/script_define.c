@@ -15,11 +15,13 @@ static const char *const op_names[] = {
   [DEF_ROUND] = "round", [DEF_SUM] = "sum", [DEF_AMAX] = "amax", [DEF_AMIN] = "amin", [DEF_DOT] = "dot",
   [DEF_INDEX] = "index", [DEF_SIZE] = "size", [DEF_FLOAT] = "float", [DEF_STOP] = "stop", [DEF_IDIV] = "idiv", [DEF_MOD] = "mod",
   [DEF_SWAP_PAIRS] = "swap_pairs", [DEF_SWAP_HALVES] = "swap_halves", [DEF_LOOKUP] = "lookup",
+  [DEF_BLOCK_AMAX] = "block_amax", [DEF_SPREAD] = "spread",
 };
 enum { OPS = sizeof op_names / sizeof op_names[0] };
 
 static bool wants_dim(DefOp op) {
-  return op == DEF_DIM || op == DEF_INDEX || op == DEF_SIZE || op == DEF_SWAP_PAIRS || op == DEF_SWAP_HALVES || def_reduces(op);
+  return op == DEF_DIM || op == DEF_INDEX || op == DEF_SIZE || op == DEF_SWAP_PAIRS || op == DEF_SWAP_HALVES || def_blocks(op) ||
+         def_reduces(op);
 }
 
 /* ---- fields of the table on top of the stack ---- */
@@ -117,6 +119,23 @@ static void read_dims(lua_State *L, KilnDef *d) {
   lua_pop(L, 1);
 }
 
+/* Dims that count blocks of others: a list of { dim, of, size }. */
+static void read_blocks(lua_State *L, KilnDef *d) {
+  size_t n = open_list(L, "op", "blocks", false, DEF_MAX_DIMS);
+  for (size_t i = 1; i <= n; i++, lua_pop(L, 1)) {
+    open_element(L, "blocks", i);
+    const char *name = take_text(L, "blocks", "dim", true), *parent = take_text(L, "blocks", "of", true);
+    int dim = find_dim(d, name), of = find_dim(d, parent), size = take_index(L, "blocks", "size", 1 << 20) + 1;
+    if (dim < 0 || of < 0 || dim == of || d->block[dim].size || size < 1)
+      script_fail(L, "definition: '%s' counts no blocks of '%s'", name, parent);
+    d->block[dim].of = (int8_t)of;
+    d->block[dim].size = size;
+  }
+  lua_pop(L, 1);
+  for (int i = 0; i < d->ndims; i++)
+    if (d->block[i].size && d->block[d->block[i].of].size) script_fail(L, "definition: '%s' counts blocks of blocks", d->dims[i]);
+}
+
 static void check_unused(lua_State *L, const KilnDef *d, const char *name) {
   for (int i = 0; i < d->ntensors; i++)
     if (!strcmp(d->tensor[i].name, name)) script_fail(L, "definition: two arguments are called '%s'", name);
@@ -201,6 +220,12 @@ static uint32_t infer_dims(lua_State *L, const KilnDef *d, const char *where, co
   if (n->op == DEF_INDEX) return 1u << n->index;
   uint32_t dims = 0;
   for (int k = n->op == DEF_LOOKUP; k < n->nargs; k++) dims |= d->node[n->arg[k]].dims;
+  if (def_blocks(n->op)) {
+    uint32_t blocks = 1u << n->index, elements = 1u << d->block[n->index].of, from = n->op == DEF_SPREAD ? blocks : elements;
+    if (!d->block[n->index].size || !(dims & from) || dims & (blocks | elements) & ~from)
+      script_fail(L, "definition: %s: '%s' of blocks that its operand has not", where, op_names[n->op]);
+    return dims ^ blocks ^ elements;
+  }
   if (!wants_dim(n->op) || !n->nargs) return dims;
   for (int k = 0; k < (n->op == DEF_SWAP_HALVES ? 1 : n->nargs); k++)
     if (!(d->node[n->arg[k]].dims >> n->index & 1))
@@ -311,6 +336,7 @@ int script_define(lua_State *L) {
   d->doc = take_text(L, "op", "doc", false);
   d->cases = take_text(L, "op", "cases", false);
   read_dims(L, d);
+  read_blocks(L, d);
   lua_getfield(L, -1, "nodes");
   if (lua_type(L, -1) != LUA_TTABLE) script_fail(L, "definition: op: 'nodes' must be a list");
   size_t nodes = lua_rawlen(L, -1);

@@ -131,7 +131,7 @@ static bool eval_node(Walk *w, uint32_t i) {
     eval_reduce_add(n, arg[0], out, &w->shape);
     eval_reduce_end(n, out, &w->shape, w->in->count[n->index]);
     break;
-  case DEF_INDEX: case DEF_SWAP_PAIRS: case DEF_SWAP_HALVES: case DEF_LOOKUP:
+  case DEF_INDEX: case DEF_SWAP_PAIRS: case DEF_SWAP_HALVES: case DEF_LOOKUP: case DEF_BLOCK_AMAX: case DEF_SPREAD:
     done = eval_position(w->in, n, arg, out, &w->shape);
     break;
   case DEF_DOT: done = eval_dot(n, arg[0], arg[1], out, &w->shape); break;

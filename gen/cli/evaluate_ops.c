@@ -21,6 +21,8 @@ static double settle(double v, double e) { return fabs(v) <= DBL_MAX && !isnan(e
 /* Division by what f32 barely holds, or holds no more, gives zero: div.approx promises nothing for divisors above 2^126. */
 static double lost(double quotient, double divisor) { return fabs(divisor) > 0x1p125 ? fabs(quotient) : 0; }
 
+static double larger(double a, double b) { return a > b ? a : b; }
+
 /* ---- one operand ---- */
 
 /* Runs EXPR for every element: sets v and e from a and ea. */
@@ -55,6 +57,8 @@ static void run_unary(const DefNode *node, Operand x, int64_t estep, double *v, 
   case DEF_ERF: ROW1((r = erf(a), err = ea * M_2_SQRTPI * exp(-a * a) + 8 * U * fabs(r)));
   case DEF_SIN: ROW1((r = sin(a), err = ea + 8 * U + fabs(a) * 4 * U));
   case DEF_COS: ROW1((r = cos(a), err = ea + 8 * U + fabs(a) * 4 * U));
+  /* Either neighbour, where errors reach across the middle between two whole numbers. */
+  case DEF_RINT: ROW1((r = nearbyint(a), err = larger(nearbyint(a + ea) - r, r - nearbyint(a - ea))));
   /* A value that is exact rounds alike everywhere; another may land on the neighbour. */
   case DEF_ROUND: ROW1((r = number_round(dtype, a), err = ea > 0 ? ea + 2 * unit * fabs(a) + tiny : 0));
   default: break; /* infer_dims lets no other through */
@@ -77,7 +81,6 @@ static void run_unary(const DefNode *node, Operand x, int64_t estep, double *v, 
 
 static double pick_min(double a, double b) { return isnan(a) || isnan(b) ? NAN : a < b ? a : b; }
 static double pick_max(double a, double b) { return isnan(a) || isnan(b) ? NAN : a > b ? a : b; }
-static double larger(double a, double b) { return a > b ? a : b; }
 
 static void run_binary(uint8_t op, Operand x, int64_t xe, Operand y, int64_t ye, double *v, double *e, int64_t n) {
   switch (op) {

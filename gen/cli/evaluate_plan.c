@@ -51,6 +51,7 @@ uint32_t eval_bound_dims(const KilnDef *def, const DefNode *n) {
   switch (n->op) {
   case DEF_SUM: case DEF_AMAX: case DEF_AMIN: case DEF_DOT: case DEF_SWAP_PAIRS: case DEF_SWAP_HALVES:
     return n->index < DEF_MAX_DIMS ? 1u << n->index : 0;
+  case DEF_BLOCK_AMAX: case DEF_SPREAD: return n->index < def->ndims ? 1u << n->index | 1u << def->block[n->index].of : 0;
   case DEF_LOOKUP: return table_of(def, n) ? eval_tensor_dims(table_of(def, n)) : 0;
   default: return 0;
   }
@@ -98,6 +99,11 @@ static bool check_bound(const EvalInput *in, uint32_t i, const uint32_t *dims, E
     return check_leaf(in, n->arg[0], &table, why);
   }
   if (n->index >= def->ndims) return refuse(in, why, "reduces a dim that is not there", i);
+  if (def_blocks((DefOp)n->op)) {
+    uint32_t both = eval_bound_dims(def, n), own = 1u << n->index, from = n->op == DEF_SPREAD ? own : both & ~own;
+    if (def->block[n->index].size < 1 || (dims[n->arg[0]] & both) != from) return refuse(in, why, "takes blocks that its operand has not", i);
+    return true;
+  }
   uint32_t bit = 1u << n->index;
   if (!(dims[n->arg[0]] & bit)) return refuse(in, why, "reduces a dim that its operand lacks", i);
   if (n->op == DEF_DOT && !(dims[n->arg[1]] & bit)) return refuse(in, why, "multiplies over a dim that one operand lacks", i);
@@ -116,12 +122,14 @@ static bool infer_node(const EvalInput *in, uint32_t i, uint32_t *dims, EvalWhy 
   }
   if (nargs == 0) return check_leaf(in, i, &dims[i], why);
   bool reads_across = eval_is_reduction(n->op) || n->op == DEF_DOT || n->op == DEF_SWAP_PAIRS || n->op == DEF_SWAP_HALVES;
+  reads_across = reads_across || def_blocks((DefOp)n->op);
   if (!reads_across && n->op != DEF_LOOKUP) return true;
   if (!check_bound(in, i, dims, why)) return false;
   uint32_t bound = eval_bound_dims(def, n);
   for (int d = 0; d < def->ndims; d++)
     if (bound >> d & 1 && in->count[d] != in->size[d]) return refuse(in, why, "reads across a dim that was sampled", i);
   if (eval_is_reduction(n->op) || n->op == DEF_DOT) dims[i] &= ~bound;
+  if (def_blocks((DefOp)n->op)) dims[i] ^= bound;
   return true;
 }
 
@@ -130,7 +138,7 @@ bool eval_infer_dims(const EvalInput *in, const uint8_t *needed, uint32_t *dims,
   for (uint32_t i = 0; i < def->nnodes; i++) {
     dims[i] = 0;
     if (!needed[i]) continue;
-    if (def->node[i].op > DEF_LOOKUP) return refuse(in, why, "unknown operation", i);
+    if (def->node[i].op > DEF_SPREAD) return refuse(in, why, "unknown operation", i);
     if (!infer_node(in, i, dims, why)) return false;
   }
   for (int t = 0; t < def->ntensors; t++) {
@@ -200,6 +208,7 @@ double evaluate_work(const KilnDef *def, uint32_t outputs, const int64_t count[D
       if (dims >> d & 1) elems *= (double)count[d];
     if (needed[i]) work += node_work(node, elems);
     all[i] = eval_is_reduction(node->op) || node->op == DEF_DOT ? dims & ~(1u << node->index) : dims;
+    if (def_blocks((DefOp)node->op)) all[i] ^= eval_bound_dims(def, node);
   }
   kiln_mem(memory, bytes, 0);
   return work;

@@ -65,11 +65,52 @@ static bool eval_lookup(const EvalInput *in, const DefNode *n, const EvalValue *
   return true;
 }
 
+/* One of the dims counts blocks of the other: where element i of the longer one lies among the values of blocks. */
+static int64_t block_of(const KilnDef *def, const DefNode *n, uint32_t dims, uint32_t blocks, const EvalShape *s, int64_t i) {
+  int64_t offset = 0;
+  for (int d = DEF_MAX_DIMS - 1; d >= 0; d--) {
+    if (!(dims >> d & 1)) continue;
+    int64_t at = i % s->extent[d];
+    offset += d == def->block[n->index].of ? at / def->block[n->index].size * eval_stride(blocks, s, n->index) : at * eval_stride(blocks, s, d);
+    i /= s->extent[d];
+  }
+  return offset;
+}
+
+static bool eval_spread(const KilnDef *def, const DefNode *n, const EvalValue *a, EvalValue *out, const EvalShape *s) {
+  int64_t total = eval_elems(out->dims, s);
+  if (!eval_room(out, a->e ? EVAL_ERROR : EVAL_EXACT, (size_t)total)) return false;
+  for (int64_t i = 0; i < total; i++) {
+    int64_t from = block_of(def, n, out->dims, a->dims, s, i);
+    out->v[i] = a->v[from];
+    if (a->e) out->e[i] = a->e[from];
+  }
+  return true;
+}
+
+static bool eval_block_amax(const KilnDef *def, const DefNode *n, const EvalValue *a, EvalValue *out, const EvalShape *s) {
+  int64_t total = eval_elems(a->dims, s), blocks = eval_elems(out->dims, s);
+  if (!eval_room(out, a->e ? EVAL_ERROR : EVAL_EXACT, (size_t)blocks)) return false;
+  for (int64_t i = 0; i < blocks; i++) {
+    out->v[i] = -INFINITY;
+    if (a->e) out->e[i] = 0;
+  }
+  for (int64_t i = 0; i < total; i++) {
+    int64_t to = block_of(def, n, a->dims, out->dims, s, i);
+    double v = a->v[i];
+    if (isnan(v) || v > out->v[to]) out->v[to] = v; /* nothing is larger than a NaN that is there */
+    if (a->e && a->e[i] > out->e[to]) out->e[to] = a->e[i];
+  }
+  return true;
+}
+
 bool eval_position(const EvalInput *in, const DefNode *n, const EvalValue *const arg[3], EvalValue *out, const EvalShape *s) {
   switch (n->op) {
   case DEF_INDEX: return eval_index(in, n, out, s);
   case DEF_SWAP_PAIRS: return eval_swap(n, arg[0], 0, out, s);
   case DEF_SWAP_HALVES: return eval_swap(n, arg[0], arg[1]->v[0], out, s);
+  case DEF_BLOCK_AMAX: return eval_block_amax(in->def, n, arg[0], out, s);
+  case DEF_SPREAD: return eval_spread(in->def, n, arg[0], out, s);
   default: return eval_lookup(in, n, arg[1], arg[2], out, s);
   }
 }
