@@ -1,16 +1,5 @@
 /* ref_gemm.c - see references.h. */
 #include "references.h"
-#include <math.h>
-#include <string.h>
-
-/* gelu in forms whose terms do not cancel far below 0: 1 + erf(z) = erfc(-z), 1 + tanh(u) = 2 / (1 + exp(-2 u)). */
-static double activate(const char *act, double x) {
-  if (strcmp(act, "relu") == 0) return x > 0 ? x : 0;
-  if (strcmp(act, "gelu") == 0) return x / 2 * erfc(-x / sqrt(2));
-  if (strcmp(act, "gelu_tanh") == 0) return x / (1 + exp(-2 * sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
-  if (strcmp(act, "silu") == 0) return x / (1 + exp(-x));
-  return x;
-}
 
 void ref_gemm(const RefGemm *g, double *d) {
   for (size_t b = 0; b < g->batch; b++)
@@ -22,6 +11,6 @@ void ref_gemm(const RefGemm *g, double *d) {
         double x = g->alpha * sum;
         if (g->c) x += g->beta * g->c[at];
         if (g->bias) x += g->bias[j];
-        d[at] = activate(g->act, x);
+        d[at] = ref_activate(g->act, x);
       }
 }

@@ -167,7 +167,8 @@ static void rms_norm_agrees(void **state) {
       open_op(&op, gen, "rms_norm", settings[s], sizes[z]);
       size_t m = (size_t)size_named(&op, "M"), n = (size_t)size_named(&op, "N");
       double *y = malloc(m * n * sizeof *y), *rstd = malloc(m * sizeof *rstd);
-      ref_rms_norm(m, n, input(&op, "x"), input(&op, "w"), op.d.scalar[0], y, rstd);
+      RefNorm norm = {.samples = 1, .rows = m, .n = n, .x = input(&op, "x"), .w = input(&op, "w"), .eps = op.d.scalar[0]};
+      ref_rms_norm(&norm, y, rstd);
       assert_agree(&op, "y", y);
       if (tensor_named(&op, "rstd") >= 0) assert_agree(&op, "rstd", rstd);
       free(y);
@@ -253,7 +254,8 @@ static void kernels_agree(void **state) {
   Group *group = calloc(1, sizeof *group);
   run_kernel(gen, "rms_norm", "M=2x3,N=1000", &op, group);
   double *y = malloc(6 * 1000 * sizeof *y);
-  ref_rms_norm(6, 1000, input(&op, "x"), input(&op, "w"), op.d.scalar[0], y, NULL);
+  RefNorm norm = {.samples = 1, .rows = 6, .n = 1000, .x = input(&op, "x"), .w = input(&op, "w"), .eps = op.d.scalar[0]};
+  ref_rms_norm(&norm, y, NULL);
   assert_kernel(&op, group, "y", y, 1e-6);
   tensors_free(&op.d, &group->device);
   close_op(&op);
