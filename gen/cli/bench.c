@@ -149,7 +149,9 @@ static kiln_status measure(const Group *g, const CaseData *d, const kiln_plan *p
   if (status != KILN_OK) return status;
   tensors_pointers(d, plan, out->plan.ntensors < DEF_MAX_TENSORS ? out->plan.ntensors : DEF_MAX_TENSORS, pointers);
   if (out->plan.workspace_bytes) status = kiln_malloc(g->device.dev, &workspace, out->plan.workspace_bytes);
-  Launch launch = {plan, {.pointers = pointers, .workspace = workspace}};
+  kiln_scalar scalars[8];
+  tensors_scalars(d, plan, out->plan.nscalars < 8 ? out->plan.nscalars : 8, scalars);
+  Launch launch = {plan, {.pointers = pointers, .scalars = scalars, .workspace = workspace}};
   if (status == KILN_OK) status = time_many(&t, work_launch, &launch, &out->launch);
   if (status == KILN_OK) out->counted = device_counters(&g->device, &out->counters);
   out->counters.seconds = out->launch.median * 1e-9; /* every launch executes the same */

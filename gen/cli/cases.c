@@ -1,10 +1,11 @@
-/* cases.c - see cases.h. */
+/* cases.c - lists of cases, and those that are given: by --size, by the lines of an op. See cases.h. */
 #include "cases.h"
+#include <math.h>
 #include <string.h>
 
 /* ---- lists ---- */
 
-static Case *append(CaseList *list) {
+Case *cases_append(CaseList *list) {
   if (list->n == list->room) {
     int room = list->room ? 2 * list->room : 32;
     Case *at = cli_alloc((size_t)room * sizeof *at);
@@ -14,7 +15,8 @@ static Case *append(CaseList *list) {
     list->room = room;
   }
   Case *c = &list->at[list->n++];
-  c->nlead = 1;
+  memset(c, 0, sizeof *c);
+  c->number = list->n - 1;
   return c;
 }
 
@@ -23,25 +25,33 @@ void cases_free(CaseList *list) {
   memset(list, 0, sizeof *list);
 }
 
-/* Fixes what follows from the sizes: the product of leading dims, and the name. Every second case moves the scalars. */
-static void complete(CaseList *list, const KilnDef *def) {
+static size_t write_size(const KilnDef *def, const Case *c, int d, char *text, size_t bytes) {
+  size_t n = (size_t)snprintf(text, bytes, "%s%s=", d ? "," : "", def->dims[d]);
+  if (c->nlead[d] < 2) return n + (size_t)snprintf(n < bytes ? text + n : NULL, n < bytes ? bytes - n : 0, "%lld", (long long)c->size[d]);
+  for (int i = 0; i < c->nlead[d] && n < bytes; i++)
+    n += (size_t)snprintf(text + n, bytes - n, "%s%lld", i ? "x" : "", (long long)c->lead[d][i]);
+  return n;
+}
+
+void cases_complete(CaseList *list, const KilnDef *def) {
+  static const char *const layouts[LAYOUTS] = {"", " strided", " unaligned", " columns", " broadcast"};
   Case *c = &list->at[list->n - 1];
-  c->other_scalars = list->n % 2 == 0;
   size_t n = 0;
+  c->scalars = c->number % 2 == 0 ? SCALARS_DEFAULT : c->number % 6 == 3 ? SCALARS_LARGE : SCALARS_OTHER;
   for (int d = 0; d < def->ndims; d++) {
-    if (!(def->lead_dims >> d & 1) || c->nlead < 2) {
-      n += (size_t)snprintf(c->name + n, sizeof c->name - n, "%s%s=%lld", d ? "," : "", def->dims[d], (long long)c->size[d]);
-    } else {
+    if (c->nlead[d] >= 2) {
       c->size[d] = 1;
-      for (int i = 0; i < c->nlead; i++) c->size[d] *= c->lead[i];
-      n += (size_t)snprintf(c->name + n, sizeof c->name - n, "%s%s=", d ? "," : "", def->dims[d]);
-      for (int i = 0; i < c->nlead && n < sizeof c->name; i++)
-        n += (size_t)snprintf(c->name + n, sizeof c->name - n, "%s%lld", i ? "x" : "", (long long)c->lead[i]);
+      for (int i = 0; i < c->nlead[d]; i++) c->size[d] *= c->lead[d][i];
     }
-    if (n >= sizeof c->name) return;
   }
-  static const char *const layouts[] = {"", " strided", " unaligned"};
-  snprintf(c->name + n, sizeof c->name - n, "%s%s", layouts[c->layout], c->special ? " special" : "");
+  for (int d = 0; d < def->ndims; d++) {
+    int64_t block = def->block[d].size; /* such a dim follows from the one that it counts blocks of */
+    if (block) c->size[d] = (c->size[def->block[d].of] + block - 1) / block;
+    if (n < sizeof c->name) n += write_size(def, c, d, c->name + n, sizeof c->name - n);
+  }
+  if (n < sizeof c->name)
+    snprintf(c->name + n, sizeof c->name - n, "%s%s%s", layouts[c->layout], c->special ? " special" : "",
+             c->in_place ? " in_place" : "");
 }
 
 bool case_has_memory(const KilnDef *def, const Case *c, char *message, size_t message_bytes) {
@@ -65,166 +75,15 @@ double case_elems(const KilnDef *def, const Case *c) {
   return all;
 }
 
-/* ---- what dims are for ---- */
-
-typedef struct Uses {
-  uint32_t summed;  /* by a product */
-  uint32_t reduced; /* by a sum, maximum or minimum: an empty one has no mean */
-  uint32_t batch;   /* in every input that has a summed dim */
-} Uses;
-
-static Uses study(const KilnDef *def) {
-  Uses u = {0};
-  for (uint32_t i = 0; i < def->nnodes; i++) {
-    const DefNode *n = &def->node[i];
-    if (n->op == DEF_DOT) u.summed |= 1u << n->index;
-    if (n->op == DEF_SUM || n->op == DEF_AMAX || n->op == DEF_AMIN) u.reduced |= 1u << n->index;
-  }
-  u.batch = u.summed ? ~0u : 0;
-  for (int t = 0; t < def->ntensors; t++) {
-    uint32_t dims = 0;
-    for (int i = 0; i < def->tensor[t].rank; i++) dims |= 1u << def->tensor[t].dim[i];
-    if (!def->tensor[t].is_out && def->tensor[t].present && dims & u.summed) u.batch &= dims;
-  }
-  u.batch &= ~(u.summed | u.reduced);
-  return u;
-}
-
-/* ---- row-wise definitions: leading rows of some length ---- */
-
-typedef struct RowCase {
-  int64_t length;
-  int64_t lead[4];
-  int nlead;
-  CaseLayout layout;
-  bool special;
-  uint8_t from; /* the least amount that has it: CASES_FULL only, .. */
-} RowCase;
-
-static const RowCase row_cases[] = {
-    /* length   leading dims     n  layout            special from */
-    {1,         {3},             1, LAYOUT_DENSE,     false,  CASES_QUICK},
-    {64,        {2, 3},          2, LAYOUT_DENSE,     false,  CASES_ONE},
-    {77,        {4},             1, LAYOUT_UNALIGNED, false,  CASES_QUICK},
-    {104,       {2, 3, 2},       3, LAYOUT_STRIDED,   false,  CASES_QUICK},
-    {256,       {17},            1, LAYOUT_DENSE,     true,   CASES_QUICK},
-    {1024,      {3},             1, LAYOUT_DENSE,     false,  CASES_QUICK},
-    {8200,      {2},             1, LAYOUT_STRIDED,   false,  CASES_QUICK},
-    {64,        {0},             1, LAYOUT_DENSE,     false,  CASES_SOME},
-    {1,         {1},             1, LAYOUT_DENSE,     false,  CASES_FULL},
-    {2,         {5},             1, LAYOUT_DENSE,     false,  CASES_FULL},
-    {7,         {4},             1, LAYOUT_DENSE,     false,  CASES_SOME},
-    {8,         {3},             1, LAYOUT_DENSE,     false,  CASES_FULL},
-    {100,       {33},            1, LAYOUT_DENSE,     false,  CASES_SOME},
-    {128,       {130},           1, LAYOUT_DENSE,     false,  CASES_FULL},
-    {255,       {9},             1, LAYOUT_DENSE,     true,   CASES_FULL},
-    {1000,      {3, 5},          2, LAYOUT_UNALIGNED, false,  CASES_SOME},
-    {520,       {2, 3, 2, 2},    4, LAYOUT_STRIDED,   false,  CASES_FULL},
-    {2056,      {3, 4},          2, LAYOUT_STRIDED,   true,   CASES_SOME},
-    {4096,      {6},             1, LAYOUT_DENSE,     false,  CASES_SOME},
-    {5000,      {3},             1, LAYOUT_DENSE,     false,  CASES_FULL},
-    {8192,      {2},             1, LAYOUT_DENSE,     false,  CASES_FULL},
-    {16384,     {3},             1, LAYOUT_DENSE,     false,  CASES_SOME},
-    {33001,     {2},             1, LAYOUT_UNALIGNED, true,   CASES_FULL},
-    {65537,     {2},             1, LAYOUT_DENSE,     false,  CASES_FULL},
-    {262144,    {1},             1, LAYOUT_DENSE,     false,  CASES_FULL},
-};
-
-static void add_row_cases(CaseList *list, const KilnDef *def, CaseAmount amount) {
-  for (size_t i = 0; i < sizeof row_cases / sizeof row_cases[0]; i++) {
-    const RowCase *r = &row_cases[i];
-    if (r->from < amount) continue;
-    Case *c = append(list);
-    bool first = true; /* the first dim beside the leading one takes the length, others stay small */
-    for (int d = 0; d < def->ndims; d++) {
-      if (def->lead_dims >> d & 1) continue;
-      c->size[d] = first ? r->length : 4;
-      first = false;
-    }
-    c->nlead = r->nlead;
-    memcpy(c->lead, r->lead, sizeof c->lead);
-    for (int d = 0; d < def->ndims; d++)
-      if (def->lead_dims >> d & 1) c->size[d] = r->lead[0];
-    c->layout = r->layout;
-    c->special = r->special;
-    complete(list, def);
-  }
-}
-
-/* ---- products: free dims, summed dims, batch dims ---- */
-
-typedef struct ProductCase {
-  int64_t free[2], summed, batch; /* third and further free dims take the first one's size */
-  CaseLayout layout;
-  bool special;
-  uint8_t from;
-} ProductCase;
-
-static const ProductCase product_cases[] = {
-    /* free       summed batch layout            special from */
-    {{64, 64},    64,    1,    LAYOUT_DENSE,     false,  CASES_ONE},
-    {{3, 5},      7,     1,    LAYOUT_UNALIGNED, false,  CASES_QUICK},
-    {{33, 72},    40,    1,    LAYOUT_STRIDED,   false,  CASES_QUICK},
-    {{130, 136},  96,    2,    LAYOUT_DENSE,     false,  CASES_QUICK},
-    {{16, 24},    32,    1,    LAYOUT_DENSE,     true,   CASES_QUICK},
-    {{1, 1},      1,     1,    LAYOUT_DENSE,     false,  CASES_QUICK},
-    {{0, 5},      7,     1,    LAYOUT_DENSE,     false,  CASES_FULL},
-    {{5, 0},      7,     1,    LAYOUT_DENSE,     false,  CASES_FULL},
-    {{5, 7},      0,     1,    LAYOUT_DENSE,     false,  CASES_SOME},
-    {{8, 8},      8,     0,    LAYOUT_DENSE,     false,  CASES_FULL},
-    {{1, 128},    64,    1,    LAYOUT_DENSE,     false,  CASES_SOME},
-    {{128, 1},    64,    1,    LAYOUT_DENSE,     false,  CASES_FULL},
-    {{64, 64},    1,     1,    LAYOUT_DENSE,     false,  CASES_FULL},
-    {{16, 8},     16,    1,    LAYOUT_DENSE,     false,  CASES_FULL},
-    {{33, 65},    129,   1,    LAYOUT_DENSE,     false,  CASES_SOME},
-    {{100, 50},   72,    3,    LAYOUT_STRIDED,   false,  CASES_SOME},
-    {{128, 128},  128,   1,    LAYOUT_DENSE,     false,  CASES_FULL},
-    {{129, 257},  65,    1,    LAYOUT_UNALIGNED, false,  CASES_FULL},
-    {{200, 264},  320,   1,    LAYOUT_STRIDED,   false,  CASES_FULL},
-    {{128, 256},  512,   1,    LAYOUT_DENSE,     false,  CASES_FULL},
-    {{40, 48},    2000,  2,    LAYOUT_DENSE,     true,   CASES_FULL},
-};
-
-static void add_product_cases(CaseList *list, const KilnDef *def, Uses u, CaseAmount amount) {
-  for (size_t i = 0; i < sizeof product_cases / sizeof product_cases[0]; i++) {
-    const ProductCase *p = &product_cases[i];
-    if (p->from < amount || (p->batch == 0 && !u.batch)) continue;
-    Case *c = append(list);
-    int nfree = 0;
-    for (int d = 0; d < def->ndims; d++) {
-      uint32_t bit = 1u << d;
-      c->size[d] = u.summed & bit ? p->summed : u.batch & bit ? p->batch : p->free[nfree < 2 ? nfree : 0];
-      if (!(bit & (u.summed | u.batch))) nfree++;
-      if (c->size[d] == 0 && u.reduced & bit) c->size[d] = 1;
-    }
-    c->layout = p->layout;
-    c->special = p->special;
-    complete(list, def);
-  }
-}
-
-/* ---- anything else: every dim takes its turn in the odd sizes ---- */
-
-static void add_plain_cases(CaseList *list, const KilnDef *def, Uses u, CaseAmount amount) {
-  static const int64_t base[] = {5, 3, 8, 2, 4, 3, 2, 2}, turn[] = {1, 0, 7, 64, 129, 1000};
-  for (int d = -1; d < def->ndims; d++)
-    for (size_t k = 0; k < (d < 0 ? 1 : sizeof turn / sizeof turn[0]); k++) {
-      bool few = amount == CASES_QUICK || amount == CASES_ONE;
-      if ((few && d >= 0 && k != 2) || (amount == CASES_ONE && d >= 0)) continue;
-      if (d >= 0 && turn[k] == 0 && u.reduced >> d & 1) continue;
-      Case *c = append(list);
-      for (int j = 0; j < def->ndims; j++) c->size[j] = j == d ? turn[k] : base[j];
-      c->layout = d < 0 ? LAYOUT_DENSE : (CaseLayout)(k % 3);
-      c->special = k == 4;
-      complete(list, def);
-    }
-}
-
-void cases_generic(CaseList *list, const KilnDef *def, CaseAmount amount) {
-  Uses u = study(def);
-  if (def->lead_dims && !u.summed) add_row_cases(list, def, amount);
-  else if (u.summed) add_product_cases(list, def, u, amount);
-  else add_plain_cases(list, def, u, amount);
+/* Numbers: near the default, or so large that what it guards against comes about (a norm below eps). Integers: a small offset,
+ * or a limit that cuts in. */
+double case_scalar(const DefScalar *s, CaseScalars which) {
+  double x = s->has_default ? s->deflt : 1;
+  bool whole = s->dtype == KILN_I32 || s->dtype == KILN_I64;
+  if (which == SCALARS_DEFAULT) return x;
+  if (whole) return x > 1 << 20 ? which + 1 : x + which + 1;
+  if (which == SCALARS_LARGE && fabs(x) < 0.01) return 10;
+  return x == 0 ? 0.5 : x * 1.375;
 }
 
 /* ---- given sizes ---- */
@@ -253,10 +112,45 @@ static bool fits(const KilnDef *def, const Case *c) {
   return true;
 }
 
+/* The size that dim d takes from a tensor before it: k's rows from q's, counted from the last dim. -1: none. */
+static int like_before(const KilnDef *def, const Roles *r, uint32_t given, int d) {
+  int rows[DEF_MAX_DIMS], first = -1;
+  for (int t = 0; t < def->ntensors; t++) {
+    if (!cases_rows(def, r, t, rows)) continue;
+    const DefTensor *x = &def->tensor[t];
+    if (first < 0) first = t;
+    for (int i = 0; i < x->rank; i++) {
+      int at = def->tensor[first].rank - (x->rank - i);
+      if (x->dim[i] == d && t != first && at >= 0 && given >> def->tensor[first].dim[at] & 1) return def->tensor[first].dim[at];
+    }
+  }
+  return -1;
+}
+
+/* Sizes of the dims that were not given: one product unless a batch is asked for, one sample of rows, equal second tensors, tables
+ * that just suffice. Returns a dim that must be given, or -1. */
+static int infer_sizes(Case *c, const KilnDef *def, uint32_t given) {
+  Roles r = cases_roles(def);
+  uint32_t open = ((1u << def->ndims) - 1u) & ~given & ~r.table & ~r.block, inner = 0;
+  for (int t = 0; t < def->ntensors; t++) { /* the last row dim and the column of a tensor are asked for */
+    int rows[DEF_MAX_DIMS], n = cases_rows(def, &r, t, rows);
+    if (n) inner |= 1u << rows[n - 1];
+  }
+  for (int d = 0; d < def->ndims; d++) {
+    if (!(open >> d & 1)) continue;
+    int like = like_before(def, &r, given, d);
+    bool one = r.batch >> d & 1 || (!r.summed && r.row >> d & 1 && !(inner >> d & 1));
+    if (like < 0 && !one) return d;
+    c->size[d] = like >= 0 ? c->size[like] : 1;
+  }
+  cases_size_tables(c, def, &r, 0, given);
+  return -1;
+}
+
 bool cases_sizes(CaseList *list, const KilnDef *def, const Options *o, char *message, size_t message_bytes) {
   char known[128];
   list_dims(def, known, sizeof known);
-  Case *c = append(list);
+  Case *c = cases_append(list);
   uint32_t given = 0;
   for (int i = 0; i < o->nsizes; i++) {
     const Size *s = &o->size[i];
@@ -271,26 +165,25 @@ bool cases_sizes(CaseList *list, const KilnDef *def, const Options *o, char *mes
     }
     c->size[d] = s->value;
     given |= 1u << d;
-    if (def->lead_dims >> d & 1) {
-      c->nlead = s->nparts;
-      memcpy(c->lead, s->part, sizeof c->lead);
-    }
-  }
-  Uses u = study(def);
-  for (int d = 0; d < def->ndims; d++) {
-    if (given >> d & 1) continue;
-    if (!(u.batch >> d & 1)) {
-      snprintf(message, message_bytes, "--size: %s also needs %s (its dims are %s)", def->op, def->dims[d], known);
+    if (def->block[d].size) {
+      snprintf(message, message_bytes, "--size: %s of %s counts blocks of %s and follows from it", s->name, def->op,
+               def->dims[def->block[d].of]);
       return list->n--, false;
     }
-    c->size[d] = 1; /* one product unless a batch is asked for */
+    c->nlead[d] = s->nparts;
+    memcpy(c->lead[d], s->part, sizeof c->lead[d]);
+  }
+  int lacks = infer_sizes(c, def, given);
+  if (lacks >= 0) {
+    snprintf(message, message_bytes, "--size: %s also needs %s (its dims are %s)", def->op, def->dims[lacks], known);
+    return list->n--, false;
   }
   if (!fits(def, c)) {
     snprintf(message, message_bytes, "--size: a tensor of %s would have more than 2^56 elements", def->op);
     return list->n--, false;
   }
-  complete(list, def);
-  c->other_scalars = false;
+  cases_complete(list, def);
+  c->scalars = SCALARS_DEFAULT;
   return true;
 }
 
@@ -329,15 +222,18 @@ bool cases_line(CaseList *list, const KilnDef *def, const char *line, size_t byt
     Case *c = &list->at[list->n - 1];
     if (is_word(word, n, "strided")) c->layout = LAYOUT_STRIDED;
     else if (is_word(word, n, "unaligned")) c->layout = LAYOUT_UNALIGNED;
+    else if (is_word(word, n, "columns")) c->layout = LAYOUT_COLUMNS;
+    else if (is_word(word, n, "broadcast")) c->layout = LAYOUT_BROADCAST;
     else if (is_word(word, n, "special")) c->special = true;
+    else if (is_word(word, n, "in_place")) c->in_place = true;
     else if (!memchr(word, '=', n)) {
-      snprintf(message, message_bytes, "cases of %s: expected strided, unaligned, special or NAME=VALUE, got \"%.*s\"", def->op,
-               (int)n, word);
+      snprintf(message, message_bytes, "cases of %s: expected strided, unaligned, columns, broadcast, special, in_place or "
+               "NAME=VALUE, got \"%.*s\"", def->op, (int)n, word);
       done = false;
       list->n--;
     }
   }
-  if (done) complete(list, def);
+  if (done) cases_complete(list, def);
   cli_free(sizes);
   cli_free(o);
   return done;

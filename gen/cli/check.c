@@ -47,7 +47,7 @@ typedef struct Choices { char at[SETTINGS_MAX][256]; int n; } Choices; /* settin
 static double work_of(const Job *job) { return options_has(job->o, OPTION_QUICK) ? 6e7 : 1.2e9; }
 
 static void print_row(Table *t, const char *name, const char *variant, const CaseVerdict *v, const char *verdict) {
-  char error[32] = "", bound[32] = "", indented[128];
+  char error[32] = "", bound[32] = "", indented[200];
   snprintf(indented, sizeof indented, "  %s", name);
   if (v && v->compared) {
     snprintf(error, sizeof error, "%.2e", v->error);
@@ -70,19 +70,19 @@ static void mark_ran(Group *g, const char *variant) {
     if (strcmp(g->variant[i].name, variant) == 0) g->variant[i].ran = true;
 }
 
-static void fail_row(Job *job, Table *t, const Case *c, const char *variant, const char *text) {
-  print_row(t, c->name, variant, NULL, "FAIL");
+static void fail_row(Job *job, Table *t, const char *name, const char *variant, const char *text) {
+  print_row(t, name, variant, NULL, "FAIL");
   print_below(text);
   job->failed++;
 }
 
-static void judge(Job *job, Group *g, Table *t, CaseData *d, const Case *c, kiln_plan *plan) {
+static void judge(Job *job, Group *g, Table *t, CaseData *d, const char *name, kiln_plan *plan) {
   kiln_plan_info info;
   kiln_plan_query(plan, &info);
   mark_ran(g, info.variant);
   kiln_status status = group_launch(g, d, plan);
   if (status != KILN_OK) {
-    fail_row(job, t, c, info.variant, kiln_error());
+    fail_row(job, t, name, info.variant, kiln_error());
     job->device_lost = !g->device.info.simulated;
     return;
   }
@@ -92,11 +92,20 @@ static void judge(Job *job, Group *g, Table *t, CaseData *d, const Case *c, kiln
   if (v.sampled) snprintf(note, sizeof note, " (%lld elements compared)", (long long)v.compared);
   char verdict[96];
   snprintf(verdict, sizeof verdict, "%s%s", v.passed ? "pass" : "FAIL", note);
-  print_row(t, c->name, info.variant, &v, verdict);
+  print_row(t, name, info.variant, &v, verdict);
   print_below(v.text);
   if (v.passed) job->passed++;
   else job->failed++;
   job->ran_here++;
+}
+
+/* Scalars that come with each launch: the same plan again with others. */
+static void judge_again(Job *job, Group *g, Table *t, CaseData *d, kiln_plan *plan) {
+  char name[sizeof d->c->name + 16];
+  if (job->device_lost || !tensors_move_scalars(d)) return;
+  snprintf(name, sizeof name, "%s, again", d->c->name);
+  if (tensors_restore(d, &g->device)) judge(job, g, t, d, name, plan);
+  else fail_row(job, t, name, "", kiln_error());
 }
 
 typedef enum { CASE_RAN, CASE_UNFIT } CaseOutcome;
@@ -110,17 +119,18 @@ static CaseOutcome run_case(Job *job, Group *g, Table *t, const Case *c, const c
   tensors_make(&d, g->def, c, &g->majors, !g->device.info.simulated);
   tensors_fill(&d, &job->random);
   if (!tensors_upload(&d, &g->device)) {
-    fail_row(job, t, c, "", kiln_error());
+    fail_row(job, t, c->name, "", kiln_error());
     job->device_lost = !g->device.info.simulated;
   } else {
     kiln_status status = group_plan(g, &d, variant, &plan);
     if (status == KILN_OK) {
-      judge(job, g, t, &d, c, plan);
+      judge(job, g, t, &d, c->name, plan);
+      judge_again(job, g, t, &d, plan);
     } else if (narrowed && status >= KILN_BAD_RANK && status <= KILN_REQUIRE) {
       snprintf(why, why_bytes, "%s", kiln_error());
       outcome = CASE_UNFIT;
     } else {
-      fail_row(job, t, c, variant ? variant : "", kiln_error());
+      fail_row(job, t, c->name, variant ? variant : "", kiln_error());
     }
   }
   kiln_plan_destroy(plan);
@@ -181,7 +191,9 @@ static void exercise_rest(Job *job, Group *g, Table *t, const CaseList *cases) {
 static void run_cases(Job *job, Group *g, Table *t, const CaseList *cases, bool force) {
   char why[512] = "";
   for (int i = 0; i < cases->n && !job->device_lost; i++)
-    if (run_case(job, g, t, &cases->at[i], NULL, why, sizeof why) == CASE_UNFIT) {
+    if (cases->at[i].layout == LAYOUT_COLUMNS && !g->any_columns) {
+      print_row(t, cases->at[i].name, "", NULL, "not run: every variant wants neighbours in a row side by side");
+    } else if (run_case(job, g, t, &cases->at[i], NULL, why, sizeof why) == CASE_UNFIT) {
       print_row(t, cases->at[i].name, "", NULL, "does not fit");
       print_below(why);
     }

@@ -6,20 +6,21 @@
 /* ---- layout ---- */
 
 /* The dims as the caller sees them: a leading dim is split, a first one may be missing or 1. of[i]: the dim of the definition. */
-static int expand(const KilnDef *def, const Case *c, const CaseTensor *tensor, const Majors *majors, int64_t *shape, int *of) {
+static int expand(const Case *c, const CaseTensor *tensor, const Majors *majors, int64_t *shape, int *of) {
   const DefTensor *t = tensor->def;
   int rank = 0;
   for (int i = 0; i < t->rank; i++) {
-    bool split = def->lead_dims >> t->dim[i] & 1 && c->nlead > 1;
-    if (i == 0 && majors->may_lack[tensor->index] && c->size[t->dim[0]] == 1 && c->other_scalars) continue;
+    int d = t->dim[i];
+    bool split = c->nlead[d] > 1;
+    if (i == 0 && majors->may_lack[tensor->index] && c->size[d] == 1 && c->number % 2) continue;
     if (i == 0 && majors->may_be_one[tensor->index] && c->layout == LAYOUT_STRIDED && tensor->index % 2 == 1) {
-      of[rank] = t->dim[0];
+      of[rank] = d;
       shape[rank++] = 1;
       continue;
     }
-    for (int k = 0; k < (split ? c->nlead : 1); k++) {
-      of[rank] = t->dim[i];
-      shape[rank++] = split ? c->lead[k] : c->size[t->dim[i]];
+    for (int k = 0; k < (split ? c->nlead[d] : 1); k++) {
+      of[rank] = d;
+      shape[rank++] = split ? c->lead[d][k] : c->size[d];
     }
   }
   return rank;
@@ -41,14 +42,22 @@ static void order_dims(const CaseTensor *t, const Case *c, int from_end, int *or
 
 static int64_t at_least_one(int64_t n) { return n > 0 ? n : 1; }
 
-/* Strides from the inside out. Strided: gaps of a multiple of 16 elements, so that 16-byte pieces stay aligned; unaligned: odd. */
+/* How far apart neighbours in a row lie where columns have a stride: every third input has all of them in one place. */
+static int64_t column_step(const CaseTensor *t, const Case *c) {
+  if (c->layout != LAYOUT_COLUMNS) return 1;
+  return !t->def->is_out && (t->index + c->number) % 3 == 1 ? 0 : 2 + t->index % 2;
+}
+
+/* Strides from the inside out. Strided: gaps of a multiple of 16 elements, so that 16-byte pieces stay aligned; unaligned: odd.
+ * Broadcast: every second input has one row for all. */
 static void lay_strides(CaseTensor *t, const Case *c, int from_end) {
   int order[TENSOR_MAX_RANK];
-  int64_t next = 1;
+  int64_t next = column_step(t, c);
+  bool repeated = c->layout == LAYOUT_BROADCAST && !t->def->is_out && (t->index + c->number) % 2 == 0;
   order_dims(t, c, from_end, order);
   for (int i = 0; i < t->rank; i++) {
-    t->stride[order[i]] = next;
-    next *= at_least_one(t->shape[order[i]]);
+    t->stride[order[i]] = repeated && i > 0 ? 0 : next;
+    next = at_least_one(next * t->shape[order[i]]);
     if (c->layout == LAYOUT_STRIDED) next = (next + 15) / 16 * 16 + 16 * (1 + t->index % 3);
     if (c->layout == LAYOUT_UNALIGNED && i == 0) next = next + 2 + next % 2 - 1 + 2 * (t->index % 2);
   }
@@ -88,10 +97,22 @@ static void make_memory(CaseTensor *t, const KilnDef *def, const Case *c, bool g
   for (int i = 0; i < t->rank; i++)
     if (t->shape[i] == 0) span = 0;
   int64_t fence = guard ? (int64_t)(256 / bytes) : 0; /* the allocation's own alignment is kept */
-  t->first = fence + (c->layout == LAYOUT_UNALIGNED ? 1 + t->index % 2 * 2 : 0);
+  t->first = fence + (c->layout == LAYOUT_UNALIGNED ? 1 + (t->over ? t->over->index : t->index) % 2 * 2 : 0);
   t->elems = t->first + span + fence;
   t->host = cli_alloc((size_t)at_least_one(t->elems) * bytes);
   number_fill(t->def->dtype, t->host, (size_t)t->elems, number_poison(t->def->dtype));
+}
+
+/* In place: the output lies as the input does, and takes its memory. */
+static void lay_over(CaseData *d, CaseTensor *t) {
+  if (!d->c->in_place || !t->def->is_out || t->def->over < 0) return;
+  for (CaseTensor *x = d->tensor; x < t; x++) {
+    if (x->index != t->def->over || x->def->dtype != t->def->dtype || x->rank != t->rank) continue;
+    if (memcmp(x->shape, t->shape, (size_t)t->rank * sizeof *t->shape) != 0) continue;
+    t->over = x;
+    x->overwritten = true;
+    memcpy(t->stride, x->stride, (size_t)t->rank * sizeof *t->stride);
+  }
 }
 
 void tensors_shape(CaseData *d, const KilnDef *def, const Case *c, const Majors *majors) {
@@ -103,16 +124,12 @@ void tensors_shape(CaseData *d, const KilnDef *def, const Case *c, const Majors 
     CaseTensor *t = &d->tensor[d->ntensors++];
     t->def = &def->tensor[i];
     t->index = i;
-    t->rank = expand(def, c, t, majors, t->shape, t->of);
+    t->rank = expand(c, t, majors, t->shape, t->of);
     lay_strides(t, c, majors->from_end[i] ? majors->from_end[i] : 1);
+    lay_over(d, t);
     t->view = (kiln_tensor){.dtype = t->def->dtype, .rank = t->rank, .shape = t->shape, .strides = t->stride};
   }
-  for (int i = 0; i < def->nscalars; i++) {
-    const DefScalar *s = &def->scalar[i];
-    double x = s->has_default ? s->deflt : 1;
-    if (c->other_scalars) x = x == 0 ? 0.5 : x * 1.375;
-    d->scalar[i] = number_round(s->dtype, x);
-  }
+  for (int i = 0; i < def->nscalars; i++) d->scalar[i] = number_round(def->scalar[i].dtype, case_scalar(&def->scalar[i], c->scalars));
 }
 
 void tensors_make(CaseData *d, const KilnDef *def, const Case *c, const Majors *majors, bool guard) {
@@ -123,7 +140,7 @@ void tensors_make(CaseData *d, const KilnDef *def, const Case *c, const Majors *
 void tensors_free(CaseData *d, const Device *dev) {
   for (int i = 0; i < d->ntensors; i++) {
     CaseTensor *t = &d->tensor[i];
-    if (t->device) kiln_free(dev->dev, t->device);
+    if (t->device && !t->over) kiln_free(dev->dev, t->device);
     cli_free(t->host);
     for (int k = 0; k < DEF_MAX_DIMS; k++) cli_free(t->offset[k]);
   }
@@ -220,26 +237,43 @@ void tensors_fill_fast(CaseData *d, Random *r) {
 
 /* ---- transport ---- */
 
+static bool send(CaseTensor *t, const Device *dev) {
+  size_t bytes = (size_t)t->elems * number_bytes(t->def->dtype);
+  if (!bytes || t->over || kiln_upload(dev->dev, t->device, t->host, bytes) == KILN_OK) return true;
+  cli_error("%s: %s", t->def->name, kiln_error());
+  return false;
+}
+
 bool tensors_upload(CaseData *d, const Device *dev) {
   for (int i = 0; i < d->ntensors; i++) {
     CaseTensor *t = &d->tensor[i];
     size_t bytes = (size_t)t->elems * number_bytes(t->def->dtype);
-    if (kiln_malloc(dev->dev, &t->device, bytes) != KILN_OK ||
-        (bytes && kiln_upload(dev->dev, t->device, t->host, bytes) != KILN_OK)) {
+    if (t->over) {
+      t->device = t->over->device;
+    } else if (kiln_malloc(dev->dev, &t->device, bytes) != KILN_OK) {
       cli_error("%s: %s", t->def->name, kiln_error());
       return false;
     }
+    if (!send(t, dev)) return false;
     t->view.data = t->device ? (char *)t->device + (size_t)t->first * number_bytes(t->def->dtype) : NULL;
   }
   return true;
 }
+
+bool tensors_restore(CaseData *d, const Device *dev) {
+  for (int i = 0; i < d->ntensors; i++)
+    if (!send(&d->tensor[i], dev)) return false;
+  return true;
+}
+
+/* ---- arguments ---- */
 
 int tensors_args(const CaseData *d, const kiln_gen_pair *options, int noptions, kiln_arg *args, int room) {
   int n = 0;
   for (int i = 0; i < d->ntensors && n < room; i++)
     args[n++] = (kiln_arg){.name = d->tensor[i].def->name, .tensor = &d->tensor[i].view};
   for (int i = 0; i < d->def->nscalars && n < room; i++)
-    args[n++] = (kiln_arg){.name = d->def->scalar[i].name, .scalar = d->scalar[i]};
+    if (!d->def->scalar[i].at_call) args[n++] = (kiln_arg){.name = d->def->scalar[i].name, .scalar = d->scalar[i]};
   for (int i = 0; i < noptions && n < room; i++) args[n++] = (kiln_arg){.name = options[i].key, .text = options[i].value};
   return n;
 }
@@ -250,4 +284,28 @@ void tensors_pointers(const CaseData *d, const kiln_plan *plan, int n, void **po
     for (int k = 0; k < d->ntensors; k++)
       if (strcmp(d->tensor[k].def->name, kiln_plan_tensor_name(plan, i)) == 0) pointers[i] = d->tensor[k].view.data;
   }
+}
+
+void tensors_scalars(const CaseData *d, const kiln_plan *plan, int n, kiln_scalar *scalars) {
+  for (int i = 0; i < n; i++) {
+    scalars[i].i = 0;
+    for (int k = 0; k < d->def->nscalars; k++) {
+      const DefScalar *s = &d->def->scalar[k];
+      if (strcmp(s->name, kiln_plan_scalar_name(plan, i)) != 0) continue;
+      if (number_is_float(s->dtype)) scalars[i].f = d->scalar[k];
+      else scalars[i].i = (int64_t)d->scalar[k];
+    }
+  }
+}
+
+bool tensors_move_scalars(CaseData *d) {
+  bool any = false;
+  for (int i = 0; i < d->def->nscalars; i++) {
+    const DefScalar *s = &d->def->scalar[i];
+    if (!s->at_call) continue;
+    double x = number_is_float(s->dtype) ? d->scalar[i] * 0.75 : d->scalar[i] > 1 << 20 ? 1 : d->scalar[i] + 1;
+    any |= x != d->scalar[i];
+    d->scalar[i] = number_round(s->dtype, x);
+  }
+  return any;
 }

@@ -9,7 +9,8 @@
 
 #define TENSOR_MAX_RANK (DEF_MAX_DIMS + OPTIONS_MAX_LEADS)
 
-typedef struct CaseTensor {
+typedef struct CaseTensor CaseTensor;
+struct CaseTensor {
   const DefTensor *def;
   int index;                        /* in the definition */
   int rank;                         /* as the caller sees it: leading dims apart */
@@ -17,10 +18,12 @@ typedef struct CaseTensor {
   int of[TENSOR_MAX_RANK];          /* the dim of the definition that each one is, or is part of */
   int64_t *offset[DEF_MAX_DIMS];    /* by dim of the definition: where its i-th index lies, in elements after `first` */
   int64_t elems, first;             /* of the buffer, and where in it the view begins */
-  char *host;
+  const CaseTensor *over;           /* the input whose memory it takes; NULL: it has its own */
+  bool overwritten;                 /* an input whose memory an output takes */
+  char *host;                       /* what was uploaded: an input as it was before the launch */
   void *device;
   kiln_tensor view;
-} CaseTensor;
+};
 
 typedef struct CaseData {
   const KilnDef *def;
@@ -45,6 +48,7 @@ void tensors_shape(CaseData *d, const KilnDef *def, const Case *c, const Majors 
 void tensors_fill(CaseData *d, Random *r);                  /* inputs; every element of every view */
 void tensors_fill_fast(CaseData *d, Random *r);             /* the same numbers over and over: for measuring */
 bool tensors_upload(CaseData *d, const Device *dev);        /* allocates; false after a message */
+bool tensors_restore(CaseData *d, const Device *dev);       /* everything on the device as it was before the launch */
 void tensors_free(CaseData *d, const Device *dev);
 double tensors_bytes(const CaseData *d);                    /* of all buffers */
 
@@ -54,6 +58,10 @@ int tensors_args(const CaseData *d, const kiln_gen_pair *options, int noptions, 
 void tensors_eval_input(const CaseData *d, EvalInput *in);
 /* Device pointers in the plan's order. */
 void tensors_pointers(const CaseData *d, const kiln_plan *plan, int n, void **pointers);
+/* Scalars that come with each launch, in the plan's order. */
+void tensors_scalars(const CaseData *d, const kiln_plan *plan, int n, kiln_scalar *scalars);
+/* Gives them other values, for a second launch of the same plan. false: the op has none. */
+bool tensors_move_scalars(CaseData *d);
 
 typedef struct CaseVerdict {
   bool passed;

@@ -17,6 +17,10 @@ static void study_contract(Group *g, const KilnDef *def, const Contract *c) {
     for (int k = 0; k < g->noptions; k++) known |= strcmp(g->option[k].key, c->option[i].key) == 0;
     if (!known) g->option[g->noptions++] = (kiln_gen_pair){cli_text(c->option[i].key), cli_text(c->option[i].value)};
   }
+  bool fixed = false;
+  for (int i = 0; i < c->ntensor; i++)
+    for (int k = 0; k < c->tensor[i].rank; k++) fixed |= c->tensor[i].stride[k].symbol < 0;
+  g->any_columns |= !fixed;
   for (int i = 0; i < c->ntensor; i++)
     for (int t = 0; def && t < def->ntensors; t++) {
       const ContractTensor *tensor = &c->tensor[i];
@@ -203,8 +207,11 @@ kiln_status group_launch(const Group *g, const CaseData *d, const kiln_plan *pla
   kiln_status status = kiln_plan_query(plan, &info);
   if (status != KILN_OK) return status;
   tensors_pointers(d, plan, info.ntensors < DEF_MAX_TENSORS ? info.ntensors : DEF_MAX_TENSORS, pointers);
+  kiln_scalar scalars[8];
+  tensors_scalars(d, plan, info.nscalars < 8 ? info.nscalars : 8, scalars);
   if (info.workspace_bytes) status = kiln_malloc(g->device.dev, &workspace, info.workspace_bytes);
-  if (status == KILN_OK) status = kiln_launch(plan, &(kiln_call){.pointers = pointers, .workspace = workspace}, NULL);
+  kiln_call call = {.pointers = pointers, .scalars = scalars, .workspace = workspace};
+  if (status == KILN_OK) status = kiln_launch(plan, &call, NULL);
   if (status == KILN_OK) status = kiln_sync(g->device.dev);
   if (workspace) kiln_free(g->device.dev, workspace);
   return status;

@@ -22,6 +22,7 @@ typedef struct Group {
   kiln_gen_pair option[OPTIONS_MAX_PAIRS]; /* settings that a caller names (contract: option) */
   int noptions;
   Majors majors;
+  bool any_columns;             /* a variant takes every stride of the last dims, too */
   const KilnDef *def;           /* the generator's: until its next call */
 } Group;
 
