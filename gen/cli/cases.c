@@ -131,6 +131,9 @@ static int like_before(const KilnDef *def, const Roles *r, uint32_t given, int d
  * that just suffice. Returns a dim that must be given, or -1. */
 static int infer_sizes(Case *c, const KilnDef *def, uint32_t given) {
   Roles r = cases_roles(def);
+  uint32_t used = 0;
+  for (int t = 0; t < def->ntensors; t++)
+    for (int i = 0; def->tensor[t].present && i < def->tensor[t].rank; i++) used |= 1u << def->tensor[t].dim[i];
   uint32_t open = ((1u << def->ndims) - 1u) & ~given & ~r.table & ~r.block, inner = 0;
   for (int t = 0; t < def->ntensors; t++) { /* the last row dim and the column of a tensor are asked for */
     int rows[DEF_MAX_DIMS], n = cases_rows(def, &r, t, rows);
@@ -139,7 +142,7 @@ static int infer_sizes(Case *c, const KilnDef *def, uint32_t given) {
   for (int d = 0; d < def->ndims; d++) {
     if (!(open >> d & 1)) continue;
     int like = like_before(def, &r, given, d);
-    bool one = r.batch >> d & 1 || (!r.summed && r.row >> d & 1 && !(inner >> d & 1));
+    bool one = r.batch >> d & 1 || !(used >> d & 1) || (!r.summed && r.row >> d & 1 && !(inner >> d & 1));
     if (like < 0 && !one) return d;
     c->size[d] = like >= 0 ? c->size[like] : 1;
   }

@@ -2,8 +2,8 @@
  *
  * An op is taken apart into groups (a choice of settings), a group into cases (shapes, strides, values). In each group every
  * offered schedule is emitted; the runtime selects, and what it never selected is forced on a case that it admits. */
+#include "same.h"
 #include "table.h"
-#include "variants.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +19,7 @@ static const char help[] =
     "  --schedule K=V,..    this schedule only\n"
     "  --ptx FILE           an edited file instead of emission; its settings are read from its contract\n"
     "  --seed N             inputs of an earlier run, which printed it\n"
+    "  --sms N,N            on simulated devices of so many SMs each (instead of sms=N): the results must be the same bits\n"
     "  --quick              a few small cases: under 6 s per op and target on the simulator\n"
     "  --lua DIR            the language, families and ops from this folder\n\n"
     "simulator options: sms=N cores=N checks=on|off seed=N policy=lazy|eager|random|alternate\n\n"
@@ -27,7 +28,9 @@ static const char help[] =
     "  kiln check all --device sim\n"
     "  kiln check gemm --device cuda:0 --target sm_80 --size B=1,M=128,K=4096,N=4096\n"
     "  kiln check gemm --ptx edited.ptx --device sim:sm_80,checks=off,cores=1\n"
-    "  kiln check my_op.lua --device sim:sm_90a\n";
+    "  kiln check rms_norm.grad --device sim:sm_90a --quick --sms 1,132\n"
+    "  kiln check my_op.lua --device sim:sm_90a            each op of the script, and its gradient\n"
+    "  kiln check my_op.lua:NAME.grad --device sim:sm_90a  one of them\n";
 
 typedef struct Job {
   const Options *o;
@@ -76,7 +79,7 @@ static void fail_row(Job *job, Table *t, const char *name, const char *variant, 
   job->failed++;
 }
 
-static void judge(Job *job, Group *g, Table *t, CaseData *d, const char *name, kiln_plan *plan) {
+static void judge(Job *job, Group *g, Table *t, CaseData *d, const char *name, const char *variant, kiln_plan *plan) {
   kiln_plan_info info;
   kiln_plan_query(plan, &info);
   mark_ran(g, info.variant);
@@ -88,6 +91,8 @@ static void judge(Job *job, Group *g, Table *t, CaseData *d, const char *name, k
   }
   CaseVerdict v;
   tensors_compare(d, &g->device, &job->random, work_of(job), &v);
+  size_t used = strlen(v.text);
+  if (v.passed && g->nalso) v.passed = same_results(g, d, variant, info.variant, v.text + used, sizeof v.text - used);
   char note[64] = "";
   if (v.sampled) snprintf(note, sizeof note, " (%lld elements compared)", (long long)v.compared);
   char verdict[96];
@@ -100,11 +105,11 @@ static void judge(Job *job, Group *g, Table *t, CaseData *d, const char *name, k
 }
 
 /* Scalars that come with each launch: the same plan again with others. */
-static void judge_again(Job *job, Group *g, Table *t, CaseData *d, kiln_plan *plan) {
+static void judge_again(Job *job, Group *g, Table *t, CaseData *d, const char *variant, kiln_plan *plan) {
   char name[sizeof d->c->name + 16];
   if (job->device_lost || !tensors_move_scalars(d)) return;
   snprintf(name, sizeof name, "%s, again", d->c->name);
-  if (tensors_restore(d, &g->device)) judge(job, g, t, d, name, plan);
+  if (tensors_restore(d, &g->device)) judge(job, g, t, d, name, variant, plan);
   else fail_row(job, t, name, "", kiln_error());
 }
 
@@ -116,16 +121,16 @@ static CaseOutcome run_case(Job *job, Group *g, Table *t, const Case *c, const c
   kiln_plan *plan = NULL;
   CaseOutcome outcome = CASE_RAN;
   bool narrowed = variant || job->o->nschedule || job->o->ptx;
-  tensors_make(&d, g->def, c, &g->majors, !g->device.info.simulated);
-  tensors_fill(&d, &job->random);
-  if (!tensors_upload(&d, &g->device)) {
+  if (!group_make(g, c, &d, &job->random, why, why_bytes)) {
+    fail_row(job, t, c->name, "", why);
+  } else if (!tensors_upload(&d, &g->device)) {
     fail_row(job, t, c->name, "", kiln_error());
     job->device_lost = !g->device.info.simulated;
   } else {
     kiln_status status = group_plan(g, &d, variant, &plan);
     if (status == KILN_OK) {
-      judge(job, g, t, &d, c->name, plan);
-      judge_again(job, g, t, &d, plan);
+      judge(job, g, t, &d, c->name, variant, plan);
+      judge_again(job, g, t, &d, variant, plan);
     } else if (narrowed && status >= KILN_BAD_RANK && status <= KILN_REQUIRE) {
       snprintf(why, why_bytes, "%s", kiln_error());
       outcome = CASE_UNFIT;
@@ -219,6 +224,8 @@ static kiln_gen_status check_group(Job *job, const char *op, const char *setting
                     .where = job->where,
                     .target = job->o->target,
                     .ptx = job->o->ptx,
+                    .sms = job->o->sms,
+                    .nsms = job->o->nsms,
                     .schedule = job->o->nschedule ? job->o->schedule : NULL,
                     .nschedule = job->o->nschedule};
   kiln_gen_status status = parsed_well ? group_open(g, job->gen, &r, why, sizeof why) : KILN_GEN_ERROR;
@@ -395,6 +402,16 @@ static bool take_file(Options *o, OpList *ops, int *code) {
   return variants_read_settings(o->ptx, o, op, sizeof op);
 }
 
+/* SM counts are an option of simulated devices, and named once. */
+static bool take_sms(const Options *o, const DeviceNames *devices, int *code) {
+  for (int i = 0; i < devices->n && o->nsms; i++) {
+    const char *where = devices->at[i];
+    if (strncmp(where, "sim", 3) != 0) return *code = cli_usage("check: --sms is for simulated devices, not for %s", where), false;
+    if (strstr(where, "sms=")) return *code = cli_usage("check: --sms and sms= in %s exclude each other", where), false;
+  }
+  return true;
+}
+
 static int run(const Options *given) {
   Options *o = (Options *)given; /* main's only one; --ptx adds the file's settings */
   KilnGen *gen = cli_open_generator(o);
@@ -402,7 +419,7 @@ static int run(const Options *given) {
   OpList ops = {0};
   DeviceNames *devices = cli_alloc(sizeof *devices);
   int code = CLI_FAILED;
-  if (cli_list_ops(gen, o->operand[0], &ops) && take_file(o, &ops, &code) && devices_named(o, devices)) {
+  if (cli_list_ops(gen, o->operand[0], &ops) && take_file(o, &ops, &code) && devices_named(o, devices) && take_sms(o, devices, &code)) {
     Job job = {.o = o, .gen = gen};
     uint64_t seed = options_has(o, OPTION_SEED) ? o->seed : random_entropy() & 0xFFFFFFFFu;
     random_start(&job.random, seed);
@@ -430,7 +447,7 @@ const Command command_check = {"check",
                                "compares kernels with the op's definition",
                                help,
                                TAKES(DEVICE) | TAKES(TARGET) | TAKES(SIZE) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(PTX) |
-                                   TAKES(SEED) | TAKES(QUICK) | TAKES(LUA),
+                                   TAKES(SEED) | TAKES(QUICK) | TAKES(SMS) | TAKES(LUA),
                                1,
                                1,
                                run};

@@ -134,11 +134,6 @@ static bool list_script(KilnGen *g, const char *operand, OpList *out) {
   return out->n > 0;
 }
 
-static bool is_gradient_of(const char *operand, const char *op) {
-  size_t n = strlen(op);
-  return strncmp(operand, op, n) == 0 && strcmp(operand + n, ".grad") == 0;
-}
-
 bool cli_list_ops(KilnGen *g, const char *operand, OpList *out) {
   memset(out, 0, sizeof *out);
   if (cli_is_path(operand)) return list_script(g, operand, out);
@@ -148,8 +143,8 @@ bool cli_list_ops(KilnGen *g, const char *operand, OpList *out) {
   if (status != KILN_GEN_OK) return cli_generator_failed(g, status), false;
   bool all = strcmp(operand, "all") == 0;
   for (int i = 0; i < n; i++)
-    if (all || strcmp(ops[i].name, operand) == 0 || is_gradient_of(operand, ops[i].name))
-      append_op(out, all ? ops[i].name : operand, ops[i].settings);
+    if (all || strcmp(ops[i].name, operand) == 0)
+      append_op(out, ops[i].name, ops[i].settings);
   if (out->n) return true;
   char known[1024] = "";
   for (int i = 0; i < n; i++)

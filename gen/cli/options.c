@@ -176,6 +176,21 @@ static bool take_seed(Options *o, const char *value, Message m) {
   return true;
 }
 
+/* 1,132: at least two counts, or there is nothing to compare. */
+static bool take_sms(Options *o, const char *value, Message m) {
+  for (const char *at = value;;) {
+    size_t length = strcspn(at, ",");
+    int64_t n;
+    if (!read_number(at, length, &n) || n < 1 || n > 1024)
+      return SAY(m, "--sms: expected numbers of SMs from 1 to 1024, such as 1,132; got \"%s\"", value);
+    if (o->nsms == OPTIONS_MAX_SMS) return SAY(m, "--sms: more than %d numbers", OPTIONS_MAX_SMS);
+    o->sms[o->nsms++] = (int)n;
+    if (!at[length]) break;
+    at += length + 1;
+  }
+  return o->nsms > 1 || SAY(m, "--sms: expected two numbers of SMs or more, such as 1,132; got \"%s\"", value);
+}
+
 static bool take(Options *o, OptionId id, const char *value, Message m) {
   switch (id) {
   case OPTION_LUA: return take_text(o, &o->lua, "--lua", value, m);
@@ -187,6 +202,7 @@ static bool take(Options *o, OptionId id, const char *value, Message m) {
   case OPTION_SCHEDULE: return options_pairs(o, "--schedule", value, o->schedule, &o->nschedule, m.at, m.bytes);
   case OPTION_DEVICE: return options_devices(o, value, m.at, m.bytes);
   case OPTION_SEED: return take_seed(o, value, m);
+  case OPTION_SMS: return take_sms(o, value, m);
   case OPTION_TARGET:
     if (!target_find(value)) return SAY(m, "--target: unknown target \"%s\"; there are %s", value, target_names());
     return take_text(o, &o->target, "--target", value, m);

@@ -8,6 +8,7 @@
 #define OPTIONS_MAX_PAIRS 32
 #define OPTIONS_MAX_LEADS 4
 #define OPTIONS_MAX_DEVICES 16
+#define OPTIONS_MAX_SMS 4
 
 /*       id         spelling       value               */
 #define OPTION_TABLE(X)                                \
@@ -21,6 +22,7 @@
   X(PTX,      "--ptx",      "FILE")                    \
   X(SEED,     "--seed",     "N")                       \
   X(QUICK,    "--quick",    NULL)                      \
+  X(SMS,      "--sms",      "1,132")                   \
   X(JSON,     "--json",     NULL)                      \
   X(OUT,      "-o",         "FILE")                    \
   X(AS,       "--as",       "ptx or c")                \
@@ -56,6 +58,7 @@ typedef struct Options {
   int nsizes;
   const char *device[OPTIONS_MAX_DEVICES]; /* each as kiln_open takes it, but for "sim" and "sim,...": every target */
   int ndevices;
+  int sms[OPTIONS_MAX_SMS], nsms; /* SM counts that must give the same bits */
   uint64_t seed;
   char store[8192];   /* the words above point into this */
   size_t used;

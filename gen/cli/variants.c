@@ -36,7 +36,9 @@ static void study_contract(Group *g, const KilnDef *def, const Contract *c) {
 static kiln_gen_status add_variant(Group *g, const char *name, const char *schedule, const char *text, size_t bytes, char *why,
                                    size_t why_bytes) {
   if (g->nvariants == VARIANTS_MAX) return KILN_GEN_OK;
-  if (kiln_add_text(g->device.dev, name, text, bytes) != KILN_OK) {
+  kiln_status status = kiln_add_text(g->device.dev, name, text, bytes);
+  for (int i = 0; i < g->nalso && status == KILN_OK; i++) status = kiln_add_text(g->also[i].dev, name, text, bytes);
+  if (status != KILN_OK) {
     snprintf(why, why_bytes, "%s", kiln_error());
     return KILN_GEN_ERROR;
   }
@@ -133,8 +135,12 @@ static kiln_gen_status fill_group(Group *g, KilnGen *gen, const GroupRequest *wa
   if (status != KILN_GEN_OK) return status;
   r.schedule = NULL;
   r.nschedule = 0;
-  status = kiln_gen_define(gen, &r, &g->def);
+  const KilnDef *def;
+  status = kiln_gen_define(gen, &r, &def);
   if (status != KILN_GEN_OK) return failed(gen, status, why, why_bytes);
+  g->def = define_copy(def);
+  if (forward_is_gradient(want->op)) status = forward_define(gen, want->op, g->def, want->set, want->nset, &g->forward, why, why_bytes);
+  if (status != KILN_GEN_OK) return status;
   for (int i = 0; i < texts->n; i++) {
     Contract c;
     if (contract_read(&c, "contract", texts->text[i], texts->bytes[i]) != KILN_OK) continue; /* it was read before */
@@ -144,11 +150,23 @@ static kiln_gen_status fill_group(Group *g, KilnGen *gen, const GroupRequest *wa
   return KILN_GEN_OK;
 }
 
+static bool open_devices(Group *g, const GroupRequest *r) {
+  if (!r->nsms) return device_open(&g->device, r->where, r->target);
+  for (int i = 0; i < r->nsms; i++) {
+    char where[128];
+    snprintf(where, sizeof where, "%.100s,sms=%d", r->where, r->sms[i]);
+    if (!device_open(i ? &g->also[g->nalso] : &g->device, where, r->target)) return false;
+    g->nalso += i > 0;
+  }
+  return true;
+}
+
 kiln_gen_status group_open(Group *g, KilnGen *gen, const GroupRequest *r, char *why, size_t why_bytes) {
   memset(g, 0, sizeof *g);
   Texts texts = {.n = 0};
-  if (!device_open(&g->device, r->where, r->target)) {
+  if (!open_devices(g, r)) {
     snprintf(why, why_bytes, "%s cannot be opened", r->where);
+    group_close(g);
     return KILN_GEN_ERROR;
   }
   size_t n = 0;
@@ -170,6 +188,11 @@ void group_close(Group *g) {
     cli_free((char *)g->option[i].value);
   }
   g->nvariants = g->noptions = 0;
+  define_free(g->def);
+  define_free(g->forward);
+  g->def = g->forward = NULL;
+  for (int i = 0; i < g->nalso; i++) device_close(&g->also[i]);
+  g->nalso = 0;
   device_close(&g->device);
 }
 
@@ -193,6 +216,12 @@ bool variants_read_settings(const char *path, Options *into, char *op, size_t op
 }
 
 /* ---- running ---- */
+
+bool group_make(const Group *g, const Case *c, CaseData *d, Random *r, char *why, size_t why_bytes) {
+  tensors_make(d, g->def, c, &g->majors, !g->device.info.simulated);
+  tensors_fill(d, r);
+  return !g->forward || forward_fill(g->forward, d, r, why, why_bytes);
+}
 
 kiln_status group_plan(const Group *g, const CaseData *d, const char *variant, kiln_plan **plan) {
   kiln_arg args[DEF_MAX_TENSORS + 8 + OPTIONS_MAX_PAIRS];

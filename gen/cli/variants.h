@@ -3,7 +3,7 @@
  * A group is an op under one choice of settings on one target: what `kiln check`, `bench` and `list --variants` work with. */
 #ifndef KILN_CLI_VARIANTS_H
 #define KILN_CLI_VARIANTS_H
-#include "tensors.h"
+#include "forward.h"
 
 #define VARIANTS_MAX 64
 
@@ -15,6 +15,8 @@ typedef struct Variant {
 
 typedef struct Group {
   Device device;                /* opened for this group alone: only its variants are candidates */
+  Device also[OPTIONS_MAX_SMS]; /* simulated ones like it, with other numbers of SMs */
+  int nalso;
   char op[64];                  /* as contracts call it */
   char settings[256];           /* "dtype=f16 w=no": what differs from the defaults */
   Variant variant[VARIANTS_MAX];
@@ -23,7 +25,8 @@ typedef struct Group {
   int noptions;
   Majors majors;
   bool any_columns;             /* a variant takes every stride of the last dims, too */
-  const KilnDef *def;           /* the generator's: until its next call */
+  KilnDef *def;
+  KilnDef *forward;             /* of a gradient that reads results of the forward run; else NULL */
 } Group;
 
 typedef struct GroupRequest {
@@ -34,6 +37,8 @@ typedef struct GroupRequest {
   int nschedule;
   const char *ptx;              /* an edited file instead of emission; NULL: none */
   const char *where;            /* device */
+  const int *sms;               /* numbers of SMs, if any: the first is the group's device, the others are `also` */
+  int nsms;
   const char *target;           /* --target, or NULL */
 } GroupRequest;
 
@@ -45,6 +50,8 @@ void group_close(Group *g);
 /* The settings of an edited file: its op, and --set as its contract has it. false after a message. */
 bool variants_read_settings(const char *path, Options *into, char *op, size_t op_bytes);
 
+/* Lays out and fills the tensors of a case. false: why says what is wrong; the tensors are there nevertheless. */
+bool group_make(const Group *g, const Case *c, CaseData *d, Random *r, char *why, size_t why_bytes);
 /* Finds or creates the plan of a case whose tensors lie on the group's device. variant NULL: as the runtime selects. */
 kiln_status group_plan(const Group *g, const CaseData *d, const char *variant, kiln_plan **plan);
 /* Launches once on the default stream, with a workspace of its own, and waits. */
