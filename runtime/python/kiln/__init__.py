@@ -10,13 +10,15 @@
 kiln.torch has the ops as functions of torch tensors, with gradients; kiln.nn has them as modules. docs/python.md is the manual.
 """
 from . import errors
+from ._cache import cache, clear
 from ._lib import COMMAND_PATH, LIB, LIBRARY_PATH
 from .device import Array, Device, device
 from .errors import *  # noqa: F401,F403 - an exception for each status
 from .errors import KilnError
 from .plan import Plan, Step, Verdict, explain
+from .rotary import axial_rope_table
 from .tensors import View, from_dlpack
 
 __version__ = LIB.kiln_version().decode()
-__all__ = ["Array", "COMMAND_PATH", "Device", "KilnError", "LIBRARY_PATH", "Plan", "Step", "Verdict", "View", "__version__", "device",
+__all__ = ["Array", "COMMAND_PATH", "Device", "KilnError", "LIBRARY_PATH", "Plan", "Step", "Verdict", "View", "__version__", "axial_rope_table", "cache", "clear", "device",
            "errors", "explain", "from_dlpack"] + [c.__name__ for c in errors.BY_STATUS.values()]

@@ -1,0 +1,344 @@
+"""Plans for torch tensors, kept by all that specialises them; and the launch behind every op of kiln.torch.
+
+The functions `launch` are written out per op from the table in kiln/ops.py (_source), since a loop over arguments would cost more than
+the launch itself: one key, one look-up, torch's allocation of the outputs, one call into libkiln.
+"""
+import linecache
+import struct
+
+import torch
+
+from .. import errors, ops, plan, tensors
+from .._cache import keep, plans
+from .._lib import LIB, error
+from ..device import device as find_device
+
+_launch_parts = LIB.kiln_launch_parts
+_left_out = {}  # (op, which tensors, settings) -> what its kernels were found not to read
+
+BAD_ALIGN = errors.BadAlign.status
+UNKNOWN_ARG = errors.UnknownArg.status
+
+
+class Entry:
+    """A plan with what a launch needs of it.
+
+    outs      per output: (shape, strides, dtype) for the allocation; None for one that is not written
+    pack      the addresses of the op's inputs and outputs -> what kiln_launch_parts reads
+    scalars   the call scalars -> bytes, or None
+    scratch   (shape, strides, dtype) of the workspace, or None
+    """
+
+    __slots__ = ("plan", "handle", "outs", "pack", "scalars", "scratch")
+
+
+# ---- making a plan ----
+
+def _outputs(op, given, wanted, written):
+    """Per output a tensor of the shape it will have, or None; written: those that the caller brings (in place)."""
+    present = {t.name: x for t, x in zip(op.inputs, given) if x is not None}
+    outs = []
+    for t, want in zip(op.outputs, wanted):
+        if not want:
+            outs.append(None)
+        elif t.name in written:
+            outs.append(written[t.name])
+        else:
+            outs.append(empty_output(op, t, present))
+    return outs
+
+
+def empty_output(op, t, present):
+    """An output of the op, unset: laid out as the tensor whose shape it has, where that is dense; else row-major."""
+    name, whole = ops.output_model(op, t, present)
+    model = present[name]
+    if whole:
+        return torch.empty_like(model, dtype=_DTYPES[t.dtype] if t.dtype else None)
+    return model.new_empty(model.shape[:-1], dtype=_DTYPES[t.dtype] if t.dtype else None)
+
+
+_DTYPES = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16, "f16": torch.float16, "i32": torch.int32,
+           "i64": torch.int64, "u8": torch.uint8, "bool": torch.bool}
+
+
+def _fitted(op, t, x):
+    shape, strides = ops.fit(op, t, tuple(x.shape), x.stride())
+    return tensors.View(x.data_ptr(), tensors.torch_dtype_name(x.dtype), shape, strides, x)
+
+
+def _forward_settings(op, given):
+    """Of a gradient, what the forward's optional tensors were where the kernels do not take them themselves: b=yes b_dtype=f32."""
+    first = next(x for x in given if x is not None)
+    texts = {}
+    for t, x in zip(op.inputs, given):
+        if t.optional and not t.saved:
+            texts[t.name] = "no" if x is None else "yes"
+        if t.own and x is not None:
+            texts[t.name + "_dtype"] = "same" if x.dtype == first.dtype else tensors.torch_dtype_name(x.dtype)
+        if t.maybe and x is not None:
+            for dim in t.maybe:
+                texts[t.name + "_" + dim] = "no" if ops._is_plain(t, x.shape) else "yes"
+    return texts
+
+
+def _create(op, device, given, outs, scalars, settings):
+    """The plan. A forward takes all that is given; of a gradient's tensors and scalars those are left out that no kernel reads."""
+    views = {t.name: _fitted(op, t, x) for t, x in zip(op.inputs + op.outputs, list(given) + outs) if x is not None}
+    numbers = {s.name: value for s, value in zip(op.scalars, scalars)}
+    texts = dict(settings)
+    if op.of is None:
+        return plan.Plan(device, op.name, views, numbers, texts)
+    spare = [t.name for t in op.inputs if t.name in ops.FORWARD[op.of].reads and t.name in views]
+    implied = _forward_settings(op, given)
+    asked_for = dict(texts, **implied, **{t.name: "no" if x is None else "yes" for t, x in zip(op.outputs, outs)})
+    memory = (op.name, tuple(sorted(views)), tuple(sorted(texts.items())), tuple(sorted(implied.items())))
+    absent = _left_out.get(memory, frozenset())
+    for _ in range(len(views) + len(numbers) + len(texts) + len(implied) + 1):
+        asked = {k: v for k, v in views.items() if k not in absent}
+        words = {k: v for k, v in list(texts.items()) + list(implied.items())
+                 if k not in asked and "=" + k not in absent and k.rpartition("_")[0] not in asked}
+        some = {k: v for k, v in numbers.items() if k not in absent}
+        try:
+            made = plan.Plan(device, op.name, asked, some, words)
+            _left_out[memory] = absent
+            return made
+        except errors.UnknownArg as e:
+            more = _unread(op, plan.explain(device, op.name, asked, some, words), asked_for, spare + list(some), words)
+            if not more:
+                raise e
+            absent = absent | more
+    raise errors.UnknownArg("%s: no kernel takes these arguments" % op.name)
+
+
+def _unread(op, verdicts, asked_for, names, words):
+    """One argument more that no kernel reads, by what kiln_explain says of the files with the settings in question: the name of a
+    tensor or scalar, or "=name" of a setting."""
+    rules = []
+    for v in verdicts:
+        has = dict(w.partition("=")[::2] for w in v.settings.split())
+        if v.status == UNKNOWN_ARG and all(has.get(k, value) == value for k, value in asked_for.items()):
+            rules.append(v.rule)
+    for rule in rules:
+        for name in names:
+            if "argument %s: " % name in rule:
+                return {name}
+        for name in words:
+            if "setting %s: " % name in rule:
+                return {"=" + name}
+    return None
+
+
+def _packer(op, made):
+    """A function of the addresses of all inputs and outputs, in the op's order."""
+    names = [t.name for t in op.inputs + op.outputs]
+    order = [names.index(name) for name in made.tensors]
+    pack = made.pack
+    if order == list(range(len(names))):
+        return pack
+    return eval("lambda %s: pack(%s)" % (", ".join("a%d" % i for i in range(len(names))), ", ".join("a%d" % i for i in order)),
+                {"pack": pack})
+
+
+def _scalar_packer(op, made):
+    """A function of the op's call scalars, in the op's order."""
+    calls = [s.name for s in op.scalars if s.call]
+    if not made.scalars:
+        return None
+    order = [calls.index(name) for name in made.scalars]
+    pack = struct.Struct("".join(made._formats)).pack
+    return lambda *values: pack(*[values[i] for i in order])
+
+
+def _entry(op, given, scalars, settings, wanted, written):
+    device = next(x for x in given if x is not None).device
+    check_table(op, given, scalars)
+    for t, x in zip(op.inputs, given):
+        if x is None:
+            if not t.optional:
+                raise errors.MissingArg("%s: argument %s: this tensor is missing" % (op.name, t.name))
+        elif x.device != device:
+            raise errors.BadPointer("%s: tensor %s is on %s; expected %s" % (op.name, t.name, x.device, device))
+    with torch.cuda.device(device) if device.type == "cuda" else _nothing:
+        outs = _outputs(op, given, wanted, written)
+        made = _create(op, where(device), given, outs, scalars, settings)
+    e = Entry()
+    e.plan, e.handle = made, made.handle
+    e.outs = [None if x is None else (tuple(x.shape), tuple(x.stride()), x.dtype) for x in outs]
+    e.pack, e.scalars = _packer(op, made), _scalar_packer(op, made)
+    e.scratch = ((made.workspace_bytes,), (1,), torch.uint8) if made.workspace_bytes else None
+    made.views = []  # no tensor stays alive for the plan's sake
+    return e
+
+
+def check_table(op, given, scalars, names=None):
+    """The rows of a table of angles suffice for every row that turns, from `pos` on."""
+    named = dict(zip([t.name for t in op.inputs], given))
+    numbers = dict(zip([s.name for s in op.scalars], scalars))
+    table = named.get("cos")
+    if table is None:
+        return
+    rows, pos = table.numel() // max(table.shape[-1], 1), numbers.get("pos", 0)
+    for name in ("q", "k", "x", "dyq", "dyk", "dy"):
+        x = named.get(name)
+        if x is not None:
+            turned = min(x.shape[-2], numbers.get(name[-1] + "_rows", ops.ALL_ROWS))
+            if turned and not 0 <= pos <= rows - turned:
+                raise errors.BadSize("%s: tensor cos has %d rows; expected at least %d (pos %d and %d rows of %s)"
+                                     % (op.name, rows, pos + turned, pos, turned, name), tensor="cos")
+
+
+class _Nothing:
+    def __enter__(self):
+        return None
+
+    def __exit__(self, *_):
+        return None
+
+
+_nothing = _Nothing()
+
+
+def where(device):
+    """The kiln device of a torch device."""
+    return find_device(device)
+
+
+def miss(op, key, given, scalars, settings, wanted, written=None):
+    """Makes the entry of a key that is not in the cache."""
+    e = _entry(op, given, scalars, settings, wanted, written or {})
+    keep(key, e)
+    return e
+
+
+def refused(op, status, given, scalars, settings, wanted, written, pointers, values, scratch, stream):
+    """A launch was refused. Where an address was less aligned than the plan needs, one is made for this call; else it is an error."""
+    problem = error(status)
+    if status != BAD_ALIGN:
+        raise problem
+    outs = dict(written or {})
+    e = _entry(op, given, scalars, settings, wanted, outs)
+    buffer = empty(*e.scratch) if e.scratch else None
+    status = _launch_parts(e.handle, e.pack(*pointers), e.scalars(*values) if e.scalars else None,
+                           buffer.data_ptr() if e.scratch else None, stream)
+    if status:
+        raise problem
+
+
+# ---- memory and streams ----
+
+def _plain_empty(shape, strides, dtype):
+    return torch.empty_strided(shape, strides, dtype=dtype, device="cuda")
+
+
+def _choose_empty():
+    """torch's own allocation without its dispatcher, as its compiled code calls it; on the current device, which launch() sees to."""
+    found = getattr(getattr(getattr(torch._C, "_dynamo", None), "guards", None), "_empty_strided_cuda", None)
+    return found or _plain_empty
+
+
+empty = _choose_empty()
+current_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (lambda i: torch.cuda.current_stream(i).cuda_stream)
+
+
+# ---- the functions, written out ----
+
+def condition(op, t):
+    """What an output's being written hangs on, as an expression of launch's parameters."""
+    if op.of is not None:
+        return "want_" + t.name
+    if t.saved:
+        return "save"
+    if t.optional:
+        return "%s is not None" % t.over
+    return "True"
+
+
+def parameters(op):
+    """launch's parameters: inputs, scalars, settings, then what says which outputs are wanted."""
+    names = [t.name for t in op.inputs] + [s.name for s in op.scalars] + list(op.settings)
+    if op.of is not None:
+        names += ["want_" + t.name for t in op.outputs]
+    elif any(t.saved for t in op.outputs):
+        names.append("save")
+    return names
+
+
+def is_in_place(op):
+    return op.of is None and any(t.over for t in op.outputs)
+
+
+def source(op):
+    """The text of launch(inputs, scalars, settings, ...) -> a tuple of all outputs, None where not wanted."""
+    names, lines = [t.name for t in op.inputs], []
+    optional = {t.name for t in op.inputs if t.optional}
+    pointers, keys = ["p_" + n for n in names], []
+    for n in names:
+        if n in optional:
+            lines += ["if %s is None:" % n, "    p_%s, k_%s = 0, None" % (n, n), "else:",
+                      "    p_%s, k_%s = %s.data_ptr(), (%s.shape, %s.stride(), %s.dtype)" % (n, n, n, n, n, n)]
+            keys.append("k_" + n)
+        else:
+            lines.append("p_%s = %s.data_ptr()" % (n, n))
+            keys += ["%s.shape" % n, "%s.stride()" % n, "%s.dtype" % n]
+    fixed = [s.name for s in op.scalars if not s.call]
+    calls = [s.name for s in op.scalars if s.call]
+    flags = [p for p in parameters(op) if p.startswith("want_") or p == "save"]
+    in_place = is_in_place(op)
+    again = "launch(%s%s)" % (", ".join(parameters(op)), ", in_place" if in_place else "")
+    lines = ["device = %s.get_device()" % names[0], "if MANY and current_device() != device:", "    with guard(device):",
+             "        return " + again] + lines
+    lines += ["align = (%s) & 15" % " | ".join(pointers), "if align:", "    align = (%s,)" % ", ".join(p + " & 15" for p in pointers),
+              "key = (%s,)" % ", ".join(["NAME", "device", "align"] + keys + fixed + list(op.settings) + flags + ["in_place"] * in_place)]
+    over = ", ".join("%r: %s" % (t.name, t.over) for t in op.outputs if t.over)
+    given = "(%s,), (%s), (%s), (%s,), %s" % (", ".join(names), "".join(s.name + ", " for s in op.scalars),
+                                              "".join("(%r, %s), " % (s, s) for s in op.settings),
+                                              ", ".join(condition(op, t) for t in op.outputs),
+                                              "{%s} if in_place else None" % over if in_place else "None")
+    lines += ["entry = find(key)", "if entry is None:", "    entry = miss(OP, key, %s)" % given, "outs = entry.outs"]
+    for i, t in enumerate(op.outputs):
+        make = "empty(*outs[%d])" % i
+        if t.over and in_place:
+            make = "%s if in_place else %s" % (t.over, make)
+        when = condition(op, t)
+        if when == "True":
+            lines += ["%s = %s" % (t.name, make), "p_%s = %s.data_ptr()" % (t.name, t.name)]
+        else:
+            lines += ["if %s:" % when, "    %s = %s" % (t.name, make), "    p_%s = %s.data_ptr()" % (t.name, t.name), "else:",
+                      "    %s, p_%s = None, 0" % (t.name, t.name)]
+        pointers.append("p_" + t.name)
+    values = "entry.scalars(%s) if entry.scalars else None" % ", ".join(calls) if calls else "None"
+    lines += ["if entry.scratch is None:", "    buffer = scratch = None", "else:",
+              "    buffer = empty(*entry.scratch)", "    scratch = buffer.data_ptr()",
+              "status = call(entry.handle, entry.pack(%s), %s, scratch, stream(device))" % (", ".join(pointers), values),
+              "if status:", "    refused(OP, status, %s, (%s,), (%s), scratch, stream(device))"
+              % (given, ", ".join(pointers), "".join(c + ", " for c in calls)),
+              "return %s" % ", ".join(t.name for t in op.outputs) + ("," if len(op.outputs) == 1 else "")]
+    head = "def launch(%s%s):" % (", ".join(parameters(op)), ", in_place=False" if in_place else "")
+    return "\n".join([head] + ["    " + line for line in lines]) + "\n"
+
+
+def compile_source(name, text, names):
+    """The function that `text` defines, with a source that tracebacks can show."""
+    path = "<kiln.torch %s>" % name
+    linecache.cache[path] = (len(text), None, text.splitlines(True), path)
+    space = dict(names)
+    exec(compile(text, path, "exec"), space)
+    return space
+
+
+def make_launch(op, **names):
+    """launch of the op; names: what tests put in the place of torch's allocator, stream and the rest."""
+    space = {"NAME": op.name, "OP": op, "find": plans.get, "miss": miss, "empty": empty, "call": _launch_parts, "stream": current_stream,
+             "refused": refused, "MANY": torch.cuda.is_available() and torch.cuda.device_count() > 1,
+             "current_device": torch.cuda.current_device, "guard": torch.cuda.device}
+    return compile_source(op.name + " launch", source(op), dict(space, **names))["launch"]
+
+
+LAUNCH = {}
+
+
+def launcher(op):
+    found = LAUNCH.get(op.name)
+    if found is None:
+        found = LAUNCH[op.name] = make_launch(op)
+    return found
