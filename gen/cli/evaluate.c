@@ -112,6 +112,21 @@ static bool over_chunks(const Walk *w, const DefNode *n) {
   return eval_is_reduction(n->op) && n->index == w->chunk_dim;
 }
 
+/* Is one operand the largest or smallest of the other one's row? */
+static bool compares_extreme(const KilnDef *def, const DefNode *n) {
+  for (int k = 0; k < 2; k++) {
+    const DefNode *a = &def->node[n->arg[k]];
+    if ((a->op == DEF_AMAX || a->op == DEF_AMIN) && a->arg[0] == n->arg[1 - k]) return true;
+  }
+  return false;
+}
+
+static bool eval_comparison(Walk *w, const DefNode *n, const EvalValue *const arg[3], EvalValue *out) {
+  DefNode told = *n;
+  told.value = compares_extreme(w->in->def, n);
+  return eval_elementwise(&told, arg, out, &w->shape);
+}
+
 static bool eval_node(Walk *w, uint32_t i) {
   const KilnDef *def = w->in->def;
   const DefNode *n = &def->node[i];
@@ -134,6 +149,7 @@ static bool eval_node(Walk *w, uint32_t i) {
   case DEF_INDEX: case DEF_SWAP_PAIRS: case DEF_SWAP_HALVES: case DEF_LOOKUP: case DEF_BLOCK_AMAX: case DEF_SPREAD:
     done = eval_position(w->in, n, arg, out, &w->shape);
     break;
+  case DEF_LT: case DEF_LE: case DEF_EQ: case DEF_NE: done = eval_comparison(w, n, arg, out); break;
   case DEF_DOT: done = eval_dot(n, arg[0], arg[1], out, &w->shape); break;
   default: done = eval_elementwise(n, arg, out, &w->shape); break;
   }
@@ -152,14 +168,14 @@ static bool hand_out(Walk *w, int t, EvalValue *spread, EvalSink sink, void *use
     chunk.count[d] = dims >> d & 1 ? w->shape.extent[d] : 1;
     chunk.start[d] = dims >> d & 1 ? w->shape.start[d] : 0;
   }
-  DefNode copy = {.op = DEF_ADD, .nargs = 2};
-  double zero = 0;
-  EvalValue zeros = {.v = &zero, .elems = 1}; /* gives the sum its dims, read through stride 0 */
+  DefNode copy = {.op = DEF_STOP, .nargs = 1};
   if (x->dims != dims || !x->e) {
+    size_t elems = (size_t)eval_elems(dims, &w->shape);
     spread->dims = dims;
-    const EvalValue *arg[3] = {x, &zeros, NULL};
-    if (!eval_elementwise(&copy, arg, spread, &w->shape)) return refuse(w, "out of memory", (uint32_t)o->value);
-    if (!x->e) memset(spread->e, 0, (size_t)eval_elems(dims, &w->shape) * sizeof(double));
+    const EvalValue *arg[3] = {x, NULL, NULL};
+    if (!eval_room(spread, EVAL_ERROR, elems) || !eval_elementwise(&copy, arg, spread, &w->shape))
+      return refuse(w, "out of memory", (uint32_t)o->value);
+    if (!x->e) memset(spread->e, 0, elems * sizeof(double));
     x = spread;
   }
   chunk.value = x->v;

@@ -76,14 +76,16 @@ static void run_unary(const DefNode *node, Operand x, int64_t estep, double *v, 
   }                                                                                                                    \
   break
 
-/* A comparison of values that errors could exchange is undecided: e = 1. */
-#define COMPARE(HOLDS) ROW2((r = HOLDS, err = (ea + eb > 0 && fabs(a - b) <= ea + eb) ? 1 : 0))
+/* A comparison of values that errors could exchange is undecided: e = 1. But a value that is its row's own largest equals it
+ * whatever the errors (node->value: the operands are a value and its extreme). */
+#define COMPARE(HOLDS) ROW2((r = HOLDS, err = (ea + eb > 0 && fabs(a - b) <= ea + eb && !(own && a == b)) ? 1 : 0))
 
 static double pick_min(double a, double b) { return isnan(a) || isnan(b) ? NAN : a < b ? a : b; }
 static double pick_max(double a, double b) { return isnan(a) || isnan(b) ? NAN : a > b ? a : b; }
 
-static void run_binary(uint8_t op, Operand x, int64_t xe, Operand y, int64_t ye, double *v, double *e, int64_t n) {
-  switch (op) {
+static void run_binary(const DefNode *node, Operand x, int64_t xe, Operand y, int64_t ye, double *v, double *e, int64_t n) {
+  bool own = node->value != 0;
+  switch (node->op) {
   case DEF_ADD: ROW2((r = a + b, err = ea + eb + U * fabs(r)));
   case DEF_SUB: ROW2((r = a - b, err = ea + eb + U * fabs(r)));
   case DEF_MUL: ROW2((r = a * b, err = fabs(a) * eb + fabs(b) * ea + ea * eb + U * fabs(r)));
@@ -149,7 +151,7 @@ bool eval_elementwise(const DefNode *node, const EvalValue *const arg[3], EvalVa
     }
     double *v = out->v + done, *e = exact ? NULL : out->e + done;
     if (nargs == 1) run_unary(node, x[0], estep[0], v, e, inner);
-    else if (nargs == 2) run_binary(node->op, x[0], estep[0], x[1], estep[1], v, e, inner);
+    else if (nargs == 2) run_binary(node, x[0], estep[0], x[1], estep[1], v, e, inner);
     else run_where(x, estep, v, e, inner);
     for (int j = n - 2; j >= 0 && ++at[j] == s->extent[dim[j]]; j--) at[j] = 0;
   }

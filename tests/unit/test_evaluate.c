@@ -235,6 +235,304 @@ static void undecided_comparisons_widen_the_selection(void **state) {
   assert_true(v == 5 && e == 3);
 }
 
+/* ---- sums over rows ---- */
+
+/* y = x * sum_N(x) and s = sum_B sum_M (x * sum_N(x)), t = amax_M(x): x has dims B M N. */
+static DefNode column_nodes[] = {
+    {.op = DEF_ARG, .index = 0},       {.op = DEF_SUM, .index = 2, .arg = {0}}, {.op = DEF_MUL, .arg = {0, 1}},
+    {.op = DEF_SUM, .index = 1, .arg = {2}}, {.op = DEF_SUM, .index = 0, .arg = {3}}, {.op = DEF_AMAX, .index = 1, .arg = {0}},
+};
+static KilnDef column_definition(void) {
+  return (KilnDef){
+      .op = "columns",
+      .dims = {"B", "M", "N"},
+      .ndims = 3,
+      .lead_dims = 2,
+      .ntensors = 4,
+      .tensor = {{.name = "x", .dtype = KILN_F32, .present = true, .rank = 3, .dim = {0, 1, 2}},
+                 {.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 3, .dim = {0, 1, 2}, .value = 2},
+                 {.name = "s", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 1, .dim = {2}, .value = 4},
+                 {.name = "t", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 2, .dim = {0, 2}, .value = 5}},
+      .node = column_nodes,
+      .nnodes = 6};
+}
+
+typedef struct Columns { int64_t b, m, n; double *v[4], *e[4]; int64_t seen[4]; } Columns;
+
+static void collect_columns(void *user, const EvalChunk *c) {
+  Columns *to = user;
+  int64_t i = 0;
+  for (int64_t b = 0; b < c->count[0]; b++)
+    for (int64_t m = 0; m < c->count[1]; m++)
+      for (int64_t n = 0; n < c->count[2]; n++, i++) {
+        int64_t at = ((c->start[0] + b) * (c->tensor == 1 ? to->m : 1) + c->start[1] + m) * to->n + c->start[2] + n;
+        to->v[c->tensor][at] = c->value[i];
+        to->e[c->tensor][at] = c->error[i];
+        to->seen[c->tensor]++;
+      }
+}
+
+static void free_columns(Columns *c) {
+  for (int t = 1; t < 4; t++) {
+    free(c->v[t]);
+    free(c->e[t]);
+  }
+}
+
+/* group 0: everything at once; else a mask of outputs. */
+static Columns evaluate_columns(const float *x, int64_t b, int64_t m, int64_t n, uint32_t outputs) {
+  KilnDef def = column_definition();
+  Columns to = {.b = b, .m = m, .n = n};
+  for (int t = 1; t < 4; t++) {
+    to.v[t] = calloc((size_t)(b * (m + 1) * n + n), 8);
+    to.e[t] = calloc((size_t)(b * (m + 1) * n + n), 8);
+  }
+  int64_t *by_b = ramp(b, m * n), *by_m = ramp(m, n), *by_n = ramp(n, 1);
+  EvalInput in = {.def = &def, .outputs = outputs, .size = {b, m, n}, .count = {b, m, n},
+                  .tensor = {{KILN_F32, x, {by_b, by_m, by_n}}}};
+  char why[256] = "";
+  assert_true(evaluate(&in, collect_columns, &to, why, sizeof why));
+  free(by_b);
+  free(by_m);
+  free(by_n);
+  return to;
+}
+
+static void column_sums_agree_with_loops(void **state) {
+  (void)state;
+  static const int64_t shapes[][3] = {{1, 5, 3}, {2, 3, 7}, {1, 5000, 40}, {3, 700, 64}, {7, 1, 3000}, {400, 3, 50}, {2, 0, 5}, {0, 4, 5}};
+  Random r;
+  random_start(&r, random_entropy());
+  for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++) {
+    int64_t b = shapes[k][0], m = shapes[k][1], n = shapes[k][2];
+    float *x = normals(&r, b * m * n + 1);
+    for (uint32_t outputs = 0; outputs < 16; outputs += 2) {
+      Columns got = evaluate_columns(x, b, m, n, outputs);
+      double *s = calloc((size_t)n, 8), *size = calloc((size_t)n, 8);
+      for (int64_t i = 0; i < b * m; i++) {
+        double row = 0;
+        for (int64_t j = 0; j < n; j++) row += x[i * n + j];
+        for (int64_t j = 0; j < n; j++) {
+          s[j] += x[i * n + j] * row;
+          size[j] += fabs(x[i * n + j] * row);
+          if (got.seen[1]) assert_true(fabs(got.v[1][i * n + j] - x[i * n + j] * row) <= 1e-12 * (1 + fabs(row)));
+        }
+      }
+      for (int64_t j = 0; j < n && got.seen[2]; j++) assert_true(fabs(got.v[2][j] - s[j]) <= 1e-12 * (1 + size[j]));
+      for (int64_t i = 0; i < b && got.seen[3]; i++)
+        for (int64_t j = 0; j < n; j++) {
+          double most = -INFINITY;
+          for (int64_t l = 0; l < m; l++) most = fmax(most, x[(i * m + l) * n + j]);
+          assert_true(got.v[3][i * n + j] == most);
+        }
+      int64_t want[4] = {0, b * m * n, n, b * n};
+      for (int t = 1; t < 4; t++) assert_int_equal(got.seen[t], outputs == 0 || outputs >> t & 1 ? want[t] : 0);
+      free(s);
+      free(size);
+      free_columns(&got);
+    }
+    free(x);
+  }
+}
+
+/* Three orders in which a kernel may sum 100000 rows in f32: one chain, partials of 256 rows, a tree. */
+static float tree(const float *x, int64_t n, int64_t stride) {
+  return n == 1 ? *x : tree(x, n / 2, stride) + tree(x + n / 2 * stride, n - n / 2, stride);
+}
+
+static void the_analysis_covers_column_sums(void **state) {
+  (void)state;
+  enum { M = 100000, N = 3 };
+  Random r;
+  random_start(&r, random_entropy());
+  float *x = normals(&r, M * N), *y = malloc(sizeof(float) * M * N);
+  Columns got = evaluate_columns(x, 1, M, N, 4);
+  for (int i = 0; i < M; i++) {
+    float row = x[i * N] + x[i * N + 1] + x[i * N + 2];
+    for (int j = 0; j < N; j++) y[i * N + j] = x[i * N + j] * row;
+  }
+  for (int j = 0; j < N; j++) {
+    float chain = 0, partials = 0;
+    for (int i = 0; i < M; i += 256) {
+      float part = 0;
+      for (int k = i; k < i + 256 && k < M; k++) {
+        part += y[k * N + j];
+        chain += y[k * N + j];
+      }
+      partials += part;
+    }
+    double v = got.v[2][j], e = got.e[2][j];
+    assert_true(fabs(chain - v) <= e && fabs(partials - v) <= e && fabs(tree(y + j, M, N) - v) <= e);
+    assert_true(e <= 1e-3 * fabs(v)); /* about 10^5 terms of mean 1: a lost block of 256 rows would show */
+  }
+  free(x);
+  free(y);
+  free_columns(&got);
+}
+
+static void outputs_are_grouped_by_what_they_reduce(void **state) {
+  (void)state;
+  KilnDef def = column_definition();
+  uint32_t group[DEF_MAX_TENSORS];
+  assert_int_equal(evaluate_groups(&def, group), 3);
+  assert_int_equal(group[0], 2);
+  assert_int_equal(group[1], 4);
+  assert_int_equal(group[2], 8);
+  assert_int_equal(evaluate_samplable(&def, 2), 3); /* y: every row by itself */
+  assert_int_equal(evaluate_samplable(&def, 4), 0);
+  assert_int_equal(evaluate_samplable(&def, 8), 5); /* t: every column of every sample */
+  assert_int_equal(evaluate_samplable(&def, 0), 0);
+  KilnDef rows = row_definition();
+  assert_int_equal(evaluate_groups(&rows, group), 1);
+}
+
+/* What is held grows with the columns, never with the rows. */
+typedef struct Peak { int64_t bytes, most; } Peak;
+static void *measure(void *user, void *ptr, size_t old_bytes, size_t new_bytes) {
+  Peak *p = user;
+  p->bytes += (int64_t)new_bytes - (int64_t)old_bytes;
+  if (p->bytes > p->most) p->most = p->bytes;
+  if (new_bytes) return realloc(ptr, new_bytes);
+  free(ptr);
+  return NULL;
+}
+
+static void memory_does_not_grow_with_the_rows(void **state) {
+  (void)state;
+  float *x = calloc(400000 * 4, sizeof *x);
+  Peak p = {0};
+  kiln_mem_hook(measure, &p);
+  Columns got = evaluate_columns(x, 1, 400000, 4, 4);
+  kiln_mem_hook(NULL, NULL);
+  assert_int_equal(p.bytes, 0);
+  assert_true(p.most > 0 && p.most < 8 << 20); /* the input alone would be 12.8 MB as double */
+  free_columns(&got);
+  free(x);
+}
+
+/* ---- what goes by position ---- */
+
+/* x over M N, table over P R; the value of `node` over the dims of y. */
+static void position_case(const DefNode *nodes, uint32_t nnodes, int64_t m, int64_t n, const double *want) {
+  float x[64], table[6] = {1, 2, 3, 4, 5, 6};
+  double v[64], e[64];
+  for (int i = 0; i < 64; i++) x[i] = (float)(i + 1);
+  KilnDef def = {
+      .op = "position",
+      .dims = {"M", "N", "P", "R"},
+      .ndims = 4,
+      .ntensors = 3,
+      .nscalars = 1,
+      .tensor = {{.name = "x", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {0, 1}},
+                 {.name = "table", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {2, 3}},
+                 {.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 2, .dim = {0, 1},
+                  .value = (int32_t)nnodes - 1}},
+      .scalar = {{.name = "pos", .dtype = KILN_I32}},
+      .nnodes = nnodes};
+  def.node = (DefNode *)nodes;
+  int64_t *by_m = ramp(m, n), *by_n = ramp(n, 1), *by_p = ramp(2, 3), *by_r = ramp(3, 1);
+  EvalInput in = {.def = &def, .size = {m, n, 2, 3}, .count = {m, n, 2, 3}, .scalar = {1},
+                  .tensor = {{KILN_F32, x, {by_m, by_n}}, {KILN_F32, table, {NULL, NULL, by_p, by_r}}}};
+  Collected to = {v, e, n, 0, 1, 0};
+  char why[256] = "";
+  assert_true(evaluate(&in, collect, &to, why, sizeof why));
+  for (int64_t i = 0; i < m * n; i++) assert_true(v[i] == want[i] && e[i] == 0);
+  /* One row, asked for by itself, is the same: coordinates are those of the whole. */
+  int64_t last = m - 1, at = last * n;
+  in.count[0] = 1;
+  in.index[0] = &last;
+  in.tensor[0].offset[0] = &at;
+  assert_true(evaluate(&in, collect, &to, why, sizeof why));
+  for (int64_t i = 0; i < n; i++) assert_true(v[i] == want[at + i]);
+  int64_t *all[] = {by_m, by_n, by_p, by_r};
+  for (int i = 0; i < 4; i++) free(all[i]);
+}
+
+static void positions_move_values(void **state) {
+  (void)state;
+  const DefNode pairs[] = {{.op = DEF_ARG, .index = 0}, {.op = DEF_SWAP_PAIRS, .index = 1, .arg = {0}}};
+  position_case(pairs, 2, 2, 5, (const double[]){2, 1, 4, 3, 0, 7, 6, 9, 8, 0});
+  const DefNode halves[] = {{.op = DEF_ARG, .index = 0},
+                            {.op = DEF_CONST, .value = 4, .dtype = KILN_I32},
+                            {.op = DEF_SWAP_HALVES, .index = 1, .arg = {0, 1}}};
+  position_case(halves, 3, 1, 10, (const double[]){3, 4, 1, 2, 7, 8, 5, 6, 0, 0});
+  position_case(halves, 3, 1, 3, (const double[]){0, 0, 0});
+  const DefNode whole[] = {{.op = DEF_ARG, .index = 0},
+                           {.op = DEF_SIZE, .index = 1, .dtype = KILN_I32},
+                           {.op = DEF_SWAP_HALVES, .index = 1, .arg = {0, 1}}};
+  position_case(whole, 3, 1, 6, (const double[]){4, 5, 6, 1, 2, 3});
+}
+
+static void tables_are_looked_up(void **state) {
+  (void)state;
+  /* table[index M - 1 + pos, index N / 2] */
+  const DefNode nodes[] = {
+      {.op = DEF_ARG, .index = 1},
+      {.op = DEF_INDEX, .index = 0, .dtype = KILN_I32},
+      {.op = DEF_CONST, .value = 1, .dtype = KILN_I32},
+      {.op = DEF_SUB, .arg = {1, 2}, .dtype = KILN_I32},
+      {.op = DEF_SCALAR, .index = 0, .dtype = KILN_I32},
+      {.op = DEF_ADD, .arg = {3, 4}, .dtype = KILN_I32},
+      {.op = DEF_INDEX, .index = 1, .dtype = KILN_I32},
+      {.op = DEF_CONST, .value = 2, .dtype = KILN_I32},
+      {.op = DEF_IDIV, .arg = {6, 7}, .dtype = KILN_I32},
+      {.op = DEF_LOOKUP, .arg = {0, 5, 8}},
+  };
+  position_case(nodes, 10, 3, 8, (const double[]){1, 1, 2, 2, 3, 3, 0, 0, 4, 4, 5, 5, 6, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
+}
+
+static void integers_stay_exact(void **state) {
+  (void)state;
+  /* index N mod 3, as a number; stopped on its way */
+  const DefNode nodes[] = {{.op = DEF_INDEX, .index = 1, .dtype = KILN_I32},
+                           {.op = DEF_CONST, .value = 3, .dtype = KILN_I32},
+                           {.op = DEF_MOD, .arg = {0, 1}, .dtype = KILN_I32},
+                           {.op = DEF_FLOAT, .arg = {2}},
+                           {.op = DEF_STOP, .arg = {3}}};
+  position_case(nodes, 5, 1, 5, (const double[]){0, 1, 2, 0, 1});
+  DefNode large[] = {{.op = DEF_CONST, .value = 16777217, .dtype = KILN_I32},
+                     {.op = DEF_MUL, .arg = {0, 0}, .dtype = KILN_I32},
+                     {.op = DEF_FLOAT, .arg = {0}}};
+  KilnDef def = {.op = "large",
+                 .ntensors = 1,
+                 .tensor = {{.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .value = 2}},
+                 .node = large,
+                 .nnodes = 3};
+  double v, e;
+  Collected to = {&v, &e, 1, -1, -1, 0};
+  char why[256];
+  EvalInput in = {.def = &def};
+  assert_true(evaluate(&in, collect, &to, why, sizeof why));
+  assert_true(v == 16777217 && e > 0 && e <= 2); /* no f32 */
+}
+
+/* x is known to some error, and so is its largest: yet the largest is the largest. */
+static void the_own_extreme_is_decided(void **state) {
+  (void)state;
+  float x[3] = {1, 3, 2};
+  int64_t at[3] = {0, 1, 2};
+  DefNode nodes[] = {{.op = DEF_ARG, .index = 0},
+                     {.op = DEF_CONST, .value = 0.1},
+                     {.op = DEF_MUL, .arg = {0, 1}},
+                     {.op = DEF_AMAX, .index = 0, .arg = {2}},
+                     {.op = DEF_EQ, .arg = {2, 3}, .dtype = KILN_BOOL},
+                     {.op = DEF_WHERE, .arg = {4, 2, 1}}};
+  KilnDef def = {.op = "extreme",
+                 .dims = {"N"},
+                 .ndims = 1,
+                 .ntensors = 2,
+                 .tensor = {{.name = "x", .dtype = KILN_F32, .present = true, .rank = 1, .dim = {0}},
+                            {.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 1, .dim = {0}, .value = 5}},
+                 .node = nodes,
+                 .nnodes = 6};
+  double v[3], e[3];
+  Collected to = {v, e, 3, -1, 0, 0};
+  char why[256];
+  EvalInput in = {.def = &def, .size = {3}, .count = {3}, .tensor = {{KILN_F32, x, {at}}}};
+  assert_true(evaluate(&in, collect, &to, why, sizeof why));
+  assert_true(fabs(v[1] - 0.3) < 1e-15 && e[1] < 1e-7 && v[0] == 0.1 && v[2] == 0.1);
+}
+
 /* ---- definitions that are none ---- */
 
 static void refuses_broken_definitions(void **state) {
@@ -251,6 +549,11 @@ static void refuses_broken_definitions(void **state) {
       {.op = DEF_ARG, .index = 5},
       {.op = DEF_SCALAR, .index = 3},
       {.op = DEF_DIM, .index = 6},
+      {.op = DEF_INDEX, .index = 6},
+      {.op = DEF_SIZE, .index = 6},
+      {.op = DEF_SWAP_PAIRS, .index = 1, .arg = {0}},
+      {.op = DEF_SWAP_HALVES, .index = 0, .arg = {0, 0}}, /* a width that varies */
+      {.op = DEF_LOOKUP, .arg = {0, 0, 0}},               /* in a tensor of one dim */
   };
   for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
     DefNode nodes[2] = {{.op = DEF_ARG, .index = 0}, broken[i]};
@@ -330,6 +633,14 @@ int main(void) {
       cmocka_unit_test(products_agree_with_loops),
       cmocka_unit_test(operations_mean_what_they_say),
       cmocka_unit_test(undecided_comparisons_widen_the_selection),
+      cmocka_unit_test(column_sums_agree_with_loops),
+      cmocka_unit_test(the_analysis_covers_column_sums),
+      cmocka_unit_test(outputs_are_grouped_by_what_they_reduce),
+      cmocka_unit_test(memory_does_not_grow_with_the_rows),
+      cmocka_unit_test(positions_move_values),
+      cmocka_unit_test(tables_are_looked_up),
+      cmocka_unit_test(integers_stay_exact),
+      cmocka_unit_test(the_own_extreme_is_decided),
       cmocka_unit_test(refuses_broken_definitions),
       cmocka_unit_test(survives_lack_of_memory),
   };
