@@ -72,8 +72,8 @@ bool eval_room(EvalValue *x, int arrays, size_t elems) {
 
 static bool eval_leaf(Walk *w, uint32_t i, double x) {
   EvalValue *out = &w->value[i];
-  /* A constant that f32 cannot hold is rounded by the kernel. */
-  bool error = (float)x != x && isfinite(x);
+  /* A constant that f32 cannot hold is rounded by the kernel; integers are not. */
+  bool error = (float)x != x && isfinite(x) && !eval_is_integer(w->in->def->node[i].dtype);
   if (!eval_room(out, error ? EVAL_ERROR : EVAL_EXACT, 1)) return refuse(w, "out of memory", i);
   out->v[0] = x;
   if (error) out->e[0] = fabs(x) * EVAL_U;
