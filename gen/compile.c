@@ -39,6 +39,7 @@ bool compile_program(CompileJob *job) {
 
   if (!contract_write(job, kernel, (int)n)) return false;
   ptx_header(job->out, job->target, version, job->diag);
+  if (n) ptx_externs(ptx[0], job->out); /* the kernels of a file have the same ones: dynamic shared memory */
   for (uint32_t i = 0; i < n; i++) ptx_text(ptx[i], job->out);
   return job->diag->errors == 0;
 }

@@ -154,6 +154,7 @@ uint32_t frag_joined(const Lower *l, const TileRegion *r, uint32_t first); /* re
 void lower_reduce_joined(Lower *l, const TileRegion *r, uint32_t first, uint32_t count);
 void lower_exchange(Lower *l);
 void lower_twice(Lower *l);
+void lower_even_odd(Lower *l);
 void lower_read(Lower *l);
 void lower_rows(Lower *l);
 

@@ -153,6 +153,15 @@ void lower_exchange(Lower *l) {
   for (int r = from; r < to && !l->failed; r++) out->reg[r] = in->reg[r ^ 1];
 }
 
+void lower_even_odd(Lower *l) {
+  const Val *even = lower_arg(l, 0), *odd = lower_arg(l, 1);
+  Val *out = moved(l, even);
+  int from, to;
+  if (odd->packed) lower_error(l, "'even_odd' works on elements of 32 bits; convert to f32 first");
+  lower_range(l, (int)out->n, &from, &to);
+  for (int r = from; r < to && !l->failed; r++) out->reg[r] = r & 1 ? odd->reg[r] : even->reg[r];
+}
+
 void lower_twice(Lower *l) {
   const Val *in = lower_arg(l, 0);
   Val *out = moved(l, in);

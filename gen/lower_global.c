@@ -224,12 +224,12 @@ static void load_view(Lower *l, Val *frag, const ViewVal *v, int first_coord, co
   int vec = vector_elems(lay, v, &c), from, to;
   while (index && vec > tile_attr_int(l->tiles, l->node, TA_run, 1)) vec /= 2;
   lower_range(l, layout_regs(lay), &from, &to);
-  int per = (int)frag_per_register(frag), words = vec * v->elem_bytes / 4;
-  bool whole = v->elem_bytes >= 4 || (per > 1 && vec >= per); /* registers at once, else element by element */
-  for (int r = from; r < to; r += whole ? vec : per) {
+  for (int r = from, step; r < to; r += step) {
+    step = vec;
     int64_t imm;
     PtxReg ok, p = locate(l, &c, lay, index, r, &imm, &ok);
-    if (whole) {
+    int per = (int)frag_per_register(frag), words = vec * v->elem_bytes / 4;
+    if (v->elem_bytes >= 4 || (per > 1 && vec >= per)) {
       load_words(l, f, frag, (uint32_t)(r / per), v->elem_bytes >= 4 ? vec : words, p, imm, ok, pad);
       continue;
     }
@@ -240,6 +240,7 @@ static void load_view(Lower *l, Val *frag, const ViewVal *v, int first_coord, co
       x[k] = load_narrow(l, f, (kiln_dtype)frag->dtype, p, imm, ok, pad);
     }
     frag->reg[r / per] = per == 4 ? byte_join(l, x) : per == 2 ? DEF(mov_b32_pack, po_vec(l->ptx, x, 2)) : x[0];
+    step = per;
   }
 }
 

@@ -119,5 +119,6 @@ int ptx_version(const PtxProgram *p); /* lowest .version times ten that has ever
 /* The body: ".visible .entry name(...) ... { ... }" appended to out. The header (.version .target .file) is written once per
  * file by ptx_header, as a file may hold several entries. */
 void ptx_header(Text *out, const Target *t, int version, const Diag *files);
+void ptx_externs(const PtxProgram *p, Text *out); /* what the kernels of a file share: once, before the first */
 void ptx_text(PtxProgram *p, Text *out);
 #endif

@@ -174,8 +174,6 @@ static void number_regs(Print *s) {
 static void put_entry(Print *s) {
   const PtxProgram *p = s->p;
   const char *comma = "";
-  for (uint32_t i = 1; i < p->syms.n; i++)
-    if (p->syms.at[i].is_extern) text_fmt(s->out, text_EXTERN, p->syms.at[i].align, p->syms.at[i].name);
   text_fmt(s->out, text_ENTRY, p->entry);
   for (uint32_t i = 1; i < p->syms.n; i++) {
     const PtxSymInfo *sym = &p->syms.at[i];
@@ -206,6 +204,11 @@ void ptx_header(Text *out, const Target *t, int version, const Diag *files) {
   text_fmt(out, text_TARGET, t->name);
   text_str(out, text_ADDRESSES);
   for (uint32_t i = 1; i < files->files.n; i++) text_fmt(out, text_FILE, (unsigned)i, files->files.at[i].name);
+}
+
+void ptx_externs(const PtxProgram *p, Text *out) {
+  for (uint32_t i = 1; i < p->syms.n; i++)
+    if (p->syms.at[i].is_extern) text_fmt(out, text_EXTERN, p->syms.at[i].align, p->syms.at[i].name);
 }
 
 void ptx_text(PtxProgram *p, Text *out) {

@@ -314,14 +314,14 @@ static bool infer_coord(TileProgram *p, TileNode *n) {
   return true;
 }
 
-static bool infer_exchange(TileProgram *p, TileNode *n) {
+static bool infer_neighbours(TileProgram *p, TileNode *n) {
   const TileType *t = type_of(p, n, 0);
   if (!t->layout || layout_vector(&p->frag_layouts.at[t->layout], t->rank - 1) % 2)
-    REFUSE("exchange: neighbours of %s are not in one thread; give it a layout with an even run of registers along its last dim",
-           tile_type_text(p, t));
+    REFUSE("%s: neighbours of %s are not in one thread; give it a layout with an even run of registers along its last dim",
+           op_name(n), tile_type_text(p, t));
   n->type = *t;
   n->type.is_mutable = false;
-  return true;
+  return n->nargs < 2 || join_equals(p, n, &n->type, type_of(p, n, 1));
 }
 
 /* ---- scalars and control ---- */
@@ -481,7 +481,8 @@ bool tile_infer(TileProgram *p, TileNode *n) {
   case TILE_reduce: return infer_reduce(p, n);
   case TILE_rows: return infer_rows(p, n);
   case TILE_coord: return infer_coord(p, n);
-  case TILE_exchange: return infer_exchange(p, n);
+  case TILE_exchange:
+  case TILE_even_odd: return infer_neighbours(p, n);
   case TILE_mma_operands:
   case TILE_mma_fetch:
   case TILE_mma_issue: return tile_infer_operands(p, n);

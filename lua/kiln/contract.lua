@@ -24,6 +24,10 @@ end
 
 -- Kernels compute in f32: other scalars reach them as a derived value NAME_f32.
 function contract.scalar(s)
+  if s.call then
+    contract.line("scalar %s %s call", s.name, s.dtype)
+    return
+  end
   contract.line("scalar %s %s%s", s.name, s.dtype, s.default and string.format(" default %.17g", s.default) or "")
   if s.dtype ~= "f32" then contract.line("derived %s_f32 f32 %s", s.name, s.name) end
 end

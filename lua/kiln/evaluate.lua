@@ -3,6 +3,8 @@
 --   e.reduce(node, value)   its row reduction
 --   e.special(node)         anything of the family's own (a product's accumulator), or nil
 --   e.spread(value)         a value that lies along one dim of the tile, over the whole tile
+--   e.whole(node)           does the node's value lie along both dims of the tile?
+-- and, where its definitions have them: e.index(node), e.swap_halves(node), e.lookup(node).
 -- Values that `keeps(node)` holds for survive forget(), which a family calls when it turns to the next piece of a tensor.
 local tile = use "kiln.tile"
 local evaluate = {}
@@ -13,32 +15,62 @@ E.__index = E
 local UNARY = { neg = 1, abs = 1, exp = 1, exp2 = 1, log = 1, log2 = 1, sqrt = 1, rsqrt = 1, rcp = 1, tanh = 1, erf = 1, sin = 1, cos = 1, rint = 1 }
 local REDUCE = { sum = 1, amax = 1, amin = 1 }
 
-function evaluate.new(keeps) return setmetatable({ memo = {}, kept = {}, keeps = keeps or function() return false end }, E) end
+local function has_both(n) return n.dims.M and n.dims.N or false end -- a product's rows and columns
+
+function evaluate.new(keeps)
+  return setmetatable({ memo = {}, kept = {}, keeps = keeps or function() return false end, whole = has_both }, E)
+end
 
 function E:forget() self.memo = {} end
 
 function E:value(n)
-  local done = self.memo[n.index] or self.kept[n.index]
+  local done = self.kept[n.index] or self.memo[n.index]
   if done then return done end
   local v = self:make(n)
   if self.keeps(n) then self.kept[n.index] = v else self.memo[n.index] = v end
   return v
 end
 
-local function is_whole(n) return n.dims.M and n.dims.N or false end -- the dims of a tile, in both families
+-- Makes values under another memo, `f()`, for places where the same node means something else.
+function E:within(memo, f)
+  local outer = self.memo
+  self.memo = memo
+  local v = f()
+  self.memo = outer
+  return v
+end
+
+-- where(eq(mod(index, 2), 0), a, b): known by place.
+local function by_parity(n)
+  local c = n.args[1]
+  local m, zero = c.args[1], c.args[2]
+  return c.op == "eq" and m.op == "mod" and m.args[1].op == "index" and m.args[2].op == "const" and m.args[2].value == 2
+    and zero.op == "const" and zero.value == 0 and m.args[1]
+end
 
 -- Statements recorded for a node carry the line of the op's script.
 function E:make(n)
   local special = self.special and self.special(n)
   if special then return special end
+  if n.op == "lookup" then return self.lookup(n) end
+  if n.op == "swap_halves" then return self.swap_halves(n) end
+  local number = n.op == "float" and n.args[1].op == "scalar" and not n.args[1].call and n.args[1] -- converted once per plan
+  if number then return tile.param(number.name .. "_f32", "f32") end
+  local parity = n.op == "where" and self.even_odd and by_parity(n)
+  parity = parity and self.is_static_parity(parity)
   local a = {}
   local is_mean = n.op == "div" and n.args[2].op == "dim" -- by the reciprocal, derived once per launch
   for i, arg in ipairs(n.args) do
-    if not (is_mean and i == 2) then a[i] = self:value(arg) end
+    if not (is_mean and i == 2) and not (parity and i == 1) then a[i] = self:value(arg) end
   end
   core.at(n.loc[1], n.loc[2])
-  local across = #n.args > 1 and is_whole(n) -- of a value per row and one per column only: one of them is spread first
-  for _, arg in ipairs(n.args) do across = across and not is_whole(arg) end
+  if parity then
+    local v = self.even_odd(a[2], a[3])
+    core.at()
+    return v
+  end
+  local across = #n.args > 1 and self.whole(n) -- of a value per row and one per column only: one of them is spread first
+  for _, arg in ipairs(n.args) do across = across and not self.whole(arg) end
   if across then a[#a] = self.spread(a[#a]) end
   local v = self:apply(n, a, is_mean)
   core.at()
@@ -47,9 +79,22 @@ end
 
 function E:apply(n, a, is_mean)
   if n.op == "arg" then return self.argument(n) end
-  if n.op == "scalar" then return tile.param(n.scalar_dtype == "f32" and n.name or n.name .. "_f32", "f32") end
-  if n.op == "const" then return tile.const(n.value, "f32") end
-  if n.op == "dim" then return tile.to(tile.param(n.dim, "i64"), "f32") end
+  if n.op == "scalar" then
+    if n.dtype == "i32" then return tile.to(tile.param(n.name, n.scalar_dtype), "i32") end
+    return tile.param(n.scalar_dtype == "f32" and n.name or n.name .. "_f32", "f32")
+  end
+  if n.op == "const" then
+    if n.dtype == "i32" then return tile.const(math.tointeger(n.value), "i32") end
+    return tile.const(n.value, "f32")
+  end
+  if n.op == "dim" then return tile.to(tile.param("size_" .. n.dim, "i64"), "f32") end -- a let of the family's
+  if n.op == "size" then return tile.to(tile.param("size_" .. n.dim, "i64"), "i32") end
+  if n.op == "index" then return self.index(n) end
+  if n.op == "swap_pairs" then return self.swap_pairs(n, a[1]) end
+  if n.op == "stop" then return a[1] end
+  if n.op == "float" then return tile.to(a[1], "f32") end
+  if n.op == "idiv" then return a[1] / a[2] end
+  if n.op == "mod" then return a[1] % a[2] end
   if REDUCE[n.op] then return self.reduce(n, a[1]) end
   if is_mean then return a[1] * tile.param("inv_" .. n.args[2].dim, "f32") end
   if n.op == "round" then return tile.f32(tile.to(a[1], n.round)) end

@@ -25,6 +25,17 @@ function layout.rowwise(rows, cols, warps, row_threads, vec)
   }
 end
 
+-- One value per row of that layout: its register columns gone, held alike by all threads of a row.
+function layout.rows_of(rows, cols, warps, row_threads, vec)
+  local lanes = math.min(row_threads, 32)
+  local row_warps, lane_rows = row_threads // lanes, 32 // lanes
+  local warp_rows = warps // row_warps
+  local at_once = lane_rows * warp_rows
+  return modes {
+    { "r", rows // at_once, 0, at_once }, { "l", lanes, -1, 0 }, { "l", lane_rows, 0, 1 }, { "w", row_warps, -1, 0 }, { "w", warp_rows, 0, lane_rows },
+  }
+end
+
 -- The accumulator of bm x bn on wm x wn warps by products of 16 x 8.
 function layout.mma_accumulator(bm, bn, wm, wn)
   return modes {

@@ -118,9 +118,16 @@ function tile.zero(f) core.node("zero", { f.id }) end
 function tile.fill(f, x) core.node("fill", { f.id, operand(x, f) }) end
 function tile.coord(f, dim) return node("coord", { f.id }, { dim = dim }) end
 function tile.exchange(f) return node("exchange", { f.id }) end
+function tile.even_odd(even, odd) return node("even_odd", { even.id, odd.id }) end
 function tile.twice(f) return node("twice", { f.id }) end
 -- join: reductions with the same number that follow one another share one barrier.
 function tile.reduce(f, kind, dim, join) return node("reduce", { f.id }, { kind = kind, dim = dim, join = join }) end
+-- What a mutable fragment holds now, as a value of its own that later assignments leave alone.
+function tile.copy(f)
+  local own = node("frag", { f.id }, { dtype = f.dtype, shape = f.shape })
+  core.node("set", { own.id, node("read", { f.id }).id })
+  return node("read", { own.id })
+end
 function tile.read(f) return node("read", { f.id }) end
 -- A value with fewer dims than a tile of this shape and layout, spread over it; in f32, a condition as one.
 function tile.spread(v, shape, layout)

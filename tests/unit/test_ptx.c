@@ -457,6 +457,7 @@ static void text_is_exact(void **state) {
     build_sample(w);
     text_init(&out, &w->arena, KEEP);
     ptx_header(&out, w->p->target, ptx_version(w->p), &w->diag);
+    ptx_externs(w->p, &out);
     ptx_text(w->p, &out);
     assert_string_equal(out.at, want);
     close_world(w);

@@ -1,0 +1,398 @@
+-- rowwise_kernels.lua - the skeletons of row-wise kernels. Each works on one segment of an op, from a linear index of its tile.
+--
+--   regs     a tile of rows in the registers of a CTA: every tensor is read once
+--   pieces   a row in pieces: once per level of row sums, once for the outputs; from shared memory (kind shared) or from global
+--   loop     a CTA walks over tiles of rows that a ring brings ahead, and sums columns in registers as it goes
+--   columns  a CTA sums columns of a block over rows, with the row sums that an earlier step left in a workspace
+--   finish   adds the CTAs' sums in one fixed order
+local tile = use "kiln.tile"
+local layout = use "kiln.layout"
+local segments = use "families.rowwise_segments"
+local values = use "families.rowwise_values"
+local kernels = {}
+
+local function i32_param(name) return tile.to(tile.param(name, "i64"), "i32") end
+
+-- ---- coordinates ----
+
+-- Coordinates by slot of tile `index` (i32): slots from the last one on, the tiled one in blocks of `rows`. Where only one of
+-- the slots is more than 1, which `lead` says, nothing is divided.
+local function take_apart(at, slots, index, rows, blocks, lead)
+  local tiled = slots[#slots]
+  if #slots == 1 then
+    at[tiled] = tile.i64(index) * rows
+    return
+  end
+  local block, var = tile.var(index), {}
+  for i = 1, #slots - 1 do var[i] = tile.var(tile.const(0, "i32")) end
+  tile.if_(tile.param(lead, "i64"):ne(tile.const(1, "i64")), function()
+    local count = i32_param(blocks)
+    tile.put(block, index % count)
+    local rest = index / count
+    for i = #slots - 1, 2, -1 do
+      local size = i32_param(slots[i])
+      tile.put(var[i], rest % size)
+      rest = rest / size
+    end
+    tile.put(var[1], rest)
+  end)
+  for i = 1, #slots - 1 do at[slots[i]] = tile.i64(tile.get(var[i])) end
+  at[tiled] = tile.i64(tile.get(block)) * rows
+end
+
+-- Coordinates of the kept slots from their linear index.
+local function take_kept(at, slots, index)
+  for i = #slots, 2, -1 do
+    local size = i32_param(slots[i])
+    at[slots[i]] = tile.i64(index % size)
+    index = index / size
+  end
+  if slots[1] then at[slots[1]] = tile.i64(index) end
+end
+
+-- ---- regs ----
+
+local function moves_columns(seg)
+  for _, n in ipairs(seg.nodes) do if n.op == "swap_halves" then return true end end
+  return false
+end
+
+local function is_written_over(inst, seg)
+  for _, o in ipairs(seg.outputs) do if o.tensor.over then return true end end
+  return false
+end
+
+-- Row sums level by level, from the tiles of the place.
+local function sum_levels(p, e, levels, first)
+  for d = first or 1, #levels do
+    values.reduce_level(e, levels[d], function(_, n) return values.summand(p, e, n) end, d)
+  end
+end
+
+function kernels.regs(ctx, seg, index)
+  local s, at = ctx.s, {}
+  take_apart(at, seg.slots, index, s.rows, seg.name.blocks, seg.name.lead)
+  local p = values.place { inst = ctx.inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, needs = ctx.needs }
+  local e = values.evaluator(p)
+  values.preload(p, e) -- every load is on its way before the first barrier
+  sum_levels(p, e, (values.levels(seg)))
+  if moves_columns(seg) and is_written_over(ctx.inst, seg) then tile.sync() end -- all have read before any writes over it
+  for _, o in ipairs(seg.outputs) do values.write(p, e, o) end
+end
+
+-- ---- pieces ----
+
+function kernels.pieces(ctx, seg, index)
+  local s, inst, at = ctx.s, ctx.inst, {}
+  take_apart(at, seg.slots, index, 1, seg.name.blocks, seg.name.lead)
+  local cols = s.kind == "shared" and s.threads * s.vec or s.cols
+  local p = values.place { inst = inst, seg = seg, view = ctx.view, s = s, rows = 1, cols = cols, at = at, needs = ctx.needs }
+  local pieces = tile.to((tile.param(seg.column, "i64") + (cols - 1)) / cols, "i32")
+  local levels, memo = values.levels(seg)
+  local rows, filled = {}, {}
+  if s.kind == "shared" then
+    for _, name in ipairs(values.row_arguments(p)) do
+      rows[name] = tile.smem(inst.by_name[name].dtype, { 1, s.cols }, { swizzle = 0 })
+    end
+  end
+  values.like(p)
+  values.need_heads(p)
+  local e = values.evaluator(p)
+  local function walk(body)
+    tile.for_(tile.const(0, "i32"), pieces, 1, function(i)
+      local fresh = {}
+      values.move_to(p, e, tile.i64(i) * cols)
+      p.read = function(n)
+        local row = rows[n.name]
+        if not row then return values.read(p, n) end
+        local piece = tile.part(row, i, 1, cols)
+        if filled[n.name] then return tile.f32(tile.load(piece, { 0, 0 }, { shape = { 1, cols }, layout = p.lay })) end
+        local f = values.raw(p, n, "nc")
+        tile.store(piece, f, { 0, 0 })
+        fresh[n.name] = true
+        return values.number(p, n, f)
+      end
+      body()
+      for name in pairs(fresh) do filled[name] = true end
+    end)
+  end
+  -- What is one value per row is made between the walks: a value made inside a walk would end with it.
+  local function settle(level)
+    values.move_to(p, e, 0)
+    p.read = nil
+    for _, n in ipairs(seg.nodes) do
+      if not n.dims[seg.column] and values.depth(n, seg.column, memo) <= level then values.settle(p, e, n) end
+    end
+  end
+  settle(0)
+  for d, level in ipairs(levels) do
+    local sums = {}
+    for k, n in ipairs(level) do
+      sums[k] = tile.frag("f32", { 1, cols }, p.lay)
+      tile.fill(sums[k], n.op == "sum" and 0.0 or n.op == "amax" and -math.huge or math.huge)
+    end
+    walk(function()
+      for k, n in ipairs(level) do
+        local v, f = values.summand(p, e, n), tile.read(sums[k])
+        tile.set(sums[k], n.op == "sum" and f + v or n.op == "amax" and f:max(v) or f:min(v))
+      end
+    end)
+    values.reduce_level(e, level, function(k) return tile.read(sums[k]) end, d)
+    settle(d)
+  end
+  local along = false
+  for _, o in ipairs(seg.outputs) do
+    if o.value.dims[seg.column] or values.has_column(p, o.tensor) then along = true else values.write(p, e, o) end
+  end
+  if along then
+    walk(function()
+      for _, o in ipairs(seg.outputs) do
+        if o.value.dims[seg.column] or values.has_column(p, o.tensor) then values.write(p, e, o) end
+      end
+    end)
+  end
+end
+
+-- ---- sums over rows ----
+
+-- f: running sums; v: what is added.
+local function accumulate(kind, f, v)
+  local sum = tile.read(f)
+  tile.set(f, kind == "sum" and sum + v or kind == "max" and sum:max(v) or sum:min(v))
+end
+
+local NOTHING = { sum = 0.0, max = -math.huge, min = math.huge }
+
+local function start_sums(p, seg)
+  local acc = {}
+  for k, sum in ipairs(seg.sums) do
+    acc[k] = tile.frag("f32", { p.rows, p.cols }, p.lay)
+    tile.fill(acc[k], NOTHING[sum.kind])
+  end
+  return acc
+end
+
+-- Rows beyond the end add nothing, whatever they come to.
+local function add_rows(p, e, seg, acc)
+  local tiled = seg.slots[#seg.slots]
+  local left = tile.to(tile.param(tiled, "i64") - p.at[tiled], "i32")
+  for k, sum in ipairs(seg.sums) do
+    local v = values.spread(p, e:value(sum.value))
+    core.at(sum.loc[1], sum.loc[2])
+    accumulate(sum.kind, acc[k], tile.where(tile.lt(tile.coord(v, 0), left), v, NOTHING[sum.kind]))
+    core.at()
+  end
+end
+
+-- Where a CTA's sums go: the output itself where it is the only one of its kept coordinates, a workspace otherwise.
+local function put_sums(ctx, p, seg, acc, kept, part)
+  for k, sum in ipairs(seg.sums) do
+    core.at(sum.loc[1], sum.loc[2])
+    local v = tile.reduce(tile.read(acc[k]), sum.kind, 0)
+    local t = sum.tensor
+    if ctx.direct then
+      tile.store(ctx.view[t.name], tile.to(v, t.dtype), values.coordinates(p, t, p.column), { dims = { #segments.slots_of(ctx.inst, t) - 1 } })
+    else
+      tile.store(ctx.parts[t.name], v, { tile.i64(kept), tile.i64(part), p.column }, { dims = { 2 } })
+    end
+    core.at()
+  end
+end
+
+-- Values that no step over the rows changes: arguments are kept as they were read, what is made of them is made again.
+local function keep_fixed(p, e, seg, walked)
+  p.depths, p.stats = {}, p.stats or {}
+  local function is_fixed(n)
+    for d in pairs(n.dims) do if walked[d] then return false end end
+    return true
+  end
+  local _, seen = segments.reach(p.wanted)
+  for _, n in ipairs(seg.nodes) do
+    local is_early = values.depth(n, seg.column, p.depths) == 0 and not p.stats[n.index]
+    if seen[n.index] and is_fixed(n) and is_early and not n.dims[seg.column] and n.op ~= "arg" then e.kept[n.index] = e:value(n) end
+    if seen[n.index] and n.op == "arg" and is_fixed(n) and not values.is_table(seg, n) then p.fixed[n.name] = values.raw(p, n, "nc") end
+  end
+  for index, v in pairs(e.memo) do e.kept[index] = e.kept[index] or v end
+  e.memo = {}
+end
+
+local function walked_dims(seg)
+  local walked = {}
+  for i = #seg.kept + 1, #seg.rows do walked[seg.rows[i]] = true end
+  return walked
+end
+
+-- ---- loop ----
+
+-- A CTA: one of the kept coordinates, one of `parts` shares of its rows. Tile after tile: part, part + parts, ...
+function kernels.loop(ctx, seg, cta)
+  local s, inst, name = ctx.s, ctx.inst, seg.walk
+  local at, parts = {}, ctx.direct and tile.const(1, "i32") or i32_param(name.parts)
+  local kept, part = cta, tile.const(0, "i32")
+  if not ctx.direct then
+    kept = cta / parts
+    part = cta % parts
+  end
+  take_kept(at, seg.kept_slots, kept)
+  local p = values.place { inst = inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, needs = ctx.needs, fixed = {} }
+  p.wanted = values.wanted(seg)
+  values.like(p)
+  values.need_heads(p)
+  local e = values.evaluator(p, function() return false end)
+  local walked = walked_dims(seg)
+  local ringed, row_args = values.split_arguments(p, walked)
+  keep_fixed(p, e, seg, walked)
+  local acc = start_sums(p, seg)
+
+  local tiles = i32_param(name.tiles)
+  local last, tiled = tiles - 1, seg.slots[#seg.slots]
+  -- Coordinates of the CTA's k-th tile; beyond the last one, rows that are not there.
+  local function go(k)
+    local index = part + k * parts
+    take_apart(at, seg.walked_slots, tile.max(tile.min(index, last), tile.const(0, "i32")), s.rows, name.blocks, name.lead)
+    at[tiled] = tile.where(tile.le(index, last), at[tiled], tile.param(tiled, "i64"))
+  end
+  local fields, tiles_of = {}, {}
+  for i, n in ipairs(ringed) do
+    local t = inst.by_name[n.name]
+    fields[i] = n.name
+    tiles_of[i] = tile.smem(t.dtype, { s.rows, s.cols }, { swizzle = 0, name = n.name })
+  end
+  local staged = not core.has("cp_async_cg_16_zfill")
+  local ring = tile.ring({ stages = s.stages, filled_by = staged and "threads" or "cp.async" }, fields, tiles_of)
+  local function fill(slot)
+    for _, n in ipairs(ringed) do tile.fill_slot(slot, n.name, ctx.view[n.name], values.coordinates(p, inst.by_name[n.name], 0)) end
+  end
+  for k = 0, s.stages - 2 do
+    go(tile.const(k, "i32"))
+    local slot = tile.acquire(ring)
+    fill(slot)
+    tile.commit(slot)
+  end
+  -- One value per row (rstd): read one tile ahead, into registers.
+  local ahead = {}
+  go(tile.const(0, "i32"))
+  for i, n in ipairs(row_args) do
+    local first = values.raw(p, n, "nc")
+    ahead[i] = tile.frag(first.dtype, { s.rows }, values.row_layout(p))
+    tile.set(ahead[i], first)
+  end
+  local levels = values.levels(seg)
+  tile.for_(tile.const(0, "i32"), (tiles - part + parts - 1) / parts, 1, function(k)
+    local full = tile.wait(ring)
+    e:forget()
+    p.moves, p.own_head_memo = nil, nil
+    local slot_value, row_value = {}, {}
+    for _, n in ipairs(ringed) do
+      slot_value[n.name] = tile.load(tile.field(full, n.name), { 0, 0 }, { shape = { s.rows, s.cols }, layout = p.lay })
+    end
+    go(k + (s.stages - 1))
+    local empty = tile.acquire(ring)
+    fill(empty)
+    if not staged then tile.commit(empty) end
+    for i, n in ipairs(row_args) do
+      row_value[n.name] = tile.copy(ahead[i])
+    end
+    if #row_args > 0 then
+      go(k + 1)
+      for i, n in ipairs(row_args) do tile.set(ahead[i], values.raw(p, n, "nc")) end
+    end
+    go(k)
+    p.read = function(n)
+      local v = slot_value[n.name] or row_value[n.name] or p.fixed[n.name]
+      if v then return values.number(p, n, v) end
+      return values.read(p, n)
+    end
+    sum_levels(p, e, levels)
+    for _, o in ipairs(seg.outputs) do values.write(p, e, o) end
+    add_rows(p, e, seg, acc)
+    e.kept = values.unreduced(e.kept, levels)
+    if staged then tile.commit(empty) end
+    tile.release(full)
+  end)
+  tile.drain(ring)
+  put_sums(ctx, p, seg, acc, kept, part)
+end
+
+-- ---- columns ----
+
+-- Geometry of the columns' kernel under a schedule.
+function kernels.columns_schedule(s)
+  local vec = s.vec
+  return { kind = "columns", rows = 8, threads = 32, warps = 8, vec = vec, cols = 32 * math.max(vec, 4), cache = "plain" }
+end
+
+-- A CTA: a block of columns, one of the kept coordinates, one share of the rows.
+function kernels.columns(ctx, seg, cta)
+  local s, name, at = ctx.s, seg.walk, {}
+  local col_blocks, parts = i32_param(name.col_blocks), i32_param(name.parts)
+  local block = cta % col_blocks
+  local rest = cta / col_blocks
+  local kept, part = rest / parts, rest % parts
+  take_kept(at, seg.kept_slots, kept)
+  local column = tile.i64(block) * s.cols
+  local p = values.place {
+    inst = ctx.inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, needs = ctx.needs, fixed = {}, column = column,
+  }
+  p.wanted = {}
+  for _, sum in ipairs(seg.sums) do table.insert(p.wanted, sum.value) end
+  values.like(p)
+  values.need_heads(p)
+  local e = values.evaluator(p, function() return false end)
+  local special = e.special
+  e.special = function(n)
+    local view = ctx.stats[n.index]
+    if not view then return special(n) end
+    local c = {}
+    for _, slot in ipairs(seg.slots) do table.insert(c, at[slot]) end
+    return tile.load_like(view, values.like(p), c, { cache = "nc", dims = { #seg.slots - 1, -1 } })
+  end
+  local walked = walked_dims(seg)
+  p.stats = ctx.stats
+  keep_fixed(p, e, seg, walked)
+  local acc = start_sums(p, seg)
+  local tiles = i32_param(name.tiles)
+  p.read = function(n)
+    if p.fixed[n.name] then return values.number(p, n, p.fixed[n.name]) end
+    return values.read(p, n)
+  end
+  tile.for_(part, tiles, parts, function(k)
+    e:forget()
+    p.moves, p.own_head_memo = nil, nil
+    take_apart(at, seg.walked_slots, k, s.rows, name.blocks, name.lead)
+    add_rows(p, e, seg, acc)
+  end)
+  put_sums(ctx, p, seg, acc, kept, part)
+end
+
+-- ---- finish ----
+
+local FINISH = { rows = 320, cols = 32, threads = 8, warps = 16, vec = 4 }
+kernels.FINISH = FINISH
+
+-- A CTA: a block of columns of one output at its own kept coordinates; all partial sums below it, in their order.
+function kernels.finish(ctx, seg, sum, cta)
+  local lay = layout.rowwise(FINISH.rows, FINISH.cols, FINISH.warps, FINISH.threads, FINISH.vec)
+  local t, name = sum.tensor, sum.name
+  local blocks = i32_param(seg.name.finish_blocks)
+  local column = tile.i64(cta % blocks) * FINISH.cols
+  local outer = cta / blocks
+  local at = {}
+  take_kept(at, sum.kept_slots, outer)
+  local acc = tile.frag("f32", { FINISH.rows, FINISH.cols }, lay)
+  tile.fill(acc, NOTHING[sum.kind])
+  local pad = NOTHING[sum.kind]
+  tile.for_(tile.const(0, "i32"), i32_param(name.addends), FINISH.rows, function(k)
+    local v = tile.load(ctx.gathered[t.name], { tile.i64(outer), tile.i64(k), column },
+      { shape = { FINISH.rows, FINISH.cols }, layout = lay, dims = { 1, 2 }, cache = "nc", pad = pad ~= 0 and pad or nil })
+    accumulate(sum.kind, acc, v)
+  end)
+  core.at(sum.loc[1], sum.loc[2])
+  local v = tile.reduce(tile.read(acc), sum.kind, 0)
+  local c = {}
+  for _, slot in ipairs(segments.slots_of(ctx.inst, t)) do table.insert(c, segments.is_column(slot) and column or at[slot]) end
+  tile.store(ctx.view[t.name], tile.to(v, t.dtype), c, { dims = { #c - 1 } })
+  core.at()
+end
+
+return kernels

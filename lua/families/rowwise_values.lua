@@ -1,0 +1,490 @@
+-- rowwise_values.lua - the values of a definition's nodes on a tile of rows, and the moves along a row.
+--
+-- A place p of a kernel: { inst, seg, view, s (schedule), rows, cols (of the tile), lay (its layout), at (coordinates of the
+-- first row by slot, i64), column (of the first column, i64 or 0), needs (list of requirements on sizes that emission adds to
+-- the contract) }.
+--
+-- Halves are exchanged by reading the arguments below once more, from the columns where the other half lies: what is between
+-- is elementwise. Where vectors do not cross the halves (a requirement), that is found out once per vector, on the tile of the
+-- vectors' first elements, its "heads".
+local tile = use "kiln.tile"
+local layout = use "kiln.layout"
+local evaluate = use "kiln.evaluate"
+local segments = use "families.rowwise_segments"
+local values = {}
+
+local REDUCE = segments.REDUCE
+
+-- ---- which columns are 0 beyond the end ----
+
+local function is_finite(n) return n.op == "const" and n.value - n.value == 0 end
+
+-- Is the value 0 beyond the row's end, where arguments read 0? What may be infinite, NaN or a divisor of 0 there, is not.
+local function zero_outside(n, column)
+  local a, b = n.args[1], n.args[2]
+  if n.op == "arg" then return n.dims[column] or false end
+  if n.op == "const" then return n.value == 0 end
+  if n.op == "mul" then return zero_outside(a, column) and (zero_outside(b, column) or is_finite(b)) or is_finite(a) and zero_outside(b, column) end
+  if n.op == "div" then return zero_outside(a, column) and (b.op == "dim" or is_finite(b) and b.value ~= 0) end
+  if n.op == "add" or n.op == "sub" or n.op == "min" or n.op == "max" then return zero_outside(a, column) and zero_outside(b, column) end
+  if n.op == "neg" or n.op == "abs" or n.op == "round" or n.op == "stop" or n.op == "tanh" or n.op == "erf" or n.op == "sin" then
+    return zero_outside(a, column)
+  end
+  return false
+end
+
+-- How many row sums lie one above the other below a node.
+function values.depth(n, column, memo)
+  if memo[n.index] then return memo[n.index] end
+  local d = 0
+  for _, a in ipairs(n.args) do d = math.max(d, values.depth(a, column, memo)) end
+  if REDUCE[n.op] and n.dim == column then d = d + 1 end
+  memo[n.index] = d
+  return d
+end
+
+-- Row sums of a segment by depth: levels[d] is a list of nodes.
+function values.levels(seg)
+  local levels, memo = {}, {}
+  for _, n in ipairs(seg.nodes) do
+    if REDUCE[n.op] and n.dim == seg.column then
+      local d = values.depth(n, seg.column, memo)
+      for k = #levels + 1, d do levels[k] = {} end
+      table.insert(levels[d], n)
+    end
+  end
+  return levels, memo
+end
+
+-- ---- tiles of a place ----
+
+local function has_dim(t, d)
+  for _, own in ipairs(t.dims) do if own == d then return true end end
+  return false
+end
+
+-- Vectors of the layout: of pairs at least, where neighbours meet.
+function values.lane_vec(seg, vec)
+  for _, n in ipairs(seg.nodes) do
+    if vec == 1 and (n.op == "swap_pairs" or n.op == "lookup") then return 2 end
+  end
+  return vec
+end
+
+function values.place(p)
+  p.lane_vec = values.lane_vec(p.seg, p.s.vec)
+  p.lay = layout.rowwise(p.rows, p.cols, p.s.warps, p.s.threads, p.lane_vec)
+  p.column = p.column or 0
+  p.needs = p.needs or {}
+  return p
+end
+
+-- Some fragment of the tile's layout, for slices to follow.
+function values.like(p)
+  p.outer = p.outer or tile.frag("f32", { p.rows, p.cols }, p.lay)
+  return p.outer
+end
+
+local function spread(p, v) return tile.spread(v, { p.rows, p.cols }, p.lay) end
+
+-- Coordinates of a tensor's tile.
+function values.coordinates(p, t, column)
+  local c = {}
+  for _, slot in ipairs(segments.slots_of(p.inst, t)) do
+    if segments.is_column(slot) then table.insert(c, column) else table.insert(c, p.at[slot]) end
+  end
+  return c
+end
+
+-- Which dims of the tensor the tile's rows and columns are; -1: none.
+local function tile_dims(p, t)
+  local rows, slots = -1, segments.slots_of(p.inst, t)
+  local tiled = p.seg.slots[#p.seg.slots]
+  for i, slot in ipairs(slots) do if slot == tiled then rows = i - 1 end end
+  return { rows, has_dim(t, p.seg.column) and #slots - 1 or -1 }
+end
+values.tile_dims = tile_dims
+
+-- An argument's tile as it stands in memory; one value per row, per column, or altogether where it has no more.
+function values.raw(p, n, cache)
+  local t = p.inst.by_name[n.name]
+  local dims, whole = tile_dims(p, t), false
+  local view, c = p.view[t.name], values.coordinates(p, t, p.column)
+  whole = dims[1] >= 0 and dims[2] >= 0
+  if p.inst.written_over[t.name] then cache = nil else cache = cache or whole and p.s.cache == "keep" and "keep" or "nc" end
+  if whole then return tile.load(view, c, { shape = { p.rows, p.cols }, layout = p.lay, cache = cache, dims = dims }) end
+  if dims[1] < 0 and dims[2] < 0 then return tile.load1(view, c) end
+  return tile.load_like(view, values.like(p), c, { cache = cache, dims = dims })
+end
+
+-- What was read, as the definition computes with it: f32, or a condition.
+function values.number(p, n, v) return v.dtype == "bool" and v or tile.f32(v) end
+
+function values.read(p, n) return values.number(p, n, values.raw(p, n)) end
+
+function values.has_column(p, t) return has_dim(t, p.seg.column) end
+
+-- Is the argument only a table that lookups read?
+function values.is_table(seg, arg)
+  local is = false
+  for _, n in ipairs(seg.nodes) do
+    for i, a in ipairs(n.args) do
+      if a.index == arg.index then
+        if n.op ~= "lookup" or i ~= 1 then return false end
+        is = true
+      end
+    end
+  end
+  return is
+end
+
+-- Values that a loop over the rows computes.
+function values.wanted(seg)
+  local list = {}
+  for _, o in ipairs(seg.outputs) do table.insert(list, o.value) end
+  for _, sum in ipairs(seg.sums) do table.insert(list, sum.value) end
+  return list
+end
+
+-- Names of the tensors that are read along the whole row, each once.
+function values.row_arguments(p)
+  local names, has = {}, {}
+  for _, n in ipairs(p.seg.nodes) do
+    local t = n.op == "arg" and not values.is_table(p.seg, n) and p.inst.by_name[n.name]
+    local dims = t and tile_dims(p, t)
+    if t and dims[1] >= 0 and dims[2] >= 0 and not has[n.name] then
+      has[n.name] = true
+      table.insert(names, n.name)
+    end
+  end
+  return names
+end
+
+-- Arguments of a loop over rows: those with rows and columns that it walks over, and those with one value per row.
+function values.split_arguments(p, walked)
+  local whole, row, has = {}, {}, {}
+  for _, n in ipairs(p.seg.nodes) do
+    if n.op == "arg" and not has[n.name] and not values.is_table(p.seg, n) then
+      local dims = tile_dims(p, p.inst.by_name[n.name])
+      has[n.name] = true
+      if dims[1] >= 0 and dims[2] >= 0 then table.insert(whole, n)
+      elseif dims[1] >= 0 then table.insert(row, n) end
+    end
+  end
+  return whole, row
+end
+
+-- ---- columns as numbers ----
+
+local function log2(n)
+  local k = 0
+  while n > 1 do
+    n = n // 2
+    k = k + 1
+  end
+  return k
+end
+
+-- A fragment of heads over the whole tile.
+local function widen(p, v)
+  for _ = 1, log2(p.s.vec) do v = tile.twice(v) end
+  return v
+end
+
+local function head_like(p)
+  p.heads = p.heads or tile.frag("f32", { p.rows, p.cols // p.s.vec }, layout.rowwise(p.rows, p.cols // p.s.vec, p.s.warps, p.s.threads, p.lane_vec // p.s.vec))
+  return p.heads
+end
+
+local function plus_column(p, v)
+  if p.column == 0 then return v end
+  return v + tile.to(p.column, "i32")
+end
+
+local function own_columns(p, on_heads)
+  if on_heads then return plus_column(p, tile.coord(head_like(p), 1) * p.s.vec) end
+  return plus_column(p, tile.coord(values.like(p), 1))
+end
+
+-- Columns on the whole tile from those of the heads: vectors are consecutive.
+local function from_heads(p, heads)
+  return widen(p, heads - own_columns(p, true)) + own_columns(p, false)
+end
+
+-- ---- expressions of sizes, as the contract writes them ----
+
+local WRITTEN = { add = "+", sub = "-", mul = "*", idiv = "/" }
+
+-- nil: not made of sizes and numbers alone.
+local function size_text(n)
+  if n.op == "size" then return "size_" .. n.dim end
+  if n.op == "const" then return string.format("%d", math.tointeger(n.value)) end
+  if not WRITTEN[n.op] then return nil end
+  local a, b = size_text(n.args[1]), size_text(n.args[2])
+  return a and b and "(" .. a .. WRITTEN[n.op] .. b .. ")"
+end
+
+local function need_multiple(p, text)
+  for _, own in ipairs(p.needs) do if own == text then return end end
+  table.insert(p.needs, text)
+end
+
+-- Does the integer advance by one within each vector, given requirements that it adds? (a column, or one within its block)
+local function is_run(p, n, test)
+  if n.op == "index" then return n.dim == p.seg.column end
+  if n.op ~= "mod" or not is_run(p, n.args[1], test) then return false end
+  local width = size_text(n.args[2])
+  if width and not test then need_multiple(p, width) end
+  return width ~= nil
+end
+
+-- A comparison that comes out alike in each vector: of a run with a size that vectors divide.
+local function is_even(p, n)
+  if n.op ~= "lt" and n.op ~= "le" or p.s.vec == 1 then return false end
+  local bound = size_text(n.args[2])
+  if n.op ~= "lt" or not bound or not is_run(p, n.args[1], true) then return false end
+  is_run(p, n.args[1])
+  need_multiple(p, bound)
+  return true
+end
+
+-- ---- the evaluator of a place ----
+
+-- Values of the row's halves exchanged: `move` = { width node, memo }.
+local function enter_move(p, e, n)
+  local key = n.args[2].index
+  p.moves = p.moves or {}
+  p.moves[key] = p.moves[key] or { width = n.args[2], memo = {} }
+  return p.moves[key]
+end
+
+-- Column c of the exchanged row is column moved(c); and whether its block is whole.
+local function moved_columns(p, e, move)
+  if move.columns then return move.columns, move.inside end
+  local on_heads = p.s.vec > 1
+  local width = e:value(move.width)
+  if on_heads then
+    local text = size_text(move.width)
+    if not text then error("the width of swap_halves is made of sizes and numbers", 0) end
+    need_multiple(p, "(" .. text .. "/2)")
+  end
+  local c, half = own_columns(p, on_heads), width / 2
+  local within = c % width
+  local other = tile.where(tile.lt(within, half), c + half, c - half)
+  local inside = tile.le(c - within + width, tile.to(tile.param(p.seg.column, "i64"), "i32"))
+  move.heads = other
+  move.columns = on_heads and from_heads(p, other) or other
+  move.inside = on_heads and widen(p, inside) or inside
+  return move.columns, move.inside
+end
+
+local function gather(p, n, columns)
+  local t = p.inst.by_name[n.name]
+  local dims = tile_dims(p, t)
+  if dims[2] < 0 then return nil end -- the same in every column
+  local cache = not p.inst.written_over[t.name] and "nc" or nil
+  return values.number(p, n, tile.gather(p.view[t.name], columns, values.coordinates(p, t, 0), { run = p.s.vec, cache = cache, dims = dims }))
+end
+
+-- One entry of a table per column, from the table's row of this row.
+local function lookup(p, e, n)
+  local arg, row, entry = n.args[1], n.args[2], n.args[3]
+  local t = p.inst.by_name[arg.name]
+  local function split(r) -- the row as a dim of ours and what is added to it
+    if r.op == "index" then return r.dim, nil end
+    if r.op == "add" then
+      for i = 1, 2 do
+        local dim = split(r.args[i])
+        local other = r.args[3 - i]
+        if dim and segments.is_same_everywhere(other) then return dim, other end
+      end
+    end
+  end
+  local dim, shift = split(row)
+  if not dim or segments.is_column(dim) or segments.is_lead(dim) then
+    core.at(n.loc[1], n.loc[2])
+    error("lookup: the row is index \"T\" of a dim of the rows, or that plus a scalar", 0)
+  end
+  local at = p.at[dim]
+  if shift then at = at + tile.i64(e:value(shift)) end
+  local rows = dim == p.seg.tiled and 0 or -1
+  local dims = { rows, 1 }
+  local cache = "nc"
+  if entry.op == "index" and not p.moving then
+    return tile.f32(tile.load(p.view[t.name], { at, p.column }, { shape = { p.rows, p.cols }, layout = p.lay, cache = cache, dims = dims }))
+  end
+  local is_half = entry.op == "idiv" and entry.args[1].op == "index" and entry.args[2].op == "const" and entry.args[2].value == 2
+  if is_half and not p.moving and rows == 0 then
+    local lay = layout.rowwise(p.rows, p.cols // 2, p.s.warps, p.s.threads, p.lane_vec // 2)
+    local half = p.column == 0 and 0 or p.column / tile.const(2, "i64")
+    local entries = tile.load(p.view[t.name], { at, half }, { shape = { p.rows, p.cols // 2 }, layout = lay, cache = cache, dims = dims })
+    return tile.twice(tile.f32(entries))
+  end
+  local columns, run
+  if p.s.vec > 1 and is_run(p, entry, true) then
+    is_run(p, entry)
+    columns, run = from_heads(p, e:on_heads(entry)), p.s.vec
+  else
+    columns, run = e:value(entry), 1
+    if columns.kind ~= "frag" then error("lookup: the entry does not depend on the column", 0) end
+  end
+  return tile.f32(tile.gather(p.view[t.name], columns, { at, 0 }, { run = run, cache = cache, dims = dims }))
+end
+
+-- The evaluator of a place. keeps(node): values that stay when the place moves along the row.
+function values.evaluator(p, keeps)
+  local e = evaluate.new(keeps or function(n) return not n.dims[p.seg.column] end)
+  local column, tiled = p.seg.column, p.seg.tiled
+  e.whole = function(n)
+    return n.dims[tiled] and n.dims[column] or false
+  end
+  e.spread = function(v) return spread(p, v) end
+  e.argument = function(n)
+    if p.moving then
+      local v = gather(p, n, p.moving.columns)
+      if v then return v end
+    end
+    if p.read then return p.read(n) end -- a skeleton that has it in shared memory, say
+    return values.read(p, n)
+  end
+  e.index = function(n)
+    if n.dim == column then
+      if p.head_memo then return p.moving and p.moving.heads or own_columns(p, true) end
+      return p.moving and p.moving.columns or own_columns(p, false)
+    end
+    if n.dim == tiled then return tile.coord(values.like(p), 0) + tile.to(p.at[p.seg.slots[#p.seg.slots]], "i32") end
+    return tile.to(p.at[n.dim], "i32")
+  end
+  e.swap_pairs = function(_, v) return tile.exchange(spread(p, v)) end
+  -- Which of two values holds at even and which at odd columns is known by register, unless columns are exchanged.
+  e.is_static_parity = function(index) return index.dim == column and not p.moving and not p.head_memo and p.lane_vec % 2 == 0 end
+  e.even_odd = function(a, b) return tile.even_odd(spread(p, a), spread(p, b)) end
+  -- An integer on the heads.
+  function e:on_heads(n)
+    local outer = p.head_memo
+    local memo = p.moving and (p.moving.head_memo or {}) or (p.own_head_memo or {})
+    if p.moving then p.moving.head_memo = memo else p.own_head_memo = memo end
+    p.head_memo = memo
+    local v = self:within(memo, function() return self:value(n) end)
+    p.head_memo = outer
+    return v
+  end
+  e.special = function(n)
+    if p.head_memo or not is_even(p, n) then return nil end
+    return widen(p, e:on_heads(n))
+  end
+  e.swap_halves = function(n)
+    local x = n.args[1]
+    if p.moving then
+      if n.args[2].index == p.moving.width.index then -- twice exchanged
+        local move = p.moving
+        p.moving = nil
+        local v = e:within(p.still_memo, function() return e:value(x) end)
+        p.moving = move
+        return tile.where(move.inside, spread(p, v), 0.0)
+      end
+      error("swap_halves of two widths, one within the other, is not made", 0)
+    end
+    local move = enter_move(p, e, n)
+    local _, inside = moved_columns(p, e, move)
+    p.moving, p.still_memo = move, e.memo
+    local v = e:within(move.memo, function() return e:value(x) end)
+    p.moving = nil
+    return tile.where(inside, spread(p, v), 0.0)
+  end
+  e.lookup = function(n) return lookup(p, e, n) end
+  e.reduce = function(n)
+    core.at(n.loc[1], n.loc[2])
+    error("a sum over the row within a value that is not made yet; sums come level by level", 0)
+  end
+  return e
+end
+
+-- Every load, before anything waits for one.
+function values.preload(p, e)
+  for _, n in ipairs(p.seg.nodes) do
+    if n.op == "arg" and not values.is_table(p.seg, n) then e:value(n) end
+  end
+  local memo = {}
+  for _, n in ipairs(p.seg.nodes) do
+    if n.op == "swap_halves" then
+      local move = enter_move(p, e, n)
+      moved_columns(p, e, move)
+      p.moving, p.still_memo = move, e.memo
+      for _, a in ipairs((segments.reach { n.args[1] })) do
+        if a.op == "arg" and a.dims[p.seg.column] and not values.is_table(p.seg, a) then e:within(move.memo, function() return e:value(a) end) end
+      end
+      p.moving = nil
+    elseif n.op == "lookup" and values.depth(n, p.seg.column, memo) == 0 then
+      e:value(n)
+    end
+  end
+end
+
+-- A value per row, between the walks over its pieces; a table is only looked up.
+function values.settle(p, e, n)
+  if not (n.op == "arg" and values.is_table(p.seg, n)) then e:value(n) end
+end
+
+-- What was kept, without the row sums of the tile before.
+function values.unreduced(kept, levels)
+  local rest = {}
+  for index, v in pairs(kept) do rest[index] = v end
+  for _, level in ipairs(levels) do for _, n in ipairs(level) do rest[n.index] = nil end end
+  return rest
+end
+
+-- Declares the fragment of heads where moves will need it, outside of any loop.
+function values.need_heads(p)
+  for _, n in ipairs(p.seg.nodes) do
+    if p.s.vec > 1 and (n.op == "swap_halves" or n.op == "lookup" or n.op == "lt") then head_like(p) end
+  end
+end
+
+-- The layout of one value per row, as text.
+function values.row_layout(p) return layout.rows_of(p.rows, p.cols, p.s.warps, p.s.threads, p.lane_vec) end
+
+-- Turns to another piece of the row.
+function values.move_to(p, e, column)
+  p.column = column
+  p.moves, p.own_head_memo = nil, nil
+  e:forget()
+end
+
+-- The argument of a row reduction, with nothing of it beyond the row's end.
+function values.summand(p, e, n)
+  local v = spread(p, e:value(n.args[1]))
+  if n.op == "sum" and zero_outside(n.args[1], p.seg.column) then return v end
+  local nothing = n.op == "sum" and 0.0 or n.op == "amax" and -math.huge or math.huge
+  local left = tile.to(tile.param(p.seg.column, "i64") - tile.i64(p.column), "i32")
+  return tile.where(tile.lt(tile.coord(v, 1), left), v, nothing)
+end
+
+-- Row sums of one level, one barrier for all. summand(k, n): their tiles.
+function values.reduce_level(e, level, summand, join)
+  local v = {}
+  for k, n in ipairs(level) do v[k] = summand(k, n) end
+  for k, n in ipairs(level) do
+    core.at(n.loc[1], n.loc[2])
+    e.kept[n.index] = tile.reduce(v[k], REDUCE[n.op], 1, #level > 1 and join or nil)
+    core.at()
+  end
+end
+
+-- Stores an output's tile.
+function values.write(p, e, o)
+  local t = o.tensor
+  local v = e:value(o.value)
+  core.at(o.loc[1], o.loc[2])
+  if v.dtype == "bool" then v = tile.where(v, tile.const(1.0, "f32"), 0.0) end
+  if has_dim(t, p.seg.column) then
+    v = spread(p, v)
+  elseif v.kind ~= "frag" then -- the same for all rows
+    v = tile.reduce(spread(p, v), "max", 1)
+  end
+  tile.store(p.view[t.name], tile.to(v, t.dtype), values.coordinates(p, t, p.column), { dims = o.dims })
+  core.at()
+end
+
+values.spread = spread
+return values
