@@ -61,7 +61,7 @@ static void share_rows(Case *c, const KilnDef *def, const int *dim, int n, const
     bool last = i == n - 1, splits = last && parts > n && def->lead_dims >> d & 1;
     if (*set >> d & 1) continue;
     *set |= 1u << d;
-    c->size[d] = at >= 0 && at < parts ? part[at] + (at == parts - 1 || last ? shift : 0) : other;
+    c->size[d] = at >= 0 && at < parts ? part[at] + shift : other;
     for (int k = at + 1; last && !splits && k < parts; k++) c->size[d] *= part[k];
     if (!splits) continue;
     c->nlead[d] = parts - at;

@@ -45,7 +45,7 @@ static int64_t at_least_one(int64_t n) { return n > 0 ? n : 1; }
 /* How far apart neighbours in a row lie where columns have a stride: every third input has all of them in one place. */
 static int64_t column_step(const CaseTensor *t, const Case *c) {
   if (c->layout != LAYOUT_COLUMNS) return 1;
-  return !t->def->is_out && (t->index + c->number) % 3 == 1 ? 0 : 2 + t->index % 2;
+  return !t->def->is_out && !c->in_place && (t->index + c->number) % 3 == 1 ? 0 : 2 + t->index % 2;
 }
 
 /* Strides from the inside out. Strided: gaps of a multiple of 16 elements, so that 16-byte pieces stay aligned; unaligned: odd.
