@@ -97,6 +97,7 @@ void ref_adaln_grad(const RefNorm *a, bool rms, const double *dy, double *dx, do
 
 /* ---- with a residual ---- */
 
+/* As the norm reads it: as it was stored. */
 static double *residual(const RefNorm *a, const double *r, double (*store)(double)) {
   size_t n = a->samples * a->rows * a->n;
   double *h = malloc((n + 1) * sizeof *h);
@@ -109,7 +110,7 @@ void ref_add_rms_norm(const RefNorm *a, const double *r, double (*store)(double)
   double *sum = residual(a, r, store);
   norm.x = sum;
   ref_rms_norm(&norm, y, rstd);
-  for (size_t i = 0; h && i < a->samples * a->rows * a->n; i++) h[i] = sum[i];
+  for (size_t i = 0; h && i < a->samples * a->rows * a->n; i++) h[i] = a->x[i] + r[i];
   free(sum);
 }
 

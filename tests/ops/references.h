@@ -39,7 +39,7 @@ void ref_layer_norm_grad(const RefNorm *a, const double *dy, double *dx, double 
 /* The same with w = 1 + scale and b = shift: `w` of the structure is scale, `b` shift, dw and db are theirs. rms: no mean. */
 void ref_adaln(const RefNorm *a, bool rms, double *y, double *mean, double *rstd);
 void ref_adaln_grad(const RefNorm *a, bool rms, const double *dy, double *dx, double *dscale, double *dshift);
-/* h = store(x + r), the residual as it is kept; y = rms_norm of h. dx and dr are equal: only one is computed. */
+/* h = x + r; y = rms_norm of store(h), the residual as it is kept (NULL: exactly). dx and dr are equal: only one is computed. */
 void ref_add_rms_norm(const RefNorm *a, const double *r, double (*store)(double), double *y, double *h, double *rstd);
 void ref_add_rms_norm_grad(const RefNorm *a, const double *r, double (*store)(double), const double *dy, const double *dh, double *dx,
                            double *dw);
