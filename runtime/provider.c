@@ -151,8 +151,8 @@ typedef struct Open {
 } Open; /* a setting that arguments do not decide */
 
 /* One "key=v1|v2|v3" of the op, decided by the arguments: a text argument names it; `dtype` is the first tensor's; NAME=yes|no
- * says whether tensor NAME is there; NAME_dtype is that tensor's own. What says something else about a tensor (NAME_major) stays
- * open: every value is emitted, and selection finds the one that fits. */
+ * says whether tensor NAME is there; NAME_dtype is that tensor's own. What says something else about a tensor (NAME_major) or
+ * of one of its dims (NAME_B=yes|no) stays open: every value is emitted, and selection finds the one that fits. */
 static bool decide(const kiln_request *r, const char *key, size_t key_bytes, const char *values, size_t values_bytes, char *set,
                    Open *open, int *nopen) {
   const kiln_arg *named = find_arg(r, key, key_bytes);
@@ -164,7 +164,7 @@ static bool decide(const kiln_request *r, const char *key, size_t key_bytes, con
     value = named->text;
   else if (key_bytes == 5 && memcmp(key, "dtype", 5) == 0)
     value = first ? kiln_dtype_name(first->dtype) : NULL;
-  else if (memmem(values, values_bytes, "yes", 3) && memmem(values, values_bytes, "no", 2))
+  else if (memmem(values, values_bytes, "yes", 3) && memmem(values, values_bytes, "no", 2) && (named || !owner || !owner->tensor))
     value = named && named->tensor ? "yes" : "no";
   else if (owner && owner->tensor && strncmp(underscore, "_dtype", 6) == 0)
     value = first && owner->tensor->dtype == first->dtype ? "same" : kiln_dtype_name(owner->tensor->dtype);

@@ -1,4 +1,5 @@
-/* test_dlpack.c - kiln_dlpack.h, with DLPack's types spelled out here as its specification lays them out. */
+/* test_dlpack.c - the headers that are all of their libraries: kiln_rope.h by worked values, and kiln_dlpack.h, with DLPack's types spelled
+ * out here as its specification lays them out. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,6 +20,24 @@ typedef struct {
   uint64_t byte_offset;
 } DLTensor;
 #include "kiln_dlpack.h"
+#include "kiln_rope.h"
+
+/* base 100, a 2x2 grid, 8 channels: angles of the four patches, pairs 0 to 3 */
+static void test_axial_table(void **state) {
+  (void)state;
+  static const double angle[4][4] = {{0, 0, 0, 0}, {0, 0, 1, .1}, {1, .1, 0, 0}, {1, .1, 1, .1}};
+  float cos_table[16], sin_table[16];
+  assert_int_equal(kiln_axial_rope_table(100, 2, 2, 8, cos_table, sin_table), KILN_OK);
+  for (int n = 0; n < 4; n++)
+    for (int p = 0; p < 4; p++) {
+      assert_true(cos_table[4 * n + p] == (float)cos(angle[n][p]));
+      assert_true(sin_table[4 * n + p] == (float)sin(angle[n][p]));
+    }
+  assert_int_equal(kiln_axial_rope_table(100, 0, 2, 8, NULL, NULL), KILN_OK);
+  assert_int_equal(kiln_axial_rope_table(100, 2, 2, 6, cos_table, sin_table), KILN_BAD_CALL);
+  assert_int_equal(kiln_axial_rope_table(0, 2, 2, 8, cos_table, sin_table), KILN_BAD_CALL);
+  assert_int_equal(kiln_axial_rope_table(100, 2, 2, 8, NULL, sin_table), KILN_BAD_CALL);
+}
 
 static void test_views(void **state) {
   (void)state;
@@ -54,6 +73,6 @@ static void test_dtypes(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_views), cmocka_unit_test(test_dtypes)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_axial_table), cmocka_unit_test(test_views), cmocka_unit_test(test_dtypes)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

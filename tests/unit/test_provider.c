@@ -23,7 +23,7 @@ static const char script[] =
     "  [ $3 = plain ] && exit 1; echo 'variant  schedule'; echo 'a-r1  rows=1 vec=8'; echo 'a-r2  rows=2 vec=1'; exit 0\n"
     "fi\n"
     "if [ \"$1\" = list ]; then\n"
-    "  case $2 in broken) echo 'unknown op' >&2; exit 1;; esac\n"
+    "  case $2 in broken) echo 'unknown op' >&2; exit 1;; sample) echo \"$2  dtype=bf16|f32 x_M=no|yes u_N=no|yes\"; exit 0;; esac\n"
     "  echo \"$2  y = x * w, some op\"; echo '  dtype=bf16|f16|f32 w=yes|no w_dtype=same|f32 act=none|silu x_major=n|m'; exit 0\n"
     "fi\n"
     "op=$2; target=$4; out=$6; set=$8; schedule=${10}\n"
@@ -106,6 +106,10 @@ static void test_settings(void **state) {
   assert_int_equal(count_calls("emit"), 8);
   assert_settings("plain", false, false, "dtype=f32 w=no act=silu x_major=n"); /* without a list of schedules */
   assert_int_equal(count_calls("emit plain"), 2);
+  kiln_plan *p; /* whether a tensor has a dim is not for its name to say: both are emitted; u is not there */
+  assert_int_equal(plan(&p, "sample", false, false), KILN_UNKNOWN_ARG); /* act */
+  assert_int_equal(count_calls("emit sample"), 4);
+  assert_int_equal(count_calls("u_N=no,x_M=yes"), 3);
 }
 
 static void reopen(void) {

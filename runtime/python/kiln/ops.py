@@ -8,7 +8,7 @@ import collections
 
 from . import errors
 
-Tensor = collections.namedtuple("Tensor", "name dims maybe dtype own out saved const like over optional")
+Tensor = collections.namedtuple("Tensor", "name dims maybe dtype own out saved const like over beside optional")
 Scalar = collections.namedtuple("Scalar", "name dtype default call")
 Op = collections.namedtuple("Op", "name tensors inputs outputs scalars settings reads of")
 
@@ -18,12 +18,12 @@ _DTYPES = ("f64", "f32", "f16", "bf16", "e4m3", "e5m2", "i64", "i32", "i16", "i8
 
 
 def _tensor(spec):
-    words, fields = spec.split(), dict(dtype=None, own=False, out=False, saved=False, const=False, like=None, over=None, optional=False)
+    words, fields = spec.split(), dict(dtype=None, own=False, out=False, saved=False, const=False, like=None, over=None, beside=None, optional=False)
     dims, maybe, at = [], [], 1
     while at < len(words):
         w = words[at]
-        if w in ("as", "over"):
-            fields["like" if w == "as" else "over"] = words[at + 1]
+        if w in ("as", "over", "with"):  # `with k`: there exactly where k is
+            fields[{"as": "like", "over": "over", "with": "beside"}[w]] = words[at + 1]
             at += 1
         elif w == "?":
             fields["optional"] = True
@@ -36,6 +36,7 @@ def _tensor(spec):
             if w.startswith("["):
                 maybe.append(dims[-1])
         at += 1
+    fields["optional"] = fields["optional"] or fields["beside"] is not None
     return Tensor(words[0], tuple(dims), tuple(maybe), **fields)
 
 
@@ -56,7 +57,7 @@ def _op(name, tensors, scalars="", settings=None, reads="", of=None):
               dict(settings or {}), tuple(reads.split()) if isinstance(reads, str) else reads, of)
 
 
-_ROPE = "q B H T N; k B G S N ?; cos P R own const; sin P R own const; yq B H T N out over q; yk B G S N out ? over k"
+_ROPE = "q B H T N; k B G S N ?; cos P R own const; sin P R own const; yq B H T N out over q; yk B G S N out over k with k"
 _ROPE_SCALARS = "pos i32 = 0 call; q_rows i32 = 2147483647; k_rows i32 = 2147483647"
 _TURNS = {"pairs": ("neighbours", "halves"), "table": ("channel", "pair")}
 _HALVES = {"pairs": ("halves", "neighbours"), "table": ("pair", "channel")}
@@ -97,12 +98,12 @@ def differentiable_outputs(op):
 
 
 def _gradient(op):
-    rows = [Tensor("d" + y.name, y.dims, y.maybe, y.dtype, False, False, False, False, None, None, y.optional)
+    rows = [Tensor("d" + y.name, y.dims, y.maybe, y.dtype, False, False, False, False, None, None, None, y.optional)
             for y in differentiable_outputs(op)]
     by_name = {t.name: t for t in op.tensors}
     for name in op.reads:
         t = by_name[name]
-        rows.append(t._replace(out=False, saved=False, over=None, optional=t.optional))
+        rows.append(t._replace(out=False, saved=False, over=None, beside=None))
     rows += [x._replace(name="d" + x.name, out=True, like=x.name, optional=True) for x in differentiable_inputs(op)]
     return _op(op.name + ".grad", rows, op.scalars, op.settings, (), op.name)
 

@@ -249,7 +249,7 @@ def condition(op, t):
     if t.saved:
         return "save"
     if t.optional:
-        return "%s is not None" % t.over
+        return "%s is not None" % t.beside
     return "True"
 
 

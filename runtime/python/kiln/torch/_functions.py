@@ -57,7 +57,7 @@ def _source(op):
     maybe = next((t for t in op.outputs if t.optional and not t.saved), None)
     pick = "out[0]" if len(kept) == 1 else ", ".join("out[%d]" % i for i in kept)
     if maybe:
-        pick = "out[0] if %s is None else (%s)" % (maybe.over, pick)
+        pick = "out[0] if %s is None else (%s)" % (maybe.beside, pick)
     moved = any(s.name == "pos" for s in op.scalars)
     check = "check(OP, (%s,), (%s,))" % (", ".join(names), ", ".join(s.name for s in op.scalars))
     lines = ["def general(%s):" % given]
@@ -85,7 +85,7 @@ def _source(op):
         lines += ["    if compiling() or %s or modes() or transforms() or not %s.is_cuda:" % (" or ".join(plain), names[0]),
                   "        IN_PLACE(%s)" % given, "    else:"]
         lines += (["        if pos:", "            " + check] if moved else []) + ["        launch(%s, True)" % arguments]
-        lines += ["    return %s if %s is None else (%s)" % (op.outputs[0].over, maybe.over, ", ".join(t.over for t in op.outputs))]
+        lines += ["    return %s if %s is None else (%s)" % (op.outputs[0].over, maybe.beside, ", ".join(t.over for t in op.outputs))]
     return "\n".join(lines) + "\n"
 
 
