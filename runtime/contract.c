@@ -197,7 +197,20 @@ static kiln_status read_once(Reader *r, bool *seen, const char **out, const char
   return s ? s : need_end(r);
 }
 
-static kiln_status read_op(Reader *r) { return read_once(r, &r->has_op, &r->c->op, "op"); }
+/* An op's name, or that of what is derived from it: rms_norm.grad. */
+static kiln_status read_op(Reader *r) {
+  Word w, part;
+  if (r->has_op) return wrong(r, "a second 'op' line");
+  r->has_op = true;
+  kiln_status s = need_word(r, &w, "op");
+  for (size_t at = 0; !s && at <= w.n; at += part.n + 1) {
+    const char *dot = memchr(w.at + at, '.', w.n - at);
+    part = (Word){w.at + at, dot ? (size_t)(dot - w.at) - at : w.n - at};
+    if (!is_name(part) || w.n > CONTRACT_MAX_NAME) s = wrong(r, "'%.*s' is no name of an op", SHOWN(w));
+  }
+  if (!s) s = keep(r, w, &r->c->op);
+  return s ? s : need_end(r);
+}
 static kiln_status read_target(Reader *r) { return read_once(r, &r->has_target, &r->c->target, "target"); }
 
 static kiln_status read_rest(Reader *r, bool *seen, const char **out, const char *what) {

@@ -77,6 +77,17 @@ static void test_whole(void **state) {
   contract_free(&c);
 }
 
+static void test_derived_op(void **state) {
+  (void)state;
+  char text[4096];
+  const char *at = strstr(whole, "op rms_norm");
+  snprintf(text, sizeof text, "%.*sop rms_norm.grad%s", (int)(at - whole), whole, at + strlen("op rms_norm"));
+  Contract c;
+  assert_int_equal(contract_read(&c, "a.ptx", text, strlen(text)), KILN_OK);
+  assert_string_equal(c.op, "rms_norm.grad");
+  contract_free(&c);
+}
+
 /* Replaces the first `from` in the whole contract by `to`; the reader must then answer with the status, and say the words. */
 static void assert_damaged(const char *from, const char *to, kiln_status status, const char *words) {
   char text[4096];
@@ -101,6 +112,9 @@ static void test_damage(void **state) {
   assert_damaged("//@ target sm_90a\n", "//@ target sm_90a\n//@ target sm_80\n", KILN_BAD_CONTRACT, "a.ptx:4: a second 'target'");
   assert_damaged("op rms_norm", "op rms norm", KILN_BAD_CONTRACT, "a.ptx:2: unexpected 'norm'");
   assert_damaged("op rms_norm", "op 9x", KILN_BAD_CONTRACT, "'9x' is no name");
+  assert_damaged("op rms_norm", "op a.", KILN_BAD_CONTRACT, "'a.' is no name of an op");
+  assert_damaged("op rms_norm", "op .a", KILN_BAD_CONTRACT, "'.a' is no name of an op");
+  assert_damaged("op rms_norm", "op a..b", KILN_BAD_CONTRACT, "'a..b' is no name of an op");
   assert_damaged("w=yes", "w", KILN_BAD_CONTRACT, "'w' is no key=value");
   assert_damaged("w=yes", "dtype=f32", KILN_BAD_CONTRACT, "'dtype' stands twice");
   assert_damaged("//@ cost", "//@ map q of q dims [D] box [64]\n//@ cost", KILN_NEWER, "the line 'map'");
@@ -207,7 +221,7 @@ static void test_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_whole),     cmocka_unit_test(test_damage), cmocka_unit_test(test_truncation),
+      cmocka_unit_test(test_whole),     cmocka_unit_test(test_derived_op),     cmocka_unit_test(test_damage), cmocka_unit_test(test_truncation),
       cmocka_unit_test(test_tolerance), cmocka_unit_test(test_limits), cmocka_unit_test(test_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
