@@ -305,8 +305,9 @@ static WarpReduce reduce_in_warp(Lower *l) {
     lower_error(l, "reductions are made in f32; convert first");
     return (WarpReduce){.ninner = 1};
   }
-  uint32_t regs = (uint32_t)layout_regs(frag_layout(l, n->type.layout));
-  *out = (Val){.kind = VAL_FRAG, .dtype = KILN_F32, .layout = n->type.layout, .n = regs, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, regs)};
+  bool whole = n->type.kind == TK_SCALAR; /* of a fragment of one dim */
+  uint32_t regs = whole ? 1 : (uint32_t)layout_regs(frag_layout(l, n->type.layout));
+  *out = (Val){.kind = whole ? VAL_SCALAR : VAL_FRAG, .dtype = KILN_F32, .layout = n->type.layout, .n = regs, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, regs)};
   reduce_registers(l, lay, dim, op, in, out);
   reduce_lanes(l, lay, dim, op, out);
   return put_parts(l, lay, dim, op, out);

@@ -73,7 +73,8 @@ static double perturb(const Compare *c) {
   if (!number_is_float(c->dtype)) return want > 0 ? want - 1 : want + 1;
   double size = fmax(fabs(want), sqrt(c->sum_squares / (double)c->seen));
   if (size == 0 || c->seen < FEW) size = fmax(size, 1);
-  return number_round(c->dtype, want > 0 ? want - size / 8 : want + size / 8); /* towards zero: never past the largest value */
+  double part = fmax(0.125, 4 * number_unit(c->dtype)); /* an eighth of an e5m2 is half its last place */
+  return number_round(c->dtype, want > 0 ? want - size * part : want + size * part); /* towards zero: never past the largest value */
 }
 
 bool compare_twin_fails(const Compare *c) {

@@ -32,6 +32,6 @@ function contract.scalar(s)
   if s.dtype ~= "f32" then contract.line("derived %s_f32 f32 %s", s.name, s.name) end
 end
 
-contract.bytes_of = { f64 = 8, f32 = 4, f16 = 2, bf16 = 2, i64 = 8, i32 = 4, u8 = 1, bool = 1 }
+contract.bytes_of = { f64 = 8, f32 = 4, f16 = 2, bf16 = 2, i64 = 8, i32 = 4, e4m3 = 1, e5m2 = 1, i8 = 1, u8 = 1, bool = 1 }
 
 return contract

@@ -4,7 +4,9 @@ local op = use "kiln.op"
 local text = use "kiln.text"
 local driver = {}
 
-local FAMILIES = { "rowwise", "gemm" }
+use "kiln.blocks"
+
+local FAMILIES = { "rowwise", "gemm", "blockwise" }
 
 -- What a user's script sees: the functions of traces, and the families.
 driver.env = {}

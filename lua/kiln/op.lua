@@ -242,6 +242,9 @@ function op.instance(o, set)
     local t = made[spec.name]
     table.insert(inst.tensors, t)
     inst.by_name[t.name] = t
+  end
+  if o.family.refine then o.family.refine(inst) end
+  for _, t in ipairs(inst.tensors) do
     for _, d in ipairs(t.dims) do if not text.has(inst.dims, d) then table.insert(inst.dims, d) end end
   end
   return inst

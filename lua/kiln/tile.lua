@@ -107,6 +107,8 @@ function tile.if_(condition, yes, no)
   if no then region(n, 1, no) end
 end
 function tile.cta(axis) return node("cta", nil, { axis = axis or 0 }) end
+function tile.ctas(axis) return node("ctas", nil, { axis = axis or 0 }) end
+function tile.fastdiv(a, by) return node("fastdiv", { a.id, by.id }) end -- by: a derived fastdiv parameter
 function tile.get(v) return node("get", { v.id }) end
 function tile.put(v, x) core.node("put", { v.id, operand(x, { dtype = v.dtype }) }) end
 function tile.sync() core.node("sync") end
@@ -149,6 +151,8 @@ function tile.load(memory, coordinates, attrs) return node("load", with_coordina
 function tile.load_like(memory, like, coordinates, attrs) return node("load_like", with_coordinates({ memory.id, like.id }, coordinates, "i64"), attrs) end
 function tile.gather(memory, index, coordinates, attrs) return node("gather", with_coordinates({ memory.id, index.id }, coordinates, "i64"), attrs) end
 function tile.store(memory, f, coordinates, attrs) core.node("store", with_coordinates({ memory.id, f.id }, coordinates, "i64"), attrs) end
+function tile.load1(memory, coordinates) return node("load1", with_coordinates({ memory.id }, coordinates, "i64")) end
+function tile.store1(memory, v, coordinates) core.node("store1", with_coordinates({ memory.id, v.id }, coordinates, "i64")) end
 function tile.slice(t, start, shape) return node("slice", { t.id }, { start = start, shape = shape }) end
 function tile.part(t, index, dim, size) return node("part", { t.id, operand(index) }, { dim = dim, size = size }) end
 function tile.trans(t) return node("trans", { t.id }) end

@@ -1,0 +1,195 @@
+-- blockwise.lua - ops over a matrix and the largest values of its parts: of each block, row, column, or of all of it.
+--
+-- x has dims M N, rows and columns, M being up to four leading dims of the caller; or M R N, where the rows R are told apart from up
+-- to three dims of matrices M, for ops that look down the columns. Which dims the op's largest values run over says how it is laid:
+--   map      none: one walk
+--   row      N: one walk, a row in registers; longer rows are read twice
+--   strip    blocks of N: one walk, a block in registers
+--   block    blocks of R and N: likewise
+--   column   R: a kernel for parts of columns, one that joins them, one that walks
+--   whole    M and N: a kernel for parts, and one that joins them, each CTA for itself, and walks
+-- The parts' largest values lie in a workspace. Their number follows from the shape alone, and of numbers the largest is the same in
+-- any order. What is done to the largest values is in blockwise_emit.lua; this file says what ops may be, and how they are scheduled.
+local trace = use "kiln.trace"
+local blocks = use "kiln.blocks"
+local contract = use "kiln.contract"
+local schedule = use "kiln.schedule"
+local text = use "kiln.text"
+local op = use "kiln.op"
+local emit = use "families.blockwise_emit"
+
+local blockwise = { name = "blockwise", lead = "M" }
+local KEYS = { "kind", "rows", "cols", "threads", "warps", "vec", "cache" }
+
+-- ---- what an op of this family may be ----
+
+local READS = { f32 = true, f16 = true, bf16 = true, e4m3 = true, e5m2 = true, u8 = true, i8 = true, i32 = true }
+local WRITES = { f32 = true, f16 = true, bf16 = true, e4m3 = true, e5m2 = true, u8 = true, i8 = true }
+
+function blockwise.check(o)
+  local d = o.declared
+  if type(d.forward) ~= "function" then op.fail(o, "has no function `forward`") end
+  if d.forms ~= nil and type(d.forms) ~= "function" then op.fail(o, "`forms` is a function of the settings' values") end
+  local outputs = false
+  for _, t in ipairs(o.specs) do outputs = outputs or t.out end
+  if not outputs then op.fail(o, "has no output; one is declared as \"y M N out\"") end
+end
+
+-- Names of the contract beside the op's own.
+function blockwise.names(o, claim)
+  for i = 0, 3 do claim("M" .. i, "a leading dim of the family") end
+  for _, n in ipairs { "rows_of", "cols_of", "lead", "tiles", "parts", "part_rows", "part", "by_cols", "by_rows", "by_lead", "by_M1", "by_M2" } do
+    claim(n, "a value of the family")
+  end
+  for _, t in ipairs(o.specs) do for i = 0, 5 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end end
+end
+
+local function apply_form(o, t, form)
+  local dims, found, dtype = {}, {}, t.dtype
+  for _, word in ipairs(text.split(form, " ")) do
+    if word == "out" or word == "in" then t.out = word == "out"
+    elseif READS[word] then dtype = word
+    else
+      local more, own = blocks.dims(word)
+      table.insert(dims, more[1])
+      for _, b in ipairs(own) do table.insert(found, b) end
+    end
+  end
+  t.dims, t.dtype = dims, dtype
+  if not (t.out and WRITES or READS)[dtype] then
+    op.fail(o, "tensor '" .. t.name .. "': " .. dtype .. " is not " .. (t.out and "written" or "read") .. " yet")
+  end
+  return found
+end
+
+-- The tensors' dims and dtypes under the settings: `forms(values)` gives a text for each tensor by name, "M N/128 e4m3 out".
+function blockwise.refine(inst)
+  local forms = inst.declared.forms and inst.declared.forms(inst.values) or {}
+  inst.blocks = {}
+  for _, t in ipairs(inst.tensors) do
+    for _, b in ipairs(apply_form(inst.op, t, forms[t.name] or table.concat(t.dims, " "))) do
+      local known = false
+      for _, other in ipairs(inst.blocks) do known = known or other.dim == b.dim end
+      if not known then table.insert(inst.blocks, b) end
+    end
+  end
+end
+
+function blockwise.trace(inst)
+  local graph = trace.new_graph("N")
+  inst.declared.forward(trace.arguments(graph, inst))
+  trace.finish(graph, inst)
+  return graph
+end
+
+-- ---- schedules ----
+
+local function vector(inst)
+  local bytes = 1
+  for _, t in ipairs(inst.tensors) do if t.dims[#t.dims] == "N" and #t.dims > 1 then bytes = math.max(bytes, contract.bytes_of[t.dtype]) end end
+  return math.min(16 // bytes, 8)
+end
+
+local function add(list, kind, rows, cols, threads, warps, vec)
+  table.insert(list, { kind = kind, rows = rows, cols = cols, threads = threads, warps = warps, vec = vec, cache = "keep" })
+end
+
+-- 16 elements per thread, as in row-wise kernels; 256 threads.
+local CANDIDATES = {}
+function CANDIDATES.map(list, kind, vec)
+  add(list, kind, 1, 4096, 256, 8, vec)
+  add(list, kind, 4, 1024, 64, 8, vec)
+  add(list, kind, 16, 256, 16, 8, vec)
+  add(list, kind, 2048 // (16 // vec), 8 * vec // (16 // vec), 1, 8, vec)
+  add(list, kind, 1, 2048, 256, 8, 1)
+  add(list, kind, 64, 32, 32, 8, 1)
+end
+CANDIDATES.whole = CANDIDATES.map
+function CANDIDATES.row(list, kind, vec)
+  for _, t in ipairs { 8, 32, 64, 128, 256 } do add(list, kind, 8 * 32 // t, t * 16, t, 8, vec) end
+  add(list, kind, 1, 8192, 512, 16, vec)
+  add(list, kind, 1, 16384, 512, 16, vec)
+  add(list, "row2", 1, 16384, 1024, 32, vec)
+  for _, t in ipairs { 32, 256 } do add(list, kind, 8 * 32 // t, t * 8, t, 8, 1) end
+  add(list, "row2", 1, 8192, 1024, 32, 1)
+end
+function CANDIDATES.strip(list, kind, vec, block)
+  add(list, kind, 8 * 32 * vec // block * 2, block, block // vec, 8, vec)
+  add(list, kind, 32, block, 32, 8, 1)
+end
+function CANDIDATES.block(list, kind, vec, block, rows)
+  add(list, kind, rows, block, block // vec, 16, vec)
+  add(list, kind, rows, block, 32, 16, 1)
+end
+function CANDIDATES.column(list, kind, vec)
+  add(list, kind, 16, 256, 256 // vec, 8, vec)
+  add(list, kind, 64, 32, 32, 8, 1)
+end
+
+-- Blocks of columns and rows that the op's tensors or its largest values have.
+local function block_sizes(inst)
+  local cols, rows
+  for _, b in ipairs(inst.blocks) do
+    if b.of == "N" then cols = b.size elseif b.of == "R" then rows = b.size end
+  end
+  return cols, rows
+end
+
+-- How the op is laid, see above.
+local function kind_of(inst, graph)
+  local over = {}
+  for _, n in ipairs(graph.nodes) do
+    if n.op == "amax" or n.op == "block_amax" then over[n.dim] = true
+    elseif n.op == "sum" or n.op == "amin" then op.fail(inst.op, "blockwise ops make largest values (amax, block_amax) only") end
+  end
+  local cols, rows = block_sizes(inst)
+  if over.M and over.N then return "whole" end
+  if over.R then return "column" end
+  if over.N then return "row" end
+  if cols and rows and over["R_" .. rows] then return "block" end
+  return cols and "strip" or "map"
+end
+
+local function candidates(inst)
+  local kind = kind_of(inst, blockwise.trace(inst))
+  local list, cols, rows = {}, block_sizes(inst)
+  CANDIDATES[kind](list, kind, vector(inst), cols, rows)
+  return list
+end
+
+function blockwise.schedules(inst)
+  local texts = {}
+  for _, s in ipairs(candidates(inst)) do table.insert(texts, schedule.print(s, KEYS)) end
+  return texts
+end
+
+local function check_schedule(inst, s, kind)
+  local function refuse(why) core.fail("schedule " .. schedule.print(s, KEYS) .. ": " .. why) end
+  local cols, rows = block_sizes(inst)
+  if s.kind ~= kind and not (kind == "row" and s.kind == "row2") then refuse("the kind is " .. kind .. (kind == "row" and " or row2" or "") .. " here") end
+  if s.warps > 32 or s.warps & (s.warps - 1) ~= 0 then refuse("warps is a power of two up to 32") end
+  if s.threads & (s.threads - 1) ~= 0 or s.threads > s.warps * 32 then refuse("threads (of a row) is a power of two up to 32 * warps") end
+  if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
+  if s.cache ~= "keep" and s.cache ~= "plain" then refuse("cache (how the input is read) is keep or plain") end
+  if s.cols % (s.threads * s.vec) ~= 0 or s.rows * s.threads % (s.warps * 32) ~= 0 then
+    refuse("cols is a multiple of threads * vec, rows * threads of 32 * warps")
+  end
+  if s.rows * s.cols // (s.warps * 32) > 128 then refuse("a thread would keep more than 128 elements; take more threads") end
+  if cols and s.cols ~= cols then refuse("cols is the block's " .. cols) end
+  if rows and (kind == "block" and s.rows ~= rows or rows % s.rows ~= 0) then refuse("rows is the block's " .. rows) end
+end
+
+function blockwise.emit(inst, given)
+  local list = candidates(inst)
+  local s = schedule.read(given, list[1], KEYS)
+  local graph = blockwise.trace(inst)
+  local kind = kind_of(inst, graph)
+  check_schedule(inst, s, kind)
+  local letter = { map = "m", row = "r", row2 = "p", strip = "s", block = "b", column = "c", whole = "w" }
+  local name = string.format("%s-%s-%s%dx%d%s", inst.name, op.values_name(inst), letter[s.kind], s.rows, s.cols, s.vec == 1 and "-any" or "")
+  contract.begin(inst, schedule.print(s, KEYS))
+  emit(inst, graph, s, op.entry_name(name))
+  return name
+end
+
+return blockwise

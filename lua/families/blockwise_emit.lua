@@ -1,0 +1,453 @@
+-- blockwise_emit.lua - the contract and the kernels of a blockwise op; families/blockwise.lua says what the kinds are.
+--
+-- A CTA has a tile of rows x cols; tiles are numbered along the columns first. A value of the definition is, in a kernel, a whole
+-- tile, one number per row or per column of it, or one number, by the dims that it has: a dim of blocks is one place of the tile.
+local tile = use "kiln.tile"
+local layout = use "kiln.layout"
+local contract = use "kiln.contract"
+local evaluate = use "kiln.evaluate"
+local op = use "kiln.op"
+
+local MOST_PARTS = 1024 -- of a whole tensor; each CTA of the second kernel reads them all
+
+-- ---- shape: what the kernels of one emission share ----
+
+local function new_shape(inst, graph, s)
+  local z = { inst = inst, graph = graph, s = s, blocks = {}, R = false }
+  for _, t in ipairs(inst.tensors) do for _, d in ipairs(t.dims) do z.R = z.R or d == "R" end end
+  for _, b in ipairs(inst.blocks) do
+    z.blocks[b.dim] = b
+    z.R = z.R or b.of == "R"
+  end
+  z.leads = z.R and { "M0", "M1", "M2" } or { "M0", "M1", "M2", "M3" }
+  z.row = z.R and "R" or "M3"
+  z.layout = layout.rowwise(s.rows, s.cols, s.warps, s.threads, s.vec)
+  return z
+end
+
+-- The dims of a tensor as the contract sees them: { size, name, stride, what } from the outermost on; what: lead, row, col, rows or
+-- cols (a dim of blocks).
+local function places(z, t)
+  local list = {}
+  local function put(size, name, what)
+    local last = what == "col" and z.s.vec > 1 and "1" or t.name .. "_" .. #list
+    table.insert(list, { size = size, name = name, stride = last, what = what })
+  end
+  for _, d in ipairs(t.dims) do
+    local b = z.blocks[d]
+    if d == "M" then for _, m in ipairs(z.leads) do put(m, m, m == z.row and "row" or "lead") end
+    elseif b then put(string.format("ceildiv(%s,%d)", b.of, b.size), d, b.of == "N" and "cols" or "rows")
+    else put(d, d, d == "R" and "row" or "col") end
+  end
+  return list
+end
+
+local function has(z, t, what)
+  for i, p in ipairs(places(z, t)) do if p.what == what then return i - 1 end end
+end
+
+-- ---- contract ----
+
+-- Do all tensors that have columns have every row, too? Then rows may be merged with columns where they lie together.
+local function merges_columns(z)
+  if z.R or #z.inst.blocks > 0 then return false end
+  for _, t in ipairs(z.inst.tensors) do if (has(z, t, "col") == nil) ~= (has(z, t, "row") == nil) then return false end end
+  return true
+end
+
+local function bytes_text(z)
+  local terms = {}
+  for _, t in ipairs(z.inst.tensors) do
+    local factors = { tostring(contract.bytes_of[t.dtype] * (not t.out and (z.s.kind == "whole" or z.s.kind == "column") and 2 or 1)) }
+    for _, p in ipairs(places(z, t)) do table.insert(factors, p.size) end
+    table.insert(terms, table.concat(factors, "*"))
+  end
+  return table.concat(terms, "+")
+end
+
+local function put_contract(z)
+  local s = z.s
+  contract.line("collapse %s%s", table.concat(z.leads, " "), merges_columns(z) and " N" or "")
+  for _, t in ipairs(z.inst.tensors) do
+    local sizes, strides = {}, {}
+    for _, p in ipairs(places(z, t)) do
+      table.insert(sizes, p.size)
+      table.insert(strides, p.stride)
+    end
+    local bytes = contract.bytes_of[t.dtype]
+    contract.tensor(t, sizes, strides, has(z, t, "col") and bytes * s.vec or bytes, t.dims[1] == "M" and "lead " .. #z.leads or nil)
+  end
+  for _, sc in ipairs(z.inst.scalars) do contract.scalar(sc) end
+  for _, b in ipairs(z.inst.blocks) do contract.line("let %s ceildiv(%s,%d)", b.dim, b.of, b.size) end
+  contract.line("let lead M0*M1*M2")
+  contract.line("let rows_of ceildiv(%s,%d)", z.row, s.rows)
+  contract.line("let cols_of ceildiv(N,%d)", s.cols)
+  contract.line("let tiles lead*rows_of*cols_of")
+  for _, name in ipairs { "cols", "rows" } do contract.line("derived by_%s fastdiv %s_of", name, name) end
+  for _, name in ipairs { "M1", "M2" } do contract.line("derived by_%s fastdiv %s", name, name) end
+  if s.kind == "row" then contract.line("require N<=%d \"a row has at most %d columns in registers\"", s.cols, s.cols) end
+  if s.vec > 1 then contract.line("require N%%%d==0 \"columns are read in pieces of %d elements\"", s.vec, s.vec) end
+  local bytes = bytes_text(z)
+  contract.line("bytes %s", bytes)
+  local col_waste, row_waste = string.format("roundup(N,%d)/max(N,1)", s.cols), string.format("roundup(%s,%d)/max(%s,1)", z.row, s.rows, z.row)
+  contract.line("cost (%s)*%s/bw*(0.7+0.3*%s*%s)%s", bytes, s.vec == 1 and "4" or s.kind == "row2" and "1.5" or "1", col_waste, row_waste,
+    (s.kind == "whole" or s.kind == "column") and "+4000" or "")
+end
+
+-- ---- places of a kernel ----
+
+local function number(name) return tile.to(tile.param(name, "i64"), "i32") end
+
+local function divide(index, name, by) -- quotient and remainder by the parameter `name`
+  local q = tile.fastdiv(index, tile.param(by, "i64"))
+  return q, index - q * number(name)
+end
+
+-- Leading coordinates from their number; one leading dim, of size 1, is the common case.
+local function leads_at(lead)
+  local m = {}
+  for i = 1, 3 do m[i] = tile.var(tile.const(0, "i32")) end
+  tile.if_(tile.param("lead", "i64"):ne(tile.const(1, "i64")), function()
+    local rest, at = divide(lead, "M2", "by_M2")
+    tile.put(m[3], at)
+    rest, at = divide(rest, "M1", "by_M1")
+    tile.put(m[2], at)
+    tile.put(m[1], rest)
+  end)
+  for i = 1, 3 do m[i] = tile.i64(tile.get(m[i])) end
+  return m
+end
+
+-- Where tile number `index` lies.
+local function place(index)
+  local p = {}
+  local rest
+  rest, p.ct = divide(index, "cols_of", "by_cols")
+  p.lead, p.rt = divide(rest, "rows_of", "by_rows")
+  p.m = leads_at(p.lead)
+  return p
+end
+
+local function coordinates(z, t, p)
+  local c, lead = {}, 0
+  for _, d in ipairs(places(z, t)) do
+    local b = z.blocks[d.name]
+    if d.what == "lead" then
+      lead = lead + 1
+      table.insert(c, p.m[lead])
+    elseif d.what == "row" then table.insert(c, tile.i64(p.rt) * z.s.rows)
+    elseif d.what == "col" then table.insert(c, tile.i64(p.ct) * z.s.cols)
+    elseif d.what == "cols" then table.insert(c, tile.i64(p.ct))
+    else table.insert(c, tile.i64(p.rt / (b.size // z.s.rows))) end
+  end
+  return c
+end
+
+-- ---- memory ----
+
+local function view_of(z, t)
+  local sizes, strides = {}, {}
+  for _, p in ipairs(places(z, t)) do
+    table.insert(sizes, p.name)
+    table.insert(strides, p.stride)
+  end
+  local along, bytes = has(z, t, "col"), contract.bytes_of[t.dtype]
+  return tile.view {
+    tensor = t.name, rank = #sizes, dtype = t.dtype, align = along and bytes * z.s.vec or bytes,
+    sizes = table.concat(sizes, ","), strides = table.concat(strides, ","), multiple = along and z.s.vec or 1,
+  }
+end
+
+-- Views of the tensors that a kernel accesses, made at its beginning.
+local function views(z, wanted)
+  local v = {}
+  for _, t in ipairs(z.inst.tensors) do if wanted(t) then v[t.name] = view_of(z, t) end end
+  return v
+end
+
+local function is_tile(z, t) return has(z, t, "row") ~= nil and has(z, t, "col") ~= nil end
+
+-- An argument at a place, in f32. like(): a fragment of the tile's layout, whose slices values of one dim take.
+local function read(z, view, t, p, like)
+  local c, row, col = coordinates(z, t, p), has(z, t, "row"), has(z, t, "col")
+  local cache = z.s.cache == "keep" and "keep" or "nc"
+  if row and col then return tile.f32(tile.load(view, c, { shape = { z.s.rows, z.s.cols }, layout = z.layout, dims = { row, col }, cache = cache })) end
+  if row then return tile.f32(tile.load_like(view, like(), c, { dims = { row, -1 }, cache = "nc" })) end
+  if col then return tile.f32(tile.load_like(view, like(), c, { dims = { -1, col }, cache = "nc" })) end
+  return tile.f32(tile.load1(view, c))
+end
+
+-- The value may lack dims of its output; then it is spread over them.
+local function write(z, view, output, value, p)
+  local t = output.tensor
+  local c, row, col = coordinates(z, t, p), has(z, t, "row"), has(z, t, "col")
+  core.at(output.loc[1], output.loc[2])
+  if row and col then
+    value = tile.spread(value, { z.s.rows, z.s.cols }, z.layout)
+    tile.store(view, tile.to(value, t.dtype), c, { dims = { row, col } })
+  elseif row or col then
+    if value.kind ~= "frag" then -- the same along it
+      value = tile.reduce(tile.spread(value, { z.s.rows, z.s.cols }, z.layout), "max", row and 1 or 0)
+    end
+    tile.store(view, tile.to(value, t.dtype), c, { dims = { row or col } })
+  else
+    tile.store1(view, tile.to(value, t.dtype), c)
+  end
+  core.at()
+end
+
+local function like_of(z)
+  local f
+  return function()
+    f = f or tile.frag("f32", { z.s.rows, z.s.cols }, z.layout)
+    return f
+  end
+end
+
+-- ---- the largest values ----
+
+local function is_largest(n) return n.op == "amax" or n.op == "block_amax" end
+
+-- The outermost of them, and the value that the innermost is taken of. nil: the op has none.
+local function find_largest(z)
+  local top
+  for _, n in ipairs(z.graph.nodes) do
+    if is_largest(n) then
+      if top and n.args[1].index ~= top.index then op.fail(z.inst.op, "has several largest values; a blockwise op has one, by one dim after the other") end
+      top = n
+    end
+  end
+  local inner = top
+  while inner and is_largest(inner) do inner = inner.args[1] end
+  if inner and not (inner.op == "abs" and inner.args[1].op == "arg") then
+    op.fail(z.inst.op, "the largest values of a blockwise op are of abs(x), x an input: what lies beyond the tensor counts as 0")
+  end
+  return top, inner
+end
+
+-- e evaluates the graph at place p; top: the largest value there, or how it is made of the tile.
+local function evaluator(z, view, p, like, top_node, top)
+  local e = evaluate.new(function(n) return not n.dims.N or (z.s.kind == "column" and not n.dims.R) end)
+  e.argument = function(n)
+    local t = z.inst.by_name[n.name]
+    return read(z, view[t.name], t, p, like)
+  end
+  e.spread = function(v) return tile.spread(v, { z.s.rows, z.s.cols }, z.layout) end
+  e.special = function(n)
+    if n.op == "spread" then return e:value(n.args[1]) end
+    if top_node and n.index == top_node.index then return type(top) == "function" and top(e) or top end
+  end
+  return e
+end
+
+-- One walk: every CTA has all that its outputs need.
+local function in_one_walk(z, top_node, inner)
+  local p, like = place(tile.cta(0)), like_of(z)
+  local view = views(z, function() return true end)
+  local e = evaluator(z, view, p, like, top_node, function(e)
+    local m = tile.reduce(e:value(inner), "max", 1)
+    return z.s.kind == "block" and tile.reduce(m, "max", 0) or m
+  end)
+  for _, n in ipairs(z.graph.nodes) do if n.op == "arg" then e:value(n) end end -- every load is on its way before the first barrier
+  for _, o in ipairs(z.graph.outputs) do write(z, view[o.tensor.name], o, e:value(o.value), p) end
+end
+
+-- A running maximum over what body(take) reads.
+local function running_max(z, body)
+  local most = tile.frag("f32", { z.s.rows, z.s.cols }, z.layout)
+  tile.fill(most, 0.0)
+  body(function(v) tile.set(most, tile.read(most):max(v)) end)
+  return tile.read(most)
+end
+
+-- Rows too long for registers: read for the largest value, and read again.
+local function in_two_walks(z, top_node, inner)
+  local p, like = place(tile.cta(0)), like_of(z)
+  like()
+  local view, pieces = views(z, function() return true end), number("cols_of_row")
+  local function walk(body) tile.for_(tile.const(0, "i32"), pieces, 1, function(i) body({ m = p.m, rt = p.rt, ct = i, lead = p.lead }) end) end
+  local m = running_max(z, function(take)
+    walk(function(q) take(evaluator(z, view, q, like):value(inner)) end)
+  end)
+  local e = evaluator(z, view, p, like, top_node, tile.reduce(m, "max", 1))
+  for _, n in ipairs(z.graph.nodes) do if not n.dims.N and n.op ~= "arg" then e:value(n) end end
+  for _, o in ipairs(z.graph.outputs) do
+    if not has(z, o.tensor, "col") then write(z, view[o.tensor.name], o, e:value(o.value), p) end
+  end
+  walk(function(q)
+    e:forget()
+    e.argument = function(n) return read(z, view[n.name], z.inst.by_name[n.name], q, like) end
+    for _, o in ipairs(z.graph.outputs) do
+      if has(z, o.tensor, "col") then write(z, view[o.tensor.name], o, e:value(o.value), q) end
+    end
+  end)
+end
+
+local function has_dims(n)
+  for _ in pairs(n.dims) do return true end
+  return false
+end
+local function only(n) return function(t) return t.name == n.args[1].name end end
+
+-- ---- a whole tensor: parts, then each CTA joins all of them and walks ----
+
+local function part_view() return tile.view { tensor = "part", rank = 1, dtype = "f32", align = 4, sizes = "parts", strides = "1", multiple = 1 } end
+
+local function parts_of_whole(z, inner)
+  local view = views(z, only(inner))
+  local part, like = part_view(), like_of(z)
+  local m = running_max(z, function(take)
+    tile.for_(tile.cta(0), number("tiles"), tile.ctas(0), function(i) take(evaluator(z, view, place(i), like):value(inner)) end)
+  end)
+  tile.store1(part, tile.reduce(tile.reduce(m, "max", 1), "max", 0), { tile.cta(0) })
+end
+
+-- The last tiles come first: of those the first kernel has left most in the cache.
+local function walk_whole(z, top_node)
+  local view = views(z, function() return true end)
+  local threads = z.s.warps * 32
+  local each = MOST_PARTS // threads
+  local lay = string.format("%sl32@0:%d w%d@0:%d", each > 1 and "r" .. each .. "@0:1 " or "", each, z.s.warps, 32 * each)
+  local parts = tile.load(part_view(), { 0 }, { shape = { MOST_PARTS }, layout = lay })
+  local m, tiles, like = tile.reduce(parts, "max", 0), number("tiles"), like_of(z)
+  local e = evaluator(z, view, nil, like, top_node, m)
+  for _, n in ipairs(z.graph.nodes) do if not has_dims(n) and not is_largest(n) then e:value(n) end end
+  tile.if_(tile.cta(0):eq(0), function()
+    for _, o in ipairs(z.graph.outputs) do
+      if not is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e:value(o.value), nil) end
+    end
+  end)
+  tile.for_(tile.cta(0), tiles, tile.ctas(0), function(i)
+    local p = place(tiles - 1 - i)
+    e:forget()
+    e.argument = function(n) return read(z, view[n.name], z.inst.by_name[n.name], p, like) end
+    for _, o in ipairs(z.graph.outputs) do
+      if is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e:value(o.value), p) end
+    end
+  end)
+end
+
+-- ---- columns: parts of some rows each, joined by a kernel of their own, then a walk by the same parts ----
+
+local function column_views()
+  local part = { tensor = "part", rank = 3, dtype = "f32", align = 4, sizes = "lead,parts,N", strides = "part_0,N,1", multiple = 1 }
+  local top = { tensor = "top", rank = 2, dtype = "f32", align = 4, sizes = "lead,N", strides = "N,1", multiple = 1 }
+  return part, top
+end
+
+-- CTA to leading coordinates, part and columns; the rows of the part as a loop.
+local function part_place()
+  local p, rest = {}, nil
+  rest, p.ct = divide(tile.cta(0), "cols_of", "by_cols")
+  p.lead, p.part = divide(rest, "parts", "by_parts")
+  p.m = leads_at(p.lead)
+  return p
+end
+
+local function each_row_tile(p, body)
+  local first = p.part * number("part_tiles")
+  local last = tile.min(first + number("part_tiles"), number("rows_of"))
+  tile.for_(first, last, 1, function(i) body({ m = p.m, rt = i, ct = p.ct, lead = p.lead }) end)
+end
+
+local function parts_of_columns(z, inner)
+  local view, attrs = views(z, only(inner)), column_views()
+  local part, like, p = tile.view(attrs), like_of(z), part_place()
+  local m = running_max(z, function(take)
+    each_row_tile(p, function(q) take(evaluator(z, view, q, like):value(inner)) end)
+  end)
+  local most = tile.reduce(m, "max", 0)
+  tile.store(part, most, { tile.i64(p.lead), tile.i64(p.part), tile.i64(p.ct) * z.s.cols }, { dims = { 2 } })
+end
+
+-- A CTA has the columns of a tile and goes through all parts of them.
+local function join_columns(z, top_node)
+  local view = views(z, function(t) return t.out and not is_tile(z, t) end)
+  local part_attrs, top_attrs = column_views()
+  local part, top, like = tile.view(part_attrs), tile.view(top_attrs), like_of(z)
+  like()
+  local p = {}
+  p.lead, p.ct = divide(tile.cta(0), "cols_of", "by_cols")
+  p.m = leads_at(p.lead)
+  local column = tile.i64(p.ct) * z.s.cols
+  local m = running_max(z, function(take)
+    tile.for_(tile.const(0, "i32"), number("parts"), z.s.rows, function(i)
+      take(tile.load(part, { tile.i64(p.lead), tile.i64(i), column }, { shape = { z.s.rows, z.s.cols }, layout = z.layout, dims = { 1, 2 } }))
+    end)
+  end)
+  local most = tile.reduce(m, "max", 0)
+  tile.store(top, most, { tile.i64(p.lead), column }, { dims = { 1 } })
+  local e = evaluator(z, view, p, like, top_node, most)
+  for _, o in ipairs(z.graph.outputs) do
+    if not is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e:value(o.value), p) end
+  end
+end
+
+local function walk_columns(z, top_node)
+  local view = views(z, function(t) return not t.out or is_tile(z, t) end)
+  local _, attrs = column_views()
+  local top, like, p = tile.view(attrs), like_of(z), part_place()
+  like()
+  local m = tile.load_like(top, like(), { tile.i64(p.lead), tile.i64(p.ct) * z.s.cols }, { dims = { -1, 1 } })
+  local e = evaluator(z, view, p, like, top_node, m)
+  for _, n in ipairs(z.graph.nodes) do
+    if not n.dims.R and not is_largest(n) and n.op ~= "arg" then e:value(n) end
+  end
+  each_row_tile(p, function(q)
+    e:forget()
+    e.argument = function(n) return read(z, view[n.name], z.inst.by_name[n.name], q, like) end
+    for _, o in ipairs(z.graph.outputs) do
+      if is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e:value(o.value), q) end
+    end
+  end)
+end
+
+-- ---- emission ----
+
+local function kernel(z, name, body) tile.kernel({ name = name, threads = z.s.warps * 32 }, body) end
+
+local STEPS = {}
+
+function STEPS.map(z, entry, top, inner)
+  kernel(z, entry, function() in_one_walk(z, top, inner) end)
+  contract.line("step main entry $entry0 grid tiles,1,1 block $block0 shared $shared0 args $args0")
+end
+STEPS.row, STEPS.strip, STEPS.block = STEPS.map, STEPS.map, STEPS.map
+
+function STEPS.row2(z, entry, top, inner)
+  contract.line("let cols_of_row cols_of")
+  kernel(z, entry, function() in_two_walks(z, top, inner) end)
+  contract.line("step main entry $entry0 grid lead*rows_of,1,1 block $block0 shared $shared0 args $args0")
+end
+
+function STEPS.whole(z, entry, top, inner)
+  contract.line("let parts max(1,min(tiles,%d))", MOST_PARTS)
+  contract.line("workspace part f32 [parts]")
+  kernel(z, entry .. "_parts", function() parts_of_whole(z, inner) end)
+  kernel(z, entry, function() walk_whole(z, top) end)
+  contract.line("step parts entry $entry0 grid parts,1,1 block $block0 shared $shared0 args $args0")
+  contract.line("step main entry $entry1 grid max(1,min(tiles,8*sms)),1,1 block $block1 shared $shared1 args $args1")
+end
+
+-- About 2048 CTAs, but at most 256 parts for the second kernel to join.
+function STEPS.column(z, entry, top, inner)
+  contract.line("let part_tiles max(1,ceildiv(rows_of,max(1,min(256,ceildiv(2048,max(1,lead*cols_of))))))")
+  contract.line("let parts max(1,ceildiv(rows_of,part_tiles))")
+  contract.line("let part_0 parts*N")
+  contract.line("derived by_parts fastdiv parts")
+  contract.line("workspace part f32 [lead,parts,N]")
+  contract.line("workspace top f32 [lead,N]")
+  kernel(z, entry .. "_parts", function() parts_of_columns(z, inner) end)
+  kernel(z, entry .. "_join", function() join_columns(z, top) end)
+  kernel(z, entry, function() walk_columns(z, top) end)
+  contract.line("step parts entry $entry0 grid lead*parts*cols_of,1,1 block $block0 shared $shared0 args $args0")
+  contract.line("step join entry $entry1 grid lead*cols_of,1,1 block $block1 shared $shared1 args $args1")
+  contract.line("step main entry $entry2 grid lead*parts*cols_of,1,1 block $block2 shared $shared2 args $args2")
+end
+
+return function(inst, graph, s, entry)
+  local z = new_shape(inst, graph, s)
+  put_contract(z)
+  local top, inner = find_largest(z)
+  STEPS[s.kind](z, entry, top, inner)
+end
