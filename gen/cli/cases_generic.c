@@ -25,6 +25,7 @@ static const RowCase row_cases[] = {
     {100,       {5},             1, LAYOUT_COLUMNS,   false,  CASES_QUICK, false},
     {192,       {3, 4},          2, LAYOUT_BROADCAST, false,  CASES_QUICK, false},
     {8200,      {2},             1, LAYOUT_STRIDED,   false,  CASES_QUICK, false},
+    {32,        {70},            1, LAYOUT_DENSE,     false,  CASES_QUICK, false},
     {64,        {0},             1, LAYOUT_DENSE,     false,  CASES_SOME,  false},
     {40,        {300},           1, LAYOUT_DENSE,     false,  CASES_QUICK, true},
     {1,         {1},             1, LAYOUT_DENSE,     false,  CASES_FULL,  false},

@@ -177,20 +177,35 @@ static bool collect_cases(const Job *job, const Group *g, const char *settings, 
   return true;
 }
 
-/* Forces each variant that was never selected on the first case that it admits. */
+/* The largest case below `most` elements that was not tried before, unaligned ones left out; -1: none. */
+static int next_largest(const Group *g, const CaseList *cases, const bool *tried, double most) {
+  int best = -1;
+  for (int k = 0; k < cases->n; k++) {
+    double elems = case_elems(g->def, &cases->at[k]);
+    if (tried[k] || cases->at[k].layout == LAYOUT_UNALIGNED || elems == 0 || elems > most) continue;
+    if (best < 0 || elems > case_elems(g->def, &cases->at[best])) best = k;
+  }
+  return best;
+}
+
+/* Forces each variant that was never selected on the largest case that it admits. */
 static void exercise_rest(Job *job, Group *g, Table *t, const CaseList *cases) {
   char why[512];
+  double most = options_has(job->o, OPTION_QUICK) ? 5e3 : 1e6;
+  bool *tried = cli_alloc((size_t)cases->n + 1);
   for (int i = 0; i < g->nvariants && !job->device_lost; i++) {
     Variant *v = &g->variant[i];
     snprintf(why, sizeof why, "no case");
-    for (int k = 0; k < cases->n && !v->ran; k++) {
-      if (cases->at[k].layout == LAYOUT_UNALIGNED || case_elems(g->def, &cases->at[k]) == 0) continue;
+    memset(tried, 0, (size_t)cases->n);
+    for (int k; !v->ran && (k = next_largest(g, cases, tried, most)) >= 0;) {
+      tried[k] = true;
       if (run_case(job, g, t, &cases->at[k], v->name, why, sizeof why) == CASE_RAN) break;
     }
     if (v->ran) continue;
     print_row(t, "-", v->name, NULL, "not run: no case fits");
     print_below(why);
   }
+  cli_free(tried);
 }
 
 static void run_cases(Job *job, Group *g, Table *t, const CaseList *cases, bool force) {
