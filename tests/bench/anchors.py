@@ -61,8 +61,8 @@ ln_rope           fwd 4x16x4096x128      bf16 calls system=86.8 eager=1298 compi
 ln_rope           bwd 4x16x4096x128      bf16 calls system=107 eager=1344 compile=304
 rms_norm_rope     fwd 4x2048x4096        f16  calls system=294 eager=362 compile=59.3
 rms_norm_rope     bwd 4x2048x4096        f16  calls eager=608 compile=150
-quantize_fp8      fwd 8192x4096          f16  calls system=39.6 eager=646 compile=46
-dequantize_fp8    fwd 8192x4096          f16  calls system=35.4 eager=513 compile=30.2
+quantize_u8       fwd 8192x4096          f16  calls system=39.6 eager=646 compile=46
+dequantize_u8     fwd 8192x4096          f16  calls system=35.4 eager=513 compile=30.2
 layer_norm_adaln  fwd 64x186x128         bf16 calls system=11.8 eager=35 compile=21.4
 layer_norm_adaln  bwd 64x186x128         bf16 calls eager=114 compile=169
 layer_norm_adaln  fwd 64x186x128         f32  calls system=19.3 eager=39.9 compile=23.9
@@ -106,8 +106,8 @@ ln_rope           fwd 4x16x4096x128      bf16 graph system=86.7 compile=152
 ln_rope           bwd 4x16x4096x128      bf16 graph system=108 compile=305
 rms_norm_rope     fwd 4x2048x4096        f16  graph system=289 eager=350 compile=58.2
 rms_norm_rope     bwd 4x2048x4096        f16  graph compile=146
-quantize_fp8      fwd 8192x4096          f16  graph system=30.8 compile=33.6
-dequantize_fp8    fwd 8192x4096          f16  graph system=29.4 compile=29.5
+quantize_u8       fwd 8192x4096          f16  graph system=30.8 compile=33.6
+dequantize_u8     fwd 8192x4096          f16  graph system=29.4 compile=29.5
 layer_norm_adaln  fwd 64x186x128         bf16 graph system=12.5 eager=31.7 compile=7.23
 layer_norm_adaln  bwd 64x186x128         bf16 graph eager=40.6 compile=17.8
 layer_norm_adaln  fwd 64x186x128         f32  graph system=13 eager=36.5 compile=9.22

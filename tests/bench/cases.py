@@ -40,6 +40,7 @@ class Op:
     settings: dict = field(default_factory=dict)   # of kiln
     grad_settings: dict = field(default_factory=dict)
     twice: tuple = ()        # inputs that must be read twice
+    kiln: str = ""           # kiln's op, where it is not the name
 
     def inputs(self):
         return [t for t in self.tensors if not t.out]
@@ -72,8 +73,12 @@ OPS = {op.name: op for op in (
     Op("add_rms_norm", tensors("x B M N; r B M N; w N; > y B M N; > h B M N"), ("x", "w"), ("h", "w"), EPS, grad_settings={"dr": "no"}),
     Op("gated", tensors("gate M N; up M N; > y M N"), ("gate", "up"), ("gate", "up"), settings={"act": "silu"}),
     Op("softmax", tensors("x M N; > y M N"), ("x",), ("y",), {"scale": 1.0}),
-    Op("quantize_fp8", tensors("x M N; > y M N u8; > scale f32"), twice=("x",)),
-    Op("dequantize_fp8", tensors("x M N u8; scale f32; > y M N")),
+    Op("quantize_fp8", tensors("x M N; > q M N e4m3; > scale f32"), twice=("x",), settings={"format": "e4m3", "per": "tensor"}),
+    Op("quantize_row", tensors("x M N; > q M N e4m3; > scale M f32"), settings={"format": "e4m3", "per": "row"}, kiln="quantize_fp8"),
+    Op("quantize_block", tensors("x M N; > q M N e4m3; > scale M N/128 f32"), settings={"format": "e4m3", "per": "block1"}, kiln="quantize_fp8"),
+    Op("quantize_u8", tensors("x M N; > q M N u8; > scale f32"), twice=("x",), settings={"format": "u8", "per": "tensor"}, kiln="quantize_fp8"),
+    Op("dequantize_fp8", tensors("q M N e4m3; scale f32; > y M N"), settings={"format": "e4m3", "per": "tensor"}),
+    Op("dequantize_u8", tensors("q M N u8; scale f32; > y M N"), settings={"format": "u8", "per": "tensor"}, kiln="dequantize_fp8"),
 )}
 
 NORMS = {"rms_norm", "rms_norm2", "l2_normalize", "l2_normalize2", "layer_norm", "head_layer_norm", "ln_rope", "rms_norm_rope",
@@ -105,11 +110,12 @@ class Case:
         return (self.op, self.way, self.shape, self.dtype)
 
     def kiln_op(self):
-        return self.op if self.way == "fwd" else self.op + ".grad"
+        name = self.spec.kiln or self.op
+        return name if self.way == "fwd" else name + ".grad"
 
     def shape_of(self, tensor):
         sizes = dict(self.dims)
-        return tuple(sizes[d] for d in tensor.dims)
+        return tuple(sizes[d.split("/")[0]] // int((d + "/1").split("/")[1]) for d in tensor.dims)
 
     def dtype_of(self, tensor):
         return self.dtype if tensor.dtype == "op" else tensor.dtype
@@ -158,8 +164,8 @@ _SHAPES = (
      ("l2_normalize2", "2x(8x512x4096)", _dims(B=8, M=512, N=4096), "bf16", False, True)] +
     [(op, f"4x16x4096x{n}", _heads(4096, n), "bf16", False, n == 128) for op in ("head_layer_norm", "rope", "ln_rope") for n in (64, 128)] +
     [("rms_norm_rope", "4x2048x4096", _dims(B=4, T=2048, N=4096, P=2048, R=32), "f16", False, True),
-     ("quantize_fp8", "8192x4096", _dims(M=8192, N=4096), "f16", False, True),
-     ("dequantize_fp8", "8192x4096", _dims(M=8192, N=4096), "f16", False, True)] +
+     ("quantize_u8", "8192x4096", _dims(M=8192, N=4096), "f16", False, True),
+     ("dequantize_u8", "8192x4096", _dims(M=8192, N=4096), "f16", False, True)] +
     [(op, label, dims, dtype, False, label == "64x186x128") for op in ("layer_norm_adaln", "rms_norm_adaln") for label, dims, dtype in (
         ("64x186x128", _dims(B=64, M=186, N=128), "bf16"), ("64x186x128", _dims(B=64, M=186, N=128), "f32"),
         ("16x4096x1024", _dims(B=16, M=4096, N=1024), "bf16"))] +
@@ -175,9 +181,9 @@ _SHAPES = (
      ("rms_norm_adaln", "16x4096x8192", _dims(B=16, M=4096, N=8192), "bf16", True, False),
      ("add_rms_norm", "65536x8192", ROWS_8192, "bf16", True, False),
      ("gated", "65536x8192", _dims(M=BIG_ROWS, N=BIG_COLS), "bf16", True, False),
-     ("softmax", "65536x8192", _dims(M=BIG_ROWS, N=BIG_COLS), "bf16", True, False),
-     ("quantize_fp8", "65536x8192", _dims(M=BIG_ROWS, N=BIG_COLS), "bf16", True, False),
-     ("dequantize_fp8", "65536x8192", _dims(M=BIG_ROWS, N=BIG_COLS), "bf16", True, False)])
+     ("softmax", "65536x8192", _dims(M=BIG_ROWS, N=BIG_COLS), "bf16", True, False)] +
+    [(op, "65536x8192", _dims(M=BIG_ROWS, N=BIG_COLS), "bf16", True, False) for op in (
+        "quantize_fp8", "quantize_row", "quantize_block", "quantize_u8", "dequantize_fp8", "dequantize_u8")])
 
 
 def all_cases():
@@ -210,7 +216,7 @@ def parse_dims(text):
 def custom(op, dims_text, dtype, ways):
     """Rows of a shape that the command line spells out."""
     spec, given = OPS[op], dict(parse_dims(dims_text))
-    needed = {d for t in spec.tensors for d in t.dims}
+    needed = {d.split("/")[0] for t in spec.tensors for d in t.dims}
     for alias, of in (("S", "T"), ("P", "T")):
         if alias in needed and alias not in given and of in given:
             given[alias] = given[of]

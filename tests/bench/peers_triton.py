@@ -253,24 +253,47 @@ def largest(x_at, part_at, count, steps, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def quantize_u8(x_at, part_at, y_at, scale_at, parts, count, PARTS: tl.constexpr, BLOCK: tl.constexpr):
+def quantize_tensor(x_at, part_at, q_at, scale_at, parts, count, U8: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr):
     """Every program takes the maximum of the partial ones itself: no kernel between, no atomics."""
     part = tl.arange(0, PARTS)
-    scale = 448.0 / tl.max(tl.load(part_at + part, part < parts, 0.0), 0)
+    top = tl.max(tl.load(part_at + part, part < parts, 0.0), 0)
+    scale = 448.0 / top if U8 else top / 448.0
     if tl.program_id(0) == 0:
         tl.store(scale_at, scale)
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     x = tl.load(x_at + at, at < count, 0.0).to(tl.float32)
-    code = tl.minimum(tl.maximum(x * scale, -448.0), 448.0) / 448.0 * 127.0
-    code = (code + 12582912.0) - 12582912.0  # to the nearest integer, ties to even
-    tl.store(y_at + at, (code + 128.0).to(tl.int32).to(tl.uint8), at < count)
+    if U8:
+        code = tl.minimum(tl.maximum(x * scale, -448.0), 448.0) / 448.0 * 127.0
+        code = (code + 12582912.0) - 12582912.0  # to the nearest integer, ties to even
+        tl.store(q_at + at, (code + 128.0).to(tl.int32).to(tl.uint8), at < count)
+    else:
+        tl.store(q_at + at, (x * (1.0 / scale)).to(q_at.dtype.element_ty), at < count)
 
 
 @triton.jit
-def dequantize_u8(x_at, scale_at, y_at, count, BLOCK: tl.constexpr):
+def quantize_parts(x_at, q_at, scale_at, rows, n, PART: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    """A scale for every PART columns of a row."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    column = tl.arange(0, BLOCK)
+    mask = (row < rows)[:, None] & (column < n)[None, :]
+    at = row[:, None] * n + column[None, :]
+    x = tl.reshape(tl.load(x_at + at, mask, 0.0).to(tl.float32), [ROWS, BLOCK // PART, PART])
+    scale = tl.max(tl.abs(x), 2) / 448.0
+    part = tl.arange(0, BLOCK // PART)
+    tl.store(scale_at + row[:, None] * tl.cdiv(n, PART) + part[None, :], scale, (row < rows)[:, None] & (part * PART < n)[None, :])
+    code = (x * (1.0 / scale)[:, :, None]).to(q_at.dtype.element_ty)
+    tl.store(q_at + at, tl.reshape(code, [ROWS, BLOCK]), mask)
+
+
+@triton.jit
+def dequantize(q_at, scale_at, y_at, count, U8: tl.constexpr, BLOCK: tl.constexpr):
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    code = tl.load(x_at + at, at < count, 128).to(tl.int32).to(tl.float32)
-    y = (code - 128.0) / 127.0 * 448.0 / tl.load(scale_at)
+    scale = tl.load(scale_at)
+    if U8:
+        code = tl.load(q_at + at, at < count, 128).to(tl.int32).to(tl.float32)
+        y = ((code - 128.0) / 127.0 * 448.0 / scale).to(tl.float16)
+    else:
+        y = tl.load(q_at + at, at < count).to(tl.float32) * scale
     tl.store(y_at + at, y.to(y_at.dtype.element_ty), at < count)
 
 
@@ -351,7 +374,7 @@ def norm_rope_work(i, dy, out, dw, eps, back):
     return work
 
 
-def quantize_work(x, y, scale):
+def quantize_work(x, q, scale, u8):
     count, block = x.numel(), 4096
     steps = triton.cdiv(triton.cdiv(count, block), 1024)
     parts = triton.cdiv(triton.cdiv(count, block), steps)
@@ -359,9 +382,16 @@ def quantize_work(x, y, scale):
 
     def work():
         launch(largest, (parts,), x, part, count, steps, warps=8, BLOCK=block)
-        launch(quantize_u8, (triton.cdiv(count, block),), x, part, y, scale, parts, count, warps=8, PARTS=triton.next_power_of_2(parts),
-               BLOCK=block)
+        launch(quantize_tensor, (triton.cdiv(count, block),), x, part, q, scale, parts, count, warps=8, U8=u8,
+               PARTS=triton.next_power_of_2(parts), BLOCK=block)
     return work
+
+
+def quantize_parts_work(x, q, scale, part):
+    rows, n = flat(x)
+    tile, block, warps = tile_of(n)
+    return lambda: launch(quantize_parts, (triton.cdiv(rows, tile),), x, q, scale, rows, n, warps=warps, PART=block if part is None else part,
+                          ROWS=tile, BLOCK=block)
 
 
 def softmax_work(x, dy, out, back):
@@ -401,11 +431,14 @@ def forward_works(op, i, o, eps):
         return [gated_work(i, None, o, False)]
     if op == "softmax":
         return [softmax_work(i["x"], i["x"], o["y"], False)]
-    if op == "quantize_fp8":
-        return [quantize_work(i["x"], o["y"], o["scale"])]
-    if op == "dequantize_fp8":
-        count, block = i["x"].numel(), 4096
-        return [lambda: launch(dequantize_u8, (triton.cdiv(count, block),), i["x"], i["scale"], o["y"], count, warps=8, BLOCK=block)]
+    if op in ("quantize_fp8", "quantize_u8"):
+        return [quantize_work(i["x"], o["q"], o["scale"], op == "quantize_u8")]
+    if op in ("quantize_row", "quantize_block"):
+        return [quantize_parts_work(i["x"], o["q"], o["scale"], 128 if op == "quantize_block" else None)]
+    if op in ("dequantize_fp8", "dequantize_u8"):
+        count, block = i["q"].numel(), 4096
+        return [lambda: launch(dequantize, (triton.cdiv(count, block),), i["q"], i["scale"], o["y"], count, warps=8,
+                               U8=op == "dequantize_u8", BLOCK=block)]
     raise KeyError(op)
 
 

@@ -67,7 +67,7 @@ class Cases(unittest.TestCase):
         heads = 4 * 16 * 4096 * 128 * 2
         self.assertEqual(case_of("head_layer_norm", "bwd", "4x16x4096x128").bytes(), 6 * heads)
         self.assertEqual(case_of("rope", "bwd", "4x16x4096x128").bytes(), 4 * heads + 2 * 4096 * 128 * 4)
-        self.assertEqual(case_of("quantize_fp8", "fwd", "8192x4096", "f16").bytes(), 2 * m + m // 2 + 4)  # x twice
+        self.assertEqual(case_of("quantize_u8", "fwd", "8192x4096", "f16").bytes(), 2 * m + m // 2 + 4)  # x twice
         self.assertEqual(case_of("add_rms_norm", "bwd", "65536x8192").bytes(), 4 * (1 << 30) + 2 * 8192 * 2)  # dy dh h dx, w dw
         self.assertEqual(case_of("layer_norm_adaln", "bwd", "64x186x128", "f32").bytes(), (3 * 186 + 3) * 64 * 128 * 4)
 
@@ -90,7 +90,7 @@ class Cases(unittest.TestCase):
         self.assertEqual([c.way for c in rows], ["fwd", "bwd"])
         self.assertEqual(dict(rows[0].dims)["S"], 8)
         self.assertEqual(dict(rows[0].dims)["R"], 64)
-        self.assertEqual([c.way for c in cases.custom("quantize_fp8", "M=4,N=64", "bf16", ("fwd", "bwd"))], ["fwd"])
+        self.assertEqual([c.way for c in cases.custom("quantize_block", "M=4,N=256", "bf16", ("fwd", "bwd"))], ["fwd"])
         for text in ("B=1,M=2", "B=1,M=2,N=0", "B=1,M", "B=x,M=2,N=3"):
             with self.assertRaises(ValueError):
                 cases.custom("rms_norm", text, "bf16", ("fwd",))
@@ -269,6 +269,8 @@ def small(case):
     dims = {k: min(v, SMALL[k]) for k, v in case.dims}
     if case.op == "rms_norm_rope":
         dims["R"] = 16
+    if case.op == "quantize_block":
+        dims["N"] = 256
     return cases.Case(case.op, case.way, case.shape, tuple(dims.items()), case.dtype, case.big, case.quick)
 
 
@@ -322,7 +324,8 @@ class Triton(unittest.TestCase):
         import triton
         import peers_torch
         import peers_triton
-        types = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32", torch.uint8: "*u8"}
+        types = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32", torch.uint8: "*u8",
+                 torch.float8_e4m3fn: "*fp8e4nv"}
         seen = set()
 
         def compile_only(kernel, grid, *args, warps=4, **meta):
