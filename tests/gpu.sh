@@ -10,7 +10,8 @@ WORK=$(mktemp -d) || exit 1 # what the parts write; gpu.log and results.json in 
 trap 'rm -rf "$WORK"' EXIT
 DEVICE=${KILN_DEVICE:-cuda:0}
 SHOW=${KILN_SHOW:-25} # lines of each part on the screen
-DEFAULT_PARTS="info check isa bench ceiling launch peers memcheck racecheck"
+DEFAULT_PARTS="info check isa bench ceiling launch peers python memcheck racecheck"
+NAMED_PARTS="rowwise ncu"
 
 usage() {
   cat <<'END'
@@ -23,17 +24,21 @@ usage: tests/gpu.sh [PART...]
   ceiling    the mma.sync ceiling, by tests/bench/mma_ceiling.py
   launch     CPU time of kiln_launch and of plan creation, by build/launch
   peers      torch eager, torch.compile, cuBLAS and the copy rate, by tests/bench/peers.py
+  python     the Python package with torch on the GPU, by tests/python
   memcheck   compute-sanitizer memcheck over kiln check all --quick
   racecheck  compute-sanitizer racecheck over the same
+  rowwise    every row-wise op forward and backward beside torch eager, torch.compile and Triton, by tests/bench/rowwise.py; in under
+             six minutes (only when named; KILN_ROWWISE adds arguments: KILN_ROWWISE="--only kiln --op rms_norm")
   ncu        hardware counters of the benched kernels (only when named)
 
-Without parts: all but ncu, in under ten minutes. Leaves gpu.log (all output), results.json (all figures) and table.txt in the
+Without parts: all but rowwise and ncu, in under ten minutes. Leaves gpu.log (all output), results.json (all figures) and table.txt in the
 folder $OUT (default /tmp/kiln-gpu). KILN_DEVICE (default cuda:0) and KILN_BUILD (default build) may be set. Exit status 1 if a
 part failed or a bar was missed.
 
 examples
   tests/gpu.sh
   OUT=/tmp/logs tests/gpu.sh check bench ceiling
+  tests/gpu.sh info rowwise
 END
 }
 
@@ -94,6 +99,15 @@ part_sanitizer() { # part_sanitizer TOOL
   compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 20 "$BUILD/kiln" check all --quick --device "$DEVICE"
 }
 
+part_rowwise() { # the plan cache and the emitted files of the run are its own
+  # shellcheck disable=SC2086 # a list of words
+  python3 tests/bench/rowwise.py --build "$BUILD" --json "$WORK/rowwise.json" ${KILN_ROWWISE-}
+}
+
+part_python() {
+  KILN_BUILD=$(readlink -f "$BUILD") PYTHONPATH=runtime/python python3 -m unittest discover -s tests/python -p 'test_*.py'
+}
+
 part_ncu() {
   have ncu || { echo "ncu is not installed"; return 1; }
   local metrics=gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed,sm__inst_executed.sum
@@ -108,14 +122,14 @@ part_ncu() {
 case "${1-}" in -h | --help) usage; exit 0 ;; esac
 parts=${*:-$DEFAULT_PARTS}
 for name in $parts; do
-  case " $DEFAULT_PARTS ncu " in *" $name "*) ;; *) echo "gpu.sh: unknown part '$name'" >&2; usage >&2; exit 2 ;; esac
+  case " $DEFAULT_PARTS $NAMED_PARTS " in *" $name "*) ;; *) echo "gpu.sh: unknown part '$name'" >&2; usage >&2; exit 2 ;; esac
 done
 for product in kiln libkiln.so libkilnsim.so; do
   [ -e "$BUILD/$product" ] || { echo "gpu.sh: $BUILD/$product is not there; run ./bootstrap build first" >&2; exit 2; }
 done
 mkdir -p "$OUT" && : >"$OUT/gpu.log" || exit 1
 export WORK OUT BUILD DEVICE
-export -f have bench_one part_info part_bench part_launch part_sanitizer part_ncu part_isa
+export -f have bench_one part_rowwise part_python part_info part_bench part_launch part_sanitizer part_ncu part_isa
 
 for name in $parts; do
   case $name in
@@ -126,6 +140,8 @@ for name in $parts; do
     ceiling) part ceiling 20 python3 tests/bench/mma_ceiling.py --json "$WORK/ceiling.json" ;;
     launch) part launch 20 bash -c part_launch ;;
     peers) part peers 120 python3 tests/bench/peers.py --json "$WORK/peers.json" ;;
+    python) part python 120 bash -c part_python ;;
+    rowwise) part rowwise 420 bash -c part_rowwise ;;
     memcheck) part memcheck 80 bash -c 'part_sanitizer memcheck' ;;
     racecheck) part racecheck 100 bash -c 'part_sanitizer racecheck' ;;
     ncu) part ncu 90 bash -c part_ncu ;;

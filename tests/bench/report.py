@@ -98,16 +98,51 @@ def check_rows(r):
             yield what, got if status == 0 else f"status {status}; {got}", "clean", status == 0 and bool(closing)
 
 
+def rowwise_rows(r):
+    """A line for each op and direction: how many bars its rows hold, and the row that is furthest from its own. What misses has a line."""
+    record = r.json.get("rowwise") or {}
+    groups = {}
+    for row in record.get("rows", []):
+        if row.get("kiln"):
+            groups.setdefault((row["op"], row["way"]), []).append(row)
+    for (op, way), rows in groups.items():
+        good = [row for row in rows if row["kiln"].get("us")]
+        bars = [bar for row in good for bar in row["bars"]]
+        missed = [(row, bar) for row in good for bar in row["bars"] if bar["verdict"] == "MISSED"]
+        fractions = [row["copy_us"] / row["kiln"]["us"] for row in good if row.get("copy_us")]
+        aims = sum(bar["verdict"] == "aim" for bar in bars)
+        got = f"copy rate {min(fractions):.3f} to {max(fractions):.3f}; {aims} of {len(bars)} aims" if fractions else "-"
+        met = None if not bars and len(good) == len(rows) else not missed and len(good) == len(rows)
+        yield f"{op} {way}", got, f"{len(bars) - len(missed)} of {len(bars)} bars, {len(good)} of {len(rows)} rows right", met
+        for row, bar in missed:
+            yield "", f"{row['kiln']['us']:.1f} us at {row['shape']} {row['dtype']}", f"{bar['must_us']:.1f} us ({bar['why']})", False
+        for row in rows:
+            if not row["kiln"].get("us"):
+                yield "", f"{row['kiln'].get('word')} at {row['shape']} {row['dtype']}: {row['kiln'].get('why', '')}"[:88], "", False
+    cpu = record.get("cpu") or {}
+    if "us" in cpu:
+        yield "CPU time of a cached eager call", f"{cpu['us']:.2f} us", f"{cpu['must_us']:.2f} us (torch add_ + 8)", cpu["us"] <= cpu["must_us"]
+    elif record:
+        yield "CPU time of a cached eager call", cpu.get("why", "not measured")[:44], "torch add_ + 8 us", None
+
+
+def python_rows(r):
+    status, log = r.status("python"), r.text("python.log") or ""
+    if status is not None:
+        closing = re.findall(r"^Ran \d+ tests? .*|^OK.*|^FAILED.*|^\d+ passed.*", log, re.M)
+        yield "the Python package with torch", "; ".join(closing[-2:]) or f"status {status}", "all pass", status == 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="what the parts of tests/gpu.sh left")
     parser.add_argument("--json", metavar="FILE", help="all figures in one file")
     options = parser.parse_args()
     r = Results(options.folder)
-    rows = [row for part in (check_rows, norm_rows, gemm_rows, launch_rows) for row in part(r)]
+    rows = [row for part in (check_rows, python_rows, norm_rows, gemm_rows, launch_rows, rowwise_rows) for row in part(r)]
     print(f"{'what':32} {'this run':44} {'bar':44} verdict")
     for what, got, bar, met in rows:
-        verdict = "" if not what else "not measured" if met is None else "met" if met else "MISSED"
+        verdict = "" if not what and met is not False else "not measured" if met is None else "met" if met else "MISSED"
         print(f"{what:32} {got:44} {bar:44} {verdict}")
     if options.json:
         table = [{"what": w, "got": g, "bar": b, "met": m} for w, g, b, m in rows if w]
