@@ -147,21 +147,31 @@ static void push_name(lua_State *L, size_t i) {
   if (lua_type(L, -1) != LUA_TSTRING) script_fail(L, "kiln.driver: 'script' must return the list of names");
 }
 
-/* Loads the script and pushes the name of the op that the request means. */
+/* Ops among the first n names of the list on top of the stack, without the gradients derived from them ("NAME.grad"). */
+static size_t count_own(lua_State *L, size_t n) {
+  size_t own = 0;
+  for (size_t i = 1; i <= n; i++, lua_pop(L, 1)) {
+    push_name(L, i);
+    own += !strchr(lua_tostring(L, -1), '.');
+  }
+  return own;
+}
+
+/* Loads the script and pushes the name of the op that the request means: the only one, if it is not said. */
 static void open_user_op(lua_State *L, const char *op, size_t end) {
   script_load_user(L, op, end);
   lua_pushlstring(L, op, end);
   const char *path = lua_tostring(L, -1);
   lua_insert(L, -2);
-  size_t n = register_ops(L, path);
+  size_t n = register_ops(L, path), own = count_own(L, n);
   const char *wanted = op[end] == ':' ? op + end + 1 : NULL;
   for (size_t i = 1; i <= n; i++) {
     push_name(L, i);
-    if (wanted ? !strcmp(lua_tostring(L, -1), wanted) : n == 1) return;
+    if (wanted ? !strcmp(lua_tostring(L, -1), wanted) : own == 1) return;
     lua_pop(L, 1);
   }
   if (wanted) script_fail(L, "%s: the script has no op '%s'", path, wanted);
-  script_fail(L, "%s: the script has %zu ops; choose one: %s:NAME", path, n, path);
+  script_fail(L, "%s: the script has %zu ops; choose one: %s:NAME", path, own, path);
 }
 
 /* Pushes the name of the request's op, registered. "rms_norm.grad" comes from ops/rms_norm.lua. */

@@ -2,8 +2,8 @@
 local trace = use "kiln.trace"
 local op = use "kiln.op"
 local text = use "kiln.text"
+local autodiff = use "kiln.autodiff"
 local driver = {}
-
 use "kiln.blocks"
 
 local FAMILIES = { "rowwise", "gemm", "blockwise" }
@@ -26,7 +26,21 @@ end
 
 local registered, order = {}, {}
 
--- result: what a script returned, an op or a list of ops. Returns their names.
+-- The op NAME.grad beside an op is made when it is asked for.
+local function gradient_name(o) return autodiff.possible(o) and o.name .. ".grad" or nil end
+
+local function find(o)
+  if type(o) == "table" then return o end
+  if registered[o] then return registered[o] end
+  local base = #o > 5 and string.sub(o, -5) == ".grad" and registered[string.sub(o, 1, -6)]
+  if base and gradient_name(base) then
+    registered[o] = autodiff.gradient(base)
+    return registered[o]
+  end
+  return core.fail("there is no op '" .. tostring(o) .. "'; `kiln list` names them, or give a script's path")
+end
+
+-- result: what a script returned, an op or a list of ops. Returns their names, and those of their gradients.
 function driver.script(result, name)
   local list = type(result) == "table" and result.is_op and { result } or result
   if type(list) ~= "table" or #list == 0 then
@@ -36,9 +50,12 @@ function driver.script(result, name)
   for i, o in ipairs(list) do
     if type(o) ~= "table" or not o.is_op then core.fail(name .. " returns a list with something that is no op") end
     for k = 1, i - 1 do if list[k].name == o.name then op.fail(o, "the script has two ops of this name") end end
-    if not registered[o.name] then table.insert(order, o.name) end
+    for _, name in ipairs { o.name, gradient_name(o) } do
+      if not text.has(order, name) then table.insert(order, name) end
+      registered[name] = nil
+      table.insert(names, name)
+    end
     registered[o.name] = o
-    table.insert(names, o.name)
   end
   return names
 end
@@ -47,15 +64,10 @@ function driver.ops()
   local rows = {}
   table.sort(order)
   for _, name in ipairs(order) do
-    local o = registered[name]
+    local o = find(name)
     table.insert(rows, { name = name, doc = o.doc, family = o.family.name, settings = op.settings_text(o) })
   end
   return rows
-end
-
-local function find(o)
-  if type(o) == "table" then return o end
-  return registered[o] or core.fail("there is no op '" .. tostring(o) .. "'; `kiln list` names them, or give a script's path")
 end
 
 function driver.schedules(o, set)
@@ -79,7 +91,8 @@ function driver.curated()
   table.sort(order)
   for _, name in ipairs(order) do
     local o = registered[name]
-    for _, c in ipairs(o.declared.curated or {}) do
+    local base = not o and registered[string.sub(name, 1, -6)]
+    for _, c in ipairs(o and o.declared.curated or base and base.declared.curated_grad or {}) do
       for _, target in ipairs(text.split(c.targets, " ")) do
         local set, schedule = {}, nil
         for _, pair in ipairs(text.split(c.set or "", " ")) do

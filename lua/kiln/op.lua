@@ -130,14 +130,20 @@ local function find(list, name)
   for _, t in ipairs(list) do if t.name == name then return t end end
 end
 
--- What `as`, `with` and `over` name is a tensor of the op.
+-- What `as`, `with` and `over` name is another tensor of the op; nothing follows itself.
 local function check_references(o)
   for _, t in ipairs(o.all_specs) do
     for word in pairs(REFERS) do
       local other = t[word] and find(o.all_specs, t[word])
       if t[word] and (not other or other == t) then op.fail(o, "tensor '" .. t.name .. "': there is no other tensor '" .. t[word] .. "'") end
-      if other and other[word] and word ~= "over" then op.fail(o, "tensor '" .. t.name .. "': '" .. t[word] .. "' itself follows another") end
     end
+    local at, steps = t, 0
+    while at.with or at.as do
+      at, steps = find(o.all_specs, at.with or at.as), steps + 1
+      if not at then break end -- said when its turn comes
+      if steps > #o.all_specs then op.fail(o, "tensor '" .. t.name .. "' follows itself") end
+    end
+    if t.with and t.as then op.fail(o, "tensor '" .. t.name .. "': `as` says `with`, too") end
   end
 end
 
@@ -197,23 +203,37 @@ local function resolve(o, values)
   local made = {}
   for _, spec in ipairs(o.all_specs) do
     local own = spec.own and values[spec.name .. "_dtype"]
-    local t = { name = spec.name, dims = {}, out = spec.out, optional = spec.optional or spec.with ~= nil, present = true, spec = spec }
+    local t = { name = spec.name, dims = {}, out = spec.out, optional = spec.optional or false, present = true, spec = spec }
     t.saved, t.const, t.over = spec.saved or false, spec.const or false, spec.over
     t.dtype = spec.fixed or (own and own ~= "same" and own) or values.dtype
     if spec.optional and not spec.with then t.present = values[spec.name] == "yes" end
     made[spec.name] = t
   end
-  for _, spec in ipairs(o.all_specs) do
-    local t, as = made[spec.name], spec.as
-    if as then t.dtype = made[as].dtype end
-    for _, d in ipairs(spec.dims) do
-      if not spec.maybe[d] or values[(as or spec.name) .. "_" .. d] == "yes" then table.insert(t.dims, d) end
-    end
+  -- What a tensor follows may itself follow another.
+  local function root(spec) return spec.as and root(made[spec.as].spec) or spec end
+  local function holds(spec, what)
+    local other = spec.with or spec.as
+    return made[spec.name][what], other and made[other].spec
+  end
+  local function is_present(spec)
+    local own, other = holds(spec, "present")
+    return own and (not other or is_present(other))
+  end
+  local function is_optional(spec)
+    local own, other = holds(spec, "optional")
+    return own or other ~= nil and is_optional(other)
   end
   for _, spec in ipairs(o.all_specs) do
-    local t, other = made[spec.name], spec.with or spec.as
-    if other and not made[other].present then
-      t.present = false
+    local t, as = made[spec.name], root(spec)
+    t.dtype = made[as.name].dtype
+    for _, d in ipairs(spec.dims) do
+      if not spec.maybe[d] or values[as.name .. "_" .. d] == "yes" then table.insert(t.dims, d) end
+    end
+    if spec.with or spec.as then t.optional = is_optional(spec) end
+  end
+  for _, spec in ipairs(o.all_specs) do
+    if not is_present(spec) then
+      made[spec.name].present = false
       if values[spec.name] then values[spec.name] = "no" end
     end
   end
@@ -275,7 +295,7 @@ function op.entry_name(name)
   local out = ""
   for i = 1, #name do
     local ch = string.sub(name, i, i)
-    out = out .. (ch == "-" and "_" or ch)
+    out = out .. ((ch == "-" or ch == ".") and "_" or ch)
   end
   return out
 end

@@ -34,7 +34,7 @@ local function new(graph, n)
       for d in pairs(a.dims) do n.dims[d] = true end
     end
   end
-  n.loc = n.loc or { core.where() }
+  n.loc = n.loc or graph.loc or { core.where() }
   table.insert(graph.nodes, n)
   n.index = #graph.nodes
   graph.known[key] = n
@@ -203,7 +203,9 @@ end
 function f.swap_halves(a, width)
   local g, l = operands { a }
   expect_number("swap_halves", l)
-  if not is_integer(width) or is_node(width) and next(width.dims) then error("swap_halves: the width is an even integer, the same everywhere", 2) end
+  local varies = false
+  for _ in pairs(is_node(width) and width.dims or {}) do varies = true end
+  if not is_integer(width) or varies then error("swap_halves: the width is an even integer, the same everywhere", 2) end
   if type(width) == "number" and width % 2 ~= 0 then error("swap_halves: the width is even", 2) end
   width = is_node(width) and width or const(g, width, "i32")
   return new(g, { op = "swap_halves", args = { l[1], width }, dims = l[1].dims, dim = column_of(g, l[1], "swap") })
@@ -287,6 +289,13 @@ function trace.new_graph(row_dim)
   return current
 end
 function trace.current() return current end
+function trace.resume(graph) current = graph end
+function trace.known(graph, op, a, b) return graph.known[key_of { op = op, dtype = "f32", args = { a, b } }] end
+function trace.set(list)
+  local s = {}
+  for _, v in ipairs(list) do s[v] = true end
+  return s
+end
 trace.new = new
 trace.is_node = is_node
 trace.const = const

@@ -1,7 +1,7 @@
 -- rms_norm.lua - root mean square normalisation of rows.
 return rowwise.op "rms_norm" {
-  doc     = "y = x * rsqrt(mean(x^2) + eps) * w, row by row; rstd = rsqrt(mean(x^2) + eps)",
-  tensors = { "x M N", "w N own ?", "y M N out", "rstd M f32 out ?" },
+  doc     = "y = x * rsqrt(mean(x^2) + eps) * w, row by row; w one for all, or per sample; rstd = rsqrt(mean(x^2) + eps)",
+  tensors = { "x B M N", "w [B] N own ?", "y B M N out", "rstd B M f32 out saved ?" },
   scalars = { "eps f32 = 1e-6" },
   forward = function(t)
     local x = t.x:f32()
@@ -9,6 +9,7 @@ return rowwise.op "rms_norm" {
     t.rstd = r
     t.y = t.w and x * r * t.w or x * r
   end,
+  cases = "B=3,M=5,N=4096 w_B=yes\nB=2,M=3x2,N=100 strided w_B=yes w_dtype=f32",
   curated = {
     { targets = "sm_75 sm_80 sm_90a sm_120a" },
     { targets = "sm_80 sm_90a", set = "dtype=f16 rstd=yes" },

@@ -1,0 +1,27 @@
+-- rms_norm_rope.lua - root mean square normalisation of whole rows, then the rotation of rope in every head of a row. A head is as
+-- wide as its table says; columns after the last whole head are normalised only.
+local function turn(t, x)
+  local n, c, entries = index "T", index "N", size "R"
+  local width = t.table == "pair" and 2 * entries or entries // 2 * 2
+  local heads = max(width, 1) -- a table without entries turns nothing
+  local neighbours, within = t.pairs == "neighbours", c % heads
+  local entry = t.table == "channel" and within or neighbours and within // 2 or c % max(entries, 1)
+  local partner = neighbours and swap_pairs(x) or swap_halves(x, width)
+  local first = neighbours and eq(c % 2, 0) or lt(within, width // 2)
+  local turned = x * lookup(t.cos, n + t.pos, entry) + where(first, -partner, partner) * lookup(t.sin, n + t.pos, entry)
+  return where(lt(c, size "N" // heads * width), turned, x)
+end
+
+return rowwise.op "rms_norm_rope" {
+  doc      = "rope, head by head, of x * rsqrt(mean(x^2) + eps) * w, the mean over the whole row; rstd = rsqrt(mean(x^2) + eps)",
+  tensors  = { "x B T N", "w N own ?", "cos P R own const", "sin P R own const", "y B T N out", "rstd B T f32 out saved ?" },
+  scalars  = { "eps f32 = 1e-6", "pos i32 = 0 call" },
+  settings = { pairs = { "halves", "neighbours" }, table = { "pair", "channel" } },
+  forward  = function(t)
+    local x = t.x:f32()
+    local r = rsqrt(mean(x * x) + t.eps)
+    t.rstd = r
+    t.y = turn(t, t.w and x * r * t.w or x * r)
+  end,
+  cases = "B=2,T=5,N=256,P=16,R=32\nB=2,T=3,N=192,P=3,R=48 strided table=channel\nB=1,T=4,N=100,P=4,R=8 pairs=neighbours w=no",
+}
