@@ -109,7 +109,9 @@ static void add_row_cases(CaseList *list, const KilnDef *def, const Roles *r, Ca
     c->layout = row->layout;
     c->special = row->special;
     c->in_place = over && row->layout != LAYOUT_BROADCAST && i % 3 == 1;
-    size_rows(c, def, r, row, row->length > 100 * other ? other : row->length * 3 / 4 + other % 7);
+    other = row->length > 100 * other ? other : row->length * 3 / 4 + other % 7;
+    if (row->length % 8 == 0) other = (other + 7) / 8 * 8; /* where the first column goes in pieces of 16 bytes, so does the second */
+    size_rows(c, def, r, row, other);
     cases_complete(list, def);
     cases_size_tables(c, def, r, i, 0);
     cases_complete(list, def); /* its name again, with the tables */

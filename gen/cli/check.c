@@ -104,11 +104,13 @@ static void judge(Job *job, Group *g, Table *t, CaseData *d, const char *name, c
   job->ran_here++;
 }
 
+#define AGAIN ", again"
+
 /* Scalars that come with each launch: the same plan again with others. */
 static void judge_again(Job *job, Group *g, Table *t, CaseData *d, const char *variant, kiln_plan *plan) {
-  char name[sizeof d->c->name + 16];
+  char name[sizeof d->c->name + sizeof AGAIN];
   if (job->device_lost || !tensors_move_scalars(d)) return;
-  snprintf(name, sizeof name, "%s, again", d->c->name);
+  snprintf(name, sizeof name, "%s" AGAIN, d->c->name);
   if (tensors_restore(d, &g->device)) judge(job, g, t, d, name, variant, plan);
   else fail_row(job, t, name, "", kiln_error());
 }
@@ -256,7 +258,9 @@ static kiln_gen_status check_group(Job *job, const char *op, const char *setting
     if (collect_cases(job, g, settings, primary, &cases)) {
       Table t;
       table_start(&t, stdout, "  case|variant|>max error|>bound|verdict", false);
-      for (int i = 0; i < cases.n; i++) table_widen(&t, 0, (int)strlen(cases.at[i].name) + 2);
+      int again = 0;
+      for (int i = 0; i < g->def->nscalars; i++) again |= g->def->scalar[i].at_call ? (int)strlen(AGAIN) : 0;
+      for (int i = 0; i < cases.n; i++) table_widen(&t, 0, (int)strlen(cases.at[i].name) + 2 + again);
       for (int i = 0; i < g->nvariants; i++) table_widen(&t, 1, (int)strlen(g->variant[i].name));
       table_widen(&t, 2, 9);
       table_widen(&t, 3, 8);

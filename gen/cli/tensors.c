@@ -217,9 +217,12 @@ void tensors_fill(CaseData *d, Random *r) {
     if (t->def->is_out) continue;
     Walk w = walk_view(t, d->c);
     size_t bytes = number_bytes(t->def->dtype);
-    int64_t total = w.total;
+    int64_t total = w.total, inner = w.n ? w.extent[w.n - 1] : 1;
+    uint64_t row = 0; /* conditions: of some rows all, or none, so that a row may be masked as a whole */
     for (int64_t k = 0; k < total; k++) {
+      if (k % inner == 0) row = random_below(r, 4);
       double x = d->c->special ? draw_special(t->def->dtype, r) : draw(t->def->dtype, r);
+      if (t->def->dtype == KILN_BOOL && row < 2) x = (double)row;
       number_store(t->def->dtype, t->host + (size_t)walk_on(&w) * bytes, x);
     }
     bool sown = d->c->special && (only < 0 || only == i);

@@ -7,7 +7,8 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "gen/cli/tensors.h"
+#include "gen/cli/forward.h"
+#include "gen/cli/number.h"
 
 #define IN(n, t, r, ...) {.name = n, .dtype = t, .present = true, .rank = r, .dim = {__VA_ARGS__}, .value = -1, .over = -1}
 #define OUT(n, v, o, r, ...) \
@@ -232,6 +233,61 @@ static void call_scalars_move(void **state) {
   cases_free(&list);
 }
 
+/* ---- results of the forward run ---- */
+
+/* s = sum over N of x^2, as f32; and its gradient's definition, with dims in another order, which reads x and s. */
+static DefNode squares_nodes[] = {{.op = DEF_ARG, .index = 0}, {.op = DEF_MUL, .arg = {0, 0}}, {.op = DEF_SUM, .index = 1, .arg = {1}}};
+static const KilnDef squares = {
+    .op = "squares",
+    .dims = {"M", "N"},
+    .ndims = 2,
+    .lead_dims = 1,
+    .ntensors = 2,
+    .tensor = {IN("x", KILN_BF16, 2, 0, 1), {.name = "s", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 1, .value = 2, .over = -1}},
+    .node = squares_nodes,
+    .nnodes = 3};
+static DefNode slope_nodes[] = {{.op = DEF_ARG, .index = 0}, {.op = DEF_ARG, .index = 1}, {.op = DEF_MUL, .arg = {0, 1}}};
+static const KilnDef slope = {
+    .op = "squares.grad",
+    .dims = {"N", "M"},
+    .ndims = 2,
+    .lead_dims = 2,
+    .ntensors = 3,
+    .tensor = {IN("s", KILN_F32, 1, 1), IN("x", KILN_BF16, 2, 1, 0), OUT("dx", 2, -1, 2, 1, 0)},
+    .node = slope_nodes,
+    .nnodes = 3};
+
+static void gradients_read_what_the_forward_run_wrote(void **state) {
+  (void)state;
+  static const char *const lines[] = {"M=5,N=300", "M=2x3,N=40 strided", "M=7,N=9 unaligned", "M=4,N=20 columns"};
+  Majors majors = {0};
+  Device nowhere = {0};
+  Random r;
+  random_start(&r, random_entropy());
+  for (int k = 0; k < 4; k++) {
+    CaseList list = {0};
+    CaseData d;
+    char message[256];
+    assert_true(cases_line(&list, &slope, lines[k], strlen(lines[k]), message, sizeof message));
+    tensors_make(&d, &slope, &list.at[0], &majors, false);
+    tensors_fill(&d, &r);
+    assert_true(forward_fill(&squares, &d, &r, message, sizeof message));
+    const CaseTensor *s = &d.tensor[0], *x = &d.tensor[1];
+    for (int64_t m = 0; m < list.at[0].size[1]; m++) {
+      double sum = 0, got = number_load(KILN_F32, s->host + (size_t)(s->first + s->offset[1][m]) * 4);
+      for (int64_t n = 0; n < list.at[0].size[0]; n++) {
+        double v = number_load(KILN_BF16, x->host + (size_t)(x->first + x->offset[1][m] + x->offset[0][n]) * 2);
+        sum += v * v;
+      }
+      assert_true(got == (double)(float)sum);
+    }
+    tensors_free(&d, &nowhere);
+    cases_free(&list);
+  }
+  assert_true(forward_is_gradient("squares.grad") && forward_is_gradient("/a/b.lua:squares.grad"));
+  assert_false(forward_is_gradient("squares") || forward_is_gradient(".grad") || forward_is_gradient("a.grad.lua"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(roles_follow_from_the_use),
@@ -241,6 +297,7 @@ int main(void) {
       cmocka_unit_test(sizes_are_completed),
       cmocka_unit_test(views_fit_their_buffers),
       cmocka_unit_test(call_scalars_move),
+      cmocka_unit_test(gradients_read_what_the_forward_run_wrote),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
