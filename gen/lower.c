@@ -426,19 +426,56 @@ static uint32_t run_length(const Lower *l, const TileRegion *r, uint32_t first) 
   return n;
 }
 
-static void lower_run(Lower *l, const TileRegion *r, uint32_t first, uint32_t n) {
-  uint32_t layout = run_layout(l, &l->tiles->nodes.at[r->at[first]]);
-  int total = layout_regs(&l->tiles->frag_layouts.at[layout]);
-  for (int lo = 0; lo < total && !l->failed; lo += RUN_ELEMS) {
-    for (uint32_t i = first; i < first + n && !l->failed; i++) {
-      bool whole = run_layout(l, &l->tiles->nodes.at[r->at[i]]) != layout;
-      if (whole && lo) continue;
-      l->lo = whole ? 0 : lo;
-      l->hi = whole ? 0 : lo + RUN_ELEMS;
-      lower_node(l, r->at[i]);
+/* Functions become long sequences, loads wait long. ptxas moves instructions freely within a basic block, and in one block it
+ * interleaves the portions of such a run for their latencies, until accumulators that live across them are spilled. */
+static bool needs_blocks(const Lower *l, const TileRegion *r, uint32_t first, uint32_t n) {
+  for (uint32_t i = first; i < first + n; i++) {
+    const TileNode *node = &l->tiles->nodes.at[r->at[i]];
+    if (node->type.kind != TK_FRAG || node->type.rank < 2) continue;
+    switch (node->op) {
+    case TILE_exp: case TILE_exp2: case TILE_log: case TILE_log2: case TILE_sqrt: case TILE_rsqrt: case TILE_rcp: case TILE_tanh:
+    case TILE_erf: case TILE_sin: case TILE_cos: case TILE_div: case TILE_load_like: return true;
+    default: break;
     }
   }
+  return false;
+}
+
+/* A portion's statements; those that are made whole belong to the first. */
+static void lower_portion(Lower *l, const TileRegion *r, uint32_t first, uint32_t n, int lo) {
+  uint32_t layout = run_layout(l, &l->tiles->nodes.at[r->at[first]]);
+  for (uint32_t i = first; i < first + n && !l->failed; i++) {
+    bool whole = run_layout(l, &l->tiles->nodes.at[r->at[i]]) != layout;
+    if (whole && lo) continue;
+    l->lo = whole ? 0 : lo;
+    l->hi = whole ? 0 : lo + RUN_ELEMS;
+    lower_node(l, r->at[i]);
+  }
   l->lo = l->hi = 0;
+}
+
+/* The portions after the first stand in basic blocks of their own where they hold functions: behind a branch that is never taken,
+ * as a grid has CTAs, which ptxas does not know. */
+static void lower_run(Lower *l, const TileRegion *r, uint32_t first, uint32_t n) {
+  int total = layout_regs(&l->tiles->frag_layouts.at[run_layout(l, &l->tiles->nodes.at[r->at[first]])]);
+  bool blocks = needs_blocks(l, r, first, n);
+  PtxReg never = {0};
+  if (blocks) never = ptx_def(l->ptx, ISA_setp_eq_s32, po_r(ptx_def(l->ptx, ISA_mov_u32_special, po_special(PTX_NCTAID_X))), po_i(0));
+  for (int lo = 0; lo < total && !l->failed; lo += RUN_ELEMS) {
+    if (!blocks || !lo) {
+      lower_portion(l, r, first, n, lo);
+      continue;
+    }
+    PtxLabel end = ptx_label(l->ptx);
+    ptx_note(l->ptx, "elements %d to %d of %d of a thread, in a block of their own: the branch is never taken", lo, lo + RUN_ELEMS - 1, total);
+    ptx_guard(l->ptx, never, false);
+    ptx_put(l->ptx, ISA_bra, po_label(end));
+    ptx_guard(l->ptx, (PtxReg){0}, false);
+    ptx_scope_begin(l->ptx);
+    lower_portion(l, r, first, n, lo);
+    ptx_scope_end(l->ptx);
+    ptx_place(l->ptx, end);
+  }
 }
 
 void lower_region(Lower *l, const TileRegion *r) {

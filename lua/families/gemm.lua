@@ -87,6 +87,9 @@ end
 
 local function bytes(t) return contract.bytes_of[t.dtype] end
 
+-- Of an operand: is it stored with k as the contiguous dim?
+local function is_k_major(inst, name) return inst.values[name .. "_major"] == "k" end
+
 local function shared_bytes(inst, s) return s.stages * (s.bm + s.bn) * s.bk * bytes(inst.by_name.a) end
 
 local function is_staged() return not core.has("cp_async_cg_16") end
@@ -106,7 +109,8 @@ local function candidates(inst)
   end
   add(128, 256, 64, 3, 2, 4)
   add(128, 256, 32, 4, 2, 4)
-  add(128, 128, 64, 3, 2, 2)
+  -- Where both operands are turned, its copies hold more multiples of strides than there are registers; bk = 32 halves them.
+  if is_k_major(inst, "a") or is_k_major(inst, "b") then add(128, 128, 64, 3, 2, 2) end
   add(128, 128, 32, 4, 2, 2)
   add(64, 128, 64, 3, 2, 2)
   add(64, 64, 64, 4, 2, 2)
@@ -151,9 +155,6 @@ function gemm.schedules(inst)
 end
 
 -- ---- contract ----
-
--- Storage of a matrix operand: its dims as stored, the contiguous one last.
-local function is_k_major(inst, name) return inst.values[name .. "_major"] == "k" end
 
 local function strides_of(t, inst)
   local s = {}
@@ -364,6 +365,15 @@ local function refuse_dtype(inst)
   if not core.has(form[t.dtype]) then core.refuse(core.target.name .. " has no mma.sync for " .. t.dtype .. " (sm_80 has); use dtype=f16 there") end
 end
 
+-- Small tiles could be many on an SM by their registers, and ptxas spills for it: three are enough, no more are there than shared
+-- memory holds, and two where single elements are copied along m or n, each with a predicate and an address of its own.
+local function min_ctas(inst, s)
+  if s.bm * s.bn > 32 * 32 * s.wm * s.wn then return nil end
+  local fit = core.target.shared_sm // (shared_bytes(inst, s) + 1024)
+  local turned = not (is_k_major(inst, "a") and is_k_major(inst, "b"))
+  return math.max(1, math.min(fit, s.vec == 1 and turned and 2 or 3))
+end
+
 function gemm.emit(inst, given)
   refuse_dtype(inst)
   local s = schedule.read(given, candidates(inst)[1], KEYS)
@@ -373,7 +383,7 @@ function gemm.emit(inst, given)
   put_cost(inst, s)
   local name = string.format("%s-%s-%dx%dx%d-s%d-w%dx%d%s", inst.name, op.values_name(inst),
     s.bm, s.bn, s.bk, s.stages, s.wm, s.wn, s.vec == 1 and "-any" or "")
-  tile.kernel({ name = op.entry_name(name), threads = s.wm * s.wn * 32 }, function()
+  tile.kernel({ name = op.entry_name(name), threads = s.wm * s.wn * 32, min_ctas = min_ctas(inst, s) }, function()
     local view = {}
     for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = view_of(inst, t, s) end end
     local batch, m, n = tile_coordinates(s)
