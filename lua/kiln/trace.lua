@@ -391,7 +391,9 @@ function trace.definition(graph, op, lead)
     }
   end
   for i, s in ipairs(op.scalars) do scalars[i] = { name = s.name, dtype = s.dtype, default = s.default, call = s.call } end
-  core.define { op = op.name, doc = op.doc, dims = op.dims, lead = leads, tensors = tensors, scalars = scalars, nodes = nodes, cases = op.cases, blocks = op.blocks }
+  core.define {
+    op = op.name, doc = op.doc, dims = op.dims, lead = leads, tensors = tensors, scalars = scalars, nodes = nodes, cases = op.cases, blocks = op.blocks,
+  }
 end
 
 return trace

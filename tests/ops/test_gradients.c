@@ -145,7 +145,7 @@ static void script_ops(const char *file, int least) {
   Tally tally = {0};
   for (int i = 0; i < count; i++) {
     char op[640];
-    snprintf(op, sizeof op, "%.560s:%s", path, names[i]);
+    snprintf(op, sizeof op, "%.560s:%.63s", path, names[i]);
     check_settings(op, random_entropy() & 0xFFFFFF, &tally);
   }
   tally_is_sound(&tally, 5 * count);
@@ -193,7 +193,8 @@ static void fill_in(Script *t, const char *form, Random *r, int values) {
   for (int i = 0; i < 3; i++) pick[i] = (char)random_below(r, (uint64_t)values);
   for (const char *c = form; *c; c++) {
     bool letter = *c >= 'a' && *c <= 'c';
-    bool alone = letter && (c == form || !strchr("abcdefghijklmnopqrstuvwxyz_.\"0123456789", c[-1])) && !strchr("abcdefghijklmnopqrstuvwxyz_", c[1] ? c[1] : '!');
+    bool begins = c == form || !strchr("abcdefghijklmnopqrstuvwxyz_.\"0123456789", c[-1]);
+    bool alone = letter && begins && !strchr("abcdefghijklmnopqrstuvwxyz_", c[1] ? c[1] : '!');
     if (alone) say(t, "v%d", pick[*c - 'a']);
     else say(t, "%c", *c);
   }

@@ -19,8 +19,8 @@ return {
   row("g_swap_of_row", two, function(t) t.y = swap_pairs(t.x + mean(t.z)) end),
   row("g_swap_halves", two, function(t) t.y = swap_halves(t.x, 6) * t.z end),
   row("g_swapped_row_sum", { "x M N", "s M f32 out" }, function(t) t.s = sum(swap_pairs(t.x)) * sum(swap_halves(t.x, 4)) end),
-  row("g_turn", { "x B M N", "cos P R const", "sin P R const", "y B M N out" }, function(t)
-    local c, n = index "N", index "M"
+  row("g_turn", { "x B T N", "cos P R const", "sin P R const", "y B T N out" }, function(t)
+    local c, n = index "N", index "T"
     local s = where(eq(c % 2, 0), -swap_pairs(t.x), swap_pairs(t.x))
     t.y = where(lt(c, size "R"), t.x * lookup(t.cos, n + t.pos, c) + s * lookup(t.sin, n + t.pos, c), t.x)
   end, { "pos i32 = 1 call" }),
