@@ -63,8 +63,10 @@ void compare_add(Compare *c, int64_t index, double got, double want, double e) {
   c->twin_seen = true;
 }
 
-/* A handful of elements may all be small by chance (a bias of one column): there the inputs' size, which is 1, says more. */
+/* A handful of elements may all be small by chance (a bias of one column), and a result may cancel as a whole, to what double's own
+ * rounding leaves of it (a centred row of equal values): there the inputs' size, which is 1, says more. */
 enum { FEW = 16 };
+#define NOTHING 0x1p-40
 
 static double perturb(const Compare *c) {
   double want = c->twin_want;
@@ -72,7 +74,7 @@ static double perturb(const Compare *c) {
   if (c->dtype == KILN_BOOL) return want != 0 ? 0 : 1;
   if (!number_is_float(c->dtype)) return want > 0 ? want - 1 : want + 1;
   double size = fmax(fabs(want), sqrt(c->sum_squares / (double)c->seen));
-  if (size == 0 || c->seen < FEW) size = fmax(size, 1);
+  if (size < NOTHING || c->seen < FEW) size = fmax(size, 1);
   double part = fmax(0.125, 4 * number_unit(c->dtype)); /* an eighth of an e5m2 is half its last place */
   return number_round(c->dtype, want > 0 ? want - size * part : want + size * part); /* towards zero: never past the largest value */
 }

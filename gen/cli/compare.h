@@ -24,7 +24,7 @@ void compare_start(Compare *c, kiln_dtype dtype, int64_t twin_index);
 void compare_add(Compare *c, int64_t index, double got, double want, double e);
 
 /* Perturbs the twin element by an eighth of its size (or of the result's root mean square, where that is larger; or of 1, where
- * fewer than 16 elements were compared) and compares again: true if that is refused, as it must be. Also true if nothing was
+ * fewer than 16 elements were compared, or all of them are 0 but for double's rounding) and compares again: true if that is refused, as it must be. Also true if nothing was
  * compared. */
 bool compare_twin_fails(const Compare *c);
 #endif

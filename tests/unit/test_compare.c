@@ -106,6 +106,20 @@ static void few_elements_may_be_small(void **state) {
   assert_false(compare_twin_fails(&c));
 }
 
+static void a_result_may_cancel_as_a_whole(void **state) {
+  (void)state;
+  Compare c; /* centred rows of equal values: what is left is double's rounding */
+  compare_start(&c, KILN_BF16, 1);
+  for (int i = 0; i < 100; i++) compare_add(&c, i, 2e-8, i % 2 ? 5e-17 : -2e-16, 1e-7);
+  assert_true(c.bad == 0 && compare_twin_fails(&c));
+  compare_start(&c, KILN_BF16, 1);
+  for (int i = 0; i < 100; i++) compare_add(&c, i, 0.1, 5e-17, 0.1);
+  assert_false(compare_twin_fails(&c));
+  compare_start(&c, KILN_BF16, 1); /* small, but not by rounding */
+  for (int i = 0; i < 100; i++) compare_add(&c, i, 1e-9, 1e-9, 1e-7);
+  assert_false(compare_twin_fails(&c));
+}
+
 static void the_first_bad_element_is_kept(void **state) {
   (void)state;
   Compare c;
@@ -163,6 +177,7 @@ int main(void) {
       cmocka_unit_test(the_twin_is_refused),
       cmocka_unit_test(the_twin_shows_a_loose_bound),
       cmocka_unit_test(few_elements_may_be_small),
+      cmocka_unit_test(a_result_may_cancel_as_a_whole),
       cmocka_unit_test(the_first_bad_element_is_kept),
       cmocka_unit_test(every_small_float_survives),
       cmocka_unit_test(rounds_to_nearest_even_once),
