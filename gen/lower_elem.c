@@ -259,6 +259,21 @@ static Val *make_result(Lower *l, const Layout *full, int *from, int *to) {
   return out;
 }
 
+/* a / b for a number b: by its reciprocal in two parts, within 0.501 units in the last place. The first part is rounded towards
+ * zero, so that both have one sign and an infinite a stays infinite. */
+static PtxReg divide_by_const(Lower *l, PtxReg a, double b) {
+  float hi = (float)(1 / b);
+  if (fabs((double)hi) > fabs(1 / b)) hi = nextafterf(hi, 0);
+  float lo = (float)(1 / b - (double)hi);
+  PtxReg small = lo == 0 ? a : DEF(mul_rn_f32, R(a), F(lo));
+  return lo == 0 ? DEF(mul_rn_f32, R(a), F(hi)) : DEF(fma_rn_f32, R(a), F(hi), R(small));
+}
+
+/* Numbers whose reciprocal has both parts among f32's normal numbers. */
+static bool has_reciprocal(const Val *v) {
+  return v->kind == VAL_CONST && v->dtype == KILN_F32 && fabs(v->f) > 0x1p-90 && fabs(v->f) < 0x1p90;
+}
+
 static PtxReg apply(Lower *l, const Operand *o, const Layout *full, int r) {
   TileOp op = l->node->op;
   kiln_dtype t = o[0].v->dtype;
@@ -267,6 +282,7 @@ static PtxReg apply(Lower *l, const Operand *o, const Layout *full, int r) {
     if (t != KILN_F32) lower_error(l, "'fma' is defined for f32");
     return DEF(fma_rn_f32, R(a), R(element(&o[1], full, r)), R(element(&o[2], full, r)));
   }
+  if (op == TILE_div && has_reciprocal(o[1].v)) return divide_by_const(l, a, (double)(float)o[1].v->f);
   if (l->node->nargs == 2) return elem_binary(l, op, t, a, element(&o[1], full, r));
   if (op == TILE_not) return DEF(not_pred, R(a));
   return t == KILN_F32 ? unary_f32(l, op, a) : unary_int(l, op, t, a);
@@ -334,7 +350,8 @@ void lower_cvt(Lower *l) {
   TileNode *n = l->node;
   Val *in = lower_arg(l, 0), *out = lower_result(l);
   kiln_dtype to = n->type.dtype;
-  if (in->kind == VAL_CONST) {
+  bool wide = tile_dtype_bytes(to) >= 4 || to == KILN_BOOL || byte_is_int(to);
+  if (in->kind == VAL_CONST && wide) {
     *out = *in;
     out->dtype = to;
     bool whole = in->dtype == KILN_I32 || in->dtype == KILN_I64;
@@ -347,7 +364,7 @@ void lower_cvt(Lower *l) {
   }
   if (in->kind != VAL_FRAG) {
     *out = (Val){.kind = VAL_SCALAR, .dtype = to, .n = 1, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, 1)};
-    out->reg[0] = elem_convert(l, in->reg[0], in->dtype, to);
+    out->reg[0] = elem_convert(l, lower_scalar(l, in), in->dtype, to);
     return;
   }
   const Layout *lay = frag_layout(l, n->type.layout);

@@ -192,6 +192,15 @@ static Change simplify_f32(Simplify *s) {
   return NOTHING;
 }
 
+/* A float rounded to a whole number, then made an integer: at once. */
+static Change simplify_rounded(Simplify *s) {
+  const PtxOpnd *o = &s->e->src[0];
+  const PtxInstr *in = is_fixed_reg(s->p, o) ? ptx_definition(s->p, o->id) : NULL;
+  if (!in || in->form != ISA_cvt_rni_f32_f32 || !is_fixed_reg(s->p, ptx_operand(s->p, in, 1))) return NOTHING;
+  s->e->form = ISA_cvt_rni_s32_f32, s->e->src[0] = *ptx_operand(s->p, in, 1);
+  return REWRITTEN;
+}
+
 static Change simplify_form(Simplify *s) {
   switch (s->e->form) {
   case ISA_mov_b16: case ISA_mov_b32: case ISA_mov_b64: case ISA_mov_f32: case ISA_mov_f64: case ISA_mov_pred:
@@ -213,6 +222,7 @@ static Change simplify_form(Simplify *s) {
   case ISA_div_u32: case ISA_rem_u32: case ISA_div_u64: case ISA_rem_u64: return simplify_division(s);
   case ISA_cvt_u32_u64: case ISA_cvt_s32_s64: case ISA_cvt_u32_s64: case ISA_cvt_s32_u64: return simplify_narrow(s);
   case ISA_mul_rn_f32: case ISA_fma_rn_f32: return simplify_f32(s);
+  case ISA_cvt_rzi_s32_f32: return simplify_rounded(s);
   default: return NOTHING;
   }
 }

@@ -73,6 +73,8 @@ static double perturb(const Compare *c) {
   if (!isfinite(want)) return 0;
   if (c->dtype == KILN_BOOL) return want != 0 ? 0 : 1;
   if (!number_is_float(c->dtype)) return want > 0 ? want - 1 : want + 1;
+  double largest = number_largest(c->dtype); /* beyond it an eighth less may be the same infinity */
+  if (fabs(want) > largest) return copysign(largest / 2, want);
   double size = fmax(fabs(want), sqrt(c->sum_squares / (double)c->seen));
   if (size < NOTHING || c->seen < FEW) size = fmax(size, 1);
   double part = fmax(0.125, 4 * number_unit(c->dtype)); /* an eighth of an e5m2 is half its last place */

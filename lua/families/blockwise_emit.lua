@@ -177,14 +177,28 @@ local function read(z, view, t, p, like)
   return tile.f32(tile.load1(view, c))
 end
 
--- The value may lack dims of its output; then it is spread over them.
-local function write(z, view, output, value, p)
+local function is_whole(n) return n.op == "const" and math.tointeger(n.value) ~= nil end
+
+-- What is made of a value rounded to i32 by adding whole numbers stays an integer on its way to an integer output; otherwise nil.
+local function integer(e, n)
+  if n.op == "round" and n.round == "i32" then return tile.to(e:value(n.args[1]), "i32") end
+  if n.op ~= "add" and n.op ~= "sub" then return nil end
+  local a = integer(e, n.args[1])
+  if not a or not is_whole(n.args[2]) then return nil end
+  local c = math.tointeger(n.args[2].value)
+  return n.op == "add" and a + c or a - c
+end
+local INTEGERS = { u8 = true, i8 = true }
+
+-- The value may lack dims of its output; then it is spread over them. cache: how it is stored.
+local function write(z, view, output, e, p, cache)
   local t = output.tensor
+  local value = INTEGERS[t.dtype] and is_tile(z, t) and integer(e, output.value) or e:value(output.value)
   local c, row, col = coordinates(z, t, p), has(z, t, "row"), has(z, t, "col")
   core.at(output.loc[1], output.loc[2])
   if row and col then
-    value = tile.spread(value, { z.s.rows, z.s.cols }, z.layout)
-    tile.store(view, tile.to(value, t.dtype), c, { dims = { row, col } })
+    if value.dtype ~= "i32" then value = tile.spread(value, { z.s.rows, z.s.cols }, z.layout) end
+    tile.store(view, tile.to(value, t.dtype), c, { dims = { row, col }, cache = cache })
   elseif row or col then
     if value.kind ~= "frag" then -- the same along it
       value = tile.reduce(tile.spread(value, { z.s.rows, z.s.cols }, z.layout), "max", row and 1 or 0)
@@ -249,7 +263,7 @@ local function in_one_walk(z, top_node, inner)
     return z.s.kind == "block" and tile.reduce(m, "max", 0) or m
   end)
   for _, n in ipairs(z.graph.nodes) do if n.op == "arg" then e:value(n) end end -- every load is on its way before the first barrier
-  for _, o in ipairs(z.graph.outputs) do write(z, view[o.tensor.name], o, e:value(o.value), p) end
+  for _, o in ipairs(z.graph.outputs) do write(z, view[o.tensor.name], o, e, p) end
 end
 
 -- A running maximum over what body(take) reads.
@@ -262,9 +276,11 @@ end
 
 -- Rows too long for registers: read for the largest value, and read again.
 local function in_two_walks(z, top_node, inner)
-  local p, like = place(tile.cta(0)), like_of(z)
+  local p, like = {}, like_of(z)
+  p.lead, p.rt = divide(tile.cta(0), "rows_of", "by_rows")
+  p.m, p.ct = leads_at(p.lead), tile.const(0, "i32")
   like()
-  local view, pieces = views(z, function() return true end), number("cols_of_row")
+  local view, pieces = views(z, function() return true end), number("cols_of")
   local function walk(body) tile.for_(tile.const(0, "i32"), pieces, 1, function(i) body({ m = p.m, rt = p.rt, ct = i, lead = p.lead }) end) end
   local m = running_max(z, function(take)
     walk(function(q) take(evaluator(z, view, q, like):value(inner)) end)
@@ -272,13 +288,13 @@ local function in_two_walks(z, top_node, inner)
   local e = evaluator(z, view, p, like, top_node, tile.reduce(m, "max", 1))
   for _, n in ipairs(z.graph.nodes) do if not n.dims.N and n.op ~= "arg" then e:value(n) end end
   for _, o in ipairs(z.graph.outputs) do
-    if not has(z, o.tensor, "col") then write(z, view[o.tensor.name], o, e:value(o.value), p) end
+    if not has(z, o.tensor, "col") then write(z, view[o.tensor.name], o, e, p) end
   end
   walk(function(q)
     e:forget()
     e.argument = function(n) return read(z, view[n.name], z.inst.by_name[n.name], q, like) end
     for _, o in ipairs(z.graph.outputs) do
-      if has(z, o.tensor, "col") then write(z, view[o.tensor.name], o, e:value(o.value), q) end
+      if has(z, o.tensor, "col") then write(z, view[o.tensor.name], o, e, q) end
     end
   end)
 end
@@ -314,7 +330,7 @@ local function walk_whole(z, top_node)
   for _, n in ipairs(z.graph.nodes) do if not has_dims(n) and not is_largest(n) then e:value(n) end end
   tile.if_(tile.cta(0):eq(0), function()
     for _, o in ipairs(z.graph.outputs) do
-      if not is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e:value(o.value), nil) end
+      if not is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e, nil) end
     end
   end)
   tile.for_(tile.cta(0), tiles, tile.ctas(0), function(i)
@@ -322,7 +338,7 @@ local function walk_whole(z, top_node)
     e:forget()
     e.argument = function(n) return read(z, view[n.name], z.inst.by_name[n.name], p, like) end
     for _, o in ipairs(z.graph.outputs) do
-      if is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e:value(o.value), p) end
+      if is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e, p, "stream") end -- what is still to be read stays in the cache
     end
   end)
 end
@@ -379,7 +395,7 @@ local function join_columns(z, top_node)
   tile.store(top, most, { tile.i64(p.lead), column }, { dims = { 1 } })
   local e = evaluator(z, view, p, like, top_node, most)
   for _, o in ipairs(z.graph.outputs) do
-    if not is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e:value(o.value), p) end
+    if not is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e, p) end
   end
 end
 
@@ -397,7 +413,7 @@ local function walk_columns(z, top_node)
     e:forget()
     e.argument = function(n) return read(z, view[n.name], z.inst.by_name[n.name], q, like) end
     for _, o in ipairs(z.graph.outputs) do
-      if is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e:value(o.value), q) end
+      if is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e, q) end
     end
   end)
 end
@@ -415,7 +431,6 @@ end
 STEPS.row, STEPS.strip, STEPS.block = STEPS.map, STEPS.map, STEPS.map
 
 function STEPS.row2(z, entry, top, inner)
-  contract.line("let cols_of_row cols_of")
   kernel(z, entry, function() in_two_walks(z, top, inner) end)
   contract.line("step main entry $entry0 grid lead*rows_of,1,1 block $block0 shared $shared0 args $args0")
 end

@@ -42,8 +42,9 @@ return blockwise.op "quantize_fp8" {
       s = t.scale
     end
     if t.format == "u8" then
-      local v = clamp(x * over_blocks(t, s), top)
-      t.q = where(lt(v, 2 * top), rint(v / top * 127) + 128, 128) -- there is no code for NaN
+      local v = x * over_blocks(t, s)
+      if t.per == "given" then v = clamp(v, top) end
+      t.q = rint(v / top * 127):to "i32" + 128 -- there is no code for NaN: it becomes 0's
     else
       local v = x * over_blocks(t, rcp(s))
       t.q = t.per == "given" and clamp(v, top) or v
