@@ -73,6 +73,7 @@ void problem_refer(Problem *p);
 void problem_evaluate(Problem *p);
 /* Every output of the evaluator against the reference, within double's own rounding. Returns the elements compared. */
 size_t problem_assert_evaluated(const Problem *p);
-/* Runs the op's kernel on a device of that name ("sim:sm_80") and compares every output with the reference. */
+/* Runs the op's kernel on a device of that name ("sim:sm_80") and compares every output with the reference,
+ * within the bound that the evaluator gives. */
 void problem_assert_kernel(Problem *p, const char *where);
 #endif
