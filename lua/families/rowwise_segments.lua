@@ -175,6 +175,14 @@ function segments.find(inst, graph)
     end
   end
   local count, pinned = lead_counts(list), pinned_dims(graph)
+  -- Tensors that nothing reads under these settings (dyq of a gradient without dq) have their leading dims all the same.
+  for _, t in ipairs(inst.tensors) do
+    local named = 0
+    for _, d in ipairs(t.dims) do if not segments.is_lead(d) and not segments.is_column(d) then named = named + 1 end end
+    for _, d in ipairs(t.present and t.dims or {}) do
+      if segments.is_lead(d) and not count[d] then count[d] = MOST_SLOTS - named end
+    end
+  end
   inst.dim_count = count
   for _, s in ipairs(list) do
     if not s.column then op.fail(inst.op, "rows along " .. table.concat(s.rows, " ") .. " have no column dim; its name begins with N") end
@@ -212,6 +220,9 @@ function segments.lead_of(inst, list, t)
       if at and #m > 1 then return #m, at - 1 end
     end
   end
+  local read = {}
+  for _, s in ipairs(list) do for _, d in ipairs(s.rows) do read[d] = true end end
+  for i, d in ipairs(t.dims) do if segments.is_lead(d) and not read[d] then return inst.dim_count[d], i - 1 end end
   return 0, 0
 end
 
