@@ -52,15 +52,14 @@ void compare_add(Compare *c, int64_t index, double got, double want, double e) {
     c->worst_bound = bound;
   }
   if (isfinite(want)) c->sum_squares += want * want;
-  /* Of the candidates the one known best relative to its size: a row of huge inputs whose sum cancels may rightly be known to
-   * no eighth, and says nothing about the others. */
+  /* Of the candidates the one known best relative to its own size, and the one known best of all: a row of huge inputs whose sum
+   * cancels may rightly be known to no eighth, and says nothing about the others. */
   bool candidate = c->seen == c->twin_index || (c->twin_stride > 0 && c->seen % c->twin_stride == c->twin_index % c->twin_stride);
-  bool better = !c->twin_seen || e * fabs(c->twin_want) < c->twin_e * fabs(want);
   c->seen++;
-  if (!candidate || !better) return;
-  c->twin_want = want;
-  c->twin_e = e;
-  c->twin_seen = true;
+  if (!candidate) return;
+  CompareTwin *own = &c->twin[0], *all = &c->twin[1];
+  if (!own->seen || e * fabs(own->want) < own->e * fabs(want)) *own = (CompareTwin){want, e, true};
+  if (isfinite(want) && (!all->seen || e < all->e)) *all = (CompareTwin){want, e, true};
 }
 
 /* A handful of elements may all be small by chance (a bias of one column), and a result may cancel as a whole, to what double's own
@@ -68,21 +67,33 @@ void compare_add(Compare *c, int64_t index, double got, double want, double e) {
 enum { FEW = 16 };
 #define NOTHING 0x1p-40
 
-static double perturb(const Compare *c) {
-  double want = c->twin_want;
+static double size_of(const Compare *c, const CompareTwin *t) {
+  double size = fmax(fabs(t->want), sqrt(c->sum_squares / (double)c->seen));
+  return size < NOTHING || c->seen < FEW ? fmax(size, 1) : size;
+}
+
+/* The one that is known better, relative to what it is moved by. */
+static const CompareTwin *choose_twin(const Compare *c) {
+  const CompareTwin *own = &c->twin[0], *all = &c->twin[1];
+  return all->seen && isfinite(own->want) && all->e * size_of(c, own) < own->e * size_of(c, all) ? all : own;
+}
+
+static double perturb(const Compare *c, const CompareTwin *t) {
+  double want = t->want;
   if (!isfinite(want)) return 0;
   if (c->dtype == KILN_BOOL) return want != 0 ? 0 : 1;
   if (!number_is_float(c->dtype)) return want > 0 ? want - 1 : want + 1;
   double largest = number_largest(c->dtype); /* beyond it an eighth less may be the same infinity */
   if (fabs(want) > largest) return copysign(largest / 2, want);
-  double size = fmax(fabs(want), sqrt(c->sum_squares / (double)c->seen));
-  if (size < NOTHING || c->seen < FEW) size = fmax(size, 1);
-  double part = fmax(0.125, 4 * number_unit(c->dtype)); /* an eighth of an e5m2 is half its last place */
-  return number_round(c->dtype, want > 0 ? want - size * part : want + size * part); /* towards zero: never past the largest value */
+  double move = size_of(c, t) * fmax(0.125, 4 * number_unit(c->dtype)); /* an eighth of an e5m2 is half its last place */
+  return number_round(c->dtype, want > 0 ? want - move : want + move); /* towards zero: never past the largest value */
 }
 
-bool compare_twin_fails(const Compare *c) {
+bool compare_twin_fails(const Compare *c, double *want) {
   double error, bound;
+  *want = 0;
   if (c->seen == 0) return true;
-  return c->twin_seen && !compare_element(c->dtype, perturb(c), c->twin_want, c->twin_e, &error, &bound);
+  const CompareTwin *t = choose_twin(c);
+  *want = t->want;
+  return t->seen && !compare_element(c->dtype, perturb(c, t), t->want, t->e, &error, &bound);
 }

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+typedef struct CompareTwin { double want, e; bool seen; } CompareTwin;
+
 typedef struct Compare {
   kiln_dtype dtype;
   int64_t seen, bad;
@@ -13,8 +15,8 @@ typedef struct Compare {
   int64_t first_index;                                     /* the first bad element: as numbered by the caller */
   double first_got, first_want, first_bound;
   int64_t twin_index, twin_stride;                         /* which element the twin perturbs; stride: or any this far apart, 0: no other */
-  double twin_want, twin_e, sum_squares;
-  bool twin_seen;
+  CompareTwin twin[2];                                     /* the candidate known best relative to its size; the one known best */
+  double sum_squares;
 } Compare;
 
 /* Is `got` right where `want` is exact and a kernel may be off by e before it rounds to dtype? Fills error and bound. */
@@ -25,6 +27,6 @@ void compare_add(Compare *c, int64_t index, double got, double want, double e);
 
 /* Perturbs the twin element by an eighth of its size (or of the result's root mean square, where that is larger; or of 1, where
  * fewer than 16 elements were compared, or all of them are 0 but for double's rounding) and compares again: true if that is refused, as it must be. Also true if nothing was
- * compared. */
-bool compare_twin_fails(const Compare *c);
+ * compared. *want: the element that was perturbed. */
+bool compare_twin_fails(const Compare *c, double *want);
 #endif
