@@ -51,7 +51,9 @@ def _read(message):
             return tensor, expected, pointer.group(1) if pointer and actual is None else actual
     if not fact:
         return tensor, None, None
-    actual = pointer.group(1) if pointer else fact.group("actual")
+    if pointer:
+        return tensor, fact.group("expected").strip(), pointer.group(1)
+    actual = fact.group("actual")
     if subject and subject.start() > fact.start("actual"):  # the file's name and colons stand before it
         actual = message[subject.start():fact.end("actual")]
     return tensor, fact.group("expected").strip(), _LEAD.sub("", actual).strip()

@@ -121,7 +121,7 @@ def is_group(dim):
 def fit(op, t, shape, strides):
     """(shape, strides) of a caller's tensor as the declaration counts its dims: sizes of 1 are put in or taken out, nothing is moved."""
     dims = t.dims
-    if t.maybe and _is_plain(t, shape):
+    if t.maybe and is_plain(t, shape):
         dims = tuple(d for d in dims if d not in t.maybe)
     group = [i for i, d in enumerate(dims) if is_group(d)]
     rank = len(shape)
@@ -140,7 +140,7 @@ def fit(op, t, shape, strides):
             (0,) * ones + tuple(strides[:named]) + (0,) * spread + tuple(strides[named:]))
 
 
-def _is_plain(t, shape):
+def is_plain(t, shape):
     """A tensor with a dim in brackets that has it not: w (C), (1, C) or (1, 1, C)."""
     keep = len(t.dims) - len(t.maybe)
     return all(n == 1 for n in shape[:len(shape) - keep])

@@ -66,46 +66,48 @@ def _fitted(op, t, x):
     return tensors.View(x.data_ptr(), tensors.torch_dtype_name(x.dtype), shape, strides, x)
 
 
-def _forward_settings(op, given):
-    """Of a gradient, what the forward's optional tensors were where the kernels do not take them themselves: b=yes b_dtype=f32."""
+def _implied(op, given):
+    """Settings that the tensors imply: whether one has a dim that it may lack (w_B); and of a gradient, what the forward's optional
+    tensors were where its kernels do not take them themselves (b=yes b_dtype=f32)."""
     first = next(x for x in given if x is not None)
     texts = {}
     for t, x in zip(op.inputs, given):
-        if t.optional and not t.saved:
+        for dim in t.maybe if x is not None else ():
+            texts[t.name + "_" + dim] = "no" if ops.is_plain(t, x.shape) else "yes"
+        if op.of is not None and t.optional and not t.saved:
             texts[t.name] = "no" if x is None else "yes"
-        if t.own and x is not None:
+        if op.of is not None and t.own and x is not None:
             texts[t.name + "_dtype"] = "same" if x.dtype == first.dtype else tensors.torch_dtype_name(x.dtype)
-        if t.maybe and x is not None:
-            for dim in t.maybe:
-                texts[t.name + "_" + dim] = "no" if ops._is_plain(t, x.shape) else "yes"
+    if op.of is not None:  # dyk is there: so was k
+        there = {t.name for t, x in zip(op.inputs, given) if x is not None}
+        texts.update({y.beside: "yes" if "d" + y.name in there else "no" for y in ops.FORWARD[op.of].outputs if y.beside})
     return texts
 
 
 def _create(op, device, given, outs, scalars, settings):
-    """The plan. A forward takes all that is given; of a gradient's tensors and scalars those are left out that no kernel reads."""
+    """The plan. Of a gradient's tensors and scalars, and of what is only implied, those are left out that no kernel reads."""
     views = {t.name: _fitted(op, t, x) for t, x in zip(op.inputs + op.outputs, list(given) + outs) if x is not None}
     numbers = {s.name: value for s, value in zip(op.scalars, scalars)}
-    texts = dict(settings)
-    if op.of is None:
-        return plan.Plan(device, op.name, views, numbers, texts)
-    spare = [t.name for t in op.inputs if t.name in ops.FORWARD[op.of].reads and t.name in views]
-    implied = _forward_settings(op, given)
-    asked_for = dict(texts, **implied, **{t.name: "no" if x is None else "yes" for t, x in zip(op.outputs, outs)})
-    memory = (op.name, tuple(sorted(views)), tuple(sorted(texts.items())), tuple(sorted(implied.items())))
+    implied = _implied(op, given)
+    spare = [t.name for t in op.inputs if op.of and t.name in ops.FORWARD[op.of].reads and t.name in views] + list(numbers)
+    asked_for = dict(settings, **implied)
+    if op.of:
+        asked_for.update({t.name: "no" if x is None else "yes" for t, x in zip(op.outputs, outs)})
+    memory = (op.name, tuple(sorted(views)), tuple(sorted(asked_for.items())))
     absent = _left_out.get(memory, frozenset())
-    for _ in range(len(views) + len(numbers) + len(texts) + len(implied) + 1):
-        asked = {k: v for k, v in views.items() if k not in absent}
-        words = {k: v for k, v in list(texts.items()) + list(implied.items())
-                 if k not in asked and "=" + k not in absent and k.rpartition("_")[0] not in asked}
-        some = {k: v for k, v in numbers.items() if k not in absent}
+    for _ in range(len(views) + len(numbers) + len(asked_for) + 1):
+        tensors_, numbers_ = ({k: v for k, v in given_.items() if k not in absent} for given_ in (views, numbers))
+        texts = {k: v for k, v in implied.items() if k not in tensors_ and not (k.endswith("_dtype") and k[:-6] in tensors_)}
+        texts = {k: v for k, v in dict(settings, **texts).items() if "=" + k not in absent}
         try:
-            made = plan.Plan(device, op.name, asked, some, words)
+            made = plan.Plan(device, op.name, tensors_, numbers_, texts)
             _left_out[memory] = absent
             return made
-        except errors.UnknownArg as e:
-            more = _unread(op, plan.explain(device, op.name, asked, some, words), asked_for, spare + list(some), words)
+        except errors.UnknownArg:
+            more = _unread(op, plan.explain(device, op.name, tensors_, numbers_, texts), asked_for, spare if op.of else [],
+                           [k for k in texts if op.of or k in implied])
             if not more:
-                raise e
+                raise
             absent = absent | more
     raise errors.UnknownArg("%s: no kernel takes these arguments" % op.name)
 

@@ -1,0 +1,332 @@
+"""The Python package without a framework: NumPy on the simulator. Exit code 77 (skipped) where NumPy is not there.
+
+    KILN_BUILD=build python3 tests/python/test_kiln.py [unittest's arguments]
+"""
+import ctypes
+import glob
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+import zipfile
+
+try:
+    import numpy as np
+except ImportError:
+    if __name__ != "__main__":
+        raise unittest.SkipTest("NumPy is not installed")
+    if os.access("/usr/bin/python3", os.X_OK) and "KILN_TEST_AGAIN" not in os.environ:  # the system's own may have it
+        os.environ["KILN_TEST_AGAIN"] = "1"
+        os.execv("/usr/bin/python3", ["/usr/bin/python3"] + sys.argv)
+    print("skipped: NumPy is not installed (apt install python3-numpy)")
+    sys.exit(77)
+
+ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+PACKAGE = os.path.join(ROOT, "runtime", "python")
+sys.path.insert(0, PACKAGE)
+os.environ.setdefault("KILN_BUILD", os.path.join(ROOT, "build"))
+CACHE = tempfile.TemporaryDirectory()
+os.environ["XDG_CACHE_HOME"] = CACHE.name
+
+import kiln  # noqa: E402
+from kiln import _cache, errors, formats, ops, tensors  # noqa: E402
+
+DEVICE = kiln.device("sim:sm_90a")
+UNIT = {"f32": 2.0 ** -24, "f16": 2.0 ** -11, "bf16": 2.0 ** -8}  # half a unit in the last place, relative
+
+
+def random(*shape, seed=1):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def rms_norm(x, w=None, eps=1e-6):
+    x = x.astype(np.float64)
+    y = x / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
+    return y if w is None else y * w
+
+
+class Plans(unittest.TestCase):
+    def check_norm(self, x, w, y):
+        error = np.abs(y.numpy() - rms_norm(x.numpy(), None if w is None else w.numpy()))
+        bound = 1.01 * UNIT[y.dtype] * np.abs(rms_norm(x.numpy(), None if w is None else w.numpy())) + 1e-6
+        self.assertTrue((error <= bound).all(), "worst %g" % (error / bound).max())
+        self.assertGreater(np.abs(y.numpy()).max(), 0.5)
+
+    def test_dtypes(self):
+        for dtype in ("f32", "f16", "bf16"):
+            x, w = DEVICE.array(random(5, 96), dtype), DEVICE.array(random(96, seed=2), dtype)
+            y = DEVICE.empty((5, 96), dtype)
+            plan = kiln.Plan(DEVICE, "rms_norm", {"x": x, "w": w, "y": y}, scalars={"eps": 1e-6})
+            plan()
+            self.check_norm(x, w, y)
+            self.assertIn("dtype=" + dtype, plan.settings)
+            self.assertEqual(plan.target, "sm_90a")
+            self.assertTrue(plan.variant.startswith("rms_norm"))
+            self.assertEqual(plan.tensors, ("x", "w", "y"))
+            self.assertGreaterEqual(len(plan.steps), 1)
+            self.assertGreater(plan.steps[0].block, 0)
+            self.assertIn("step main", plan.describe())
+
+    def test_other_tensors(self):
+        x, y = DEVICE.array(random(3, 40)), DEVICE.empty((3, 40))
+        plan = kiln.Plan(DEVICE, "rms_norm", {"x": x, "y": y})
+        x2, y2 = DEVICE.array(random(3, 40, seed=5)), DEVICE.empty((3, 40))
+        plan({"x": x2, "y": y2})
+        self.check_norm(x2, None, y2)
+        with self.assertRaises(kiln.BadSize) as caught:
+            plan({"x": DEVICE.empty((4, 40))})
+        self.assertEqual((caught.exception.tensor, caught.exception.expected), ("x", "[3, 40], as in the plan"))
+        with self.assertRaises(kiln.BadDtype):
+            plan({"x": DEVICE.empty((3, 40), "bf16")})
+        with self.assertRaises(kiln.UnknownArg):
+            plan({"w": y2})
+
+    def test_strides(self):
+        wide = DEVICE.array(random(2, 3, 120), "bf16")
+        x = wide.strided((2, 3, 40), (360, 120, 1), offset=40)
+        y = DEVICE.empty((2, 3, 40), "bf16")
+        kiln.Plan(DEVICE, "rms_norm", {"x": x, "y": y})()
+        np.testing.assert_array_equal(x.codes(), wide.codes()[:, :, 40:80])
+        self.check_norm(x, None, y)
+
+    def test_optional_output(self):
+        x, y, rstd = DEVICE.array(random(6, 24)), DEVICE.empty((6, 24)), DEVICE.empty((6,))
+        kiln.Plan(DEVICE, "rms_norm", {"x": x, "y": y, "w": None, "rstd": rstd}, scalars={"eps": 0.5})()
+        np.testing.assert_allclose(rstd.numpy(), 1 / np.sqrt((x.numpy().astype(np.float64) ** 2).mean(-1) + 0.5), rtol=1e-6)
+
+    def test_settings_and_product(self):
+        a, b, d = DEVICE.array(random(32, 64), "f16"), DEVICE.array(random(64, 48, seed=3), "f16"), DEVICE.empty((32, 48), "f16")
+        plan = kiln.Plan(DEVICE, "gemm", {"a": a, "b": b, "d": d}, scalars={"alpha": 0.125}, settings={"act": "relu"})
+        plan()
+        want = np.maximum(0.125 * a.numpy().astype(np.float64) @ b.numpy().astype(np.float64), 0)
+        np.testing.assert_allclose(d.numpy(), want, rtol=2e-3, atol=2e-3)
+        self.assertIn("act=relu", plan.settings)
+
+    def test_pinned_and_explained(self):
+        x, y = DEVICE.array(random(3, 40)), DEVICE.empty((3, 40))
+        plan = kiln.Plan(DEVICE, "rms_norm", {"x": x, "y": y}, target="sm_80")
+        self.assertEqual(plan.target, "sm_80")
+        same = kiln.Plan(DEVICE, "rms_norm", {"x": x, "y": y}, variant=plan.variant)
+        self.assertEqual(same.file, plan.file)
+        verdicts = kiln.explain(DEVICE, "rms_norm", {"x": x, "y": y})
+        self.assertEqual(sum(v.wins for v in verdicts), 1)
+        self.assertTrue(all(v.status or not v.rule for v in verdicts))
+        with self.assertRaises(kiln.NoVariant):
+            kiln.Plan(DEVICE, "rms_norm", {"x": x, "y": y}, variant="none_such")
+
+    def test_streams_and_empty(self):
+        stream = ctypes.c_void_p()
+        create = kiln.LIB.kiln_stream_create
+        create.argtypes = (ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p))
+        self.assertEqual(create(DEVICE.handle, ctypes.byref(stream)), 0)
+        x, y = DEVICE.array(random(3, 40)), DEVICE.empty((3, 40))
+        kiln.Plan(DEVICE, "rms_norm", {"x": x, "y": y})(stream=stream.value)
+        DEVICE.sync()
+        self.check_norm(x, None, y)
+        empty = DEVICE.empty((0, 40))
+        plan = kiln.Plan(DEVICE, "rms_norm", {"x": empty, "y": DEVICE.empty((0, 40))})
+        self.assertEqual(plan.steps, [])
+        plan()
+
+    def test_files_without_provider(self):
+        with kiln.Device("sim:sm_80", provider=False) as device:
+            x, y = device.array(random(3, 64), "bf16"), device.empty((3, 64), "bf16")
+            with self.assertRaises(kiln.NoOp):
+                kiln.Plan(device, "rms_norm", {"x": x, "y": y})
+            text = subprocess.run([kiln.COMMAND_PATH, "emit", "rms_norm", "--target", "sm_80", "--set", "w=no"], check=True,
+                                  stdout=subprocess.PIPE).stdout
+            device.add_text("mine.ptx", text)
+            plan = kiln.Plan(device, "rms_norm", {"x": x, "y": y})
+            plan()
+            self.assertEqual(plan.variant, "mine")
+            self.check_norm(x, None, y)
+            del plan, x, y
+
+
+class Errors(unittest.TestCase):
+    def test_one_class_per_status(self):
+        with open(os.path.join(ROOT, "runtime", "status.def"), encoding="utf-8") as f:
+            rows = re.findall(r'^KILN_STATUS\((\w+), (\d+), "', f.read(), re.MULTILINE)
+        self.assertEqual({int(value) for _, value in rows} - {0}, set(errors.BY_STATUS))
+        for value, cls in errors.BY_STATUS.items():
+            self.assertIs(getattr(kiln, cls.__name__), cls)
+            self.assertEqual(cls.status, value)
+            self.assertTrue(issubclass(cls, kiln.KilnError))
+
+    def refused(self, cls, call):
+        with self.assertRaises(cls) as caught:
+            call()
+        return caught.exception
+
+    def test_what_they_say(self):
+        x, y = DEVICE.array(random(4, 64)), DEVICE.empty((4, 64))
+        norm = lambda **given: kiln.Plan(DEVICE, "rms_norm", given)  # noqa: E731
+        e = self.refused(kiln.BadSize, lambda: norm(x=x, y=DEVICE.empty((4, 63))))
+        self.assertEqual((e.tensor, e.expected), ("y", "64, as in tensor x"))
+        self.assertTrue(e.actual.endswith("63"))
+        e = self.refused(kiln.BadDtype, lambda: norm(x=x, y=DEVICE.empty((4, 64), "i32")))
+        self.assertEqual((e.tensor, e.actual, e.expected), ("y", "i32", "f32"))
+        e = self.refused(kiln.Overlap, lambda: norm(x=x, y=x))
+        self.assertEqual((e.tensor, e.expected), ("y", "separate memory"))
+        e = self.refused(kiln.UnknownArg, lambda: norm(x=x, y=y, nothing=y))
+        self.assertEqual((e.tensor, e.actual, e.expected), ("nothing", "given", "not given"))
+        e = self.refused(kiln.MissingArg, lambda: norm(x=x))
+        self.assertEqual((e.actual, e.expected), ("missing", "given"))
+        e = self.refused(kiln.BadPointer, lambda: norm(x=np.ones((4, 64)), y=y))
+        self.assertEqual(e.tensor, "x")
+        self.assertIn("device.array", e.expected)
+        e = self.refused(kiln.BadPointer, lambda: norm(x=kiln.View(4096, "f32", (4, 64)), y=y))
+        self.assertEqual((e.tensor, e.expected), ("x", "a device pointer"))
+        plan = norm(x=x, y=y)
+        e = self.refused(kiln.BadAlign, lambda: plan({"x": kiln.View(x.pointer + 1, "f32", (4, 64))}))
+        self.assertEqual((e.tensor, e.actual), ("x", hex(x.pointer + 1)))
+        self.assertRegex(e.expected, "a multiple of [0-9]+ bytes")
+        e = self.refused(kiln.NullPointer, lambda: plan({"x": kiln.View(0, "f32", (4, 64))}))
+        self.assertEqual((e.tensor, e.actual), ("x", "null"))
+        self.refused(kiln.ProviderFailed, lambda: kiln.Plan(DEVICE, "no_such_op", {"x": x}))
+        self.refused(kiln.BadCall, lambda: kiln.Device("gpu"))
+        self.refused(kiln.NotFound, lambda: DEVICE.add("/nowhere.ptx"))
+        self.assertTrue(issubclass(kiln.NotFound, FileNotFoundError) and issubclass(kiln.NoMemory, MemoryError))
+
+
+class Tensors(unittest.TestCase):
+    def test_formats(self):
+        values = np.array([0, -0.0, 1, -1.5, 3.14159, 448, 1e9, -1e9, 2.0 ** -9, 2.0 ** -10, np.nan], np.float32)
+        for dtype, largest in (("bf16", None), ("e4m3", 448.0), ("e5m2", 57344.0)):
+            back = formats.decode(formats.encode(values, dtype)[0], dtype)
+            np.testing.assert_array_equal(np.isnan(back), np.isnan(values))
+            if largest:
+                self.assertEqual(back[6:8].tolist(), [largest, -largest])
+            self.assertEqual(back[:4].tolist(), [0.0, -0.0, 1.0, -1.5])
+            self.assertTrue(np.signbit(back[1]))
+        every = np.arange(256, dtype=np.uint8)
+        for dtype in ("e4m3", "e5m2"):  # each number is the nearest of itself
+            numbers = formats.decode(every, dtype)
+            finite = np.isfinite(numbers)
+            np.testing.assert_array_equal(formats.encode(numbers[finite], dtype)[0], every[finite])
+        self.assertEqual(formats.encode([1 + 2.0 ** -8, 1 + 3 * 2.0 ** -8], "bf16")[0].tolist(), [0x3f80, 0x3f82])  # ties to even
+        self.assertEqual(formats.decode(formats.encode([17.0, 19.0], "e4m3")[0], "e4m3").tolist(), [16.0, 20.0])
+        with self.assertRaises(kiln.BadDtype):
+            DEVICE.array(np.ones(3, np.complex64))
+
+    def test_round_trip(self):
+        for dtype in tensors.NAMES[1:]:
+            codes = (np.arange(24).reshape(4, 6) % 2).astype(formats.STORAGE[dtype])
+            array = DEVICE.array(codes, dtype)
+            np.testing.assert_array_equal(array.codes(), codes)
+            np.testing.assert_array_equal(array.strided((2, 3), (12, 2), offset=1).codes(), codes[::2, 1::2])
+        with self.assertRaises(kiln.BadSize):
+            DEVICE.empty((2, 2)).strided((3, 2), (2, 1))
+
+    def test_dlpack(self):
+        x, y = DEVICE.array(random(4, 64), "bf16"), DEVICE.empty((4, 64), "bf16")
+        kiln.Plan(DEVICE, "rms_norm", {"x": Exported(x), "y": y})()
+        want = DEVICE.empty((4, 64), "bf16")
+        kiln.Plan(DEVICE, "rms_norm", {"x": x, "y": want})()
+        np.testing.assert_array_equal(y.codes(), want.codes())
+        v = kiln.from_dlpack(Exported(x.strided((2, 3), (64, 2), offset=5)))
+        self.assertEqual((v.pointer, v.shape, v.strides, v.dtype), (x.pointer + 10, (2, 3), (64, 2), "bf16"))
+        with self.assertRaises(kiln.BadPointer):
+            kiln.from_dlpack(np.ones(3))
+
+    def test_cache(self):
+        before = kiln.cache()
+        try:
+            kiln.clear()
+            for i in range(5):
+                _cache.keep(i, object())
+            self.assertEqual(kiln.cache(limit=3), {"plans": 3, "limit": 3})
+            self.assertEqual(list(_cache.plans), [2, 3, 4])  # the oldest went
+            kiln.clear()
+            self.assertEqual(kiln.cache()["plans"], 0)
+            with self.assertRaises(kiln.BadCall):
+                kiln.cache(limit=0)
+        finally:
+            kiln.cache(limit=before["limit"])
+
+
+class Exported:
+    """A kiln.Array as another library would hand it out: a DLPack capsule whose memory Python owns."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+    def __dlpack__(self, stream=None):
+        a = self.array
+        self.shape, self.strides = (ctypes.c_int64 * len(a.shape))(*a.shape), (ctypes.c_int64 * len(a.shape))(*a.strides)
+        self.tensor = tensors._DLTensor(a.pointer - 4, 2, 0, len(a.shape), 4, 16, 1, self.shape, self.strides, 4)
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+        return new(ctypes.addressof(self.tensor), b"dltensor", None)
+
+
+class Table(unittest.TestCase):
+    def test_axial(self):
+        cos, sin = kiln.axial_rope_table(100, 2, 2, 8)
+        angles = np.array([[0, 0, 0, 0], [0, 0, 1, 0.1], [1, 0.1, 0, 0], [1, 0.1, 1, 0.1]])
+        np.testing.assert_array_equal(cos, np.cos(angles).astype(np.float32))
+        np.testing.assert_array_equal(sin, np.sin(angles).astype(np.float32))
+        self.assertEqual(kiln.axial_rope_table(1e4, 0, 3, 64)[0].shape, (0, 32))
+        for bad in ((100, 2, 2, 6), (100, -1, 2, 8), (0, 2, 2, 8)):
+            with self.assertRaises(kiln.BadCall):
+                kiln.axial_rope_table(*bad)
+
+    def test_ops_are_the_generators(self):
+        """Tensors, scalars and settings of kiln/ops.py are those of lua/ops."""
+        seen = 0
+        for path in glob.glob(os.path.join(ROOT, "lua", "ops", "*.lua")):
+            with open(path, encoding="utf-8") as f:
+                text = f.read()
+            for name, body in re.findall(r'rowwise\.op "(\w+)" \{(.*?)^\s*forward', text, re.MULTILINE | re.DOTALL):
+                if name not in ops.FORWARD:
+                    continue
+                seen += 1
+                op = ops.FORWARD[name]
+                specs = re.search(r"tensors\s*=\s*\{(.*?)\}", body, re.DOTALL).group(1)
+                self.assertEqual(tuple(ops._tensor(s) for s in re.findall(r'"([^"]*)"', specs)), op.tensors, name)
+                scalars = re.search(r"scalars\s*=\s*\{(.*?)\}", body, re.DOTALL)
+                self.assertEqual(tuple(ops._scalar(s) for s in re.findall(r'"([^"]*)"', scalars.group(1) if scalars else "")), op.scalars, name)
+        self.assertEqual(seen, len(ops.FORWARD))
+
+    def test_shapes(self):
+        norm, rope = ops.FORWARD["rms_norm"], ops.FORWARD["rope"]
+        x, w = norm.tensors[0], norm.tensors[1]
+        self.assertEqual(ops.fit(norm, x, (2, 5, 24), (120, 24, 1)), ((2, 1, 1, 5, 24), (120, 0, 0, 24, 1)))
+        self.assertEqual(ops.fit(norm, x, (5, 24), (24, 1)), ((1, 1, 1, 5, 24), (0, 0, 0, 24, 1)))
+        self.assertEqual(ops.fit(norm, w, (1, 1, 24), (24, 24, 1)), ((24,), (1,)))
+        self.assertEqual(ops.fit(norm, w, (2, 1, 24), (24, 24, 1)), ((2, 24), (24, 1)))
+        self.assertEqual(ops.fit(rope, rope.tensors[2], (1, 7, 1, 16), (112, 16, 16, 1)), ((7, 16), (16, 1)))
+        with self.assertRaises(kiln.BadRank):
+            ops.fit(norm, x, (1, 2, 3, 4, 5, 6), (0,) * 6)
+        with self.assertRaises(kiln.BadRank):
+            ops.fit(rope, rope.tensors[2], (2, 7, 2, 16), (0,) * 4)
+
+
+class Wheel(unittest.TestCase):
+    def test_wheel_stands_alone(self):
+        with tempfile.TemporaryDirectory() as folder:
+            build = ("import sys; sys.path.insert(0, %r); import backend; print(backend.build_wheel(%r))" % (PACKAGE, folder))
+            name = subprocess.run([sys.executable, "-c", build], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+            self.assertRegex(name, r"^kiln-%s-py3-none-linux_\w+\.whl$" % re.escape(kiln.__version__))
+            with zipfile.ZipFile(os.path.join(folder, name)) as wheel:
+                self.assertIsNone(wheel.testzip())
+                wheel.extractall(os.path.join(folder, "site"))
+                for item in wheel.infolist():  # as pip does
+                    os.chmod(os.path.join(folder, "site", item.filename), item.external_attr >> 16)
+            program = ("import kiln, numpy as np; d = kiln.Device('sim:sm_80'); x = d.array(np.full((2, 8), 3, np.float32)); "
+                       "y = d.empty((2, 8)); kiln.Plan(d, 'rms_norm', {'x': x, 'y': y})(); print(kiln.LIBRARY_PATH, y.numpy().sum())")
+            environment = dict(os.environ, PYTHONPATH=os.path.join(folder, "site"))
+            del environment["KILN_BUILD"]
+            out = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, text=True, cwd=folder,
+                                 env=environment).stdout.split()
+            self.assertTrue(out[0].startswith(os.path.join(folder, "site", "kiln", "lib")))
+            self.assertAlmostEqual(float(out[1]), 16.0, places=3)
+
+
+if __name__ == "__main__":
+    unittest.main()
