@@ -120,6 +120,7 @@ def table_row(case, row, wide=False):
     variant = kiln.get("variant") or "-"
     for prefix in (case.kiln_op() + "-", case.kiln_op().replace(".", "_") + "-"):
         variant = variant[len(prefix):] if variant.startswith(prefix) else variant
+    variant = "-".join(part for part in variant.split("-") if "_dtype_" not in part)
     return (case.op, case.way, case.shape, case.dtype, cell(row.get("kiln")), "-" if fraction is None else f"{fraction:.3f}",
             f"{peer[1]} {number(peer[0])}" if peer else "-", f"{peer[0] / us:.2f}" if peer and us else "-",
             number(row.get("must_us")), number(row.get("aim_us")), row.get("why") or "-", row.get("verdict") or "-",

@@ -27,7 +27,7 @@ def schedule_text(schedule):
 # ---- contracts ----
 
 def read_contract(text):
-    """{"tensors": [(name, "in"|"out"|"inout")], "scalars": [(name, how)], "settings": .., "schedule": ..} of emitted PTX; how: a
+    """{"tensors": [(name, "in"|"out"|"inout", dims)], "scalars": [(name, how)], "settings": .., "schedule": ..} of emitted PTX; how: a
     default's text, "call", or None."""
     found = {"tensors": [], "scalars": [], "settings": "", "schedule": ""}
     for line in text.splitlines():
@@ -35,7 +35,7 @@ def read_contract(text):
             break
         words = line[4:].split()
         if words[0] == "tensor":
-            found["tensors"].append((words[1], words[2]))
+            found["tensors"].append((words[1], words[2], [d for d in words[4].strip("[]").split(",") if d]))
         elif words[0] == "scalar":
             found["scalars"].append((words[1], " ".join(words[3:]) or None))
         elif words[0] == "set":
@@ -187,13 +187,13 @@ def arguments(data, contract, saved, dtypes):
     pool.update({"d" + n: t for n, t in data.incoming.items()})
     device = next(iter(data.inputs.values())).device
     given, results = {}, {}
-    for name, way in contract["tensors"]:
+    for name, way, dims in contract["tensors"]:
         if way == "in":
             if name not in pool:
                 pool.update(saved())
             if name not in pool:
                 raise Refused(f"the bench knows no tensor '{name}' of {case.kiln_op()}")
-            given[name] = pool[name]
+            given[name] = spread(pool[name], dims)
             continue
         declared = {t.name: t for t in spec.outputs()} if case.way == "fwd" else {}
         if name in declared:
@@ -205,8 +205,18 @@ def arguments(data, contract, saved, dtypes):
             if rows is None:
                 raise Refused(f"the bench knows no output '{name}' of {case.kiln_op()}")
             out = torch.empty(rows.shape[:-1], dtype=torch.float32, device=device)
-        given[name] = results[name] = out.fill_(float("nan")) if out.is_floating_point() else out.zero_()
+        poisoned = out.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        results[name] = out.fill_(float("nan")) if poisoned else out.view(torch.uint8).zero_().view(out.dtype)
+        given[name] = spread(results[name], dims)
     return given, results
+
+
+def spread(tensor, dims):
+    """A view with as many dims as the contract: where the first is a sample's, what is missing are rows, and of size 1."""
+    missing = len(dims) - tensor.dim()
+    if missing <= 0 or dims[0] != "B":
+        return tensor
+    return tensor.view(tensor.shape[:1] + (1,) * missing + tensor.shape[1:])
 
 
 def steps_text(plan):

@@ -224,6 +224,7 @@ CONTRACT = """//@ kiln 1
 //@ schedule kind=regs rows=1
 //@ tensor dy in bf16 [M0,N] strides [dy_0,1] align 16
 //@ tensor dx out bf16 [M0,N] strides [dx_0,1] align 16
+//@ tensor s in f32 [] strides [] align 4
 //@ scalar eps f32 default 1e-06
 //@ scalar pos i32 call
 //@ end
@@ -235,7 +236,7 @@ CONTRACT = """//@ kiln 1
 class KilnSide(unittest.TestCase):
     def test_contract(self):
         found = kiln_side.read_contract(CONTRACT)
-        self.assertEqual(found["tensors"], [("dy", "in"), ("dx", "out")])
+        self.assertEqual(found["tensors"], [("dy", "in", ["M0", "N"]), ("dx", "out", ["M0", "N"]), ("s", "in", [])])
         self.assertEqual(found["scalars"], [("eps", "default 1e-06"), ("pos", "call")])
         self.assertEqual((found["settings"], found["schedule"]), ("dtype=bf16 w=yes", "kind=regs rows=1"))
 
@@ -256,7 +257,7 @@ class KilnSide(unittest.TestCase):
             emitter.prepare([case])
             at, contract = emitter.group(case)
             self.assertEqual(len(os.listdir(at)), 3)
-            self.assertLessEqual({("x", "in"), ("y", "out")}, set(contract["tensors"]))
+            self.assertLessEqual({("x", "in"), ("y", "out")}, {t[:2] for t in contract["tensors"]})
             self.assertIn("dtype=bf16", contract["settings"].split())
             with self.assertRaises(kiln_side.Refused):
                 emitter.emit("rms_norm", case.settings(), "kind=nonsense", os.path.join(folder, "x.ptx"))
@@ -307,14 +308,18 @@ class Torch(unittest.TestCase):
         import peers_torch
         case = small(case_of("rms_norm", "bwd", "8192x4096"))
         data = peers_torch.make_data(case, "cpu")
-        contract = {"tensors": [("dy", "in"), ("x", "in"), ("rstd", "in"), ("dx", "out"), ("dw", "out")], "scalars": []}
+        rows = ["B", "M_0", "M_1", "M_2"]
+        tensors = [("dy", "in", rows + ["N"]), ("x", "in", rows + ["N"]), ("rstd", "in", rows), ("dx", "out", rows + ["N"]), ("dw", "out", ["N"])]
+        contract = {"tensors": tensors, "scalars": []}
         given, results = kiln_side.arguments(data, contract, lambda: peers_torch.forward_results(data), peers_torch.DTYPES)
         self.assertEqual(list(given), ["dy", "x", "rstd", "dx", "dw"])
-        self.assertEqual(tuple(given["rstd"].shape), (3, 7))
+        self.assertEqual(tuple(given["rstd"].shape), (3, 1, 1, 7))
+        self.assertEqual(tuple(given["dx"].shape), (3, 1, 1, 7, 64))
+        self.assertEqual(tuple(given["dw"].shape), (64,))
         self.assertEqual(set(results), {"dx", "dw"})
         self.assertTrue(bool(results["dx"].isnan().all()))
         with self.assertRaises(kiln_side.Refused):
-            kiln_side.arguments(data, {"tensors": [("what", "in")]}, dict, peers_torch.DTYPES)
+            kiln_side.arguments(data, {"tensors": [("what", "in", ["N"])]}, dict, peers_torch.DTYPES)
 
 
 @unittest.skipUnless(HAS_TRITON, "torch and Triton are not both installed: its kernels are not compiled here")
