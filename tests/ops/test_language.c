@@ -69,12 +69,12 @@ static void lookup(Problem *p) {
 static void turn(Problem *p) {
   const double *x = problem_in(p, "x"), *cos = problem_in(p, "cos"), *sin = problem_in(p, "sin");
   double *y = problem_out(p, "y");
-  size_t rows = size(p, "T"), n = size(p, "N"), width = size(p, "R");
+  size_t rows = size(p, "T"), n = size(p, "N"), half = size(p, "R"), width = 2 * half;
   for (size_t i = 0; i < size(p, "B") * rows * n; i++) {
     size_t row = i / n % rows, c = i % n, in = c % width;
-    bool whole = c - in + width <= n, low = in < width / 2;
-    double other = !whole ? 0 : low ? -x[i + width / 2] : x[i - width / 2];
-    y[i] = (double)row < problem_scalar(p, "rows") ? x[i] * cos[row * width + in] + other * sin[row * width + in] : x[i];
+    bool whole = c - in + width <= n, low = in < half;
+    double other = !whole ? 0 : low ? -x[i + half] : x[i - half];
+    y[i] = (double)row < problem_scalar(p, "rows") ? x[i] * cos[row * half + in % half] + other * sin[row * half + in % half] : x[i];
   }
 }
 
@@ -212,7 +212,7 @@ static const Sample samples[] = {
     {"r_heads", heads, {"dtype=f16", "dtype=f32"}, {"B=2 H=3 T=4 N=40", "B=1 H=2 T=3 N=1001", "B=3 H=1 T=1 N=1"}, {""}},
     {"r_segments", segments, {"dtype=f16", "dtype=f32"}, {"B=2 M1=3 N1=64 M2=2x3 N2=130", "B=1 M1=1 N1=1 M2=1 N2=1200"}, {""}},
     {"r_lookup", lookup, {"dtype=f16", "dtype=f32"}, {"B=2 T=5 N=72 P=8 R=7", "B=1 T=4 N=1000 P=5 R=8", "B=2 T=3 N=3 P=3 R=5"}, {"", "pos=0"}},
-    {"r_turn", turn, {"dtype=f16 cos_dtype=f32", "dtype=f32"}, {"B=2 T=5 N=64 P=5 R=16", "B=1 T=4 N=100 P=6 R=24"}, {"", "rows=100", "rows=0"}},
+    {"r_turn", turn, {"dtype=f16 cos_dtype=f32", "dtype=f32"}, {"B=2 T=5 N=64 P=5 R=8", "B=1 T=4 N=100 P=6 R=12"}, {"", "rows=100", "rows=0"}},
     {"r_swap_pairs", swap_pairs, DTYPES, {"M=1 N=1", "M=2x5 N=77", "M=3 N=1040"}, {""}},
     {"r_swap_halves", swap_halves, DTYPES, {"M=3 N=5", "M=2x5 N=77", "M=3 N=1038"}, {""}},
     {"r_mask", mask, DTYPES, FLAT, {""}},

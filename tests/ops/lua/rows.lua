@@ -15,9 +15,9 @@ return {
     t.y = t.x + lookup(t.tab, index "T" + t.pos, index "N" % size "R")
   end, { "pos i32 = 1 call" }),
   row("r_turn", { "x B T N", "cos P R own const", "sin P R own const", "y B T N out" }, function(t)
-    local c, n, width = index "N", index "T", size "R"
-    local other = where(lt(c % width, width // 2), -swap_halves(t.x, width), swap_halves(t.x, width))
-    local turned = t.x * lookup(t.cos, n, c % width) + other * lookup(t.sin, n, c % width)
+    local c, n, half = index "N", index "T", size "R"
+    local low, other = lt(c % (half * 2), half), swap_halves(t.x, half * 2)
+    local turned = t.x * lookup(t.cos, n, c % half) + where(low, -other, other) * lookup(t.sin, n, c % half)
     t.y = where(lt(n, t.rows), turned, t.x)
   end, { "rows i32 = 3" }),
   row("r_swap_pairs", { "x M N", "y M N out" }, function(t) t.y = swap_pairs(t.x * 2) - t.x end),
