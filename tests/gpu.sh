@@ -105,7 +105,7 @@ part_rowwise() { # the plan cache and the emitted files of the run are its own
 }
 
 part_python() {
-  KILN_BUILD=$(readlink -f "$BUILD") PYTHONPATH=runtime/python python3 -m unittest discover -s tests/python -p 'test_*.py'
+  KILN_BUILD=$(readlink -f "$BUILD") PYTHONPATH=runtime/python python3 -m unittest discover -s tests/python -p 'test_torch.py'
 }
 
 part_ncu() {
@@ -140,7 +140,7 @@ for name in $parts; do
     ceiling) part ceiling 20 python3 tests/bench/mma_ceiling.py --json "$WORK/ceiling.json" ;;
     launch) part launch 20 bash -c part_launch ;;
     peers) part peers 120 python3 tests/bench/peers.py --json "$WORK/peers.json" ;;
-    python) part python 120 bash -c part_python ;;
+    python) part python 150 bash -c part_python ;;
     rowwise) part rowwise 420 bash -c part_rowwise ;;
     memcheck) part memcheck 80 bash -c 'part_sanitizer memcheck' ;;
     racecheck) part racecheck 100 bash -c 'part_sanitizer racecheck' ;;
