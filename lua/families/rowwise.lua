@@ -111,10 +111,13 @@ local function shared_columns(inst, s)
   return (core.target.shared_block - 4096) // (bytes * chunk) * chunk
 end
 
--- Slots of a loop's ring: what is left for each of the CTAs that share an SM.
-local function loop_stages(inst, rows, cols, ctas)
-  local bytes = row_inputs(inst)
-  return math.min(4, ((core.target.shared_block - 8192) // ctas - 8192) // (bytes * rows * cols))
+-- Slots of a loop's ring: what is left for each of the CTAs that share an SM, beside what warps of different rows need to add
+-- their sums.
+local function loop_stages(inst, rows, threads, cols, warps, ctas)
+  local bytes, sums = row_inputs(inst), 0
+  for _, seg in ipairs(inst.segments) do sums = math.max(sums, #seg.sums) end
+  local meeting = threads < warps * 32 and sums * 128 * warps * (cols // threads) or 0
+  return math.min(4, (core.target.shared_block // ctas - 2048 - meeting) // (bytes * rows * cols))
 end
 
 local PARTS = 264 -- two CTAs on each SM of the largest Hopper; a number of the schedule, so that results do not depend on the card
@@ -125,7 +128,7 @@ local function loop_candidates(inst, list, vec)
   local function loop(threads, per_thread, warps, ctas)
     local rows = warps * 32 // threads
     local cols = threads * per_thread
-    local stages = loop_stages(inst, rows, cols, ctas)
+    local stages = loop_stages(inst, rows, threads, cols, warps, ctas)
     if per_thread % vec ~= 0 or stages < 2 then return end
     table.insert(list, {
       kind = "loop", rows = rows, threads = threads, warps = warps, cols = cols, vec = vec, ctas = ctas, cache = "plain", stages = stages, parts = PARTS,

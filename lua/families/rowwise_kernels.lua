@@ -62,20 +62,15 @@ local function is_written_over(inst, seg)
   return false
 end
 
--- Row sums level by level, from the tiles of the place.
-local function sum_levels(p, e, levels, first)
-  for d = first or 1, #levels do
-    values.reduce_level(e, levels[d], function(_, n) return values.summand(p, e, n) end, d)
-  end
-end
-
 function kernels.regs(ctx, seg, index)
   local s, at = ctx.s, {}
   take_apart(at, seg.slots, index, s.rows, seg.name.blocks, seg.name.lead)
   local p = values.place { inst = ctx.inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, needs = ctx.needs }
   local e = values.evaluator(p)
   values.preload(p, e) -- every load is on its way before the first barrier
-  sum_levels(p, e, (values.levels(seg)))
+  for d, level in ipairs((values.levels(seg))) do
+    values.reduce_level(e, level, function(_, n) return values.summand(p, e, n) end, d)
+  end
   if moves_columns(seg) and is_written_over(ctx.inst, seg) then tile.sync() end -- all have read before any writes over it
   for _, o in ipairs(seg.outputs) do values.write(p, e, o) end
 end
@@ -277,36 +272,41 @@ function kernels.loop(ctx, seg, cta)
     ahead[i] = tile.frag(first.dtype, { s.rows }, values.row_layout(p))
     tile.set(ahead[i], first)
   end
-  local levels = values.levels(seg)
+  local levels, fixed = values.levels(seg), e.kept
+  e.keeps = function(n) return not n.dims[seg.column] end
   tile.for_(tile.const(0, "i32"), (tiles - part + parts - 1) / parts, 1, function(k)
     local full = tile.wait(ring)
-    e:forget()
-    p.moves, p.own_head_memo = nil, nil
-    local slot_value, row_value = {}, {}
-    for _, n in ipairs(ringed) do
-      slot_value[n.name] = tile.load(tile.field(full, n.name), { 0, 0 }, { shape = { s.rows, s.cols }, layout = p.lay })
+    local slot, row_value = {}, {}
+    for _, n in ipairs(ringed) do slot[n.name] = tile.field(full, n.name) end
+    -- What lies along the row is read again after each barrier: shared memory has room for it, registers have not.
+    local function fresh()
+      e:forget()
+      p.moves, p.own_head_memo = nil, nil
+    end
+    fresh()
+    e.kept = values.copy(fixed)
+    p.read = function(n)
+      if slot[n.name] then return values.number(p, n, tile.load(slot[n.name], { 0, 0 }, { shape = { s.rows, s.cols }, layout = p.lay })) end
+      local v = row_value[n.name] or p.fixed[n.name]
+      if v then return values.number(p, n, v) end
+      return values.read(p, n)
     end
     go(k + (s.stages - 1))
     local empty = tile.acquire(ring)
     fill(empty)
     if not staged then tile.commit(empty) end
-    for i, n in ipairs(row_args) do
-      row_value[n.name] = tile.copy(ahead[i])
-    end
+    for i, n in ipairs(row_args) do row_value[n.name] = tile.copy(ahead[i]) end
     if #row_args > 0 then
       go(k + 1)
       for i, n in ipairs(row_args) do tile.set(ahead[i], values.raw(p, n, "nc")) end
     end
     go(k)
-    p.read = function(n)
-      local v = slot_value[n.name] or row_value[n.name] or p.fixed[n.name]
-      if v then return values.number(p, n, v) end
-      return values.read(p, n)
+    for d, level in ipairs(levels) do
+      values.reduce_level(e, level, function(_, n) return values.summand(p, e, n) end, d)
+      fresh()
     end
-    sum_levels(p, e, levels)
     for _, o in ipairs(seg.outputs) do values.write(p, e, o) end
     add_rows(p, e, seg, acc)
-    e.kept = values.unreduced(e.kept, levels)
     if staged then tile.commit(empty) end
     tile.release(full)
   end)

@@ -426,12 +426,10 @@ function values.settle(p, e, n)
   if not (n.op == "arg" and values.is_table(p.seg, n)) then e:value(n) end
 end
 
--- What was kept, without the row sums of the tile before.
-function values.unreduced(kept, levels)
-  local rest = {}
-  for index, v in pairs(kept) do rest[index] = v end
-  for _, level in ipairs(levels) do for _, n in ipairs(level) do rest[n.index] = nil end end
-  return rest
+function values.copy(list)
+  local own = {}
+  for k, v in pairs(list) do own[k] = v end
+  return own
 end
 
 -- Declares the fragment of heads where moves will need it, outside of any loop.
