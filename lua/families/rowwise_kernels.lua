@@ -295,10 +295,11 @@ function kernels.loop(ctx, seg, cta)
     local empty = tile.acquire(ring)
     fill(empty)
     if not staged then tile.commit(empty) end
+    local next_value = {}
     for i, n in ipairs(row_args) do row_value[n.name] = tile.copy(ahead[i]) end
     if #row_args > 0 then
       go(k + 1)
-      for i, n in ipairs(row_args) do tile.set(ahead[i], values.raw(p, n, "nc")) end
+      for i, n in ipairs(row_args) do next_value[i] = values.raw(p, n, "nc") end
     end
     go(k)
     for d, level in ipairs(levels) do
@@ -307,6 +308,7 @@ function kernels.loop(ctx, seg, cta)
     end
     for _, o in ipairs(seg.outputs) do values.write(p, e, o) end
     add_rows(p, e, seg, acc)
+    for i in ipairs(row_args) do tile.set(ahead[i], next_value[i]) end -- at the end: taking a value waits for its load
     if staged then tile.commit(empty) end
     tile.release(full)
   end)
