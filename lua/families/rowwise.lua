@@ -134,12 +134,9 @@ local function loop_candidates(inst, list, vec)
       kind = "loop", rows = rows, threads = threads, warps = warps, cols = cols, vec = vec, ctas = ctas, cache = "plain", stages = stages, parts = PARTS,
     })
   end
-  for _, t in ipairs { 8, 16, 32, 64, 128, 256, 512 } do
-    if t < 32 then loop(t, vec, 8, 2) end
-    loop(t, 16, math.max(8, t // 32), 2)
-  end
+  for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do loop(t, 16, 8, 2) end
+  loop(256, 32, 8, 2)
   loop(512, 32, 16, 1)
-  loop(1024, 32, 32, 1)
 end
 
 -- 16 columns per thread measured best up to rows of 4096 (docs/performance.md), 32 beyond: what a thread keeps of a row fits in
@@ -161,8 +158,7 @@ local function candidates(inst)
   if has_sums then loop_candidates(inst, list, vec) end
   if vec > 1 then
     if not has_sums then
-      for _, t in ipairs { 8, 16, 32 } do regs(t, vec, vec) end
-      for _, t in ipairs { 32, 64, 128, 256 } do regs(t, vec, 16) end
+      for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, 16) end
       if vec == 8 then regs(16, vec, 64) end -- rows of 1024 elements of 16 bits: no shared memory, no barrier
       for _, t in ipairs { 256, 512 } do regs(t, vec, 32) end
     end
@@ -276,6 +272,7 @@ function rowwise.emit(inst, given)
     if #parts == 0 then return end
     tile.kernel({ name = entry .. suffix, threads = warps * 32, min_ctas = ctas > 1 and ctas or nil }, function()
       ctx.view, ctx.parts, ctx.gathered, ctx.stats = w.views()
+      if step == "main" and s.kind == "loop" then ctx.ring = kernels.loop_ring(ctx, list) end
       dispatch(parts)
     end)
     w.step(step, count, parts)

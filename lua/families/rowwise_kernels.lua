@@ -219,6 +219,27 @@ end
 
 -- ---- loop ----
 
+local function is_staged() return not core.has("cp_async_cg_16_zfill") end
+
+-- The ring of a loop kernel, declared before its segments part ways: a field per tensor that is read along the rows, by number.
+function kernels.loop_ring(ctx, list)
+  local dtypes = {}
+  for _, seg in ipairs(list) do
+    local ringed = #seg.sums > 0 and values.split_arguments({ inst = ctx.inst, seg = seg }) or {}
+    for i, n in ipairs(ringed) do
+      local dtype = ctx.inst.by_name[n.name].dtype
+      if dtypes[i] and dtypes[i] ~= dtype then core.refuse("a loop reads tensors of one dtype in each place; " .. n.name .. " has another than its peer") end
+      dtypes[i] = dtype
+    end
+  end
+  local names, tiles = {}, {}
+  for i, dtype in ipairs(dtypes) do
+    names[i] = "row" .. i
+    tiles[i] = tile.smem(dtype, { ctx.s.rows, ctx.s.cols }, { swizzle = 0, name = names[i] })
+  end
+  return tile.ring({ stages = ctx.s.stages, filled_by = is_staged() and "threads" or "cp.async" }, names, tiles)
+end
+
 -- A CTA: one of the kept coordinates, one of `parts` shares of its rows. Tile after tile: part, part + parts, ...
 function kernels.loop(ctx, seg, cta)
   local s, inst, name = ctx.s, ctx.inst, seg.walk
@@ -247,16 +268,9 @@ function kernels.loop(ctx, seg, cta)
     take_apart(at, seg.walked_slots, tile.max(tile.min(index, last), tile.const(0, "i32")), s.rows, name.blocks, name.lead)
     at[tiled] = tile.where(tile.le(index, last), at[tiled], tile.param(tiled, "i64"))
   end
-  local fields, tiles_of = {}, {}
-  for i, n in ipairs(ringed) do
-    local t = inst.by_name[n.name]
-    fields[i] = n.name
-    tiles_of[i] = tile.smem(t.dtype, { s.rows, s.cols }, { swizzle = 0, name = n.name })
-  end
-  local staged = not core.has("cp_async_cg_16_zfill")
-  local ring = tile.ring({ stages = s.stages, filled_by = staged and "threads" or "cp.async" }, fields, tiles_of)
+  local staged, ring = is_staged(), ctx.ring
   local function fill(slot)
-    for _, n in ipairs(ringed) do tile.fill_slot(slot, n.name, ctx.view[n.name], values.coordinates(p, inst.by_name[n.name], 0)) end
+    for i, n in ipairs(ringed) do tile.fill_slot(slot, "row" .. i, ctx.view[n.name], values.coordinates(p, inst.by_name[n.name], 0)) end
   end
   for k = 0, s.stages - 2 do
     go(tile.const(k, "i32"))
@@ -277,7 +291,7 @@ function kernels.loop(ctx, seg, cta)
   tile.for_(tile.const(0, "i32"), (tiles - part + parts - 1) / parts, 1, function(k)
     local full = tile.wait(ring)
     local slot, row_value = {}, {}
-    for _, n in ipairs(ringed) do slot[n.name] = tile.field(full, n.name) end
+    for i, n in ipairs(ringed) do slot[n.name] = tile.field(full, "row" .. i) end
     -- What lies along the row is read again after each barrier: shared memory has room for it, registers have not.
     local function fresh()
       e:forget()
