@@ -366,7 +366,7 @@ static void lower_node(Lower *l, uint32_t index) {
  *
  * Statement by statement, an epilogue over 128 accumulators would hold every intermediate of all of them at once. A run of
  * elementwise statements, loads and stores of one layout is lowered in portions instead. */
-enum { RUN_ELEMS = 16, RUN_FROM = 96 }; /* portion; fragments of at least this many elements per thread */
+enum { RUN_ELEMS = 16, RUN_FROM = 96 }; /* portion; fragments of at least this many elements per thread, unless the kernel says */
 
 bool lower_range(const Lower *l, int total, int *from, int *to) {
   *from = l->hi ? l->lo : 0;
@@ -386,12 +386,15 @@ static uint32_t run_layout(const Lower *l, const TileNode *n) {
   if (n->sync_before || n->nregions) return 0;
   if (is_elementwise(n) && n->type.kind == TK_FRAG) return n->type.layout;
   if ((n->op == TILE_load || n->op == TILE_load_like) && memory->kind == TK_VIEW) return n->type.layout;
+  if (l->portion && n->op == TILE_load && memory->kind == TK_SMEM) return n->type.layout;
+  if (l->portion && n->op == TILE_set && memory->rank == 2) return memory->layout;
   return 0;
 }
 
 /* Scalars, shared tiles, and fragments that lie along one dim of the run's, are made whole with its first portion. */
 static bool is_prelude(const Lower *l, const TileNode *n) {
   if (n->sync_before || n->nregions || n->op == TILE_store || n->op == TILE_get) return false;
+  if (l->portion && (n->op == TILE_read || n->op == TILE_coord)) return true;
   if (n->type.kind == TK_SMEM) return true; /* a declaration or a part of one */
   if (n->type.kind == TK_SCALAR) return tile_op_is(n->op, 'P');
   return n->type.kind == TK_FRAG && n->type.rank == 1 && run_layout(l, n) != 0;
@@ -417,13 +420,25 @@ static bool joins_run(const Lower *l, const TileRegion *r, uint32_t first, uint3
 
 static uint32_t run_length(const Lower *l, const TileRegion *r, uint32_t first) {
   uint32_t layout = run_layout(l, &l->tiles->nodes.at[r->at[first]]), n = 0;
-  if (!layout || layout_regs(&l->tiles->frag_layouts.at[layout]) < RUN_FROM) return 1;
+  if (!layout || layout_regs(&l->tiles->frag_layouts.at[layout]) < (l->portion ? 2 * l->portion : RUN_FROM)) return 1;
   while (first + n < r->n) {
     const TileNode *node = &l->tiles->nodes.at[r->at[first + n]];
     if ((run_layout(l, node) != layout && !is_prelude(l, node)) || !joins_run(l, r, first, first + n)) break;
     n++;
   }
   return n;
+}
+
+/* Reductions right behind a run whose operands the run makes: they add each portion, so that no portion waits for the others. */
+static uint32_t run_reductions(const Lower *l, const TileRegion *r, uint32_t first, uint32_t n) {
+  uint32_t layout = run_layout(l, &l->tiles->nodes.at[r->at[first]]);
+  if (!l->portion || n < 2 || first + n >= r->n) return 0;
+  uint32_t count = frag_joined(l, r, first + n);
+  for (uint32_t i = 0; i < count; i++) {
+    const TileNode *m = &l->tiles->nodes.at[r->at[first + n + i]];
+    if (m->op != TILE_reduce || tile_at(l->tiles, tile_arg(l->tiles, m, 0))->type.layout != layout) return 0;
+  }
+  return count;
 }
 
 /* Functions become long sequences, loads wait long. ptxas moves instructions freely within a basic block, and in one block it
@@ -442,13 +457,13 @@ static bool needs_blocks(const Lower *l, const TileRegion *r, uint32_t first, ui
 }
 
 /* A portion's statements; those that are made whole belong to the first. */
-static void lower_portion(Lower *l, const TileRegion *r, uint32_t first, uint32_t n, int lo) {
+static void lower_portion(Lower *l, const TileRegion *r, uint32_t first, uint32_t n, int lo, int portion) {
   uint32_t layout = run_layout(l, &l->tiles->nodes.at[r->at[first]]);
   for (uint32_t i = first; i < first + n && !l->failed; i++) {
     bool whole = run_layout(l, &l->tiles->nodes.at[r->at[i]]) != layout;
     if (whole && lo) continue;
     l->lo = whole ? 0 : lo;
-    l->hi = whole ? 0 : lo + RUN_ELEMS;
+    l->hi = whole ? 0 : lo + portion;
     lower_node(l, r->at[i]);
   }
   l->lo = l->hi = 0;
@@ -456,23 +471,26 @@ static void lower_portion(Lower *l, const TileRegion *r, uint32_t first, uint32_
 
 /* The portions after the first stand in basic blocks of their own where they hold functions: behind a branch that is never taken,
  * as a grid has CTAs, which ptxas does not know. */
-static void lower_run(Lower *l, const TileRegion *r, uint32_t first, uint32_t n) {
+static void lower_run(Lower *l, const TileRegion *r, uint32_t first, uint32_t n, uint32_t reductions) {
   int total = layout_regs(&l->tiles->frag_layouts.at[run_layout(l, &l->tiles->nodes.at[r->at[first]])]);
-  bool blocks = needs_blocks(l, r, first, n);
+  bool blocks = !l->portion && needs_blocks(l, r, first, n);
   PtxReg never = {0};
   if (blocks) never = ptx_def(l->ptx, ISA_setp_eq_s32, po_r(ptx_def(l->ptx, ISA_mov_u32_special, po_special(PTX_NCTAID_X))), po_i(0));
-  for (int lo = 0; lo < total && !l->failed; lo += RUN_ELEMS) {
+  int portion = l->portion ? l->portion : RUN_ELEMS;
+  for (int lo = 0; lo < total && !l->failed; lo += portion) {
     if (!blocks || !lo) {
-      lower_portion(l, r, first, n, lo);
+      lower_portion(l, r, first, n, lo, portion);
+      if (reductions && !lo && !frag_reduce_start(l, r, first + n, reductions)) return;
+      if (reductions && !l->failed) frag_reduce_portion(l, r, first + n, reductions, lo, lo + portion < total ? lo + portion : total);
       continue;
     }
     PtxLabel end = ptx_label(l->ptx);
-    ptx_note(l->ptx, "elements %d to %d of %d of a thread, in a block of their own: the branch is never taken", lo, lo + RUN_ELEMS - 1, total);
+    ptx_note(l->ptx, "elements %d to %d of %d of a thread, in a block of their own: the branch is never taken", lo, lo + portion - 1, total);
     ptx_guard(l->ptx, never, false);
     ptx_put(l->ptx, ISA_bra, po_label(end));
     ptx_guard(l->ptx, (PtxReg){0}, false);
     ptx_scope_begin(l->ptx);
-    lower_portion(l, r, first, n, lo);
+    lower_portion(l, r, first, n, lo, portion);
     ptx_scope_end(l->ptx);
     ptx_place(l->ptx, end);
   }
@@ -483,8 +501,12 @@ void lower_region(Lower *l, const TileRegion *r) {
     uint32_t n = run_length(l, r, i), joined = frag_joined(l, r, i);
     if (joined > 1)
       lower_reduce_joined(l, r, i, n = joined);
-    else if (n > 1)
-      lower_run(l, r, i, n);
+    else if (n > 1) {
+      uint32_t reductions = run_reductions(l, r, i, n);
+      lower_run(l, r, i, n, reductions);
+      if (reductions && !l->failed) frag_reduce_meet(l, r, i + n, reductions);
+      n += reductions;
+    }
     else
       lower_node(l, r->at[i]);
     i += n;
@@ -505,6 +527,7 @@ bool lower_kernel(Arena *a, Diag *d, TileProgram *tiles, TileId kernel, const Ta
   const char *entry = tile_attr_str(tiles, n, TA_name, "kernel");
   l.ptx = ptx_new(a, d, t, entry);
   l.threads = (int)tile_attr_int(tiles, n, TA_threads, 0);
+  l.portion = (int)tile_attr_int(tiles, n, TA_portion, 0);
   l.ptx->threads = (uint32_t)l.threads;
   l.ptx->min_ctas = (uint32_t)tile_attr_int(tiles, n, TA_min_ctas, 0);
   l.ptx->max_regs = (uint32_t)tile_attr_int(tiles, n, TA_regs, 0);

@@ -84,6 +84,7 @@ typedef struct Lower {
   PtxReg policy;              /* of the load being lowered */
   StagedCopy *staged;         /* copies through registers that the next commit stores (targets without cp.async) */
   int lo, hi;                 /* elements of a thread that the node being lowered makes now; hi 0: all (lower_run) */
+  int portion;                /* of a run, in elements of a thread, where the kernel says so; 0: lower.c's own */
   bool failed, refused;
 } Lower;
 
@@ -152,6 +153,10 @@ void lower_coord(Lower *l);
 void lower_reduce(Lower *l);
 uint32_t frag_joined(const Lower *l, const TileRegion *r, uint32_t first); /* reductions from there on that are lowered together */
 void lower_reduce_joined(Lower *l, const TileRegion *r, uint32_t first, uint32_t count);
+/* The same for reductions at the end of a run: begun before it, fed with each portion, ended after it. */
+bool frag_reduce_start(Lower *l, const TileRegion *r, uint32_t first, uint32_t count);
+void frag_reduce_portion(Lower *l, const TileRegion *r, uint32_t first, uint32_t count, int from, int to);
+void frag_reduce_meet(Lower *l, const TileRegion *r, uint32_t first, uint32_t count);
 void lower_exchange(Lower *l);
 void lower_twice(Lower *l);
 void lower_even_odd(Lower *l);

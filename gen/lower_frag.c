@@ -47,7 +47,9 @@ void lower_set(Lower *l) {
     lower_error(l, "the value assigned lies differently in registers than the fragment");
     return;
   }
-  for (uint32_t i = 0; i < to->n; i++) ptx_put(l->ptx, move_form(to), R(to->reg[i]), R(from->reg[i]));
+  int first, end, per = to->n ? layout_regs(frag_layout(l, to->layout)) / (int)to->n : 1; /* elements of a register */
+  lower_range(l, (int)to->n * per, &first, &end);
+  for (int i = first / per; i < end / per; i++) ptx_put(l->ptx, move_form(to), R(to->reg[i]), R(from->reg[i]));
 }
 
 void lower_zero(Lower *l) {
@@ -182,17 +184,6 @@ static PtxReg combine_tree(Lower *l, TileOp op, PtxReg *r, int n) {
   return r[0];
 }
 
-static void reduce_registers(Lower *l, const Layout *lay, int dim, TileOp op, const Val *in, Val *out) {
-  int total = layout_regs(lay);
-  PtxReg *group = ARENA_ARRAY(l->arena, PASS, PtxReg, total);
-  for (uint32_t o = 0; o < out->n; o++) {
-    int n = 0;
-    for (int r = 0; r < total; r++)
-      if (layout_slice_reg(lay, dim, r) == (int)o) group[n++] = in->reg[r];
-    out->reg[o] = combine_tree(l, op, group, n);
-  }
-}
-
 static PtxReg shuffle_xor(Lower *l, PtxReg f, int mask) {
   return DEF(shfl_sync_bfly_b32_f32, R(f), po_i(mask), po_i(31), po_i(0xffffffffll));
 }
@@ -294,23 +285,50 @@ static void take_parts(Lower *l, const WarpReduce *w) {
   }
 }
 
-/* The reduction at l->node up to where warps meet. */
-static WarpReduce reduce_in_warp(Lower *l) {
+/* The result of the reduction at l->node, before anything is added. */
+static bool start_reduce(Lower *l) {
   TileNode *n = l->node;
-  Val *in = lower_arg(l, 0), *out = lower_result(l);
+  if (lower_arg(l, 0)->dtype != KILN_F32) {
+    lower_error(l, "reductions are made in f32; convert first");
+    return false;
+  }
+  uint32_t regs = (uint32_t)layout_regs(frag_layout(l, n->type.layout));
+  *lower_result(l) = (Val){.kind = VAL_FRAG, .dtype = KILN_F32, .layout = n->type.layout, .n = regs, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, regs)};
+  return true;
+}
+
+/* Adds the thread's own elements [from, to) of the operand. */
+static void reduce_registers(Lower *l, int from, int to) {
+  const Val *in = lower_arg(l, 0);
+  Val *out = lower_result(l);
   const Layout *lay = frag_layout(l, in->layout);
+  int dim = (int)tile_attr_int(l->tiles, l->node, TA_dim, 0);
+  TileOp op = combine_op(tile_attr_str(l->tiles, l->node, TA_kind, "sum"));
+  PtxReg *group = ARENA_ARRAY(l->arena, PASS, PtxReg, to - from + 1);
+  for (uint32_t o = 0; o < out->n; o++) {
+    int n = 0;
+    if (out->reg[o].id) group[n++] = out->reg[o];
+    for (int r = from; r < to; r++)
+      if (layout_slice_reg(lay, dim, r) == (int)o) group[n++] = in->reg[r];
+    if (n) out->reg[o] = combine_tree(l, op, group, n);
+  }
+}
+
+/* What threads of a warp share, and what warps have to meet for. */
+static WarpReduce reduce_threads(Lower *l) {
+  TileNode *n = l->node;
+  Val *out = lower_result(l);
+  const Layout *lay = frag_layout(l, lower_arg(l, 0)->layout);
   int dim = (int)tile_attr_int(l->tiles, n, TA_dim, 0);
   TileOp op = combine_op(tile_attr_str(l->tiles, n, TA_kind, "sum"));
-  if (in->dtype != KILN_F32) {
-    lower_error(l, "reductions are made in f32; convert first");
-    return (WarpReduce){.ninner = 1};
-  }
-  bool whole = n->type.kind == TK_SCALAR; /* of a fragment of one dim */
-  uint32_t regs = whole ? 1 : (uint32_t)layout_regs(frag_layout(l, n->type.layout));
-  *out = (Val){.kind = whole ? VAL_SCALAR : VAL_FRAG, .dtype = KILN_F32, .layout = n->type.layout, .n = regs, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, regs)};
-  reduce_registers(l, lay, dim, op, in, out);
   reduce_lanes(l, lay, dim, op, out);
   return put_parts(l, lay, dim, op, out);
+}
+
+static WarpReduce reduce_in_warp(Lower *l) {
+  if (!start_reduce(l)) return (WarpReduce){.ninner = 1};
+  reduce_registers(l, 0, layout_regs(frag_layout(l, lower_arg(l, 0)->layout)));
+  return reduce_threads(l);
 }
 
 void lower_reduce(Lower *l) {
@@ -333,18 +351,43 @@ uint32_t frag_joined(const Lower *l, const TileRegion *r, uint32_t first) {
   return count;
 }
 
-/* Reductions that follow one another and are joined: all parts are written, one barrier, all are read. */
-void lower_reduce_joined(Lower *l, const TileRegion *r, uint32_t first, uint32_t count) {
+static TileNode *at_node(Lower *l, const TileRegion *r, uint32_t index) {
+  l->node = &l->tiles->nodes.at[r->at[index]];
+  l->ptx->loc = l->node->loc;
+  return l->node;
+}
+
+/* portioned: the threads' own elements are added already. */
+static void meet(Lower *l, const TileRegion *r, uint32_t first, uint32_t count, bool portioned) {
   WarpReduce w[MOST_JOINED];
-  bool meet = false;
+  bool any = false;
   for (uint32_t i = 0; i < count && !l->failed; i++) {
-    l->node = &l->tiles->nodes.at[r->at[first + i]];
-    l->ptx->loc = l->node->loc;
-    if (i == 0 && l->node->sync_before) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
-    w[i] = reduce_in_warp(l);
-    meet |= w[i].ninner > 1;
+    TileNode *n = at_node(l, r, first + i);
+    if (i == 0 && n->sync_before) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+    w[i] = portioned ? reduce_threads(l) : reduce_in_warp(l);
+    any |= w[i].ninner > 1;
   }
   if (l->failed) return;
-  if (meet) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+  if (any) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
   for (uint32_t i = 0; i < count; i++) take_parts(l, &w[i]);
 }
+
+/* Reductions that follow one another and are joined: all parts are written, one barrier, all are read. */
+void lower_reduce_joined(Lower *l, const TileRegion *r, uint32_t first, uint32_t count) { meet(l, r, first, count, false); }
+
+bool frag_reduce_start(Lower *l, const TileRegion *r, uint32_t first, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++) {
+    at_node(l, r, first + i);
+    if (!start_reduce(l)) return false;
+  }
+  return true;
+}
+
+void frag_reduce_portion(Lower *l, const TileRegion *r, uint32_t first, uint32_t count, int from, int to) {
+  for (uint32_t i = 0; i < count; i++) {
+    at_node(l, r, first + i);
+    reduce_registers(l, from, to);
+  }
+}
+
+void frag_reduce_meet(Lower *l, const TileRegion *r, uint32_t first, uint32_t count) { meet(l, r, first, count, true); }

@@ -370,7 +370,8 @@ static bool infer_kernel(TileProgram *p, TileNode *n) {
   if (!*name || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != strlen(name) ||
       (*name >= '0' && *name <= '9'))
     REFUSE("kernel: \"%s\" is no name; letters, digits and _ make one", name);
-  if (!int_in(p, n, TA_threads, 32, 1024, 32) || !int_in(p, n, TA_min_ctas, 1, 32, 1) || !int_in(p, n, TA_regs, 16, 255, 1))
+  if (!int_in(p, n, TA_threads, 32, 1024, 32) || !int_in(p, n, TA_min_ctas, 1, 32, 1) || !int_in(p, n, TA_regs, 16, 255, 1) ||
+      !int_in(p, n, TA_portion, 8, 64, 8))
     return false;
   const TileAttr *c = tile_attr(p, n, TA_cluster);
   int64_t ctas = 1;

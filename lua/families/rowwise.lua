@@ -268,9 +268,9 @@ function rowwise.emit(inst, given)
     end
   end
   local count = 0
-  local function kernel(suffix, warps, ctas, parts, step)
+  local function kernel(suffix, warps, ctas, parts, step, portion)
     if #parts == 0 then return end
-    tile.kernel({ name = entry .. suffix, threads = warps * 32, min_ctas = ctas > 1 and ctas or nil }, function()
+    tile.kernel({ name = entry .. suffix, threads = warps * 32, min_ctas = ctas > 1 and ctas or nil, portion = portion }, function()
       ctx.view, ctx.parts, ctx.gathered, ctx.stats = w.views()
       if step == "main" and s.kind == "loop" then ctx.ring = kernels.loop_ring(ctx, list) end
       dispatch(parts)
@@ -278,7 +278,7 @@ function rowwise.emit(inst, given)
     w.step(step, count, parts)
     count = count + 1
   end
-  kernel("", s.warps, s.ctas, main, "main")
+  kernel("", s.warps, s.ctas, main, "main", s.kind == "loop" and 8 or nil)
 
   -- step 2: the shares of sums, where the first step was no loop
   local columns = {}

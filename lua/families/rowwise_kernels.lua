@@ -205,7 +205,9 @@ local function keep_fixed(p, e, seg, walked)
   for _, n in ipairs(seg.nodes) do
     local is_early = values.depth(n, seg.column, p.depths) == 0 and not p.stats[n.index]
     if seen[n.index] and is_fixed(n) and is_early and not n.dims[seg.column] and n.op ~= "arg" then e.kept[n.index] = e:value(n) end
-    if seen[n.index] and n.op == "arg" and is_fixed(n) and not values.is_table(seg, n) then p.fixed[n.name] = values.raw(p, n, "nc") end
+    -- Beyond 16 columns of a thread registers are scarcer than reads from L1.
+    local kept = not n.dims[seg.column] or p.cols // p.s.threads <= 16
+    if seen[n.index] and n.op == "arg" and is_fixed(n) and kept and not values.is_table(seg, n) then p.fixed[n.name] = values.raw(p, n, "nc") end
   end
   for index, v in pairs(e.memo) do e.kept[index] = e.kept[index] or v end
   e.memo = {}
