@@ -150,7 +150,18 @@ typedef struct Open {
   size_t key_bytes, values_bytes;
 } Open; /* a setting that arguments do not decide */
 
-/* One "key=v1|v2|v3" of the op, decided by the arguments: a text argument names it; `dtype` is the first tensor's; NAME=yes|no
+/* The first tensor of a dtype that the setting `dtype` can have: codes of eight bits may stand before the activations. */
+static const kiln_tensor *first_activation(const kiln_request *r, const char *values, size_t values_bytes) {
+  for (int i = 0; i < r->nargs; i++) {
+    const char *name = r->args[i].tensor ? kiln_dtype_name(r->args[i].tensor->dtype) : "?";
+    size_t n = strlen(name);
+    const char *at = memmem(values, values_bytes, name, n);
+    if (at && (at == values || at[-1] == '|') && (at + n == values + values_bytes || at[n] == '|')) return r->args[i].tensor;
+  }
+  return first_tensor(r);
+}
+
+/* One "key=v1|v2|v3" of the op, decided by the arguments: a text argument names it; `dtype` is the first activation's; NAME=yes|no
  * says whether tensor NAME is there; NAME_dtype is that tensor's own. What says something else about a tensor (NAME_major) or
  * of one of its dims (NAME_B=yes|no) stays open: every value is emitted, and selection finds the one that fits. */
 static bool decide(const kiln_request *r, const char *key, size_t key_bytes, const char *values, size_t values_bytes, char *set,
@@ -163,7 +174,7 @@ static bool decide(const kiln_request *r, const char *key, size_t key_bytes, con
   if (named && named->text)
     value = named->text;
   else if (key_bytes == 5 && memcmp(key, "dtype", 5) == 0)
-    value = first ? kiln_dtype_name(first->dtype) : NULL;
+    value = first ? kiln_dtype_name(first_activation(r, values, values_bytes)->dtype) : NULL;
   else if (memmem(values, values_bytes, "yes", 3) && memmem(values, values_bytes, "no", 2) && (named || !owner || !owner->tensor))
     value = named && named->tensor ? "yes" : "no";
   else if (owner && owner->tensor && strncmp(underscore, "_dtype", 6) == 0)

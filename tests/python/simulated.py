@@ -6,11 +6,15 @@ import torch
 
 import kiln
 from kiln import _lib, plan, tensors
-from kiln.torch import _core
+from kiln.torch import _core, _fp8
 
 
 def _reach(shape, strides):
     return sum((n - 1) * s for n, s in zip(shape, strides)) + 1 if all(shape) else 0
+
+
+def empty(shape, strides, dtype):
+    return torch.empty_strided(shape, strides, dtype=dtype)
 
 
 class Simulator:
@@ -20,8 +24,8 @@ class Simulator:
         self.device, self.known, self.launches = kiln.device(where), {}, {}
         self.somewhere = self.device.empty(4096, "u8")
         _core.where = lambda _: self.device
-        _core._fitted = self._fitted
-        _core.plan = self  # Plan and explain, as kiln.plan has them
+        _core.view, _core.launch_parts, _core.current_stream, _core.empty = self.view, self.call, lambda _: None, empty
+        _core.plan = _fp8.plan = self  # Plan and explain, as kiln.plan has them
         self.explain = plan.explain
 
     def Plan(self, *args):
@@ -29,17 +33,15 @@ class Simulator:
         self.known[made.handle] = (made, [(v.shape, v.strides, v.dtype) for v in made.views])
         return made
 
-    def _fitted(self, op, t, x):
+    def view(self, x, shape=None, strides=None):
         """Sizes only; what is not aligned says so by an address."""
-        shape, strides = kiln.ops.fit(op, t, tuple(x.shape), x.stride())
         odd = x.data_ptr() & 15
-        return tensors.View(self.somewhere.pointer + odd if odd else 0, tensors.torch_dtype_name(x.dtype), shape, strides, x)
+        return tensors.View(self.somewhere.pointer + odd if odd else 0, tensors.torch_dtype_name(x.dtype), x.shape if shape is None else shape,
+                            x.stride() if strides is None else strides, x)
 
     def launch(self, op):
         if op.name not in self.launches:
-            self.launches[op.name] = _core.make_launch(
-                op, call=self.call, stream=lambda _: None, MANY=False,
-                empty=lambda shape, strides, dtype: torch.empty_strided(shape, strides, dtype=dtype))
+            self.launches[op.name] = _core.make_launch(op, call=self.call, stream=lambda _: None, MANY=False, empty=empty)
         return self.launches[op.name]
 
     def call(self, handle, packed, scalars, scratch, stream):

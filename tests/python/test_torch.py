@@ -24,7 +24,7 @@ import kiln  # noqa: E402
 import kiln.nn  # noqa: E402
 import kiln.torch as kt  # noqa: E402
 from kiln import ops  # noqa: E402
-from kiln.torch import _core, _math  # noqa: E402
+from kiln.torch import _core, _fp8, _math  # noqa: E402
 from op_cases import cases, differentiable  # noqa: E402
 
 GPU = torch.cuda.is_available()
@@ -210,6 +210,64 @@ class Values(Comparison):
         self.assertEqual(kiln.cache()["plans"], 0)
 
 
+class Eight(Comparison):
+    """quantize_fp8 and dequantize_fp8."""
+
+    @staticmethod
+    def quantize(x, scale, format, per):
+        if GPU:
+            return kt.quantize_fp8(x, scale, format=format, per="tensor" if per == "given" else per)
+        return _fp8.launch_quantize(x, scale, format, per)
+
+    @staticmethod
+    def dequantize(q, scale, format, per, dtype):
+        return kt.dequantize_fp8(q, scale, per=per, dtype=dtype) if GPU else _fp8.launch_dequantize(q, scale, format, per, dtype)
+
+    def test_codes(self):
+        device = "cuda" if GPU else "cpu"
+        x = torch.randn(3, 200, 260, device=device).bfloat16() * torch.logspace(-3, 3, 260, device=device).bfloat16()
+        x[1, 7] = 0
+        for format in ("e4m3", "e5m2", "u8"):
+            for per in ("tensor", "row", "column", "block1", "block128"):
+                with self.subTest(format=format, per=per):
+                    q, scale = self.quantize(x, None, format, per)
+                    want, want_scale = _fp8.quantize(x.cpu(), None, format, per)
+                    torch.testing.assert_close(scale.cpu(), want_scale, rtol=1e-6, atol=0)
+                    self.assertEqual((q.dtype, q.shape), (_fp8.CODES[format], x.shape))
+                    step = (q.cpu().view(torch.uint8).int() - want.view(torch.uint8).int()).abs()
+                    self.assertLessEqual(int(step.max()), 1)  # the reciprocal of a scale is rounded, and so may a code be
+                    self.assertLess(float((step > 0).float().mean()), 0.02)
+                    y = self.dequantize(q, scale, format, per, torch.float32)
+                    torch.testing.assert_close(y.cpu(), _fp8.dequantize(q.cpu(), scale.cpu(), format, per, torch.float32), rtol=1e-6 if
+                                               format != "u8" else 1e-3, atol=0)
+        q, scale = self.quantize(x, torch.tensor(0.25, device=device), "e4m3", "given")
+        self.assertEqual(float(scale), 0.25)
+        torch.testing.assert_close(q.cpu().float(), (x.cpu().float() * 4).clamp(-448, 448).to(torch.float8_e4m3fn).float(), rtol=0, atol=0)
+        with self.assertRaises(kiln.BadSetting):
+            kt.quantize_fp8(x, per="head")
+        with self.assertRaises(kiln.BadDtype):
+            kt.dequantize_fp8(x, scale)
+
+    def test_known(self):
+        x = torch.tensor([-3, 0, 1, 2.5, 1.5], device="cuda" if GPU else "cpu")
+        q, scale = self.quantize(x, None, "u8", "tensor")
+        self.assertEqual(q.tolist(), [1, 128, 170, 234, 192])
+        self.assertAlmostEqual(float(scale), 149.3333, places=3)
+        self.assertEqual(self.dequantize(q, scale, "u8", "tensor", torch.float16).tolist(), [-3, 0, .9921875, 2.50390625, 1.51171875])
+
+    def test_opcheck_and_compile(self):
+        x = torch.randn(4, 260, device="cuda" if GPU else "cpu")
+        for per in ("tensor", "block1"):
+            torch.library.opcheck(torch.ops.kiln.quantize_fp8.default, (x, None, "e4m3", per))
+        q, scale = kt.quantize_fp8(x)
+        u8 = torch.ops.kiln.quantize_fp8(x, None, "u8", "tensor")  # (opcheck itself does arithmetic on inputs, which torch lacks for fp8)
+        torch.library.opcheck(torch.ops.kiln.dequantize_fp8.default, u8 + ("u8", "tensor", torch.float16))
+        torch._dynamo.reset()
+        both = torch.compile(lambda v: kt.dequantize_fp8(*kt.quantize_fp8(v), dtype=v.dtype), fullgraph=True,
+                             backend="inductor" if GPU else "aot_eager")
+        torch.testing.assert_close(both(x), kt.dequantize_fp8(q, scale, dtype=x.dtype))
+
+
 class Library(Comparison):
     """torch.library: opcheck, torch.compile, torch.amp; on the GPU if there is one, and on the CPU."""
 
@@ -300,7 +358,7 @@ class Library(Comparison):
                 (nn.LayerNormAdaLN(), (x, s, s)), (nn.RMSNormAdaLN(), (x, s, s)), (nn.L2Normalize(), (x,)), (nn.L2Normalize2(), (x, x)),
                 (nn.HeadLayerNorm(), (q, k)), (nn.RoPE(table="pair"), (q, k, cos, sin)), (nn.AxialRoPE(100, 2, 3, 16, **like), (q, k)),
                 (nn.RoPE(table="pair", heads_second=False), (q.transpose(1, 2), None, cos, sin)), (nn.LNRoPE(table="pair"), (q, k, cos, sin)),
-                (nn.RMSNormRoPE(48, **like), (x, cos, sin)), (nn.Gated(), (x,)), (nn.Gated("gelu", interleaved=True), (x,)), (nn.Softmax(0.5), (x,))]:
+                (nn.RMSNormRoPE(48, **like), (x, cos, sin)), (nn.Gated(), (x,)), (nn.DequantizeFP8(dtype=torch.float32), nn.QuantizeFP8()(x)), (nn.Gated("gelu", interleaved=True), (x,)), (nn.Softmax(0.5), (x,))]:
             with self.subTest(module=str(module)):
                 outs = listed(module(*given))
                 self.assertTrue(all(y.isfinite().all() for y in outs))

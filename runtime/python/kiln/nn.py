@@ -202,3 +202,27 @@ class Softmax(_Module):
 
     def forward(self, x, mask=None):
         return kt.softmax(x, mask, scale=self.scale)
+
+
+class QuantizeFP8(_Module):
+    """kiln.torch.quantize_fp8: forward(x) -> (codes, scales)."""
+    SHOWN = ("format", "per")
+
+    def __init__(self, format="e4m3", per="tensor"):
+        super().__init__()
+        self.format, self.per = format, per
+
+    def forward(self, x, scale=None):
+        return kt.quantize_fp8(x, scale, format=self.format, per=self.per)
+
+
+class DequantizeFP8(_Module):
+    """kiln.torch.dequantize_fp8: forward(codes, scales)."""
+    SHOWN = ("per", "dtype")
+
+    def __init__(self, per="tensor", dtype=torch.bfloat16):
+        super().__init__()
+        self.per, self.dtype = per, dtype
+
+    def forward(self, q, scale):
+        return kt.dequantize_fp8(q, scale, per=self.per, dtype=self.dtype)

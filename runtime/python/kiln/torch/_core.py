@@ -13,7 +13,7 @@ from .._cache import keep, plans
 from .._lib import LIB, error
 from ..device import device as find_device
 
-_launch_parts = LIB.kiln_launch_parts
+launch_parts = LIB.kiln_launch_parts
 _left_out = {}  # (op, which tensors, settings) -> what its kernels were found not to read
 
 BAD_ALIGN = errors.BadAlign.status
@@ -24,7 +24,7 @@ class Entry:
     """A plan with what a launch needs of it.
 
     outs      per output: (shape, strides, dtype) for the allocation; None for one that is not written
-    pack      the addresses of the op's inputs and outputs -> what kiln_launch_parts reads
+    pack      the addresses of the op's inputs and outputs -> what kilnlaunch_parts reads
     scalars   the call scalars -> bytes, or None
     scratch   (shape, strides, dtype) of the workspace, or None
     """
@@ -61,9 +61,14 @@ _DTYPES = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16, "
            "i64": torch.int64, "u8": torch.uint8, "bool": torch.bool}
 
 
+def view(x, shape=None, strides=None):
+    """A torch tensor as a plan takes it."""
+    return tensors.View(x.data_ptr(), tensors.torch_dtype_name(x.dtype), x.shape if shape is None else shape,
+                        x.stride() if strides is None else strides, x)
+
+
 def _fitted(op, t, x):
-    shape, strides = ops.fit(op, t, tuple(x.shape), x.stride())
-    return tensors.View(x.data_ptr(), tensors.torch_dtype_name(x.dtype), shape, strides, x)
+    return view(x, *ops.fit(op, t, tuple(x.shape), x.stride()))
 
 
 def _implied(op, given):
@@ -220,7 +225,7 @@ def refused(op, status, given, scalars, settings, wanted, written, pointers, val
     outs = dict(written or {})
     e = _entry(op, given, scalars, settings, wanted, outs)
     buffer = empty(*e.scratch) if e.scratch else None
-    status = _launch_parts(e.handle, e.pack(*pointers), e.scalars(*values) if e.scalars else None,
+    status = launch_parts(e.handle, e.pack(*pointers), e.scalars(*values) if e.scalars else None,
                            buffer.data_ptr() if e.scratch else None, stream)
     if status:
         raise problem
@@ -328,9 +333,14 @@ def compile_source(name, text, names):
     return space
 
 
+def is_elsewhere(device):
+    """Whether torch's current device is another one."""
+    return torch.cuda.device_count() > 1 and torch.cuda.current_device() != device
+
+
 def make_launch(op, **names):
     """launch of the op; names: what tests put in the place of torch's allocator, stream and the rest."""
-    space = {"NAME": op.name, "OP": op, "find": plans.get, "miss": miss, "empty": empty, "call": _launch_parts, "stream": current_stream,
+    space = {"NAME": op.name, "OP": op, "find": plans.get, "miss": miss, "empty": empty, "call": launch_parts, "stream": current_stream,
              "refused": refused, "MANY": torch.cuda.is_available() and torch.cuda.device_count() > 1,
              "current_device": torch.cuda.current_device, "guard": torch.cuda.device}
     return compile_source(op.name + " launch", source(op), dict(space, **names))["launch"]
