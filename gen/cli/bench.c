@@ -105,9 +105,10 @@ static kiln_status time_many(Timer *t, WorkFn work, void *user, Spread *out) {
   int n = 0, least = simulated ? 1 : 11;
   kiln_status status = simulated ? KILN_OK : time_batch(t, work, user, warm);
   while (status == KILN_OK && n < SAMPLES_MAX && (n < least || spent < 3.3e8)) {
-    DeviceCounters counters;
+    DeviceCounters before, after;
+    bool counted = simulated && device_counters(&t->g->device, &before);
     status = time_batch(t, work, user, &sample[n]);
-    if (simulated && device_counters(&t->g->device, &counters)) sample[n] = counters.seconds * 1e9;
+    if (counted && device_counters(&t->g->device, &after)) sample[n] = (after.seconds - before.seconds) * 1e9;
     for (int i = 0; i < t->batch; i++) spent += sample[n++];
   }
   if (status == KILN_OK) *out = summarize(sample, n);
@@ -152,9 +153,16 @@ static kiln_status measure(const Group *g, const CaseData *d, const kiln_plan *p
   kiln_scalar scalars[8];
   tensors_scalars(d, plan, out->plan.nscalars < 8 ? out->plan.nscalars : 8, scalars);
   Launch launch = {plan, {.pointers = pointers, .scalars = scalars, .workspace = workspace}};
+  DeviceCounters before, after;
+  bool counted = device_counters(&g->device, &before);
   if (status == KILN_OK) status = time_many(&t, work_launch, &launch, &out->launch);
-  if (status == KILN_OK) out->counted = device_counters(&g->device, &out->counters);
-  out->counters.seconds = out->launch.median * 1e-9; /* every launch executes the same */
+  out->counted = status == KILN_OK && counted && device_counters(&g->device, &after);
+  if (out->counted) { /* every launch executes the same, in all its steps */
+    double n = out->launch.n;
+    out->counters = (DeviceCounters){(after.lane_instructions - before.lane_instructions) / n,
+                                     (after.warp_instructions - before.warp_instructions) / n,
+                                     (after.tensor_macs - before.tensor_macs) / n, out->launch.median * 1e-9};
+  }
   if (status == KILN_OK && !g->device.info.simulated) status = measure_copy(&t, out->plan.bytes, out);
   kiln_free(g->device.dev, workspace);
   timer_close(&t);

@@ -75,10 +75,10 @@ bool device_counters(const Device *d, DeviceCounters *out) {
   /* libkiln has loaded it; it is only looked up again here. */
   void *sim = dlopen("libkilnsim.so.0", RTLD_NOW | RTLD_NOLOAD);
   if (!sim) return false;
-  unsigned (*count)(int, kilnsim_counters *);
-  *(void **)&count = dlsym(sim, "kilnsim_count");
+  unsigned (*total)(int, kilnsim_counters *);
+  *(void **)&total = dlsym(sim, "kilnsim_total");
   kilnsim_counters c;
-  bool done = count && count(d->info.ordinal, &c) == 0;
+  bool done = total && total(d->info.ordinal, &c) == 0;
   if (done)
     *out = (DeviceCounters){(double)c.lane_instructions, (double)c.warp_instructions, (double)c.tensor_macs, c.seconds};
   dlclose(sim);

@@ -19,7 +19,7 @@ bool devices_named(const Options *o, DeviceNames *out);
 bool device_open(Device *d, const char *where, const char *target); /* false after a message */
 void device_close(Device *d);
 
-/* Counters of the last launch on a simulated device; false where they cannot be had. */
+/* Counters of all launches so far on a simulated device (a plan of several steps is several); false where they cannot be had. */
 typedef struct DeviceCounters { double lane_instructions, warp_instructions, tensor_macs, seconds; } DeviceCounters;
 bool device_counters(const Device *d, DeviceCounters *out);
 #endif

@@ -180,6 +180,14 @@ DRV_EXPORT unsigned kilnsim_count(int ordinal, kilnsim_counters *out) {
   return sim_leave(DRV_SUCCESS);
 }
 
+DRV_EXPORT unsigned kilnsim_total(int ordinal, kilnsim_counters *out) {
+  sim_enter();
+  SimDevice *d = out ? sim_device_at(ordinal) : NULL;
+  if (!d) return sim_leave(out ? DRV_INVALID_DEVICE : DRV_INVALID_VALUE);
+  *out = d->total;
+  return sim_leave(DRV_SUCCESS);
+}
+
 DRV_EXPORT unsigned kilnsim_count_form(int ordinal, int index, const char **opcode, uint64_t *lanes) {
   sim_enter();
   SimDevice *d = opcode && lanes ? sim_device_at(ordinal) : NULL;

@@ -52,6 +52,8 @@ typedef struct kilnsim_counters { /* of the last launch on the device */
   double seconds;             /* host wall time of the execution */
 } kilnsim_counters;
 unsigned kilnsim_count(int ordinal, kilnsim_counters *out);
+/* The same of all launches on the device so far together: a plan of several steps is several launches. */
+unsigned kilnsim_total(int ordinal, kilnsim_counters *out);
 
 /* Lane instructions of the last launch by PTX form, most frequent first; index runs from 0, not found past the last. */
 unsigned kilnsim_count_form(int ordinal, int index, const char **opcode, uint64_t *lane_instructions);

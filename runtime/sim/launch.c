@@ -101,6 +101,14 @@ static int compare_forms(const void *a, const void *b) {
   return strcmp(x->opcode, y->opcode);
 }
 
+static void add_counters(kilnsim_counters *to, const kilnsim_counters *x) {
+  to->warp_instructions += x->warp_instructions;
+  to->lane_instructions += x->lane_instructions;
+  to->tensor_macs += x->tensor_macs;
+  to->ctas += x->ctas;
+  to->seconds += x->seconds;
+}
+
 static void count(SimLaunch *l, SimWorker *workers, int n, double seconds) {
   SimDevice *dev = l->dev;
   uint64_t *form = sim_new(ISA_COUNT * sizeof *form);
@@ -114,6 +122,7 @@ static void count(SimLaunch *l, SimWorker *workers, int n, double seconds) {
       if (form) form[l->fn->code[i].form] += workers[k].lanes[i];
     }
   }
+  add_counters(&dev->total, &dev->counters);
   for (int id = 1; form && id < ISA_COUNT; id++) {
     if (!form[id]) continue;
     SimFormCount *f = sim_push(&dev->forms, sizeof *f);

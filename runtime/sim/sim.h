@@ -95,7 +95,7 @@ typedef struct SimDevice {
   kilnsim_finding finding;
   bool found;              /* the last launch failed */
   DrvResult pending;       /* its code, not yet returned by a synchronising call */
-  kilnsim_counters counters;
+  kilnsim_counters counters, total; /* of the last launch; of all */
   SimBuf forms;            /* SimFormCount */
   SimBlock block[SIM_MAX_CORES]; /* memory of the workers, kept from launch to launch */
   struct CUctx_st *primary;

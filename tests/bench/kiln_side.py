@@ -168,55 +168,75 @@ class Kiln:
         folder, contract = self.emitter.group(case)
         self.add(folder)
         given, results = arguments(data, contract, saved, peers_torch.DTYPES)
-        scalars = {}
-        for name, how in contract["scalars"]:
-            if name in case.spec.scalars:
-                scalars[name] = case.spec.scalars[name]
-            elif how is None or how == "call":
-                scalars[name] = 0
-        plan = self.package.Plan(self.device, case.kiln_op(), {n: wrap(t) for n, t in given.items()}, scalars=scalars,
-                                 settings=case.settings(), variant=variant, target=self.target)
+        plan = self.package.Plan(self.device, case.kiln_op(), {n: wrap(t) for n, t in given.items()},
+                                 scalars=scalars_of(case, contract), settings=case.settings(), variant=variant, target=self.target)
         return plan, results
+
+    def selected(self, case):
+        """The plan that a case would get, by sizes alone: nothing is allocated on the device."""
+        folder, contract = self.emitter.group(case)
+        self.add(folder)
+        known, given = shapes(case), {}
+        for name, _, dims in contract["tensors"]:
+            if name not in known:
+                raise Refused(f"the bench knows no tensor '{name}' of {case.kiln_op()}")
+            given[name] = self.package.View(0, known[name][1], spread(known[name][0], dims))
+        return self.package.Plan(self.device, case.kiln_op(), given, scalars=scalars_of(case, contract), settings=case.settings(),
+                                 target=self.target)
+
+
+def shapes(case):
+    """{name: (shape, dtype)} of all that kiln's op may name in a case: the forward's tensors, gradients of outputs and of inputs, and
+    statistics of rows (with a 1 or 2 behind their names for the ops on two tensors)."""
+    found = {t.name: (case.shape_of(t), case.dtype_of(t)) for t in case.spec.tensors}
+    for name, of in list(found.items()):
+        found["d" + name] = of
+    for suffix in ("", "1", "2"):
+        if "x" + suffix in found:
+            for name in ("mean", "rstd"):
+                found[name + suffix] = (found["x" + suffix][0][:-1], "f32")
+    return found
+
+
+def spread(shape, dims):
+    """The shape with as many dims as the contract: where the first is a sample's, what is missing are rows, and of size 1."""
+    missing = len(dims) - len(shape)
+    return shape if missing <= 0 or dims[0] != "B" else tuple(shape[:1]) + (1,) * missing + tuple(shape[1:])
 
 
 def arguments(data, contract, saved, dtypes):
     """({name: tensor} that the contract names, {name: output}) of a case."""
     import torch
-    case, spec = data.case, data.case.spec
-    pool = dict(data.inputs)
-    pool.update({"d" + n: t for n, t in data.incoming.items()})
+    case, known = data.case, shapes(data.case)
+    pool = {**data.inputs, **{"d" + n: t for n, t in data.incoming.items()}}
     device = next(iter(data.inputs.values())).device
     given, results = {}, {}
     for name, way, dims in contract["tensors"]:
+        if name not in known:
+            raise Refused(f"the bench knows no tensor '{name}' of {case.kiln_op()}")
         if way == "in":
             if name not in pool:
                 pool.update(saved())
-            if name not in pool:
-                raise Refused(f"the bench knows no tensor '{name}' of {case.kiln_op()}")
-            given[name] = spread(pool[name], dims)
-            continue
-        declared = {t.name: t for t in spec.outputs()} if case.way == "fwd" else {}
-        if name in declared:
-            out = torch.empty(case.shape_of(declared[name]), dtype=dtypes[case.dtype_of(declared[name])], device=device)
-        elif case.way == "bwd" and name[1:] in data.inputs:
-            out = torch.empty_like(data.inputs[name[1:]])
-        else:  # statistics of rows
-            rows = data.inputs.get("x" + name[-1:] if name[-1:] in "12" else "x")
-            if rows is None:
-                raise Refused(f"the bench knows no output '{name}' of {case.kiln_op()}")
-            out = torch.empty(rows.shape[:-1], dtype=torch.float32, device=device)
-        poisoned = out.dtype in (torch.float32, torch.float16, torch.bfloat16)
-        results[name] = out.fill_(float("nan")) if poisoned else out.view(torch.uint8).zero_().view(out.dtype)
-        given[name] = spread(results[name], dims)
+            tensor = pool[name]
+        else:
+            tensor = results[name] = torch.empty(known[name][0], dtype=dtypes[known[name][1]], device=device)
+            if tensor.dtype in (torch.float32, torch.float16, torch.bfloat16):
+                tensor.fill_(float("nan"))
+            else:
+                tensor.view(torch.uint8).zero_()
+        given[name] = tensor.view(spread(tensor.shape, dims))
     return given, results
 
 
-def spread(tensor, dims):
-    """A view with as many dims as the contract: where the first is a sample's, what is missing are rows, and of size 1."""
-    missing = len(dims) - tensor.dim()
-    if missing <= 0 or dims[0] != "B":
-        return tensor
-    return tensor.view(tensor.shape[:1] + (1,) * missing + tensor.shape[1:])
+def scalars_of(case, contract):
+    """Values for the contract's scalars: the case's own; 0 for what has no default."""
+    values = {}
+    for name, how in contract["scalars"]:
+        if name in case.spec.scalars:
+            values[name] = case.spec.scalars[name]
+        elif how is None or how == "call":
+            values[name] = 0
+    return values
 
 
 def steps_text(plan):

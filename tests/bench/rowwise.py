@@ -26,6 +26,7 @@ EXAMPLES = """examples
   rowwise.py --op layer_norm_adaln --shape 64x186x128 --no-triton
   rowwise.py --op rms_norm --size B=4,M=1000,N=5120 --dtype f16
   rowwise.py --op rms_norm --shape 8192x4096 --way fwd --schedules --schedule "kind=regs rows=1 threads=128 warps=4 cols=4096 vec=8"
+  rowwise.py --selected --op rope                the variants that a GPU of 132 SMs would get, by kiln's own prediction; needs no GPU
   rowwise.py --list                              the rows, their bytes and the best recorded figures; needs no GPU
 
 A row holds its bar ("must") or reaches its aim ("aim") or has MISSED. Exit status 1 if a bar was missed or a result was wrong."""
@@ -51,6 +52,8 @@ def parser():
     p.add_argument("--ptx", metavar="DIR", help="keep the emitted files here (default: a temporary folder)")
     p.add_argument("--schedules", action="store_true", help="time every variant of the chosen rows and print them ranked; no peers")
     p.add_argument("--schedule", action="append", default=[], metavar="TEXT", help="with --schedules: this one as well (may be repeated)")
+    p.add_argument("--selected", nargs="?", const="sim:sm_90a,sms=132", metavar="DEVICE",
+                   help="print which variant each row gets on a device, with its predicted time, and stop (default sim:sm_90a,sms=132)")
     p.add_argument("--list", action="store_true", help="print the rows and stop")
     p.add_argument("--warm", metavar="I/N", help=argparse.SUPPRESS)  # a compiling process of --workers
     return p
@@ -99,6 +102,24 @@ def list_text(chosen):
                       f"{best[1]} {bars.number(best[0])} ({best[2]})" if best else "-"))
     return bars.table(lines, ("op", "way", "shape", "dtype", "MB", "copy us", "best recorded"),
                       {"op", "way", "shape", "dtype", "best recorded"})
+
+
+def selected_text(options, chosen, folder):
+    """What kiln selects for each row, and how the time that it predicts compares with a copy at the device's nominal rate."""
+    import kiln_side
+    kiln = kiln_side.Kiln(options.build, options.ptx or folder, options.selected, options.target)
+    kiln.emitter.prepare(chosen)
+    rate, lines = kiln.device.info["bandwidth_bytes_ns"], []
+    for case in chosen:
+        try:
+            plan = kiln.selected(case)
+            copy_us = case.bytes() / rate / 1e3
+            lines.append((case.op, case.way, case.shape, case.dtype, bars.number(plan.cost_ns / 1e3), f"{copy_us / plan.cost_ns * 1e3:.3f}",
+                          f"{plan.bytes / case.bytes():.3f}", plan.variant, plan.schedule, kiln_side.steps_text(plan)))
+        except Exception as error:  # a row that gets none
+            lines.append((case.op, case.way, case.shape, case.dtype, "-", "-", "-", reason(error)[:120], "", ""))
+    names = ("op", "way", "shape", "dtype", "predicted us", "of copy", "bytes", "variant", "schedule", "")
+    return bars.table(lines, names, {"op", "way", "shape", "dtype", "variant", "schedule", ""})
 
 
 # ---- a run ----
@@ -503,10 +524,14 @@ def main():
     if options.list:
         print(list_text(chosen))
         return 0
+    if options.selected:
+        with tempfile.TemporaryDirectory(prefix="kiln-bench-") as folder:
+            print(selected_text(options, chosen, folder))
+        return 0
     try:
         import torch
     except ImportError:
-        sys.exit("rowwise.py: torch is not installed; only --list works without it")
+        sys.exit("rowwise.py: torch is not installed; only --list and --selected work without it")
     if not torch.cuda.is_available():
         sys.exit("rowwise.py: torch sees no GPU; only --list works without one")
     if options.warm:
@@ -523,7 +548,7 @@ def main():
 
 def set_caches():
     """Caches of the compilers in a folder of this run (before torch is imported), so that no run profits from another."""
-    if "--warm" in sys.argv or "--list" in sys.argv:
+    if {"--warm", "--list", "--selected"} & set(sys.argv):
         return None
     folder = tempfile.mkdtemp(prefix="kiln-bench-caches-")
     os.environ.update(TORCHINDUCTOR_CACHE_DIR=os.path.join(folder, "inductor"), TRITON_CACHE_DIR=os.path.join(folder, "triton"),

@@ -247,6 +247,16 @@ class KilnSide(unittest.TestCase):
         self.assertEqual([kiln_side.target_of(c) for c in ((7, 5), (8, 9), (9, 0), (10, 0), (12, 0))],
                          ["sm_75", "sm_89", "sm_90a", "sm_100a", "sm_120a"])
 
+    def test_shapes(self):
+        known = kiln_side.shapes(case_of("rms_norm2", "bwd", "2x(8x512x4096)"))
+        self.assertEqual(known["rstd2"], ((8, 512), "f32"))
+        self.assertEqual(known["dw1"], ((4096,), "bf16"))
+        self.assertEqual(kiln_side.shapes(case_of("quantize_block", "fwd", "65536x8192"))["scale"], ((65536, 64), "f32"))
+        self.assertEqual(kiln_side.spread((8, 512, 64), ["B", "M_0", "M_1", "M_2", "N"]), (8, 1, 1, 512, 64))
+        self.assertEqual(kiln_side.spread((8, 64), ["B", "N"]), (8, 64))
+        self.assertEqual(kiln_side.spread((8, 64), ["M_0", "M_1", "N"]), (8, 64))
+        self.assertEqual(kiln_side.spread((), []), ())
+
     def test_emission(self):
         if not BUILD:
             self.skipTest("no build folder was given")
@@ -259,6 +269,7 @@ class KilnSide(unittest.TestCase):
             self.assertEqual(len(os.listdir(at)), 3)
             self.assertLessEqual({("x", "in"), ("y", "out")}, {t[:2] for t in contract["tensors"]})
             self.assertIn("dtype=bf16", contract["settings"].split())
+            self.assertLessEqual({t[0] for t in contract["tensors"]}, set(kiln_side.shapes(case)))
             with self.assertRaises(kiln_side.Refused):
                 emitter.emit("rms_norm", case.settings(), "kind=nonsense", os.path.join(folder, "x.ptx"))
 

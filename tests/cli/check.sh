@@ -13,6 +13,25 @@ cp "$work/out" "$work/first"
 truth "a seed gives the same run" cmp -s "$work/first" "$work/second"
 expect 0 'PTX for sm_80' "$kiln" check rms_norm --device sim:sm_90a --target sm_80 --size M=3,N=64
 
+expect 0 'M=5,N=100 columns .*pass$' "$kiln" check rms_norm --device $device --quick --set dtype=bf16
+expect 0 'N=192 broadcast .*pass$' "$kiln" check rms_norm --device $device --quick --set dtype=bf16
+
+# ---- gradients; several dims, tables, scalars of each launch ----
+expect 0 '^[1-9][0-9]* passed, 0 failed$' "$kiln" check rms_norm.grad --device $device --quick
+expect 0 'M=300,N=40 .*pass$' "$kiln" check layer_norm.grad --device $device --quick --set dtype=f32
+expect 0 'special .*pass$' "$kiln" check softmax.grad --device $device --quick --set dtype=f32
+expect 0 ', again .*pass$' "$kiln" check rope --device $device --size B=2,H=3,T=4,N=16
+expect 0 'B=1,H=1,T=4,N=16,G=1,S=7,P=9,R=8 .*pass$' "$kiln" check rope.grad --device $device --size H=1,T=4,N=16,S=7,P=9,R=8
+expect 0 'in_place' "$kiln" check rope --device $device --quick --set dtype=f16
+expect 1 'rope also needs T' "$kiln" check rope --device $device --size N=16
+cat >"$work/two.lua" <<'E'
+return rowwise.op "center" { tensors = { "x M N", "y M N out" }, forward = function(t) t.y = t.x - mean(t.x) end }
+E
+expect 0 'two.lua:center.grad ' "$kiln" check "$work/two.lua" --device $device --quick --set dtype=f32
+truth "the op itself, too" grep -q 'two.lua:center ' "$work/out"
+expect 0 'two.lua:center.grad ' "$kiln" check "$work/two.lua:center.grad" --device $device --size M=3,N=8
+truth "one alone" bash -c "! grep -q 'two.lua:center ' '$work/out'"
+
 # ---- broken kernels ----
 "$kiln" emit rms_norm --target sm_80 -o "$work/good.ptx"
 expect 0 ' 0 failed' "$kiln" check rms_norm --device $device --ptx "$work/good.ptx" --size M=5,N=512
@@ -25,6 +44,11 @@ broken "another operation" '0,/mul.rn.f32/s//add.rn.f32/' 'elements differ; firs
 broken "a store left out" '0,/st.global/s/.*st.global.*//' 'never written|elements differ'
 broken "no barrier" 's/^ *bar.sync.*//' 'FAIL'
 broken "another rsqrt" 's/rsqrt.approx.ftz.f32\|rsqrt.approx.f32/sqrt.approx.f32/' 'elements differ'
+"$kiln" emit rms_norm.grad --target sm_80 --set dtype=f32 -o "$work/sums.ptx"
+expect 0 ' 0 failed' "$kiln" check rms_norm.grad --device $device --ptx "$work/sums.ptx" --size M=70,N=512
+sed 's/^\(.*@ let addends_dw .*\)/\1-1/' "$work/sums.ptx" >"$work/fewer.ptx"
+truth "a partial sum left out: the edit took" bash -c "! cmp -s '$work/sums.ptx' '$work/fewer.ptx'"
+expect 1 'first dw\[0\] =' "$kiln" check rms_norm.grad --device $device --ptx "$work/fewer.ptx" --size M=70,N=512
 expect 1 'mma|differ|FAIL' bash -c "'$kiln' emit gemm --target sm_80 | sed '0,/ldmatrix.*\.trans/s/\.trans//; 0,/mma.sync/s/.*mma.sync.*//' >'$work/bad.ptx'; '$kiln' check gemm --device $device --ptx '$work/bad.ptx' --size M=64,N=64,K=64"
 
 # ---- bench, inspect, list on the same ground ----

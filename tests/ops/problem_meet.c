@@ -60,15 +60,16 @@ static void meet_one(const ProblemSpec *spec, Direction direction, Compare compa
   problem_close(&forward);
 }
 
-void meet_problems(const OpCases *c, Direction direction, bool few, Compare compare) {
+void meet_problems(const OpCases *c, Direction direction, Choice choice, Compare compare) {
   const char *const *settings = direction == MEET_FORWARD ? c->forward : c->backward;
-  int nsettings = texts_in(settings, CASES_SETTINGS), nsizes = texts_in(c->sizes, CASES_SIZES), number = 0;
-  int nscalars = texts_in(c->scalars, CASES_SCALARS);
+  const char *const *sizes = choice == MEET_EXTREMES ? c->extremes : c->sizes;
+  int nsettings = choice == MEET_EXTREMES ? 1 : texts_in(settings, CASES_SETTINGS), nscalars = texts_in(c->scalars, CASES_SCALARS);
+  int nsizes = texts_in(sizes, choice == MEET_EXTREMES ? CASES_EXTREMES : CASES_SIZES), number = 0;
   for (int s = 0; s < nsettings; s++)
-    for (int z = 0; z < (few ? 1 : nsizes); z++, number++) {
+    for (int z = 0; z < (choice == MEET_IN_TURN ? 1 : nsizes); z++, number++) {
       ProblemSpec spec = {.op = c->op,
                           .settings = settings[s],
-                          .sizes = c->sizes[few ? s % nsizes : z],
+                          .sizes = sizes[choice == MEET_IN_TURN ? s % nsizes : z],
                           .scalars = c->scalars[(s + z) % nscalars],
                           .lie = (Lie)((s + z) % (c->contiguous ? 3 : 4)),
                           .spread = c->spread};

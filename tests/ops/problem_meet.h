@@ -7,8 +7,13 @@
 typedef enum { MEET_FORWARD, MEET_BACKWARD } Direction;
 typedef void (*Compare)(Problem *p, int number); /* number: counts the op's problems */
 
-/* Every choice of settings at every size, or (few) at one size each, in turn. */
-void meet_problems(const OpCases *c, Direction direction, bool few, Compare compare);
+typedef enum {
+  MEET_EVERY,    /* every choice of settings at every size */
+  MEET_IN_TURN,  /* every choice of settings at one size, in turn */
+  MEET_EXTREMES, /* the first settings at the extreme sizes */
+} Choice;
+
+void meet_problems(const OpCases *c, Direction direction, Choice choice, Compare compare);
 
 /* A cmocka test per row of the table, its state the row; beside them one which asserts that every op that ships has rows, and that
  * every row's op ships. only: rows of this op alone (NULL: all). Returns the number that failed. */

@@ -553,6 +553,25 @@ static void bad_definitions(void **state) {
   refuse("define {}", "no definition is asked for", "");
 }
 
+/* Integers and numbers do not mix, moves need their dim, tables two; what an output may lie over is an input before it. */
+static void bad_definitions_by_position(void **state) {
+  (void)state;
+  bad_definition("{ op = 'index' }", "'dim' must be a text");
+  bad_definition("{ op = 'size', dim = 'K' }", "there is no dim 'K'");
+  bad_definition("{ op = 'index', dim = 'N' }, { op = 'neg', args = { 1 } }", "'neg' of integers and numbers mixed");
+  bad_definition("{ op = 'index', dim = 'N' }, { op = 'const', value = 1 }, { op = 'add', args = { 1, 2 } }", "'add' of integers and numbers mixed");
+  bad_definition("{ op = 'index', dim = 'N' }, { op = 'div', args = { 1, 1 } }", "'div' of integers and numbers mixed");
+  bad_definition("{ op = 'const', value = 1 }, { op = 'mod', args = { 1, 1 } }", "'mod' of integers and numbers mixed");
+  bad_definition("{ op = 'const', value = 1 }, { op = 'float', args = { 1 } }", "'float' of integers and numbers mixed");
+  bad_definition("{ op = 'index', dim = 'N', dtype = 'f32' }", "'index' gives no f32");
+  bad_definition("{ op = 'const', value = 1 }, { op = 'swap_pairs', args = { 1 }, dim = 'N' }", "an operand of 'swap_pairs' lacks the dim 'N'");
+  bad_definition("{ op = 'arg', index = 1 }, { op = 'swap_halves', args = { 1, 1 }, dim = 'N' }", "'swap_halves' of integers and numbers mixed");
+  bad_definition("{ op = 'index', dim = 'N' }, { op = 'const', value = 1 }, { op = 'lookup', args = { 2, 1, 1 } }", "'lookup' wants a tensor of two dims");
+  bad_definition("{ op = 'arg', index = 1 }, { op = 'lookup', args = { 1, 1, 1 } }", "'lookup' of integers and numbers mixed");
+  bad_table("dims = {}, nodes = {}, tensors = { { name = 'x', dtype = 'f32', dims = {}, over = 'z' } }", "over 'z', which is no input before it");
+  bad_table("dims = {}, nodes = {}, tensors = {}, scalars = { { name = 'k', dtype = 'i32', call = 1 } }", "'call' must be true or false");
+}
+
 /* ---- determinism and lack of memory ---- */
 
 static char *dump_one(void) {
@@ -729,7 +748,7 @@ int main(void) {
     cmocka_unit_test(scripts_are_apart), cmocka_unit_test(base_library), cmocka_unit_test(endless_loops), cmocka_unit_test(memory_greed),
     cmocka_unit_test(long_strings), cmocka_unit_test(deep_recursion), cmocka_unit_test(too_many_nodes), cmocka_unit_test(bad_scripts),
     cmocka_unit_test(bad_arguments), cmocka_unit_test(bad_files), cmocka_unit_test(names_of_ops), cmocka_unit_test(bad_statements),
-    cmocka_unit_test(statements), cmocka_unit_test(lists), cmocka_unit_test(definition), cmocka_unit_test(bad_definitions),
+    cmocka_unit_test(statements), cmocka_unit_test(lists), cmocka_unit_test(definition), cmocka_unit_test(bad_definitions), cmocka_unit_test(bad_definitions_by_position),
     cmocka_unit_test(same_bytes), cmocka_unit_test(any_allocation_fails),
     cmocka_unit_test(emission_is_pure), cmocka_unit_test(emission_without_memory),
   };

@@ -54,6 +54,13 @@ static void run_row_sum(const char *options) {
   kilnsim_counters count;
   OK(kilnsim_count(c.ordinal, &count));
   assert_int_equal(count.ctas, ROWS);
+  kilnsim_counters before, after;
+  OK(kilnsim_total(c.ordinal, &before));
+  OK(case_launch(&c, ROWS, 32, 0, (void *[]){&dx, &dy, &n}));
+  OK(kilnsim_total(c.ordinal, &after));
+  assert_int_equal(after.ctas - before.ctas, ROWS);
+  assert_int_equal(after.lane_instructions - before.lane_instructions, count.lane_instructions);
+  assert_true(before.lane_instructions >= count.lane_instructions && after.seconds > before.seconds);
   case_close(&c);
 }
 
