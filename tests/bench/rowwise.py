@@ -143,7 +143,7 @@ class Bench:
         self.started = time.monotonic()
         self.rows = [{"name": c.name, "op": c.op, "way": c.way, "shape": c.shape, "dtype": c.dtype, "bytes": c.bytes(), "copy_us": None,
                       "kiln": None, "peers": {}} for c in chosen]
-        self.cpu, self.notes, self.copy_ratio = {}, [], 1.0
+        self.cpu, self.notes, self.copy_ratio, self.floor_us = {}, [], 1.0, None
         import torch
         import peers_torch
         import timing
@@ -189,7 +189,7 @@ class Bench:
             return
         torch = self.torch
         record = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "seconds": round(self.seconds(), 1),
-                  "copy_ratio": self.copy_ratio, "rows": self.rows, "cpu": self.cpu, "notes": self.notes}
+                  "copy_ratio": self.copy_ratio, "floor_us": self.floor_us, "rows": self.rows, "cpu": self.cpu, "notes": self.notes}
         with open(self.options.json + ".new", "w") as file:
             json.dump(record, file, indent=1)
         os.replace(self.options.json + ".new", self.options.json)
@@ -198,6 +198,9 @@ class Bench:
         self.copy_ratio = self.timer.copy_us(anchors.COPY_BYTES) / anchors.recorded_copy_us(anchors.COPY_BYTES)
         self.say(f"copy of 64 MiB each way: {anchors.COPY_BYTES / self.timer.copy_us(anchors.COPY_BYTES) / 1e6:.2f} TB/s; its time over the "
                  f"recorded one's: {self.copy_ratio:.3f}")
+        word = self.torch.zeros(1, device="cuda")
+        self.floor_us = self.timer.gpu(lambda: word.fill_(1.0))["us"]
+        self.say(f"a kernel that writes one word: {self.floor_us:.2f} us, the floor of what follows")
 
     def judge(self, i):
         row = self.rows[i]

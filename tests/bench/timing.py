@@ -44,6 +44,10 @@ class Timer:
         for _ in range(20):  # clocks up
             self.flush()
         torch.cuda.synchronize()
+        # One pool of memory for all captures: only one graph of work is alive at a time, and the graphs of flushes, which use none of
+        # it, keep it from being given back in between.
+        self.pool = torch.cuda.graph_pool_handle()
+        self.flushes(1)
 
     def flush(self):
         self.scratch.fill_(1.0)
@@ -55,7 +59,7 @@ class Timer:
         collecting = gc.isenabled()
         gc.disable()  # freeing another graph's memory within a capture would spoil it
         try:
-            graph.capture_begin(capture_error_mode="thread_local")
+            graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
             try:
                 for _ in range(n):
                     self.flush()

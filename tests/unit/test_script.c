@@ -748,7 +748,8 @@ int main(void) {
     cmocka_unit_test(scripts_are_apart), cmocka_unit_test(base_library), cmocka_unit_test(endless_loops), cmocka_unit_test(memory_greed),
     cmocka_unit_test(long_strings), cmocka_unit_test(deep_recursion), cmocka_unit_test(too_many_nodes), cmocka_unit_test(bad_scripts),
     cmocka_unit_test(bad_arguments), cmocka_unit_test(bad_files), cmocka_unit_test(names_of_ops), cmocka_unit_test(bad_statements),
-    cmocka_unit_test(statements), cmocka_unit_test(lists), cmocka_unit_test(definition), cmocka_unit_test(bad_definitions), cmocka_unit_test(bad_definitions_by_position),
+    cmocka_unit_test(statements), cmocka_unit_test(lists), cmocka_unit_test(definition), cmocka_unit_test(bad_definitions),
+    cmocka_unit_test(bad_definitions_by_position),
     cmocka_unit_test(same_bytes), cmocka_unit_test(any_allocation_fails),
     cmocka_unit_test(emission_is_pure), cmocka_unit_test(emission_without_memory),
   };
