@@ -124,8 +124,8 @@ def selected_text(options, chosen, folder):
 
 # ---- a run ----
 
-class Stopped(Exception):
-    """SIGTERM or SIGINT: what is there is printed."""
+class Stopped(BaseException):
+    """SIGTERM: what is there is printed. No failure of a cell, so that nothing takes it for one."""
 
 
 class DeviceLost(Exception):
@@ -172,8 +172,6 @@ class Bench:
         """work()'s cell, or one that says how it failed. A device that is lost ends the run."""
         try:
             return work()
-        except (Stopped, KeyboardInterrupt):
-            raise
         except Exception as error:  # a failure is a cell
             why = reason(error)
             del error
@@ -514,7 +512,7 @@ def run(options, chosen, folder):
                 bench.time_calls()
             bench.say(f"kiln done after {bench.seconds():.1f} s")
         bench.time_peers()
-    except Stopped:
+    except (Stopped, KeyboardInterrupt):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         bench.note("stopped by a signal; what was measured follows")
     except DeviceLost:
