@@ -292,8 +292,10 @@ static bool start_reduce(Lower *l) {
     lower_error(l, "reductions are made in f32; convert first");
     return false;
   }
-  uint32_t regs = (uint32_t)layout_regs(frag_layout(l, n->type.layout));
-  *lower_result(l) = (Val){.kind = VAL_FRAG, .dtype = KILN_F32, .layout = n->type.layout, .n = regs, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, regs)};
+  bool whole = n->type.kind == TK_SCALAR; /* of a fragment of one dim */
+  uint32_t regs = whole ? 1 : (uint32_t)layout_regs(frag_layout(l, n->type.layout));
+  *lower_result(l) = (Val){.kind = whole ? VAL_SCALAR : VAL_FRAG, .dtype = KILN_F32, .layout = n->type.layout, .n = regs,
+                           .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, regs)};
   return true;
 }
 

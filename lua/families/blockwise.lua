@@ -19,7 +19,7 @@ local op = use "kiln.op"
 local emit = use "families.blockwise_emit"
 
 local blockwise = { name = "blockwise", lead = "M" }
-local KEYS = { "kind", "rows", "cols", "threads", "warps", "vec", "cache" }
+local KEYS = { "kind", "rows", "cols", "threads", "warps", "vec", "ctas", "cache" }
 
 -- ---- what an op of this family may be ----
 
@@ -91,7 +91,7 @@ local function vector(inst)
 end
 
 local function add(list, kind, rows, cols, threads, warps, vec)
-  table.insert(list, { kind = kind, rows = rows, cols = cols, threads = threads, warps = warps, vec = vec, cache = "keep" })
+  table.insert(list, { kind = kind, rows = rows, cols = cols, threads = threads, warps = warps, vec = vec, ctas = 1, cache = "keep" })
 end
 
 -- 16 elements per thread, as in row-wise kernels; 256 threads.
@@ -100,7 +100,7 @@ function CANDIDATES.map(list, kind, vec)
   add(list, kind, 1, 4096, 256, 8, vec)
   add(list, kind, 4, 1024, 64, 8, vec)
   add(list, kind, 16, 256, 16, 8, vec)
-  add(list, kind, 2048 // (16 // vec), 8 * vec // (16 // vec), 1, 8, vec)
+  add(list, kind, 64, 64, 64 // vec // (vec < 8 and 2 or 1), 8, vec)
   add(list, kind, 1, 2048, 256, 8, 1)
   add(list, kind, 64, 32, 32, 8, 1)
 end
@@ -115,11 +115,11 @@ function CANDIDATES.row(list, kind, vec)
 end
 function CANDIDATES.strip(list, kind, vec, block)
   add(list, kind, 8 * 32 * vec // block * 2, block, block // vec, 8, vec)
-  add(list, kind, 32, block, 32, 8, 1)
+  add(list, kind, 16, block, 32, 8, 1)
 end
 function CANDIDATES.block(list, kind, vec, block, rows)
   add(list, kind, rows, block, block // vec, 16, vec)
-  add(list, kind, rows, block, 32, 16, 1)
+  add(list, kind, rows, block, 32, 32, 1)
 end
 function CANDIDATES.column(list, kind, vec)
   add(list, kind, 16, 256, 256 // vec, 8, vec)
@@ -170,6 +170,7 @@ local function check_schedule(inst, s, kind)
   if s.warps > 32 or s.warps & (s.warps - 1) ~= 0 then refuse("warps is a power of two up to 32") end
   if s.threads & (s.threads - 1) ~= 0 or s.threads > s.warps * 32 then refuse("threads (of a row) is a power of two up to 32 * warps") end
   if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
+  if s.ctas > 32 then refuse("ctas (the least number on an SM, for the registers) is at most 32") end
   if s.cache ~= "keep" and s.cache ~= "plain" then refuse("cache (how the input is read) is keep or plain") end
   if s.cols % (s.threads * s.vec) ~= 0 or s.rows * s.threads % (s.warps * 32) ~= 0 then
     refuse("cols is a multiple of threads * vec, rows * threads of 32 * warps")

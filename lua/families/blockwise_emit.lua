@@ -420,7 +420,7 @@ end
 
 -- ---- emission ----
 
-local function kernel(z, name, body) tile.kernel({ name = name, threads = z.s.warps * 32 }, body) end
+local function kernel(z, name, body) tile.kernel({ name = name, threads = z.s.warps * 32, min_ctas = z.s.ctas > 1 and z.s.ctas or nil }, body) end
 
 local STEPS = {}
 

@@ -21,4 +21,9 @@ return blockwise.op "dequantize_fp8" {
     end
   end,
   cases = "M=1,R=300,N=260 per=block128\nM=2,R=130,N=384 strided per=block128",
+  curated = {
+    { targets = "sm_80 sm_90a" },
+    { targets = "sm_75", set = "dtype=f16 format=u8" },
+    { targets = "sm_90a", set = "per=block128" },
+  },
 }

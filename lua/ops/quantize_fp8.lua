@@ -51,4 +51,13 @@ return blockwise.op "quantize_fp8" {
     end
   end,
   cases = "M=1,R=300,N=260 per=block128\nM=2,R=130,N=384 strided per=block128\nM=2,R=1000,N=72 per=column\nM=1,R=5000,N=300 per=column",
+  curated = {
+    { targets = "sm_80 sm_90a" },
+    { targets = "sm_75", set = "dtype=f16 format=u8" },
+    { targets = "sm_90a", set = "dtype=f16 format=u8" },
+    { targets = "sm_89 sm_90a", set = "format=e5m2 per=row" },
+    { targets = "sm_90a", set = "per=column" },
+    { targets = "sm_80 sm_90a", set = "per=block1" },
+    { targets = "sm_90a", set = "per=block128" },
+  },
 }
