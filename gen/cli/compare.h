@@ -10,7 +10,7 @@ typedef struct CompareTwin { double want, e; bool seen; } CompareTwin;
 
 typedef struct Compare {
   kiln_dtype dtype;
-  int64_t seen, bad;
+  int64_t seen, bad, passed;
   double worst_error, worst_bound, worst_ratio;            /* of the element that came nearest to its bound, or went past it */
   int64_t first_index;                                     /* the first bad element: as numbered by the caller */
   double first_got, first_want, first_bound;
@@ -24,6 +24,7 @@ bool compare_element(kiln_dtype dtype, double got, double want, double e, double
 
 void compare_start(Compare *c, kiln_dtype dtype, int64_t twin_index);
 void compare_add(Compare *c, int64_t index, double got, double want, double e);
+void compare_pass(Compare *c); /* an element of which nothing can be said: whether f32 makes it infinite or NaN is undecided */
 
 /* Perturbs the twin element by an eighth of its size (or of the result's root mean square, where that is larger; or of 1, where
  * fewer than 16 elements were compared, or all of them are 0 but for double's rounding) and compares again: true if that is refused, as it must be. Also true if nothing was

@@ -23,6 +23,32 @@ static double lost(double quotient, double divisor) { return fabs(divisor) > 0x1
 
 static double larger(double a, double b) { return a > b ? a : b; }
 
+/* ---- infinities that f32 may make, or unmake ----
+ *
+ * An infinity is exact, but what it meets may not be: times a value that f32 may flush to 0 (the double is 1e-85) it is NaN there
+ * and infinite here; likewise where f32 overflows and double does not. Such a result is undecided, and so is what follows from it:
+ * e is infinite. */
+static bool vanishes(double x, double e) { return (x != 0 || e > 0) && (fabs(x) <= e || fabs(x) < 0x1p-126); }
+static bool overflows(double x) { return isfinite(x) && fabs(x) > 0x1p127; }
+
+static bool undecided_factor(double a, double b, double eb) {
+  return (isinf(a) && vanishes(b, eb)) || (overflows(a) && (b == 0 || vanishes(b, eb)));
+}
+static bool undecided_product(double a, double ea, double b, double eb) {
+  return undecided_factor(a, b, eb) || undecided_factor(b, a, ea);
+}
+static bool undecided_sum(double a, double b) {
+  return (isinf(a) && overflows(b)) || (overflows(a) && isinf(b)) || (overflows(a) && overflows(b));
+}
+static bool undecided_quotient(double a, double ea, double b, double eb) {
+  return (isinf(a) && overflows(b)) || (overflows(a) && (isinf(b) || overflows(b))) || (vanishes(a, ea) && (b == 0 || vanishes(b, eb)));
+}
+
+/* The error of a result: operands' errors are finite, or it is undecided like them. */
+static double carry(double v, double err, double operands, bool undecided) {
+  return undecided || isinf(operands) ? INFINITY : settle(v, err);
+}
+
 /* ---- one operand ---- */
 
 /* Runs EXPR for every element: sets v and e from a and ea. */
@@ -31,7 +57,7 @@ static double larger(double a, double b) { return a > b ? a : b; }
     double a = x.v[i * x.step], ea = x.e[i * estep], r, err;                                                           \
     EXPR;                                                                                                              \
     v[i] = r;                                                                                                          \
-    if (e) e[i] = settle(r, err);                                                                                      \
+    if (e) e[i] = carry(r, err, ea, false);                                                                            \
   }                                                                                                                    \
   break
 
@@ -67,12 +93,13 @@ static void run_unary(const DefNode *node, Operand x, int64_t estep, double *v, 
 
 /* ---- two operands ---- */
 
-#define ROW2(EXPR)                                                                                                     \
+#define ROW2(EXPR) ROW2_UNLESS(false, EXPR)
+#define ROW2_UNLESS(UNDECIDED, EXPR)                                                                                   \
   for (int64_t i = 0; i < n; i++) {                                                                                    \
     double a = x.v[i * x.step], b = y.v[i * y.step], ea = x.e[i * xe], eb = y.e[i * ye], r, err;                       \
     EXPR;                                                                                                              \
     v[i] = r;                                                                                                          \
-    if (e) e[i] = settle(r, err);                                                                                      \
+    if (e) e[i] = carry(r, err, ea + eb, UNDECIDED);                                                                   \
   }                                                                                                                    \
   break
 
@@ -86,10 +113,10 @@ static double pick_max(double a, double b) { return isnan(a) || isnan(b) ? NAN :
 static void run_binary(const DefNode *node, Operand x, int64_t xe, Operand y, int64_t ye, double *v, double *e, int64_t n) {
   bool own = node->value != 0;
   switch (node->op) {
-  case DEF_ADD: ROW2((r = a + b, err = ea + eb + U * fabs(r)));
-  case DEF_SUB: ROW2((r = a - b, err = ea + eb + U * fabs(r)));
-  case DEF_MUL: ROW2((r = a * b, err = fabs(a) * eb + fabs(b) * ea + ea * eb + U * fabs(r)));
-  case DEF_DIV: ROW2((r = a / b, err = (ea + fabs(r) * eb) / fabs(b) + 4 * U * fabs(r) + lost(r, b)));
+  case DEF_ADD: ROW2_UNLESS(undecided_sum(a, b), (r = a + b, err = ea + eb + U * fabs(r)));
+  case DEF_SUB: ROW2_UNLESS(undecided_sum(a, b), (r = a - b, err = ea + eb + U * fabs(r)));
+  case DEF_MUL: ROW2_UNLESS(undecided_product(a, ea, b, eb), (r = a * b, err = fabs(a) * eb + fabs(b) * ea + ea * eb + U * fabs(r)));
+  case DEF_DIV: ROW2_UNLESS(undecided_quotient(a, ea, b, eb), (r = a / b, err = (ea + fabs(r) * eb) / fabs(b) + 4 * U * fabs(r) + lost(r, b)));
   /* Of integers, which are exact; dividing by zero, of which nothing is promised, gives 0. */
   case DEF_IDIV: ROW2((r = b == 0 ? 0 : trunc(a / b), err = ea + eb));
   case DEF_MOD: ROW2((r = b == 0 ? 0 : fmod(a, b), err = ea + eb));
@@ -110,7 +137,10 @@ static void run_where(const Operand x[3], const int64_t estep[3], double *v, dou
     double c = x[0].v[i * x[0].step], a = x[1].v[i * x[1].step], b = x[2].v[i * x[2].step];
     double ea = x[1].e[i * estep[1]], eb = x[2].e[i * estep[2]];
     v[i] = c != 0 ? a : b;
-    if (e) e[i] = settle(v[i], x[0].e[i * estep[0]] > 0 ? larger(ea, eb) + fabs(a - b) : c != 0 ? ea : eb);
+    if (!e) continue;
+    bool undecided = x[0].e[i * estep[0]] > 0;
+    e[i] = carry(v[i], undecided ? larger(ea, eb) + fabs(a - b) : c != 0 ? ea : eb, undecided ? ea + eb : c != 0 ? ea : eb,
+                 undecided && !(isfinite(a) && isfinite(b)) && !(isnan(a) && isnan(b)) && a != b);
   }
 }
 
@@ -221,5 +251,5 @@ void eval_reduce_end(const DefNode *node, EvalValue *out, const EvalShape *s, in
   int64_t total = eval_elems(out->dims, s);
   double steps = node->op == DEF_SUM && !eval_is_integer(node->dtype) ? U * (2 * sqrt((double)terms) + 8) : 0;
   for (int64_t i = 0; i < total; i++)
-    out->e[i] = settle(out->v[i], out->e[i] + (steps > 0 ? steps * (fabs(out->v[i]) + 4 * sqrt(out->q[i])) : 0));
+    out->e[i] = carry(out->v[i], out->e[i] + (steps > 0 ? steps * (fabs(out->v[i]) + 4 * sqrt(out->q[i])) : 0), out->e[i], false);
 }

@@ -102,7 +102,9 @@ static void take_chunk(void *user, const EvalChunk *chunk) {
       from += t->offset[dim[k]][true_index(v, dim[k], place)];
     }
     double got = number_load(dtype, v->result[chunk->tensor] + (size_t)from * bytes);
-    compare_add(&v->compare[chunk->tensor], index, got, chunk->value[i], chunk->error[i]);
+    Compare *c = &v->compare[chunk->tensor];
+    if (v->d->c->special && isinf(chunk->error[i])) compare_pass(c);
+    else compare_add(c, index, got, chunk->value[i], chunk->error[i]);
     for (int k = n - 1; k >= 0 && ++at[k] == chunk->count[dim[k]]; k--) at[k] = 0;
   }
 }

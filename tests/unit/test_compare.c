@@ -125,6 +125,18 @@ static void a_result_may_cancel_as_a_whole(void **state) {
   assert_false(twin_fails(&c));
 }
 
+static void undecided_elements_are_left_out(void **state) {
+  (void)state;
+  Compare c;
+  compare_start(&c, KILN_F32, 2);
+  for (int i = 0; i < 5; i++) compare_pass(&c);
+  assert_true(c.seen == 5 && c.bad == 0 && twin_fails(&c));
+  compare_add(&c, 5, 1, 1, 0.2); /* what is compared must still be worth something */
+  assert_false(twin_fails(&c));
+  compare_add(&c, 6, 1, 2, 0);
+  assert_int_equal(c.bad, 1);
+}
+
 /* Rows of two nearly equal inputs are known badly, however large their result; the others speak for the kernel. */
 static void one_bad_row_says_nothing_of_the_others(void **state) {
   (void)state;
@@ -198,6 +210,7 @@ int main(void) {
       cmocka_unit_test(few_elements_may_be_small),
       cmocka_unit_test(a_result_may_cancel_as_a_whole),
       cmocka_unit_test(one_bad_row_says_nothing_of_the_others),
+      cmocka_unit_test(undecided_elements_are_left_out),
       cmocka_unit_test(the_first_bad_element_is_kept),
       cmocka_unit_test(every_small_float_survives),
       cmocka_unit_test(rounds_to_nearest_even_once),

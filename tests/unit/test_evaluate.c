@@ -481,6 +481,22 @@ static void tables_are_looked_up(void **state) {
   position_case(nodes, 10, 3, 8, (const double[]){1, 1, 2, 2, 3, 3, 0, 0, 4, 4, 5, 5, 6, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
 }
 
+/* What f32 makes of an infinity times a value that it flushes to 0 is NaN, in double it is infinite: nothing can be said. */
+static void what_f32_may_make_of_infinities_is_undecided(void **state) {
+  (void)state;
+  static const struct { uint8_t op; double a, b; bool undecided; } cases[] = {
+      {DEF_MUL, INFINITY, 1e-85, true},  {DEF_MUL, INFINITY, 0, false},    {DEF_MUL, INFINITY, 2, false},
+      {DEF_MUL, 1e60, 0, true},          {DEF_SUB, INFINITY, 1e60, true},  {DEF_SUB, INFINITY, 1, false},
+      {DEF_DIV, INFINITY, 1e60, true},   {DEF_DIV, 1, INFINITY, false},    {DEF_DIV, INFINITY, 3, false},
+      {DEF_DIV, 1e-60, 0, true},         {DEF_ADD, 1e60, INFINITY, true},  {DEF_ADD, 1, 2, false},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    double e;
+    one(cases[i].op, cases[i].a, cases[i].b, 0, &e);
+    assert_int_equal(isinf(e), cases[i].undecided);
+  }
+}
+
 static void integers_stay_exact(void **state) {
   (void)state;
   /* index N mod 3, as a number; stopped on its way */
@@ -640,6 +656,7 @@ int main(void) {
       cmocka_unit_test(positions_move_values),
       cmocka_unit_test(tables_are_looked_up),
       cmocka_unit_test(integers_stay_exact),
+      cmocka_unit_test(what_f32_may_make_of_infinities_is_undecided),
       cmocka_unit_test(the_own_extreme_is_decided),
       cmocka_unit_test(refuses_broken_definitions),
       cmocka_unit_test(survives_lack_of_memory),
