@@ -81,7 +81,9 @@ static void size_rows(Case *c, const KilnDef *def, const Roles *r, const RowCase
     share_rows(c, def, dim, n, row->lead, row->nlead, shift, &set);
     int column = def->tensor[t].dim[n];
     if (!(set >> column & 1)) c->size[column] = r->column & before ? other_length : row->length;
-    if (r->table && c->size[column] < 2) c->size[column] = 2; /* a pair, where something rotates */
+    /* A pair, where something rotates; two, where a row is centred, too: of one pair the gradient is nothing but rounding. */
+    int64_t least = !r->table ? 1 : r->reduced >> column & 1 ? 4 : 2;
+    if (c->size[column] < least) c->size[column] = least;
     set |= 1u << column;
     if (set != before) shift++; /* the next tensor with rows of its own gets more of them */
   }
