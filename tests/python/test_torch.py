@@ -5,6 +5,7 @@
 Values and gradients of every op are compared with plain mathematics in float64, within the tolerances of the systems that kiln covers.
 """
 import os
+import re
 import statistics
 import sys
 import time
@@ -452,6 +453,20 @@ class OnGpu(Comparison):
             print("  kiln %-26s %6.2f   add_ + %5.2f" % (name, spent, spent - add))
             if name == "rms_norm":
                 self.assertLessEqual(spent, add + 8)
+
+
+class Docs(unittest.TestCase):
+    def test_examples(self):
+        """The blocks of docs/python.md and README.md that need torch; without a GPU on the CPU, and compiled without a C compiler."""
+        ran = 0
+        for page in ("docs/python.md", "README.md"):
+            with open(os.path.join(ROOT, page), encoding="utf-8") as f:
+                for text in re.findall(r"^```python\n(.*?)^```$", f.read(), re.MULTILINE | re.DOTALL):
+                    if "torch" in text or "kiln.nn" in text:
+                        text = text if GPU else text.replace('"cuda"', '"cpu"').replace("fullgraph=True", "fullgraph=True, backend='aot_eager'")
+                        exec(compile(text, page, "exec"), {})
+                        ran += 1
+        self.assertGreaterEqual(ran, 3)
 
 
 def with_gradient(x, w):
