@@ -171,10 +171,12 @@ end
 local FLOATS = { f64 = true, f32 = true, f16 = true, bf16 = true }
 local function has_gradient(spec) return not (spec.fixed and not FLOATS[spec.fixed]) and not spec.const and not spec.saved end
 
--- Is there anything to derive?
+-- Is there anything to derive? An op that calls a tensor dX beside X is somebody's gradient already.
 function autodiff.possible(o)
-  local inputs, outputs = false, false
+  local inputs, outputs, names = false, false, {}
+  for _, t in ipairs(o.specs) do names[t.name] = true end
   for _, t in ipairs(o.specs) do
+    if names["d" .. t.name] then return false end
     if has_gradient(t) then inputs, outputs = inputs or not t.out, outputs or t.out end
   end
   return o.family.has_gradient and inputs and outputs or false
