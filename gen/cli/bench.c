@@ -313,11 +313,10 @@ static int run(const Options *given) {
   DeviceNames *devices = cli_alloc(sizeof *devices);
   char op[64];
   int code = CLI_FAILED;
-  if (cli_list_ops(gen, o->operand[0], &ops) && (!o->ptx || variants_read_settings(o->ptx, o, op, sizeof op)) &&
+  if (cli_list_one(gen, "bench", o->operand[0], &ops) && (!o->ptx || variants_read_settings(o->ptx, o, op, sizeof op)) &&
       devices_named(o, devices)) {
     code = CLI_OK;
-    if (ops.n > 1) code = cli_usage("bench: one op at a time (%s holds %d)", o->operand[0], ops.n);
-    for (int i = 0; ops.n == 1 && i < devices->n; i++) {
+    for (int i = 0; i < devices->n; i++) {
       int one = bench_device(o, gen, ops.name[0], devices->at[i]);
       if (one > code) code = one;
     }

@@ -38,7 +38,7 @@ typedef struct Job {
   Random random;
   const char *where;
   long passed, failed, refused, ran_here;
-  bool device_lost;
+  bool device_lost, only_first; /* of the ops: an edited file is of one */
   char base[64];         /* "dtype=f16": where the target lacks the default dtype, the first one that it has */
 } Job;
 
@@ -413,12 +413,21 @@ static int finish(const Job *job, uint64_t seed) {
   return job->failed || (!job->passed && !job->refused) ? CLI_FAILED : CLI_OK;
 }
 
-static bool take_file(Options *o, OpList *ops, int *code) {
+static bool take_file(Job *job, Options *o, OpList *ops, int *code) {
   char op[64];
   if (!o->ptx) return true;
   if (o->nschedule) return *code = cli_usage("check: --schedule and --ptx exclude each other: the file has its schedule"), false;
-  if (ops->n != 1) return *code = cli_usage("check: --ptx needs one op"), false;
-  return variants_read_settings(o->ptx, o, op, sizeof op);
+  if (!variants_read_settings(o->ptx, o, op, sizeof op)) return false;
+  for (int i = 0; i < ops->n && ops->n > 1; i++) { /* of a script's ops the one that the file says it is */
+    const char *name = cli_named(ops->name[i]) ? cli_named(ops->name[i]) : ops->name[i];
+    if (strcmp(name, op) != 0) continue;
+    char *swap = ops->name[0];
+    ops->name[0] = ops->name[i];
+    ops->name[i] = swap;
+    job->only_first = true;
+    return true;
+  }
+  return ops->n == 1 || (*code = cli_usage("check: %s is of op %s, which is not among these", o->ptx, op), false);
 }
 
 /* SM counts are an option of simulated devices, and named once. */
@@ -438,8 +447,8 @@ static int run(const Options *given) {
   OpList ops = {0};
   DeviceNames *devices = cli_alloc(sizeof *devices);
   int code = CLI_FAILED;
-  if (cli_list_ops(gen, o->operand[0], &ops) && take_file(o, &ops, &code) && devices_named(o, devices) && take_sms(o, devices, &code)) {
-    Job job = {.o = o, .gen = gen};
+  Job job = {.o = o, .gen = gen};
+  if (cli_list_ops(gen, o->operand[0], &ops) && take_file(&job, o, &ops, &code) && devices_named(o, devices) && take_sms(o, devices, &code)) {
     uint64_t seed = options_has(o, OPTION_SEED) ? o->seed : random_entropy() & 0xFFFFFFFFu;
     random_start(&job.random, seed);
     for (int i = 0; i < devices->n; i++) {
@@ -450,7 +459,7 @@ static int run(const Options *given) {
         job.failed++;
         continue;
       }
-      for (int k = 0; k < ops.n && !job.device_lost; k++) check_op(&job, ops.name[k], ops.settings[k]);
+      for (int k = 0; k < (job.only_first ? 1 : ops.n) && !job.device_lost; k++) check_op(&job, ops.name[k], ops.settings[k]);
       if (job.device_lost) cli_error("%s: given up after a fault", job.where);
       device_close(&probe); /* open all along: the context stays, groups come and go */
     }

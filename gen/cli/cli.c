@@ -112,9 +112,13 @@ void cli_free_ops(OpList *ops) {
   memset(ops, 0, sizeof *ops);
 }
 
-static bool list_script(KilnGen *g, const char *operand, OpList *out) {
+const char *cli_named(const char *operand) {
   const char *colon = strrchr(operand, ':');
-  if (colon && strchr(colon, '/')) colon = NULL;
+  return colon && !strchr(colon, '/') ? colon + 1 : NULL;
+}
+
+static bool list_script(KilnGen *g, const char *operand, OpList *out) {
+  const char *colon = cli_named(operand) ? cli_named(operand) - 1 : NULL;
   char *path = cli_text_n(operand, colon ? (size_t)(colon - operand) : strlen(operand));
   const kiln_gen_op *ops;
   int n;
@@ -132,6 +136,22 @@ static bool list_script(KilnGen *g, const char *operand, OpList *out) {
   }
   cli_free(path);
   return out->n > 0;
+}
+
+static bool is_gradient_of(const char *gradient, const char *op) {
+  size_t n = strlen(op);
+  return strncmp(gradient, op, n) == 0 && strcmp(gradient + n, ".grad") == 0;
+}
+
+bool cli_list_one(KilnGen *g, const char *command, const char *operand, OpList *out) {
+  if (!cli_list_ops(g, operand, out)) return false;
+  if (out->n == 2 && is_gradient_of(out->name[1], out->name[0])) {
+    cli_free(out->name[1]);
+    cli_free(out->settings[1]);
+    out->n = 1;
+  }
+  if (out->n > 1) cli_error("%s: one op at a time; %s holds %d, such as %s", command, operand, out->n, out->name[0]);
+  return out->n == 1;
 }
 
 bool cli_list_ops(KilnGen *g, const char *operand, OpList *out) {

@@ -43,7 +43,11 @@ typedef struct OpList {
   char **settings;  /* "dtype=bf16|f16 w=yes|no" */
 } OpList;
 bool cli_list_ops(KilnGen *g, const char *operand, OpList *out); /* false after a message */
+/* The same for a command that takes one op: a script's op and its gradient mean the op. false after a message. */
+bool cli_list_one(KilnGen *g, const char *command, const char *operand, OpList *out);
 void cli_free_ops(OpList *ops);
+/* NAME of "path.lua:NAME"; NULL: the operand names none. */
+const char *cli_named(const char *operand);
 
 /* The whole of a file, ended by NUL; NULL after a message. */
 char *cli_read_file(const char *path, size_t *bytes);

@@ -46,6 +46,7 @@ static int list_ops(const Options *o) {
   const kiln_gen_op *ops;
   int n, code = CLI_OK;
   bool script = o->noperands && cli_is_path(o->operand[0]), found = false;
+  const char *wanted = !o->noperands ? NULL : script ? cli_named(o->operand[0]) : o->operand[0];
   kiln_gen_status status = script ? kiln_gen_script_ops(g, o->operand[0], &ops, &n) : kiln_gen_ops(g, &ops, &n);
   if (status != KILN_GEN_OK) {
     code = cli_generator_failed(g, status);
@@ -55,7 +56,7 @@ static int list_ops(const Options *o) {
     t.used = 0; /* no titles */
     t.columns = 2;
     for (int i = 0; i < n; i++)
-      if (!o->noperands || script || strcmp(ops[i].name, o->operand[0]) == 0) {
+      if (!wanted || strcmp(ops[i].name, wanted) == 0) {
         found = true;
         table_row(&t, (const char *const[]){ops[i].name, ops[i].doc ? ops[i].doc : ""});
         if (o->noperands) table_row(&t, (const char *const[]){"", ops[i].settings ? ops[i].settings : ""});
@@ -120,12 +121,10 @@ static int list_variants(const Options *o) {
   char where[64], why[2048];
   int code = CLI_FAILED;
   snprintf(where, sizeof where, "sim:%s", o->target ? o->target : "sm_80");
-  if (cli_list_ops(gen, o->operand[0], &ops)) {
+  if (cli_list_one(gen, "list", o->operand[0], &ops)) {
     GroupRequest r = {.op = ops.name[0], .set = o->set, .nset = o->nset, .target = o->target,
                       .where = o->ndevices ? o->device[0] : where};
-    if (ops.n > 1) {
-      code = cli_usage("list: %s holds %d ops; name one (%s)", o->operand[0], ops.n, ops.name[0]);
-    } else if (group_open(g, gen, &r, why, sizeof why) != KILN_GEN_OK) {
+    if (group_open(g, gen, &r, why, sizeof why) != KILN_GEN_OK) {
       cli_error("%s", why);
     } else {
       code = o->nsizes ? explain(o, g) : show_offered(g);
