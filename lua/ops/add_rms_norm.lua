@@ -11,4 +11,6 @@ return rowwise.op "add_rms_norm" {
     t.y = t.w and h * s * t.w or h * s
   end,
   cases = "B=3,M=5,N=4096 w_B=yes\nB=2,M=3x2,N=100 strided w=no",
+  curated = { { targets = "sm_90a" } },
+  curated_grad = { { targets = "sm_90a" } },
 }

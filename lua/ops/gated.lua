@@ -5,4 +5,6 @@ return rowwise.op "gated" {
   settings = { act = { "silu", "gelu", "gelu_tanh" } },
   forward  = function(t) t.y = t.act(t.gate) * t.up end,
   cases    = "M=5,N=1000 strided act=gelu\nM=3x7,N=130 act=gelu_tanh",
+  curated  = { { targets = "sm_90a" } },
+  curated_grad = { { targets = "sm_90a" } },
 }

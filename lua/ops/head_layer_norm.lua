@@ -10,4 +10,6 @@ return rowwise.op "head_layer_norm" {
     t.yk = norm(t.k, t.eps)
   end,
   cases = "M1=2x3x5,M2=2x3x4,N=64\nM1=2x3x31,M2=2x3x7,N=97 strided",
+  curated = { { targets = "sm_90a" } },
+  curated_grad = { { targets = "sm_90a" } },
 }

@@ -8,4 +8,6 @@ return rowwise.op "l2_normalize" {
     t.y = x * rsqrt(max(sum(x * x), t.eps * t.eps))
   end,
   cases = "M=14,N=32\nM=31,N=1023 strided",
+  curated = { { targets = "sm_90a" } },
+  curated_grad = { { targets = "sm_90a" } },
 }

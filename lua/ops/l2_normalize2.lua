@@ -9,4 +9,5 @@ return rowwise.op "l2_normalize2" {
     t.y2 = normalize(t.x2, t.eps)
   end,
   cases = "M1=31,N1=64,M2=11,N2=97\nM1=4x3,N1=1024,M2=2,N2=32 strided",
+  curated = { { targets = "sm_90a" } },
 }

@@ -13,4 +13,6 @@ return rowwise.op "layer_norm" {
     t.y = t.b and y + t.b or y
   end,
   cases = "M=9,N=768 w=no b=no\nM=2x7,N=1000 strided mean=yes rstd=yes",
+  curated = { { targets = "sm_80 sm_90a" } },
+  curated_grad = { { targets = "sm_80 sm_90a" } },
 }

@@ -11,4 +11,6 @@ return rowwise.op "layer_norm_adaln" {
     t.y = (x - m) * r * (1 + t.scale) + t.shift
   end,
   cases = "B=8,M=186,N=128\nB=3,M=5,N=1000 strided scale_dtype=f32 shift_dtype=f32",
+  curated = { { targets = "sm_90a" } },
+  curated_grad = { { targets = "sm_90a" } },
 }

@@ -19,4 +19,5 @@ return rowwise.op "rms_norm" {
     { targets = "sm_80 sm_90a", schedule = "kind=shared rows=1 threads=1024 warps=32 vec=8" },
     { targets = "sm_80", schedule = "kind=passes rows=1 threads=1024 warps=32 cols=8192 vec=1" },
   },
+  curated_grad = { { targets = "sm_80 sm_90a" } },
 }

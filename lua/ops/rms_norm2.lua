@@ -15,4 +15,5 @@ return rowwise.op "rms_norm2" {
     t.y2, t.rstd2 = norm(t.x2, t.w2, t.eps)
   end,
   cases = "B=4,M1=31,N1=64,M2=11,N2=80\nB=2,M1=1,N1=1024,M2=7,N2=97 strided w1_B=yes w2=no\nB=3,M1=5,N1=33,M2=9,N2=510 w1=no",
+  curated = { { targets = "sm_90a" } },
 }

@@ -10,4 +10,6 @@ return rowwise.op "rms_norm_adaln" {
     t.y = x * r * (1 + t.scale) + t.shift
   end,
   cases = "B=4,M=37,N=1024\nB=3,M=5,N=1000 strided scale_dtype=f32 shift_dtype=f32",
+  curated = { { targets = "sm_90a" } },
+  curated_grad = { { targets = "sm_90a" } },
 }

@@ -9,4 +9,6 @@ return rowwise.op "softmax" {
     t.y = softmax(t.mask and where(t.mask, excluded, x) or x)
   end,
   cases = "M=5,N=1000 strided mask=yes\nM=3x7,N=1 mask=yes",
+  curated = { { targets = "sm_80 sm_90a" } },
+  curated_grad = { { targets = "sm_90a" } },
 }
