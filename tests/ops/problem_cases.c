@@ -7,9 +7,9 @@
 #define ROWS "M=1 N=1", "M=2x3 N=77", "M=9 N=1024", "M=3x2x3 N=24", "M=2 N=5000"
 #define TWO_NORMS "B=1 M1=1 N1=1 M2=2 N2=3", "B=2 M1=3 N1=77 M2=2x2 N2=130", "B=1 M1=2 N1=1024 M2=5 N2=40"
 #define TWO_ROWS "M1=1 N1=1 M2=2 N2=3", "M1=2x3 N1=77 M2=5 N2=130", "M1=2 N1=1024 M2=3 N2=40"
-#define EXTREME_ROWS_OF_SAMPLES {"B=1 M=1 N=262144", "B=3 M=2x7000 N=8", "B=300 M=3x3 N=9"}
-#define EXTREME_ROWS {"M=1 N=262144", "M=2x21000 N=8", "M=50x60 N=9"}
-#define EXTREME_ROPE {"B=1 H=1 T=2 G=1 S=1 N=32768 P=2 R=128", "B=20 H=30 T=50 G=3 S=40 N=8 P=50 R=2"}
+#define EXTREME_ROWS_OF_SAMPLES {"B=1 M=1 N=262144", "B=3 M=2x3000 N=8", "B=200 M=3x3 N=9"}
+#define EXTREME_ROWS {"M=1 N=262144", "M=2x20000 N=8", "M=30x60 N=9"}
+#define EXTREME_ROPE {"B=1 H=1 T=2 G=1 S=1 N=32768 P=2 R=128", "B=10 H=20 T=50 G=3 S=40 N=8 P=50 R=2"}
 #define EPS "", "eps=0.25", "eps=1e-5"
 #define ADALN {"", "dtype=f16", "dtype=f32 scale_dtype=f16", "scale_dtype=f32 shift_dtype=f32", "rstd=yes"}
 #define ADALN_GRAD {"", "dtype=f16", "dtype=f32", "scale_dtype=f32 shift_dtype=f32 rstd=no", "dtype=f32 rstd=no", "dtype=f32 dx=no", \
@@ -33,7 +33,7 @@ const OpCases op_cases[] = {
      .forward = {"", "dtype=f16 w1=no", "dtype=f32 w2=no", "rstd1=yes", "dtype=f32 w1_B=yes rstd2=yes", "w1_dtype=f32 w2_B=yes"},
      .backward = {"", "dtype=f16 w1=no", "dtype=f32 w2=no", "dtype=f32 rstd1=no rstd2=no", "dtype=f32 w1_B=yes", "w1_dtype=f32 w2_B=yes",
                   "dtype=f32 dx1=no dw2=no"},
-     .sizes = {TWO_NORMS}, .extremes = {"B=1 M1=1 N1=262144 M2=9000 N2=8", "B=200 M1=3x3 N1=9 M2=2 N2=24"},
+     .sizes = {TWO_NORMS}, .extremes = {"B=1 M1=1 N1=70000 M2=2500 N2=8", "B=200 M1=3x3 N1=9 M2=2 N2=24"},
      .scalars = {EPS}},
     {.op = "layer_norm",
      .forward = {"", "dtype=f16", "dtype=f32 w=no b=no", "mean=yes rstd=yes", "dtype=f16 w_dtype=f32 b_dtype=f32", "dtype=f32 b=no rstd=yes"},
@@ -44,10 +44,15 @@ const OpCases op_cases[] = {
     {.op = "head_layer_norm",
      .forward = {"", "dtype=f16", "dtype=f32"},
      .backward = {"", "dtype=f16", "dtype=f32", "dtype=f32 dq=no"},
-     .sizes = {"M1=2x3x4 M2=2x3x5 N=64", "M1=1 M2=2 N=3", "M1=2x3 M2=7 N=128"}, .extremes = {"M1=1 M2=2 N=131072", "M1=30x500 M2=2x3x600 N=8"},
+     .sizes = {"M1=2x3x4 M2=2x3x5 N=64", "M1=1 M2=2 N=3", "M1=2x3 M2=7 N=128"},
+     .extremes = {"M1=1 M2=2 N=131072", "M1=30x300 M2=2x3x300 N=8"},
      .scalars = {EPS}},
-    {.op = "layer_norm_adaln", .forward = ADALN, .backward = ADALN_GRAD, .sizes = {ROWS_OF_SAMPLES}, .extremes = EXTREME_ROWS_OF_SAMPLES, .scalars = {EPS}},
-    {.op = "rms_norm_adaln", .forward = ADALN, .backward = ADALN_GRAD, .sizes = {ROWS_OF_SAMPLES}, .extremes = EXTREME_ROWS_OF_SAMPLES, .scalars = {EPS}},
+    {.op = "layer_norm_adaln",
+     .forward = ADALN, .backward = ADALN_GRAD, .sizes = {ROWS_OF_SAMPLES},
+     .extremes = {"B=1 M=1 N=50001", "B=3 M=2x3000 N=8", "B=300 M=3x3 N=9"}, .scalars = {EPS}},
+    {.op = "rms_norm_adaln",
+     .forward = ADALN, .backward = ADALN_GRAD, .sizes = {ROWS_OF_SAMPLES}, .extremes = {"B=2 M=1 N=20000", "B=1 M=6000 N=8"},
+     .scalars = {EPS}},
     {.op = "add_rms_norm",
      .forward = {"", "dtype=f16", "dtype=f32 w=no", "rstd=yes", "dtype=f32 w_B=yes"},
      .backward = {"", "dtype=f16", "dtype=f32 w=no", "rstd=no", "dtype=f32 w_B=yes", "dtype=f32 rstd=no", "dtype=f32 dr=no"},
@@ -62,21 +67,31 @@ const OpCases op_cases[] = {
     {.op = "l2_normalize2",
      .forward = {"", "dtype=f16", "dtype=f32"},
      .backward = {"", "dtype=f16", "dtype=f32", "dtype=f32 dx2=no"},
-     .sizes = {TWO_ROWS}, .extremes = {"M1=1 N1=262144 M2=9000 N2=8", "M1=3x3 N1=100 M2=7000 N2=1"},
+     .sizes = {TWO_ROWS}, .extremes = {"M1=1 N1=70000 M2=2500 N2=8", "M1=3x3 N1=100 M2=2000 N2=1"},
      .scalars = {"", "eps=100", "eps=8.7"}},
-    {.op = "rope", .forward = ROPE_SETTINGS, .backward = ROPE_SETTINGS, .sizes = {ROPE_CHANNELS}, .extremes = EXTREME_ROPE, .scalars = {ROPE_SCALARS}},
-    {.op = "rope", .forward = ROPE_PAIRS_SETTINGS, .backward = ROPE_PAIRS_SETTINGS, .sizes = {ROPE_PAIRS}, .extremes = EXTREME_ROPE, .scalars = {ROPE_PAIRS_SCALARS}},
-    {.op = "ln_rope", .forward = ROPE_SETTINGS, .backward = ROPE_SETTINGS, .sizes = {ROPE_CHANNELS}, .extremes = EXTREME_ROPE, .scalars = {ROPE_SCALARS}},
-    {.op = "ln_rope", .forward = ROPE_PAIRS_SETTINGS, .backward = ROPE_PAIRS_SETTINGS, .sizes = {ROPE_PAIRS}, .extremes = EXTREME_ROPE, .scalars = {ROPE_PAIRS_SCALARS}},
+    {.op = "rope",
+     .forward = ROPE_SETTINGS, .backward = ROPE_SETTINGS, .sizes = {ROPE_CHANNELS}, .extremes = EXTREME_ROPE,
+     .scalars = {ROPE_SCALARS}},
+    {.op = "rope",
+     .forward = ROPE_PAIRS_SETTINGS, .backward = ROPE_PAIRS_SETTINGS, .sizes = {ROPE_PAIRS}, .extremes = EXTREME_ROPE,
+     .scalars = {ROPE_PAIRS_SCALARS}},
+    {.op = "ln_rope",
+     .forward = ROPE_SETTINGS, .backward = ROPE_SETTINGS, .sizes = {ROPE_CHANNELS}, .extremes = EXTREME_ROPE,
+     .scalars = {ROPE_SCALARS}},
+    {.op = "ln_rope",
+     .forward = ROPE_PAIRS_SETTINGS, .backward = ROPE_PAIRS_SETTINGS, .sizes = {ROPE_PAIRS}, .extremes = EXTREME_ROPE,
+     .scalars = {ROPE_PAIRS_SCALARS}},
     {.op = "rms_norm_rope",
      .forward = {"", "dtype=f16 w=no", "dtype=f32 pairs=neighbours", "rstd=yes w_dtype=f32"},
      .backward = {"", "dtype=f16 w=no", "dtype=f32 pairs=neighbours", "rstd=no", "dtype=f32 w_dtype=f16", "dtype=f32 rstd=no", "dtype=f32 dx=no"},
-     .sizes = {"B=2 T=3 N=256 P=5 R=32", "B=1 T=5 N=96 P=7 R=24", "B=1 T=2 N=4 P=4 R=1"}, .extremes = {"B=1 T=1 N=131072 P=1 R=64", "B=30 T=300 N=8 P=300 R=2"},
+     .sizes = {"B=2 T=3 N=256 P=5 R=32", "B=1 T=5 N=96 P=7 R=24", "B=1 T=2 N=4 P=4 R=1"},
+     .extremes = {"B=1 T=1 N=131072 P=1 R=64", "B=30 T=100 N=8 P=100 R=2"},
      .scalars = {"", "pos=2", "eps=0.25 pos=1"}},
     {.op = "rms_norm_rope",
      .forward = {"table=channel", "table=channel pairs=neighbours dtype=f32", "table=channel dtype=f32"},
      .backward = {"table=channel", "table=channel pairs=neighbours dtype=f32", "table=channel dtype=f32"},
-     .sizes = {"B=2 T=3 N=256 P=5 R=64", "B=1 T=4 N=96 P=6 R=12"}, .extremes = {"B=1 T=1 N=131072 P=1 R=64", "B=30 T=300 N=8 P=300 R=2"},
+     .sizes = {"B=2 T=3 N=256 P=5 R=64", "B=1 T=4 N=96 P=6 R=12"},
+     .extremes = {"B=1 T=1 N=131072 P=1 R=64", "B=30 T=100 N=8 P=100 R=2"},
      .scalars = {"pos=2", ""}},
     {.op = "gated",
      .forward = {"", "act=gelu", "act=gelu_tanh", "dtype=f16 act=gelu", "dtype=f32", "dtype=f32 act=gelu_tanh"},
