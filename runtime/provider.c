@@ -150,14 +150,21 @@ typedef struct Open {
   size_t key_bytes, values_bytes;
 } Open; /* a setting that arguments do not decide */
 
+static bool lists(const char *values, size_t bytes, const char *value) {
+  size_t n = strlen(value);
+  for (const char *at = values, *end = values + bytes; at < end;) {
+    const char *stop = memchr(at, '|', (size_t)(end - at));
+    if (!stop) stop = end;
+    if ((size_t)(stop - at) == n && memcmp(at, value, n) == 0) return true;
+    at = stop + 1;
+  }
+  return false;
+}
+
 /* The first tensor of a dtype that the setting `dtype` can have: codes of eight bits may stand before the activations. */
 static const kiln_tensor *first_activation(const kiln_request *r, const char *values, size_t values_bytes) {
-  for (int i = 0; i < r->nargs; i++) {
-    const char *name = r->args[i].tensor ? kiln_dtype_name(r->args[i].tensor->dtype) : "?";
-    size_t n = strlen(name);
-    const char *at = memmem(values, values_bytes, name, n);
-    if (at && (at == values || at[-1] == '|') && (at + n == values + values_bytes || at[n] == '|')) return r->args[i].tensor;
-  }
+  for (int i = 0; i < r->nargs; i++)
+    if (r->args[i].tensor && lists(values, values_bytes, kiln_dtype_name(r->args[i].tensor->dtype))) return r->args[i].tensor;
   return first_tensor(r);
 }
 

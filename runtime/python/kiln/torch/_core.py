@@ -57,6 +57,7 @@ def empty_output(op, t, present):
     return model.new_empty(model.shape[:-1], dtype=_DTYPES[t.dtype] if t.dtype else None)
 
 
+_ACTIVATIONS = (torch.float32, torch.float16, torch.bfloat16)
 _DTYPES = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16, "f16": torch.float16, "i32": torch.int32,
            "i64": torch.int64, "u8": torch.uint8, "bool": torch.bool}
 
@@ -165,6 +166,8 @@ def _entry(op, given, scalars, settings, wanted, written):
                 raise errors.MissingArg("%s: argument %s: this tensor is missing" % (op.name, t.name))
         elif x.device != device:
             raise errors.BadPointer("%s: tensor %s is on %s; expected %s" % (op.name, t.name, x.device, device))
+        elif t.dtype is None and not t.own and x.dtype not in _ACTIVATIONS:
+            raise errors.BadDtype("%s: tensor %s is %s; expected float32, float16 or bfloat16" % (op.name, t.name, x.dtype))
     with torch.cuda.device(device) if device.type == "cuda" else _nothing:
         outs = _outputs(op, given, wanted, written)
         made = _create(op, where(device), given, outs, scalars, settings)

@@ -8,6 +8,10 @@ from . import _core, _library, _math
 
 PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
 
+# Where torch does not say, every call takes the general way.
+_MODES = getattr(torch._C, "_len_torch_dispatch_stack", None) or (lambda: 1)
+_TRANSFORMS = getattr(torch._C, "_are_functorch_transforms_active", None) or (lambda: True)
+
 DOC = {
     "rms_norm": "y = x * rsqrt(mean(x^2) + eps) * w over the last dim. x: (..., C); w: (C), (1, 1, C), or per sample (B, C) or (B, 1, C).",
     "rms_norm2": "rms_norm of two tensors in one launch: (y1, y2). N and C may differ; the first dim (B) and the dtype are the same.",
@@ -116,7 +120,7 @@ def make(op):
     """{name: function} of an op."""
     space = _core.compile_source(op.name, _source(op), {
         "PLAIN": PLAIN, "OP": op, "OPERATOR": getattr(torch.ops.kiln, op.name).default, "compiling": torch.compiler.is_compiling,
-        "modes": torch._C._len_torch_dispatch_stack, "transforms": torch._C._are_functorch_transforms_active, "forward_ad": forward_ad,
+        "modes": _MODES, "transforms": _TRANSFORMS, "forward_ad": forward_ad,
         "recording": torch.is_grad_enabled, "launch": _core.launcher(op), "mathematics": getattr(_math, op.name), "promote": promote,
         "check": _core.check_table, "no_gradient": no_gradient,
         "IN_PLACE": getattr(torch.ops.kiln, op.name + "_").default if _core.is_in_place(op) else None})

@@ -9,7 +9,8 @@ from . import _core, _math
 
 LIBRARY = torch.library.Library("kiln", "DEF")
 _SCALARS = {"f32": "float", "f64": "float", "i32": "SymInt", "i64": "SymInt"}
-_PT2 = (torch.Tag.pt2_compliant_tag,) if hasattr(torch.Tag, "pt2_compliant_tag") else ()
+# Compilers keep the strides that the shapes for tracing assumed: outputs are laid out as inputs are.
+_PT2 = (torch.Tag.pt2_compliant_tag, getattr(torch.Tag, "needs_exact_strides", None) or torch.Tag.needs_fixed_stride_order)
 
 
 def torch_name(op):
