@@ -127,6 +127,10 @@ void problem_write(kiln_dtype dtype, void *at, double x) {
 
 static int64_t at_least_one(int64_t n) { return n > 0 ? n : 1; }
 
+static bool is_one_row(const Problem *p, const ProblemTensor *t, int index) {
+  return p->spec.lie == LIE_ONE_ROW && !t->def->is_out && (p->forward ? t->def->name[0] == 'd' : index % 2 == 1);
+}
+
 static void lay_strides(const Problem *p, ProblemTensor *t, int index) {
   int order[PROBLEM_RANK];
   int64_t next = p->spec.lie == LIE_COLUMNS ? 2 : 1;
@@ -140,6 +144,7 @@ static void lay_strides(const Problem *p, ProblemTensor *t, int index) {
     next *= at_least_one(t->shape[order[i]]);
     if (p->spec.lie == LIE_PADDED) next = (next + 15) / 16 * 16 + 16 * (index % 3);
     if (p->spec.lie == LIE_ODD && i == 0) next += 2 - next % 2 + 1;
+    if (is_one_row(p, t, index) && order[i] < t->rank - 1) t->stride[order[i]] = 0;
   }
 }
 
@@ -219,6 +224,8 @@ static void fill(Problem *p, ProblemTensor *t, Random *r) {
     t->value[i] = from ? problem_round(t->def->dtype, from[i]) : draw(p, t, i, r);
     problem_write(t->def->dtype, t->host + problem_place(p, t, i) * problem_bytes(t->def->dtype), t->value[i]);
   }
+  for (size_t i = 0; i < t->elems; i++) /* where elements share their memory, the last one stays */
+    t->value[i] = problem_read(t->def->dtype, t->host + problem_place(p, t, i) * problem_bytes(t->def->dtype));
 }
 
 void problem_open(Problem *p, KilnGen *gen, const ProblemSpec *spec, const Problem *forward) {

@@ -9,8 +9,9 @@
 #define PROBLEM_PAIRS 16
 #define PROBLEM_RANK 12
 
-/* How tensors lie: rows at multiples of 16 elements and outer dims exchanged; odd strides and bases; columns two apart. */
-typedef enum { LIE_DENSE, LIE_PADDED, LIE_ODD, LIE_COLUMNS } Lie;
+/* How tensors lie: rows at multiples of 16 elements and outer dims exchanged; odd strides and bases; columns two apart; one row for
+ * all (every second input, and what comes in for a gradient). */
+typedef enum { LIE_DENSE, LIE_PADDED, LIE_ODD, LIE_COLUMNS, LIE_ONE_ROW, LIES } Lie;
 
 typedef struct ProblemSpec {
   const char *op;        /* "rms_norm" */

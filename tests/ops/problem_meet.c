@@ -71,7 +71,7 @@ void meet_problems(const OpCases *c, Direction direction, Choice choice, Compare
                           .settings = settings[s],
                           .sizes = sizes[choice == MEET_IN_TURN ? s % nsizes : z],
                           .scalars = c->scalars[(s + z) % nscalars],
-                          .lie = (Lie)((s + z) % (c->contiguous ? 3 : 4)),
+                          .lie = (Lie)((s + z) % (c->contiguous ? LIE_COLUMNS : LIES)),
                           .spread = c->spread};
       meet_one(&spec, direction, compare, number);
     }

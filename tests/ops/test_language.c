@@ -243,7 +243,7 @@ static void sample_agrees(void **state) {
     for (int z = 0; z < count(s->sizes); z++) {
       Problem p;
       ProblemSpec spec = {.op = path, .settings = s->settings[i], .sizes = s->sizes[z], .scalars = s->scalars[(i + z) % count(s->scalars)],
-                          .lie = (Lie)((i + 2 * z) % 4)};
+                          .lie = (Lie)((i + 2 * z) % LIES)};
       problem_open(&p, generator, &spec, NULL);
       s->refer(&p);
       problem_evaluate(&p);
