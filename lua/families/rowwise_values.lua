@@ -248,6 +248,12 @@ local function is_even(p, n)
   return true
 end
 
+-- The value, and `nothing` beyond the row's end.
+local function within_row(p, v, nothing)
+  local left = tile.to(tile.param(p.seg.column, "i64") - tile.i64(p.column), "i32")
+  return tile.where(tile.lt(tile.coord(v, 1), left), v, nothing)
+end
+
 -- ---- the evaluator of a place ----
 
 -- Values of the row's halves exchanged: `move` = { width node, memo }.
@@ -355,7 +361,11 @@ function values.evaluator(p, keeps)
     if n.dim == tiled then return tile.coord(values.like(p), 0) + tile.to(p.at[p.seg.slots[#p.seg.slots]], "i32") end
     return tile.to(p.at[n.dim], "i32")
   end
-  e.swap_pairs = function(_, v) return tile.exchange(spread(p, v)) end
+  e.swap_pairs = function(n, v)
+    v = spread(p, v)
+    if p.s.vec == 1 and not zero_outside(n.args[1], column) then v = within_row(p, v, 0.0) end -- the last of an odd row gets 0
+    return tile.exchange(v)
+  end
   -- Which of two values holds at even and which at odd columns is known by register, unless columns are exchanged.
   e.is_static_parity = function(index) return index.dim == column and not p.moving and not p.head_memo and p.lane_vec % 2 == 0 end
   e.even_odd = function(a, b) return tile.even_odd(spread(p, a), spread(p, b)) end
@@ -453,9 +463,7 @@ end
 function values.summand(p, e, n)
   local v = spread(p, e:value(n.args[1]))
   if n.op == "sum" and zero_outside(n.args[1], p.seg.column) then return v end
-  local nothing = n.op == "sum" and 0.0 or n.op == "amax" and -math.huge or math.huge
-  local left = tile.to(tile.param(p.seg.column, "i64") - tile.i64(p.column), "i32")
-  return tile.where(tile.lt(tile.coord(v, 1), left), v, nothing)
+  return within_row(p, v, n.op == "sum" and 0.0 or n.op == "amax" and -math.huge or math.huge)
 end
 
 -- Row sums of one level, one barrier for all. summand(k, n): their tiles.
