@@ -10,6 +10,8 @@ WORK=$(mktemp -d) || exit 1 # what the parts write; gpu.log and results.json in 
 trap 'rm -rf "$WORK"' EXIT
 DEVICE=${KILN_DEVICE:-cuda:0}
 SHOW=${KILN_SHOW:-25} # lines of each part on the screen
+LIMIT=${KILN_SECONDS:-570} # of the whole run: what does not fit is left out, and the table still comes
+JOBS=$(nproc 2>/dev/null || echo 4); JOBS=$((JOBS < 8 ? JOBS : 8)) # ops that are checked at once
 DEFAULT_PARTS="info check isa bench ceiling launch peers python memcheck racecheck"
 NAMED_PARTS="rowwise ncu"
 
@@ -18,22 +20,22 @@ usage() {
 usage: tests/gpu.sh [PART...]
 
   info       the GPU, the driver, the tools
-  check      kiln check all --quick on the GPU
+  check      kiln check --quick of every op on the GPU
   isa        every PTX form on the GPU (tests/isa/forms), and the simulator against what the GPU gave (KILN_SIM, default sim:sm_90a)
   bench      kiln bench of the shapes that have a bar
   ceiling    the mma.sync ceiling, by tests/bench/mma_ceiling.py
   launch     CPU time of kiln_launch and of plan creation, by build/launch
   peers      torch eager, torch.compile, cuBLAS and the copy rate, by tests/bench/peers.py
   python     the Python package with torch on the GPU, by tests/python
-  memcheck   compute-sanitizer memcheck over kiln check all --quick
+  memcheck   compute-sanitizer memcheck over kiln check --quick of every op
   racecheck  compute-sanitizer racecheck over the same
   rowwise    every row-wise op forward and backward beside torch eager, torch.compile and Triton, by tests/bench/rowwise.py; in under
              six minutes (only when named; KILN_ROWWISE adds arguments: KILN_ROWWISE="--only kiln --op rms_norm")
   ncu        hardware counters of the benched kernels (only when named)
 
 Without parts: all but rowwise and ncu, in under ten minutes. Leaves gpu.log (all output), results.json (all figures) and table.txt in the
-folder $OUT (default /tmp/kiln-gpu). KILN_DEVICE (default cuda:0) and KILN_BUILD (default build) may be set. Exit status 1 if a
-part failed or a bar was missed.
+folder $OUT (default /tmp/kiln-gpu). KILN_DEVICE (default cuda:0), KILN_BUILD (default build) and KILN_SECONDS (default 570: what the
+whole run may take) may be set. Exit status 1 if a part failed or a bar was missed.
 
 examples
   tests/gpu.sh
@@ -49,6 +51,8 @@ have() { command -v "$1" >/dev/null 2>&1; }
 part() {
   local name=$1 limit=$2 t0=$SECONDS rc; shift 2
   echo; echo "== $name"
+  [ $((LIMIT - SECONDS)) -ge 10 ] || { echo "-- $name: left out, $SECONDS of $LIMIT s are spent" | tee -a "$OUT/gpu.log"; failed+=" $name"; return; }
+  [ $((LIMIT - SECONDS)) -ge "$limit" ] || limit=$((LIMIT - SECONDS))
   timeout -k 5 "$limit" "$@" >"$WORK/$name.log" 2>&1
   rc=$?
   echo "$rc" >"$WORK/$name.status"
@@ -94,9 +98,31 @@ part_launch() {
   "$BUILD/kiln" emit rms_norm --target sm_80 -o "$WORK/launch.ptx" && "$BUILD/launch" "$DEVICE" "$WORK/launch.ptx" --json "$WORK/launch.json"
 }
 
+# check_every [COMMAND...]: kiln check --quick of every op, several at once, run by COMMAND. What fails is shown whole, totals come last.
+check_every() {
+  local folder op passed=0 failures=0 closing
+  folder=$(mktemp -d "$WORK/check.XXXXXX") || return 1
+  "$BUILD/kiln" list | awk 'NF { print $1 }' >"$folder/ops"
+  # shellcheck disable=SC2016 # expanded by the child
+  xargs -P "$JOBS" -I{} bash -c '"${@:3}" "$BUILD/kiln" check "$2" --quick --device "$DEVICE" >"$1/$2.log" 2>&1; echo $? >"$1/$2.status"' \
+    one "$folder" {} "$@" <"$folder/ops"
+  while read -r op; do
+    closing=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$folder/$op.log" | tail -n 1)
+    printf '%-24s %s\n' "$op" "${closing:-no result}"
+    passed=$((passed + $(sed -nE 's/^([0-9]+) passed.*/\1/p' <<<"${closing:-0 passed}")))
+    [ "$(cat "$folder/$op.status" 2>/dev/null)" = 0 ] && [ -n "$closing" ] && { grep -E '^========= (ERROR|RACECHECK) SUMMARY' "$folder/$op.log"; continue; }
+    failures=$((failures + $(sed -nE 's/^.* ([0-9]+) failed.*/\1/p' <<<"${closing:-, 1 failed}")))
+    cat "$folder/$op.log"
+    echo "$op: status $(cat "$folder/$op.status" 2>/dev/null)" >>"$folder/bad"
+  done <"$folder/ops"
+  [ ! -e "$folder/bad" ] || { cat "$folder/bad"; }
+  echo "$passed passed, $failures failed, of $(wc -l <"$folder/ops") ops"
+  [ -s "$folder/ops" ] && [ ! -e "$folder/bad" ]
+}
+
 part_sanitizer() { # part_sanitizer TOOL
   have compute-sanitizer || { echo "compute-sanitizer is not installed"; return 1; }
-  compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 20 "$BUILD/kiln" check all --quick --device "$DEVICE"
+  check_every compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 20
 }
 
 part_rowwise() { # the plan cache and the emitted files of the run are its own
@@ -128,13 +154,13 @@ for product in kiln libkiln.so libkilnsim.so; do
   [ -e "$BUILD/$product" ] || { echo "gpu.sh: $BUILD/$product is not there; run ./bootstrap build first" >&2; exit 2; }
 done
 mkdir -p "$OUT" && : >"$OUT/gpu.log" || exit 1
-export WORK OUT BUILD DEVICE
-export -f have bench_one part_rowwise part_python part_info part_bench part_launch part_sanitizer part_ncu part_isa
+export WORK OUT BUILD DEVICE JOBS
+export -f have check_every bench_one part_rowwise part_python part_info part_bench part_launch part_sanitizer part_ncu part_isa
 
 for name in $parts; do
   case $name in
     info) part info 20 bash -c part_info ;;
-    check) part check 90 "$BUILD/kiln" check all --quick --device "$DEVICE" ;;
+    check) part check 150 bash -c check_every ;;
     isa) part isa 90 bash -c part_isa ;;
     bench) part bench 80 bash -c part_bench ;;
     ceiling) part ceiling 20 python3 tests/bench/mma_ceiling.py --json "$WORK/ceiling.json" ;;
@@ -142,8 +168,8 @@ for name in $parts; do
     peers) part peers 120 python3 tests/bench/peers.py --json "$WORK/peers.json" ;;
     python) part python 150 bash -c part_python ;;
     rowwise) part rowwise 420 bash -c part_rowwise ;;
-    memcheck) part memcheck 80 bash -c 'part_sanitizer memcheck' ;;
-    racecheck) part racecheck 100 bash -c 'part_sanitizer racecheck' ;;
+    memcheck) part memcheck 150 bash -c 'part_sanitizer memcheck' ;;
+    racecheck) part racecheck 180 bash -c 'part_sanitizer racecheck' ;;
     ncu) part ncu 90 bash -c part_ncu ;;
   esac
 done
