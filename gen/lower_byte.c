@@ -18,12 +18,13 @@ typedef struct ByteFloat {
   int mantissa;         /* bits */
   uint32_t rebias;      /* exponent field of 1.0 in f32 minus its own, above the mantissa */
   uint32_t least;       /* bits of the smallest normal value as f32 */
-  float step;           /* f32 whose last place is the format's smallest step */
+  float step;           /* f32 whose last place is the format's smallest step, and its bits */
+  uint32_t step_bits;
   uint32_t largest;     /* code */
 } ByteFloat;
 
-static const ByteFloat e4m3 = {ISA_cvt_rn_satfinite_e4m3x2_f32, ISA_cvt_rn_f16x2_e4m3x2, 3, (127 - 7) << 3, 0x3c800000, 0x1p14f, 0x7e};
-static const ByteFloat e5m2 = {ISA_cvt_rn_satfinite_e5m2x2_f32, ISA_cvt_rn_f16x2_e5m2x2, 2, (127 - 15) << 2, 0x38800000, 0x1p7f, 0x7b};
+static const ByteFloat e4m3 = {ISA_cvt_rn_satfinite_e4m3x2_f32, ISA_cvt_rn_f16x2_e4m3x2, 3, (127 - 7) << 3, 0x3c800000, 0x1p14f, 0x46800000, 0x7e};
+static const ByteFloat e5m2 = {ISA_cvt_rn_satfinite_e5m2x2_f32, ISA_cvt_rn_f16x2_e5m2x2, 2, (127 - 15) << 2, 0x38800000, 0x1p7f, 0x43000000, 0x7b};
 
 static const ByteFloat *format_of(kiln_dtype t) { return t == KILN_E4M3 ? &e4m3 : t == KILN_E5M2 ? &e5m2 : NULL; }
 static bool has(const Lower *l, IsaId form) { return target_runs(l->target, isa_form(form)->sm); }
@@ -51,7 +52,7 @@ static PtxReg encode_by_integers(Lower *l, const ByteFloat *f, PtxReg x) {
   PtxReg rounded = DEF(add_s32, R(DEF(add_s32, R(size), po_i((1 << (shift - 1)) - 1))), R(odd));
   PtxReg normal = DEF(sub_s32, R(DEF(shr_u32, R(rounded), po_i(shift))), po_i(f->rebias));
   PtxReg raised = bits_of(l, DEF(add_rn_f32, R(float_of(l, size)), F(f->step)));
-  PtxReg small = DEF(sub_s32, R(raised), R(bits_of(l, DEF(mov_f32, F(f->step)))));
+  PtxReg small = DEF(sub_s32, R(raised), po_i(f->step_bits));
   PtxReg code = DEF(selp_b32, R(small), R(normal), R(DEF(setp_lt_u32, R(size), po_i(f->least))));
   code = DEF(min_u32, R(code), po_i(f->largest));
   code = DEF(or_b32, R(code), R(DEF(and_b32, R(DEF(shr_u32, R(bits), po_i(24))), po_i(0x80))));

@@ -44,6 +44,31 @@ function blockwise.names(o, claim)
   for _, t in ipairs(o.specs) do for i = 0, 5 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end end
 end
 
+local function is_power(n, least, most) return n >= least and n <= most and n & (n - 1) == 0 end
+
+-- Dims stand in the order M R N; a dim of blocks stands in its dim's place.
+local function check_dims(o, t, found)
+  local place, of = 0, {}
+  for _, b in ipairs(found) do of[b.dim] = b.of end
+  for _, d in ipairs(t.dims) do
+    local at = ({ M = 1, R = 2, N = 3 })[of[d] or d]
+    if not at or at <= place or of[d] == "M" then
+      op.fail(o, "tensor '" .. t.name .. "': " .. d .. " is no dim of this family in this place; they are M R N, N/128 and R/128 their blocks")
+    end
+    place = at
+  end
+end
+
+local function check_block(o, b, known)
+  local most = b.of == "N" and 1024 or 256
+  if not is_power(b.size, 16, most) then op.fail(o, b.of .. "/" .. b.size .. ": blocks of " .. b.of .. " have 16, 32, .. " .. most .. " elements") end
+  for _, other in ipairs(known) do
+    local both = b.of .. "/" .. b.size .. " and " .. other.of .. "/" .. other.size
+    if other.of == b.of and other.size ~= b.size then op.fail(o, "has " .. both .. "; an op has blocks of one size") end
+    if other.of ~= b.of and b.size * other.size > 32768 then op.fail(o, both .. ": a block of more than 32768 elements") end
+  end
+end
+
 local function apply_form(o, t, form)
   local dims, found, dtype = {}, {}, t.dtype
   for _, word in ipairs(text.split(form, " ")) do
@@ -51,11 +76,13 @@ local function apply_form(o, t, form)
     elseif READS[word] then dtype = word
     else
       local more, own = blocks.dims(word)
+      if string.find(word, "/", 1, true) and #own == 0 then op.fail(o, "'" .. word .. "' is no dim of blocks; N/128 is one") end
       table.insert(dims, more[1])
       for _, b in ipairs(own) do table.insert(found, b) end
     end
   end
   t.dims, t.dtype = dims, dtype
+  check_dims(o, t, found)
   if not (t.out and WRITES or READS)[dtype] then
     op.fail(o, "tensor '" .. t.name .. "': " .. dtype .. " is not " .. (t.out and "written" or "read") .. " yet")
   end
@@ -70,6 +97,7 @@ function blockwise.refine(inst)
     for _, b in ipairs(apply_form(inst.op, t, forms[t.name] or table.concat(t.dims, " "))) do
       local known = false
       for _, other in ipairs(inst.blocks) do known = known or other.dim == b.dim end
+      check_block(inst.op, b, inst.blocks)
       if not known then table.insert(inst.blocks, b) end
     end
   end
@@ -115,11 +143,11 @@ function CANDIDATES.row(list, kind, vec)
 end
 function CANDIDATES.strip(list, kind, vec, block)
   add(list, kind, 8 * 32 * vec // block * 2, block, block // vec, 8, vec)
-  add(list, kind, 16, block, 32, 8, 1)
+  add(list, kind, math.max(16, 512 // block), block, math.min(32, block), 8, 1)
 end
 function CANDIDATES.block(list, kind, vec, block, rows)
-  add(list, kind, rows, block, block // vec, 16, vec)
-  add(list, kind, rows, block, 32, 32, 1)
+  add(list, kind, rows, block, block // vec, math.max(1, math.min(16, rows * block // 1024)), vec)
+  add(list, kind, rows, block, math.min(32, block), math.min(32, rows * block // 256), 1)
 end
 function CANDIDATES.column(list, kind, vec)
   add(list, kind, 16, 256, 256 // vec, 8, vec)

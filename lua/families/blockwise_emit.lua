@@ -168,14 +168,15 @@ end
 local function is_tile(z, t) return has(z, t, "row") ~= nil and has(z, t, "col") ~= nil end
 
 -- An argument at a place, in f32. like(): a fragment of the tile's layout, whose slices values of one dim take.
-local function read(z, view, t, p, like)
+local function read_raw(z, view, t, p, like)
   local c, row, col = coordinates(z, t, p), has(z, t, "row"), has(z, t, "col")
   local cache = z.s.cache == "keep" and "keep" or "nc"
-  if row and col then return tile.f32(tile.load(view, c, { shape = { z.s.rows, z.s.cols }, layout = z.layout, dims = { row, col }, cache = cache })) end
-  if row then return tile.f32(tile.load_like(view, like(), c, { dims = { row, -1 }, cache = "nc" })) end
-  if col then return tile.f32(tile.load_like(view, like(), c, { dims = { -1, col }, cache = "nc" })) end
-  return tile.f32(tile.load1(view, c))
+  if row and col then return tile.load(view, c, { shape = { z.s.rows, z.s.cols }, layout = z.layout, dims = { row, col }, cache = cache }) end
+  if row then return tile.load_like(view, like(), c, { dims = { row, -1 }, cache = "nc" }) end
+  if col then return tile.load_like(view, like(), c, { dims = { -1, col }, cache = "nc" }) end
+  return tile.load1(view, c)
 end
+local function read(z, view, t, p, like) return tile.f32(read_raw(z, view, t, p, like)) end
 
 local function is_whole(n) return n.op == "const" and math.tointeger(n.value) ~= nil end
 
@@ -222,15 +223,22 @@ end
 
 local function is_largest(n) return n.op == "amax" or n.op == "block_amax" end
 
+local ONE = "has several largest values; a blockwise op has one, by one dim after the other"
+
 -- The outermost of them, and the value that the innermost is taken of. nil: the op has none.
 local function find_largest(z)
   local top
   for _, n in ipairs(z.graph.nodes) do
     if is_largest(n) then
-      if top and n.args[1].index ~= top.index then op.fail(z.inst.op, "has several largest values; a blockwise op has one, by one dim after the other") end
+      if top and n.args[1].index ~= top.index then op.fail(z.inst.op, ONE) end
       top = n
     end
   end
+  local function is_inner(n) return is_largest(n) and n.index ~= top.index end
+  for _, n in ipairs(z.graph.nodes) do
+    for _, a in ipairs(n.args) do if is_inner(a) and not is_largest(n) then op.fail(z.inst.op, ONE) end end
+  end
+  for _, o in ipairs(z.graph.outputs) do if is_inner(o.value) then op.fail(z.inst.op, ONE) end end
   local inner = top
   while inner and is_largest(inner) do inner = inner.args[1] end
   if inner and not (inner.op == "abs" and inner.args[1].op == "arg") then
@@ -239,7 +247,7 @@ local function find_largest(z)
   return top, inner
 end
 
--- e evaluates the graph at place p; top: the largest value there, or how it is made of the tile.
+-- Evaluates the graph at place p; top: the largest value there.
 local function evaluator(z, view, p, like, top_node, top)
   local e = evaluate.new(function(n) return not n.dims.N or (z.s.kind == "column" and not n.dims.R) end)
   e.argument = function(n)
@@ -249,7 +257,7 @@ local function evaluator(z, view, p, like, top_node, top)
   e.spread = function(v) return tile.spread(v, { z.s.rows, z.s.cols }, z.layout) end
   e.special = function(n)
     if n.op == "spread" then return e:value(n.args[1]) end
-    if top_node and n.index == top_node.index then return type(top) == "function" and top(e) or top end
+    if top_node and n.index == top_node.index then return top end
   end
   return e
 end
@@ -258,11 +266,16 @@ end
 local function in_one_walk(z, top_node, inner)
   local p, like = place(tile.cta(0)), like_of(z)
   local view = views(z, function() return true end)
-  local e = evaluator(z, view, p, like, top_node, function(e)
+  local raw = {}
+  for _, n in ipairs(z.graph.nodes) do -- every load is on its way before the first barrier
+    if n.op == "arg" then raw[n.name] = read_raw(z, view[n.name], z.inst.by_name[n.name], p, like) end
+  end
+  local e = evaluator(z, view, p, like, top_node)
+  e.argument = function(n) return tile.f32(raw[n.name]) end
+  if top_node then
     local m = tile.reduce(e:value(inner), "max", 1)
-    return z.s.kind == "block" and tile.reduce(m, "max", 0) or m
-  end)
-  for _, n in ipairs(z.graph.nodes) do if n.op == "arg" then e:value(n) end end -- every load is on its way before the first barrier
+    e.kept[top_node.index] = z.s.kind == "block" and tile.reduce(m, "max", 0) or m
+  end
   for _, o in ipairs(z.graph.outputs) do write(z, view[o.tensor.name], o, e, p) end
 end
 
