@@ -51,7 +51,12 @@ have() { command -v "$1" >/dev/null 2>&1; }
 part() {
   local name=$1 limit=$2 t0=$SECONDS rc; shift 2
   echo; echo "== $name"
-  [ $((LIMIT - SECONDS)) -ge 10 ] || { echo "-- $name: left out, $SECONDS of $LIMIT s are spent" | tee -a "$OUT/gpu.log"; failed+=" $name"; return; }
+  if [ $((LIMIT - SECONDS)) -lt 10 ]; then
+    echo "-- $name: left out, $SECONDS of $LIMIT s are spent" | tee -a "$OUT/gpu.log"
+    echo 124 >"$WORK/$name.status"
+    failed+=" $name"
+    return
+  fi
   [ $((LIMIT - SECONDS)) -ge "$limit" ] || limit=$((LIMIT - SECONDS))
   timeout -k 5 "$limit" "$@" >"$WORK/$name.log" 2>&1
   rc=$?
