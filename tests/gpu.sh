@@ -135,7 +135,8 @@ part_rowwise() { # the plan cache and the emitted files of the run are its own
   python3 tests/bench/rowwise.py --build "$BUILD" --json "$WORK/rowwise.json" ${KILN_ROWWISE-}
 }
 
-part_python() {
+part_python() { # without torch or its GPU the tests would go to the simulator, or be skipped
+  python3 -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "torch sees no GPU")' || return 1
   KILN_BUILD=$(readlink -f "$BUILD") PYTHONPATH=runtime/python python3 -m unittest discover -s tests/python -p 'test_torch.py'
 }
 
