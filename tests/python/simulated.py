@@ -46,7 +46,7 @@ class Simulator:
 
     def call(self, handle, packed, scalars, scratch, stream):
         """kiln_launch_parts with host addresses: memory that overlaps on the host is one piece of device memory."""
-        made, kinds = self.known[handle]
+        made, kinds = self.known[handle.value]
         addresses = [int.from_bytes(packed[8 * i:8 * i + 8], "little") for i in range(len(kinds))]
         spans = sorted((a, a + _reach(s, st) * tensors.BYTES[d]) for a, (s, st, d) in zip(addresses, kinds) if _reach(s, st))
         pieces = []
@@ -67,7 +67,7 @@ class Simulator:
             at = next(((b, m) for b, e, _, m in held if b <= a < e), None)
             moved.append(at[1].pointer + a - at[0] if at and _reach(shape, strides) else 0)
         buffer = self.device.empty(made.workspace_bytes, "u8") if scratch else None
-        status = _lib.LIB.kiln_launch_parts(handle, made.pack(*moved), scalars, buffer and buffer.pointer, None)
+        status = _lib.LIB.kiln_launch_parts(made.handle, made.pack(*moved), scalars, buffer and buffer.pointer, None)
         if not status:
             _lib.check(_lib.LIB.kiln_sync(self.device.handle))
             for begin, end, first, memory in held:

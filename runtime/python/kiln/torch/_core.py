@@ -5,6 +5,7 @@ the launch itself: one key, one look-up, torch's allocation of the outputs, one 
 """
 import linecache
 import struct
+from ctypes import c_void_p
 
 import torch
 
@@ -13,7 +14,7 @@ from .._cache import keep, plans
 from .._lib import LIB, error
 from ..device import device as find_device
 
-launch_parts = LIB.kiln_launch_parts
+launch_parts = LIB["kiln_launch_parts"]  # without argtypes, which cost a conversion each: what it gets are c_void_p, bytes and None
 _left_out = {}  # (op, which tensors, settings) -> what its kernels were found not to read
 
 BAD_ALIGN = errors.BadAlign.status
@@ -24,7 +25,7 @@ class Entry:
     """A plan with what a launch needs of it.
 
     outs      per output: (shape, strides, dtype) for the allocation; None for one that is not written
-    pack      the addresses of the op's inputs and outputs -> what kilnlaunch_parts reads
+    pack      the addresses of the op's inputs and outputs -> what kiln_launch_parts reads
     scalars   the call scalars -> bytes, or None
     scratch   (shape, strides, dtype) of the workspace, or None
     """
@@ -172,7 +173,7 @@ def _entry(op, given, scalars, settings, wanted, written):
         outs = _outputs(op, given, wanted, written)
         made = _create(op, where(device), given, outs, scalars, settings)
     e = Entry()
-    e.plan, e.handle = made, made.handle
+    e.plan, e.handle = made, c_void_p(made.handle)
     e.outs = [None if x is None else (tuple(x.shape), tuple(x.stride()), x.dtype) for x in outs]
     e.pack, e.scalars = _packer(op, made), _scalar_packer(op, made)
     e.scratch = ((made.workspace_bytes,), (1,), torch.uint8) if made.workspace_bytes else None
@@ -229,7 +230,7 @@ def refused(op, status, given, scalars, settings, wanted, written, pointers, val
     e = _entry(op, given, scalars, settings, wanted, outs)
     buffer = empty(*e.scratch) if e.scratch else None
     status = launch_parts(e.handle, e.pack(*pointers), e.scalars(*values) if e.scalars else None,
-                           buffer.data_ptr() if e.scratch else None, stream)
+                           c_void_p(buffer.data_ptr()) if e.scratch else None, stream)
     if status:
         raise problem
 
@@ -318,9 +319,10 @@ def source(op):
         pointers.append("p_" + t.name)
     values = "entry.scalars(%s) if entry.scalars else None" % ", ".join(calls) if calls else "None"
     lines += ["if entry.scratch is None:", "    buffer = scratch = None", "else:",
-              "    buffer = empty(*entry.scratch)", "    scratch = buffer.data_ptr()",
-              "status = call(entry.handle, entry.pack(%s), %s, scratch, stream(device))" % (", ".join(pointers), values),
-              "if status:", "    refused(OP, status, %s, (%s,), (%s), scratch, stream(device))"
+              "    buffer = empty(*entry.scratch)", "    scratch = pointer(buffer.data_ptr())",
+              "queue = stream(device)", "queue = pointer(queue) if queue else None",
+              "status = call(entry.handle, entry.pack(%s), %s, scratch, queue)" % (", ".join(pointers), values),
+              "if status:", "    refused(OP, status, %s, (%s,), (%s), scratch, queue)"
               % (given, ", ".join(pointers), "".join(c + ", " for c in calls)),
               "return %s" % ", ".join(t.name for t in op.outputs) + ("," if len(op.outputs) == 1 else "")]
     head = "def launch(%s%s):" % (", ".join(parameters(op)), ", in_place=False" if in_place else "")
@@ -345,7 +347,7 @@ def make_launch(op, **names):
     """launch of the op; names: what tests put in the place of torch's allocator, stream and the rest."""
     space = {"NAME": op.name, "OP": op, "find": plans.get, "miss": miss, "empty": empty, "call": launch_parts, "stream": current_stream,
              "refused": refused, "MANY": torch.cuda.is_available() and torch.cuda.device_count() > 1,
-             "current_device": torch.cuda.current_device, "guard": torch.cuda.device}
+             "pointer": c_void_p, "current_device": torch.cuda.current_device, "guard": torch.cuda.device}
     return compile_source(op.name + " launch", source(op), dict(space, **names))["launch"]
 
 

@@ -1,4 +1,6 @@
 """quantize_fp8 and dequantize_fp8: eight-bit codes with a scale per tensor, row, column, or block of 128 (1 x 128 or 128 x 128)."""
+from ctypes import c_void_p
+
 import torch
 
 from .. import errors, plan
@@ -100,7 +102,7 @@ def _entry(key, name, tensors, settings):
     views = {n: _core.view(t) for n, t in tensors.items()}
     made = plan.Plan(_core.where(x.device), name, views, None, settings)
     e = _core.Entry()
-    e.plan, e.handle, e.scalars = made, made.handle, None
+    e.plan, e.handle, e.scalars = made, c_void_p(made.handle), None
     e.outs = [(tuple(t.shape), tuple(t.stride()), t.dtype) for t in tensors.values()]
     order = [list(tensors).index(n) for n in made.tensors]
     e.pack = lambda *pointers: made.pack(*[pointers[i] for i in order])
@@ -112,8 +114,9 @@ def _entry(key, name, tensors, settings):
 
 def _run(e, device, *all_tensors):
     buffer = _core.empty(*e.scratch) if e.scratch else None
-    status = _core.launch_parts(e.handle, e.pack(*[t.data_ptr() for t in all_tensors]), None, buffer.data_ptr() if e.scratch else None,
-                                 _core.current_stream(device))
+    stream = _core.current_stream(device)
+    status = _core.launch_parts(e.handle, e.pack(*[t.data_ptr() for t in all_tensors]), None,
+                                c_void_p(buffer.data_ptr()) if e.scratch else None, c_void_p(stream) if stream else None)
     if status:
         raise _core.error(status)
 

@@ -10,6 +10,8 @@ PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
 
 # Where torch does not say, every call takes the general way.
 _MODES = getattr(torch._C, "_len_torch_dispatch_stack", None) or (lambda: 1)
+# (to torch.compile a constant, True; the other ways of tracing show by the tensors' type)
+_COMPILING = getattr(torch.compiler, "is_dynamo_compiling", torch.compiler.is_compiling)
 _TRANSFORMS = getattr(torch._C, "_are_functorch_transforms_active", None) or (lambda: True)
 
 DOC = {
@@ -119,7 +121,7 @@ def _doc(op, in_place):
 def make(op):
     """{name: function} of an op."""
     space = _core.compile_source(op.name, _source(op), {
-        "PLAIN": PLAIN, "OP": op, "OPERATOR": getattr(torch.ops.kiln, op.name).default, "compiling": torch.compiler.is_compiling,
+        "PLAIN": PLAIN, "OP": op, "OPERATOR": getattr(torch.ops.kiln, op.name).default, "compiling": _COMPILING,
         "modes": _MODES, "transforms": _TRANSFORMS, "forward_ad": forward_ad,
         "recording": torch.is_grad_enabled, "launch": _core.launcher(op), "mathematics": getattr(_math, op.name), "promote": promote,
         "check": _core.check_table, "no_gradient": no_gradient,
