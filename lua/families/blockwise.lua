@@ -112,9 +112,13 @@ end
 
 -- ---- schedules ----
 
+-- Elements of 16 bytes, of the widest tensor that has rows and columns.
 local function vector(inst)
-  local bytes = 1
-  for _, t in ipairs(inst.tensors) do if t.dims[#t.dims] == "N" and #t.dims > 1 then bytes = math.max(bytes, contract.bytes_of[t.dtype]) end end
+  local bytes, rows = 1, "M"
+  for _, t in ipairs(inst.tensors) do if text.has(t.dims, "R") then rows = "R" end end
+  for _, t in ipairs(inst.tensors) do
+    if text.has(t.dims, rows) and t.dims[#t.dims] == "N" then bytes = math.max(bytes, contract.bytes_of[t.dtype]) end
+  end
   return math.min(16 // bytes, 8)
 end
 
@@ -137,6 +141,7 @@ function CANDIDATES.row(list, kind, vec)
   for _, t in ipairs { 8, 32, 64, 128, 256 } do add(list, kind, 8 * 32 // t, t * 16, t, 8, vec) end
   add(list, kind, 1, 8192, 512, 16, vec)
   add(list, kind, 1, 16384, 512, 16, vec)
+  if vec == 8 then add(list, kind, 1, 32768, 1024, 32, vec) end
   add(list, "row2", 1, 16384, 1024, 32, vec)
   for _, t in ipairs { 32, 256 } do add(list, kind, 8 * 32 // t, t * 8, t, 8, 1) end
   add(list, "row2", 1, 8192, 1024, 32, 1)

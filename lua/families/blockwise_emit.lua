@@ -6,6 +6,7 @@ local tile = use "kiln.tile"
 local layout = use "kiln.layout"
 local contract = use "kiln.contract"
 local evaluate = use "kiln.evaluate"
+local text = use "kiln.text"
 local op = use "kiln.op"
 
 local MOST_PARTS = 1024 -- of a whole tensor; each CTA of the second kernel reads them all
@@ -29,9 +30,10 @@ end
 -- cols (a dim of blocks).
 local function places(z, t)
   local list = {}
+  -- Columns lie together where vectors are read and written; what is written once per column may lie anywhere.
+  local together = z.s.vec > 1 and (not t.out or text.has(t.dims, z.R and "R" or "M"))
   local function put(size, name, what)
-    local last = what == "col" and z.s.vec > 1 and "1" or t.name .. "_" .. #list
-    table.insert(list, { size = size, name = name, stride = last, what = what })
+    table.insert(list, { size = size, name = name, stride = what == "col" and together and "1" or t.name .. "_" .. #list, what = what })
   end
   for _, d in ipairs(t.dims) do
     local b = z.blocks[d]
@@ -44,6 +46,13 @@ end
 
 local function has(z, t, what)
   for i, p in ipairs(places(z, t)) do if p.what == what then return i - 1 end end
+end
+
+-- Bytes that a pointer and the strides are a multiple of.
+local function alignment(z, t)
+  local bytes = contract.bytes_of[t.dtype]
+  for _, p in ipairs(places(z, t)) do if p.what == "col" and p.stride == "1" then return math.min(16, bytes * z.s.vec) end end
+  return bytes
 end
 
 -- ---- contract ----
@@ -74,8 +83,7 @@ local function put_contract(z)
       table.insert(sizes, p.size)
       table.insert(strides, p.stride)
     end
-    local bytes = contract.bytes_of[t.dtype]
-    contract.tensor(t, sizes, strides, has(z, t, "col") and bytes * s.vec or bytes, t.dims[1] == "M" and "lead " .. #z.leads or nil)
+    contract.tensor(t, sizes, strides, alignment(z, t), t.dims[1] == "M" and "lead " .. #z.leads or nil)
   end
   for _, sc in ipairs(z.inst.scalars) do contract.scalar(sc) end
   for _, b in ipairs(z.inst.blocks) do contract.line("let %s ceildiv(%s,%d)", b.dim, b.of, b.size) end
@@ -151,9 +159,9 @@ local function view_of(z, t)
     table.insert(sizes, p.name)
     table.insert(strides, p.stride)
   end
-  local along, bytes = has(z, t, "col"), contract.bytes_of[t.dtype]
+  local along = has(z, t, "col")
   return tile.view {
-    tensor = t.name, rank = #sizes, dtype = t.dtype, align = along and bytes * z.s.vec or bytes,
+    tensor = t.name, rank = #sizes, dtype = t.dtype, align = alignment(z, t),
     sizes = table.concat(sizes, ","), strides = table.concat(strides, ","), multiple = along and z.s.vec or 1,
   }
 end
