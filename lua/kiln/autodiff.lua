@@ -133,8 +133,8 @@ local function contributions(A, n, c)
   if (n.op == "sum" or n.op == "amax" or n.op == "amin") and c.dims[n.dim] then c = A:sum(c, n.dim) end
   local rule = rules[n.op]
   if rule then return rule(A, n, c) end
-  core.at(n.loc[1], n.loc[2])
-  error("'" .. n.op .. "' of op '" .. A.graph.op.name .. "' has no derivative" .. (n.op == "lookup" and "; a table is declared const" or ""), 0)
+  A.graph.without = A.graph.without or n
+  return {}
 end
 
 -- roots: list of { node, adjoint }; inputs: list of argument nodes. The gradient of each, or nil where none flows.
@@ -368,12 +368,14 @@ local function words_of(spec, input)
   return list
 end
 
--- Tensors that any of the op's settings needs.
+-- Tensors that the gradient needs under any of the op's settings; inputs that have any influence; a node without derivative, if any.
 local function needed_by_any(o, column, outputs)
-  local all = {}
+  local all, flows, without = {}, {}, nil
   local function take(given)
+    without = without or given.graph.without
     local names = needs(given, readings(given, outputs))
     for name in pairs(names) do all[name] = true end
+    for name in pairs(given.gradients) do flows[name] = true end
   end
   local present = {}
   for _, s in ipairs(o.settings) do if s.kind == "presence" then present[s.key] = "yes" end end
@@ -385,20 +387,25 @@ local function needed_by_any(o, column, outputs)
       take(derive(forward_instance(o, nil, given), column))
     end
   end
-  return all
+  return all, flows, without
 end
 
--- The op NAME.grad.
+-- The op NAME.grad; or nil and why there is none.
 function autodiff.gradient(o)
   local present, column = {}, o.family.column
   for _, s in ipairs(o.settings) do if s.kind == "presence" then present[s.key] = "yes" end end
   local outputs = choose(derive(forward_instance(o, nil, present), column))
-  local needed = needed_by_any(o, column, outputs)
-  local tensors, beside, absent, count = {}, {}, {}, 0
+  local needed, flows, without = needed_by_any(o, column, outputs)
+  if without then
+    local hint = without.op == "lookup" and "; its table is declared const" or ""
+    return nil, "'" .. without.op .. "' has no derivative" .. hint, without.loc
+  end
+  local tensors, beside, absent, results = {}, {}, {}, {}
   for _, t in ipairs(o.specs) do
     if t.out and has_gradient(t) then table.insert(tensors, declaration(t, "d" .. t.name, { "as", t.name })) end
-    if not t.out and has_gradient(t) then count = count + 1 end
+    if flows[t.name] then table.insert(results, "d" .. t.name) end
   end
+  if #results == 0 then return nil, "no input has an influence that has a derivative", o.loc end
   for _, t in ipairs(o.specs) do
     local as_input = needed[t.name]
     if as_input then table.insert(tensors, declaration(t, t.name, words_of(t, true)))
@@ -407,13 +414,11 @@ function autodiff.gradient(o)
     elseif o.declared.absent then absent[t.name] = o.declared.absent[t.name] end
   end
   for _, t in ipairs(o.specs) do
-    if not t.out and has_gradient(t) then
-      table.insert(tensors, declaration(t, "d" .. t.name, { "as", t.name, "out", count > 1 and "?" or nil }))
+    if flows[t.name] then
+      table.insert(tensors, declaration(t, "d" .. t.name, { "as", t.name, "out", #results > 1 and "?" or nil }))
       absent["d" .. t.name] = false
     end
   end
-  local results = {}
-  for _, t in ipairs(o.specs) do if not t.out and has_gradient(t) then table.insert(results, "d" .. t.name) end end
   return op.new(o.name .. ".grad", {
     doc = "derived from " .. o.name .. ": " .. table.concat(results, ", "), tensors = tensors, beside = beside, absent = absent, scalars = o.declared.scalars,
     settings = o.declared.settings, dtypes = o.declared.dtypes, cases = o.declared.cases, curated = o.declared.curated_grad,

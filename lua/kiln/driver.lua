@@ -29,15 +29,23 @@ local registered, order = {}, {}
 -- The op NAME.grad beside an op is made when it is asked for.
 local function gradient_name(o) return autodiff.possible(o) and o.name .. ".grad" or nil end
 
+-- The op of this name; nil: there is none, and why, at a line of the script.
+local function lookup(name)
+  if registered[name] then return registered[name] end
+  local base = #name > 5 and string.sub(name, -5) == ".grad" and registered[string.sub(name, 1, -6)]
+  if not base or not gradient_name(base) then return nil end
+  local gradient, why, loc = autodiff.gradient(base)
+  registered[name] = gradient
+  return gradient, why, loc
+end
+
 local function find(o)
   if type(o) == "table" then return o end
-  if registered[o] then return registered[o] end
-  local base = #o > 5 and string.sub(o, -5) == ".grad" and registered[string.sub(o, 1, -6)]
-  if base and gradient_name(base) then
-    registered[o] = autodiff.gradient(base)
-    return registered[o]
-  end
-  return core.fail("there is no op '" .. tostring(o) .. "'; `kiln list` names them, or give a script's path")
+  local found, why, loc = lookup(o)
+  if found then return found end
+  if not why then core.fail("there is no op '" .. tostring(o) .. "'; `kiln list` names them, or give a script's path") end
+  core.at(loc[1], loc[2])
+  error("there is no '" .. o .. "': " .. why, 0)
 end
 
 -- result: what a script returned, an op or a list of ops. Returns their names, and those of their gradients.
@@ -64,8 +72,8 @@ function driver.ops()
   local rows = {}
   table.sort(order)
   for _, name in ipairs(order) do
-    local o = find(name)
-    table.insert(rows, { name = name, doc = o.doc, family = o.family.name, settings = op.settings_text(o) })
+    local o = lookup(name)
+    if o then table.insert(rows, { name = name, doc = o.doc, family = o.family.name, settings = op.settings_text(o) }) end
   end
   return rows
 end

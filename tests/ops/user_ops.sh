@@ -101,6 +101,17 @@ row 1 "is called 'x_0' like a tensor" '"x M N", "x_0 M N", "y M N out"' 't.y = t
 row 1 "is called 'sms' like the number of SMs" '"sms M N", "y M N out"' 't.y = 1'
 row 1 "a tensor is called 'x' like a tensor" '"x M N", "x M N", "y M N out"' 't.y = 1'
 row 1 "a dim is called 'N' like a scalar" "$XY" 't.y = t.x' '"N f32 = 1"'
+row 1 "there is no other tensor 'z'" '"x M N", "y M N out as z"' 't.y = t.x'
+row 1 "follows itself" '"x M N", "y M N out as z", "z M N out as y"' 't.y = t.x'
+row 1 "only an output is saved or over another" '"x M N saved", "y M N out"' 't.y = t.x'
+row 1 "const is said of inputs" '"x M N", "y M N const out"' 't.y = t.x'
+row 1 "neither a dim (capital)" '"x M N", "y [M N out"' 't.y = t.x'
+row 5 "mod: takes integers" "$XY" 't.y = t.x * mod(t.x, 2)'
+row 5 "index: the op has no dim 'K'" "$XY" 't.y = t.x * index "K"'
+row 5 "swap_halves: the width is even" "$XY" 't.y = swap_halves(t.x, 3)'
+row 5 "swap_halves: the width is an even integer" "$XY" 't.y = swap_halves(t.x, index "N")'
+row 5 "lookup: the table is a tensor of two dims" "$XY" 't.y = lookup(t.x * 2, 1, 1)'
+row 5 "sum: the value has no dim 'K'" "$XY" 't.y = t.x * sum(t.x, "K")'
 product 1 'has the dims "M K"' '"x M K", "w N K", "y M N out"' 'return e.acc'
 product 1 'is declared as "a B M K"' '"a M K", "b K N", "d M N out"' 'return e.acc'
 product 1 'is declared as "b B K N"' '"a B M K", "b B N K", "d B M N out"' 'return e.acc'
@@ -123,6 +134,36 @@ local function op(k)
 end
 return { op(1), op(2) }
 E
+
+# A gradient that is asked for and cannot be: said at the line without derivative, and none is listed.
+cat >"$work/op.lua" <<'E'
+return rowwise.op "mine" {
+  tensors = { "x B T N", "table P N", "y B T N out" },
+  forward = function(t)
+    t.y = t.x * lookup(t.table, index "T", index "N")
+  end,
+}
+E
+if "$kiln" emit "$work/op.lua:mine.grad" --target sm_80 >"$work/out" 2>"$work/log" ||
+  ! grep -qF "op.lua:4: there is no 'mine.grad': 'lookup' has no derivative" "$work/log" ||
+  ! "$kiln" list "$work/op.lua" >"$work/out" 2>&1 || grep -qF .grad "$work/out"; then
+  echo "FAIL a gradient that cannot be:"; cat "$work/log" "$work/out"; failed=$((failed + 1))
+else
+  passed=$((passed + 1))
+fi
+
+# Beside an op stands its gradient, which a name picks; the op's own name, or none, picks the op.
+cp ../../lua/examples/3_center.lua "$work/op.lua"
+picks() { # NAME OP
+  if "$kiln" emit "$work/op.lua$1" --target sm_80 >"$work/out" 2>&1 && grep -qx "//@ op $2" "$work/out"; then
+    passed=$((passed + 1))
+  else
+    echo "FAIL op.lua$1 is not $2"; failed=$((failed + 1))
+  fi
+}
+picks "" center
+picks :center center
+picks :center.grad center.grad
 
 echo "user ops: $passed passed, $failed failed"
 [ $failed -eq 0 ]
