@@ -60,13 +60,14 @@ def parse_variants(text):
 class Emitter:
     """Runs the command `kiln` of a build folder. Files go to FOLDER/<op>-<settings>/<variant>.ptx, each emitted once."""
 
-    def __init__(self, build, target, folder, threads=None):
+    def __init__(self, build, target, folder, threads=None, lua=None):
+        self.lua = ["--lua", lua] if lua else []
         self.command, self.target, self.folder = os.path.join(build, "kiln"), target, folder
         self.pool = concurrent.futures.ThreadPoolExecutor(threads or os.cpu_count() or 2)
         self.groups = {}   # (op, settings) -> folder, or Refused
 
     def run(self, *args):
-        done = subprocess.run([self.command, *args], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([self.command, *args, *self.lua], capture_output=True, text=True, timeout=120)
         if done.returncode != 0:
             lines = (done.stderr or done.stdout).strip().splitlines()
             raise Refused(" / ".join(line.strip() for line in lines[:3]) or f"kiln {args[0]}: status {done.returncode}")
@@ -148,11 +149,11 @@ def target_of(capability):
 class Kiln:
     """Plans of cases on one device; only emitted files are used, no provider."""
 
-    def __init__(self, build, folder, where="cuda:0", target=None):
+    def __init__(self, build, folder, where="cuda:0", target=None, lua=None):
         self.package = load_package(build)
         self.device = self.package.Device(where, provider=False)
         self.target = target or self.device.info["target"]
-        self.emitter = Emitter(build, self.target, folder)
+        self.emitter = Emitter(build, self.target, folder, lua=lua)
         self.added = set()
 
     def add(self, folder):

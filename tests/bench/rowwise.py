@@ -43,12 +43,14 @@ def parser():
     p.add_argument("--only", metavar="PART,..", help="of kiln, eager, compile, triton (default: all)")
     p.add_argument("--no-triton", action="store_true", help="without the Triton version")
     p.add_argument("--samples", type=int, help="samples of each time (default 15; with --quick 7)")
+    p.add_argument("--rotate", type=int, default=1, metavar="N", help="kiln over N sets of tensors in turn (default 1; timing.py says why)")
     p.add_argument("--json", metavar="FILE", help="all figures")
     p.add_argument("--wide", action="store_true", help="the last table with a column for each peer")
     p.add_argument("--budget", type=float, default=340, metavar="S", help="seconds after which no further peer is started (default 340)")
     p.add_argument("--workers", type=int, metavar="N", help="processes that compile for the peers beforehand (default: 3/4 of the cores, 12 at most)")
     p.add_argument("--build", metavar="DIR", default=os.environ.get("KILN_BUILD", "build"), help="where kiln and libkiln.so are (default $KILN_BUILD, or build)")
     p.add_argument("--target", metavar="SM", help="emit for this target instead of the GPU's own (sm_80 runs on all later ones)")
+    p.add_argument("--lua", metavar="DIR", help="the language, families and ops from this folder, not those inside the command")
     p.add_argument("--ptx", metavar="DIR", help="keep the emitted files here (default: a temporary folder)")
     p.add_argument("--schedules", action="store_true", help="time every variant of the chosen rows and print them ranked; no peers")
     p.add_argument("--schedule", action="append", default=[], metavar="TEXT", help="with --schedules: this one as well (may be repeated)")
@@ -107,7 +109,7 @@ def list_text(chosen):
 def selected_text(options, chosen, folder):
     """What kiln selects for each row, and how the time that it predicts compares with a copy at the device's nominal rate."""
     import kiln_side
-    kiln = kiln_side.Kiln(options.build, options.ptx or folder, options.selected, options.target)
+    kiln = kiln_side.Kiln(options.build, options.ptx or folder, options.selected, options.target, options.lua)
     kiln.emitter.prepare(chosen)
     rate, lines = kiln.device.info["bandwidth_bytes_ns"], []
     for case in chosen:
@@ -123,6 +125,9 @@ def selected_text(options, chosen, folder):
 
 
 # ---- a run ----
+
+FLUSH_CHECK = ("rms_norm", "fwd", "8192x4096", "bf16")
+
 
 class Stopped(BaseException):
     """SIGTERM: what is there is printed. No failure of a cell, so that nothing takes it for one."""
@@ -210,7 +215,8 @@ class Bench:
 
     def open_kiln(self):
         import kiln_side
-        self.kiln = kiln_side.Kiln(self.options.build, self.options.ptx or os.path.join(self.folder, "ptx"), "cuda:0", self.options.target)
+        self.kiln = kiln_side.Kiln(self.options.build, self.options.ptx or os.path.join(self.folder, "ptx"), "cuda:0", self.options.target,
+                                    self.options.lua)
         start = time.monotonic()
         self.kiln.emitter.prepare(self.chosen)
         refused = sum(isinstance(f, Exception) for f in self.kiln.emitter.groups.values())
@@ -238,8 +244,24 @@ class Bench:
             if not right:
                 cell.update(word="WRONG", why=f"against the reference: {cell['distance']}")
                 return cell
-        cell.update(self.timer.gpu(plan))
+        cell.update(self.timer.gpu(plan, *self.others(case, variant, self.options.rotate - 1)))
+        if case.key == FLUSH_CHECK and self.options.rotate == 1 and variant is None:
+            self.check_flush(case, plan, cell)
         return cell
+
+    def others(self, case, variant, count):
+        """Plans of the case over further tensors."""
+        plans = []
+        for seed in range(1, count + 1):
+            data = self.peers_torch.make_data(case, seed=seed)
+            plans.append(self.kiln.plan(data, self.saved(data), variant)[0])
+        return plans
+
+    def check_flush(self, case, plan, cell):
+        """Whether the flush leaves anything of the inputs in L2: then tensors in turn would take longer."""
+        turns = self.timer.gpu(plan, *self.others(case, None, 5))
+        cell["rotated_us"] = turns["us"]
+        self.say(f"flush: {case.name} takes {cell['us']:.2f} us on the same tensors, {turns['us']:.2f} us on six sets in turn")
 
     def time_kiln(self):
         try:

@@ -10,6 +10,9 @@ is the median of the second graph's times between two events, less that of the f
   the work pays for writing them back; in exchange the next flush writes back what the work left. Both are inside the graph, so
   that in the difference the work pays exactly for the bytes that it moves.
 * The CPU takes no part while a graph runs: many small kernels (eager) are not charged for launches that a GPU waits for.
+Kernels may ask L2 to keep lines (evict_last), and a flush need not drive those out: the works of one time can be several, over buffers
+of their own, taking turns. Buffers of several times the L2 in all then leave nothing to find; --rotate does that, and a run says
+for one row what it changes.
 n is such that the work takes about as long as a few flushes; long work has n = 1. What cannot be captured is timed between events
 behind a flush, and says so ("events" instead of "graph").
 
@@ -52,8 +55,8 @@ class Timer:
     def flush(self):
         self.scratch.fill_(1.0)
 
-    def capture(self, n, work):
-        """A graph of n times (flush, work); work None: flushes only."""
+    def capture(self, n, works):
+        """A graph of n times (flush, work), the works taking turns; no works: flushes only."""
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
         collecting = gc.isenabled()
@@ -61,10 +64,10 @@ class Timer:
         try:
             graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
             try:
-                for _ in range(n):
+                for i in range(n):
                     self.flush()
-                    if work:
-                        work()
+                    if works:
+                        works[i % len(works)]()
             finally:
                 graph.capture_end()
         finally:
@@ -74,7 +77,7 @@ class Timer:
 
     def flushes(self, n):
         if n not in self.flush_graphs:
-            self.flush_graphs[n] = self.capture(n, None)
+            self.flush_graphs[n] = self.capture(n, [])
             self.flush_graphs[n].replay()
         return self.flush_graphs[n]
 
@@ -91,43 +94,45 @@ class Timer:
         torch.cuda.synchronize()
         return [[start.elapsed_time(end) * 1000 for start, end in events] for events in pairs]
 
-    def behind_flush(self, work, samples):
-        """Times in us between events around work, a flush before each."""
+    def behind_flush(self, works, samples):
+        """Times in us between events around a work, a flush before each."""
         events = []
-        for _ in range(samples):
+        for i in range(samples):
             start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             self.flush()
             start.record()
-            work()
+            works[i % len(works)]()
             end.record()
             events.append((start, end))
         torch.cuda.synchronize()
         return [start.elapsed_time(end) * 1000 for start, end in events]
 
-    def gpu(self, work):
-        """{"us", "spread", "how"} of work()."""
-        work()
-        estimate = min(self.behind_flush(work, 3))
+    def gpu(self, *works):
+        """{"us", "spread", "how"} of a work, or of several like ones that take turns."""
+        for work in works:
+            work()
+        estimate = min(self.behind_flush(works, 3))
         n = max(1, min(MOST, int(WORK_US / max(estimate, 1.0))))
+        n = -(-n // len(works)) * len(works)
         try:
-            graph = self.capture(n, work)
+            graph = self.capture(n, works)
             graph.replay()
             torch.cuda.synchronize()
         except RuntimeError as error:  # what allocates by itself, or waits for the device
             torch.cuda.synchronize()
-            return self.by_events(work, str(error).splitlines()[0][:160])
+            return self.by_events(works, str(error).splitlines()[0][:160])
         flushes = self.flushes(n)
         alone, together = self.between_events([flushes.replay, graph.replay], self.samples)
         graph.reset()
         us = (statistics.median(together) - statistics.median(alone)) / n
         if us <= 0:
-            return self.by_events(work, "less than what a flush varies by")
+            return self.by_events(works, "less than what a flush varies by")
         ordered = sorted(together)
         low, high = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
         return {"us": us, "spread": (high - low) / 2 / n / us, "how": f"graph of {n}"}
 
-    def by_events(self, work, why):
-        times = self.behind_flush(work, self.samples)
+    def by_events(self, works, why):
+        times = self.behind_flush(works, self.samples)
         return {"us": statistics.median(times), "spread": spread(times), "how": "events", "why": why}
 
     def copy_us(self, nbytes):
