@@ -283,6 +283,7 @@ static PtxReg apply(Lower *l, const Operand *o, const Layout *full, int r) {
     return DEF(fma_rn_f32, R(a), R(element(&o[1], full, r)), R(element(&o[2], full, r)));
   }
   if (op == TILE_div && has_reciprocal(o[1].v)) return divide_by_const(l, a, (double)(float)o[1].v->f);
+  if (op == TILE_div && t == KILN_F32 && !full) return DEF(div_rn_f32, R(a), R(element(&o[1], full, r))); /* once per thread: exact */
   if (l->node->nargs == 2) return elem_binary(l, op, t, a, element(&o[1], full, r));
   if (op == TILE_not) return DEF(not_pred, R(a));
   return t == KILN_F32 ? unary_f32(l, op, a) : unary_int(l, op, t, a);

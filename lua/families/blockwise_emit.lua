@@ -98,8 +98,14 @@ local function put_contract(z)
   local bytes = bytes_text(z)
   contract.line("bytes %s", bytes)
   local col_waste, row_waste = string.format("roundup(N,%d)/max(N,1)", s.cols), string.format("roundup(%s,%d)/max(%s,1)", z.row, s.rows, z.row)
-  contract.line("cost (%s)*%s/bw*(0.7+0.3*%s*%s)%s", bytes, s.vec == 1 and "4" or s.kind == "row2" and "1.5" or "1", col_waste, row_waste,
-    (s.kind == "whole" or s.kind == "column") and "+4000" or "")
+  local again = (s.kind == "whole" or s.kind == "column") and "+4000" or ""
+  for _, t in ipairs(z.inst.tensors) do -- one value per column is read once per tile, from the cache, at about twice the rate
+    if not t.out and has(z, t, "col") and not has(z, t, "row") and s.kind ~= "column" then
+      again = again .. string.format("+lead*%s*N*%.6g/bw", z.row, contract.bytes_of[t.dtype] / s.rows / 2)
+    end
+  end
+  local rate = (s.vec == 1 and 4 or s.kind == "row2" and 1.5 or 1) * (1 + 16 / s.cols) -- short pieces of rows are slower
+  contract.line("cost (%s)*%.4g/bw*(0.7+0.3*%s*%s)%s", bytes, rate, col_waste, row_waste, again)
 end
 
 -- ---- places of a kernel ----
