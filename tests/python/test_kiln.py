@@ -292,6 +292,9 @@ class Table(unittest.TestCase):
                 self.assertEqual(tuple(ops._tensor(s) for s in re.findall(r'"([^"]*)"', specs)), op.tensors, name)
                 scalars = re.search(r"scalars\s*=\s*\{(.*?)\}", body, re.DOTALL)
                 self.assertEqual(tuple(ops._scalar(s) for s in re.findall(r'"([^"]*)"', scalars.group(1) if scalars else "")), op.scalars, name)
+                settings = re.search(r"settings\s*=\s*\{(.*?)\},?$", body, re.MULTILINE)
+                found = {k: tuple(re.findall(r'"([^"]*)"', v)) for k, v in re.findall(r"(\w+)\s*=\s*\{([^}]*)\}", settings.group(1) + "}" if settings else "")}
+                self.assertEqual(found, op.settings, name)
         self.assertEqual(seen, len(ops.FORWARD))
 
     def test_shapes(self):

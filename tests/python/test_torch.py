@@ -26,7 +26,7 @@ import kiln  # noqa: E402
 import kiln.nn  # noqa: E402
 import kiln.torch as kt  # noqa: E402
 from kiln import ops  # noqa: E402
-from kiln.torch import _core, _fp8, _math  # noqa: E402
+from kiln.torch import _core, _fp8, _gradients, _math  # noqa: E402
 from op_cases import cases, differentiable  # noqa: E402
 
 GPU = torch.cuda.is_available()
@@ -118,17 +118,12 @@ class Values(Comparison):
         return outs, dys, torch.autograd.grad(outs, [leaves[i] for i in wanted], dys)
 
     def run_simulated(self, name, tensors, keywords, wanted):
-        op, gradient = ops.FORWARD[name], ops.GRADIENT[name]
-        every = SIMULATOR.launch(op)(*arguments(op, tensors, keywords, True))
-        outs = [y for t, y in zip(op.outputs, every) if not t.saved and y is not None]
+        op = ops.FORWARD[name]
+        function = _gradients.function(op, SIMULATOR.launch(op), SIMULATOR.launch(ops.GRADIENT[name]))
+        leaves = fresh(tensors, wanted)
+        outs = [y for y in function.apply(*arguments(op, leaves, keywords)) if y is not None]
         dys = random_like(outs)
-        named = dict(zip([t.name for t in op.inputs], arguments(op, tensors, keywords)))
-        named.update({t.name: y for t, y in zip(op.outputs, every)})
-        named.update({"d" + t.name: dy for t, dy in zip([t for t, y in zip(op.outputs, every) if not t.saved and y is not None], dys)})
-        rest = arguments(op, tensors, keywords)[len(op.inputs):]
-        wants = [op.inputs.index(next(t for t in op.inputs if t.name == d.like)) in wanted for d in gradient.outputs]
-        grads = SIMULATOR.launch(gradient)(*[named.get(t.name) for t in gradient.inputs], *rest, *wants)
-        return outs, dys, [g for g, want in zip(grads, wants) if want]
+        return outs, dys, torch.autograd.grad(outs, [leaves[i] for i in wanted], dys)
 
     def warm(self, every):
         """Makes the plans of all cases at once: on a machine of many cores, emitting their kernels takes the time of this test."""
@@ -167,6 +162,23 @@ class Values(Comparison):
 
     def test_bf16(self):
         self.compare(torch.bfloat16)
+
+    def test_some_gradients(self):
+        """An output that nobody used, an input that needs no gradient, and the gradient of two inputs at once."""
+        op = ops.FORWARD["add_rms_norm"]
+        x, r, w = (torch.randn(2, 5, 24, device=DEVICE, requires_grad=True) for _ in range(3))
+        w = w.detach()[0, 0]
+        run = kt.add_rms_norm if GPU else lambda *a: _gradients.function(op, SIMULATOR.launch(op), SIMULATOR.launch(ops.GRADIENT[op.name])).apply(*a, 1e-6)
+        y, h = run(x, r, w)
+        dy = torch.randn(2, 5, 24, device=DEVICE)
+        for used, dys in ((y, [dy, torch.zeros_like(dy)]), (h, [torch.zeros_like(dy), dy])):
+            dx, dr = torch.autograd.grad(used, [x, r], dy, retain_graph=True)
+            _, want = reference("add_rms_norm", (x, r, w), {}, dys, [0, 1])
+            self.close(dx, want[0], torch.float32, "dx", rounded=True)
+            self.assertTrue(torch.equal(dx, dr))
+        (only,) = torch.autograd.grad(y, [r], dy, create_graph=True)
+        with self.assertRaises(RuntimeError):  # once differentiable
+            torch.autograd.grad(only.sum(), [x])
 
     def test_special_rows(self):
         """Rows of nothing; gradients with stride 0, as sum() makes them."""

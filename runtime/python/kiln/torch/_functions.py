@@ -1,10 +1,11 @@
-"""The functions that users call, written out from the table: the short way for eager calls that need no gradient, the general way
-through torch's library for all else (gradients, torch.compile, subclasses, functorch), plain mathematics for what is not on a GPU."""
+"""The functions that users call, written out from the table: the short way for eager calls on a GPU, straight to the launch or, where a
+gradient is wanted, to an autograd function around it; the general way through torch's library for torch.compile, subclasses, functorch
+and dispatch modes; plain mathematics for what is not on a GPU."""
 import torch
 from torch.autograd import forward_ad
 
 from .. import errors, ops
-from . import _core, _library, _math
+from . import _core, _gradients, _library, _math
 
 PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
 
@@ -79,12 +80,12 @@ def _source(op):
     else:
         lines += ["    return " + pick]
     lines += ["", "def %s(%s):" % (op.name, _signature(op)), "    if (compiling() or %s or modes() or transforms()" % " or ".join(plain),
-              "            or forward_ad._current_level >= 0 or not %s.is_cuda" % names[0],
-              "            or (%s) and recording()%s):" % (" or ".join(wants), "".join(" or " + d for d in differ)),
+              "            or forward_ad._current_level >= 0 or not %s.is_cuda%s):" % (names[0], "".join(" or " + d for d in differ)),
               "        return general(%s)" % given]
     if moved:
         lines += ["    if pos:", "        " + check]
-    lines += ["    out = launch(%s)" % arguments, "    return " + pick]
+    lines += ["    if (%s) and recording():" % " or ".join(wants), "        out = with_gradient(%s)" % given, "    else:",
+              "        out = launch(%s)" % arguments, "    return " + pick]
     if _core.is_in_place(op):
         lines += ["", "def %s_(%s):" % (op.name, _signature(op)), "    if (%s) and recording():" % " or ".join(wants),
                   "        raise no_gradient(%r)" % (op.name + "_")]
@@ -123,7 +124,8 @@ def make(op):
     space = _core.compile_source(op.name, _source(op), {
         "PLAIN": PLAIN, "OP": op, "OPERATOR": getattr(torch.ops.kiln, op.name).default, "compiling": _COMPILING,
         "modes": _MODES, "transforms": _TRANSFORMS, "forward_ad": forward_ad,
-        "recording": torch.is_grad_enabled, "launch": _core.launcher(op), "mathematics": getattr(_math, op.name), "promote": promote,
+        "recording": torch.is_grad_enabled, "launch": _core.launcher(op),
+        "with_gradient": _gradients.function(op, _core.launcher(op), _core.launcher(ops.GRADIENT[op.name])).apply, "mathematics": getattr(_math, op.name), "promote": promote,
         "check": _core.check_table, "no_gradient": no_gradient,
         "IN_PLACE": getattr(torch.ops.kiln, op.name + "_").default if _core.is_in_place(op) else None})
     functions = {}

@@ -5,7 +5,7 @@ What a schema's results hold: all of the op's outputs; one that is not wanted is
 import torch
 
 from .. import ops
-from . import _core, _math
+from . import _core, _gradients, _math
 
 LIBRARY = torch.library.Library("kiln", "DEF")
 _SCALARS = {"f32": "float", "f64": "float", "i32": "SymInt", "i64": "SymInt"}
@@ -64,13 +64,8 @@ def _laid_out(op, args, values):
     return _filled(op, args, outs)
 
 
-def _forward_arguments(op):
-    """How many of the arguments the mathematics takes: all but `save`."""
-    return len(op.inputs) + len(op.scalars) + len(op.settings)
-
-
 def _cpu(op):
-    mathematics, count = getattr(_math, op.name), _forward_arguments(op)
+    mathematics, count = getattr(_math, op.name), _gradients.argument_count(op)
 
     def cpu(*args):
         return _laid_out(op, args, mathematics(*args[:count]))
@@ -133,55 +128,16 @@ def _restore(name, named, leaf):
 
 
 def _autograd(op):
-    gradient = ops.GRADIENT[op.name]
-    call = getattr(torch.ops.kiln, torch_name(gradient)).default
-    names = _core.parameters(op)
-    differentiable = [names.index(t.name) for t in ops.differentiable_inputs(op)]
-    like = [t.name for t in ops.differentiable_inputs(op)]
-    twins = [(like.index(a), like.index(b)) for a, b in ops.TWINS.get(op.name, ())]  # of equal gradient: computed once
+    """(setup_context, backward) of an op in the library: all of its outputs are there, those for the backward alone without gradient."""
+    backward = _gradients.make(op, getattr(torch.ops.kiln, torch_name(ops.GRADIENT[op.name])).default)
 
     def setup_context(ctx, inputs, output):
         outs = output if isinstance(output, tuple) else (output,)
-        tensors = dict(zip(names, inputs))
-        for t, y in zip(op.outputs, outs):
-            tensors[t.name] = y if y.numel() or not t.optional else None
-        saved = [tensors[name] for name in op.reads]
         for t, y in zip(op.outputs, outs):
             if t.saved:
                 ctx.mark_non_differentiable(y)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*saved)
-        ctx.rest = tuple(inputs[len(op.inputs):_forward_arguments(op)])
-        ctx.outs = [None if t.optional and tensors[t.name] is None else (y.shape, y.dtype, y.device) for t, y in zip(op.outputs, outs)]
+        _gradients.remember(op, ctx, inputs, [y if y.numel() or not t.optional else None for t, y in zip(op.outputs, outs)])
 
-    def backward(ctx, *grads):
-        if len(grads) == 1 and isinstance(grads[0], (list, tuple)):
-            grads = tuple(grads[0])
-        dys = []
-        for t, dy, out in zip(op.outputs, grads, ctx.outs):
-            if t.saved:
-                continue
-            if dy is None and out is not None:
-                dy = torch.zeros(out[0], dtype=out[1], device=out[2])
-            dys.append(dy if out is not None else None)
-        given = dict(zip(op.reads, ctx.saved_tensors))
-        needed = [ctx.needs_input_grad[i] for i in differentiable]
-        wanted = list(needed)
-        for twin, first in twins:
-            if wanted[twin]:
-                wanted[first], wanted[twin] = True, False
-        result = [None] * len(names)
-        if any(wanted):
-            outs = call(*dys, *[given[name] for name in op.reads], *ctx.rest, *wanted)
-            outs = list(outs) if isinstance(outs, (tuple, list)) else [outs]
-            for twin, first in twins:
-                outs[twin] = outs[first]
-            for i, need, dx in zip(differentiable, needed, outs):
-                if need:
-                    result[i] = dx
-        return tuple(result)
-
-    assert [t.like for t in gradient.outputs] == like
     return setup_context, backward
 
 
