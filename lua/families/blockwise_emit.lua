@@ -208,7 +208,9 @@ local INTEGERS = { u8 = true, i8 = true }
 -- The value may lack dims of its output; then it is spread over them. cache: how it is stored.
 local function write(z, view, output, e, p, cache)
   local t = output.tensor
-  local value = INTEGERS[t.dtype] and is_tile(z, t) and integer(e, output.value) or e:value(output.value)
+  local n = output.value
+  if n.op == "round" and n.round == t.dtype then n = n.args[1] end -- the assignment rounds
+  local value = INTEGERS[t.dtype] and is_tile(z, t) and integer(e, n) or e:value(n)
   local c, row, col = coordinates(z, t, p), has(z, t, "row"), has(z, t, "col")
   core.at(output.loc[1], output.loc[2])
   if row and col then
