@@ -44,7 +44,7 @@ static const RowCase row_cases[] = {
     {4096,      {6},             1, LAYOUT_DENSE,     false,  CASES_SOME,  false},
     {5000,      {3},             1, LAYOUT_DENSE,     false,  CASES_FULL,  false},
     {8192,      {2},             1, LAYOUT_DENSE,     false,  CASES_FULL,  false},
-    {16384,     {3},             1, LAYOUT_DENSE,     false,  CASES_SOME,  false},
+    {16384,     {3},             1, LAYOUT_DENSE,     false,  CASES_FULL,  false},
     {33001,     {2},             1, LAYOUT_UNALIGNED, true,   CASES_FULL,  false},
     {65537,     {2},             1, LAYOUT_DENSE,     false,  CASES_FULL,  false},
     {262144,    {1},             1, LAYOUT_DENSE,     false,  CASES_FULL,  false},
