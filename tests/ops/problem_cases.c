@@ -16,6 +16,8 @@
                     "dtype=f32 dscale=no dshift=no"}
 /* exactly as many rows of the table as are used; all channels turn, a part of them does, heads of one pair */
 #define ROPE_CHANNELS "B=2 H=3 T=5 G=2 S=4 N=64 P=8 R=64", "B=1 H=2 T=9 G=1 S=12 N=40 P=12 R=24", "B=2 H=1 T=3 G=1 S=3 N=2 P=6 R=2"
+/* two channels have no norm worth comparing: it is +-1 */
+#define LN_ROPE_CHANNELS "B=2 H=3 T=5 G=2 S=4 N=64 P=8 R=64", "B=1 H=2 T=9 G=1 S=12 N=40 P=12 R=24", "B=2 H=1 T=3 G=1 S=3 N=6 P=6 R=2"
 #define ROPE_SCALARS "", "q_rows=2 k_rows=3", "q_rows=0 k_rows=1", "eps=0.25"
 #define ROPE_SETTINGS {"", "dtype=f32 k=no", "dtype=f16 pairs=halves", "dtype=f32 cos_dtype=f32 sin_dtype=f32", "k=no pairs=halves dtype=f32"}
 #define ROPE_PAIRS "B=2 H=3 T=5 G=2 S=4 N=64 P=8 R=32", "B=1 H=2 T=4 G=1 S=7 N=40 P=9 R=8"
@@ -76,7 +78,7 @@ const OpCases op_cases[] = {
      .forward = ROPE_PAIRS_SETTINGS, .backward = ROPE_PAIRS_SETTINGS, .sizes = {ROPE_PAIRS}, .extremes = EXTREME_ROPE,
      .scalars = {ROPE_PAIRS_SCALARS}},
     {.op = "ln_rope",
-     .forward = ROPE_SETTINGS, .backward = ROPE_SETTINGS, .sizes = {ROPE_CHANNELS}, .extremes = EXTREME_ROPE,
+     .forward = ROPE_SETTINGS, .backward = ROPE_SETTINGS, .sizes = {LN_ROPE_CHANNELS}, .extremes = EXTREME_ROPE,
      .scalars = {ROPE_SCALARS}},
     {.op = "ln_rope",
      .forward = ROPE_PAIRS_SETTINGS, .backward = ROPE_PAIRS_SETTINGS, .sizes = {ROPE_PAIRS}, .extremes = EXTREME_ROPE,
