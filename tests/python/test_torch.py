@@ -112,8 +112,9 @@ class Values(Comparison):
         outs = listed(getattr(kt, name)(*leaves, **keywords))
         with torch.no_grad():
             short = listed(getattr(kt, name)(*leaves, **keywords))
-        for a, b in zip(outs, short):
-            self.assertTrue(torch.equal(a, b), "%s: with and without a gradient differ" % name)
+        for a, b in zip(outs, short):  # another variant: what the backward reads is not written
+            relative, absolute = TOLERANCE[a.dtype]
+            torch.testing.assert_close(a.detach(), b, rtol=relative, atol=absolute)
         dys = random_like(outs)
         return outs, dys, torch.autograd.grad(outs, [leaves[i] for i in wanted], dys)
 
