@@ -91,16 +91,16 @@ end
 -- ---- slots ----
 
 -- How many of the caller's dims each M stands for: what the named dims of its segments leave of the four.
-local function lead_counts(list)
+local function lead_counts(o, list)
   local count = {}
   for _, s in ipairs(list) do
     local named, lead = 0, nil
     for _, d in ipairs(s.rows) do
       if not segments.is_lead(d) then named = named + 1
-      elseif lead then error("rows have the dims " .. lead .. " and " .. d .. "; one of them may stand for several", 0)
+      elseif lead then op.fail(o, "rows have the dims " .. lead .. " and " .. d .. "; one of them may stand for several")
       else lead = d end
     end
-    if named + (lead and 1 or 0) > MOST_SLOTS then error("rows have " .. #s.rows .. " dims; at most " .. MOST_SLOTS .. " are possible", 0) end
+    if named + (lead and 1 or 0) > MOST_SLOTS then op.fail(o, "rows have " .. #s.rows .. " dims; at most " .. MOST_SLOTS .. " are possible") end
     if lead then count[lead] = math.min(count[lead] or MOST_SLOTS, MOST_SLOTS - named) end
   end
   return count
@@ -174,7 +174,7 @@ function segments.find(inst, graph)
       table.insert(seg.sums, { tensor = o.tensor, value = value, kept = kept, kind = kind, loc = o.loc })
     end
   end
-  local count, pinned = lead_counts(list), pinned_dims(graph)
+  local count, pinned = lead_counts(inst.op, list), pinned_dims(graph)
   -- Tensors that nothing reads under these settings (dyq of a gradient without dq) have their leading dims all the same.
   for _, t in ipairs(inst.tensors) do
     local named = 0
