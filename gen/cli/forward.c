@@ -135,17 +135,11 @@ static int64_t gradient_at(const Pair *p, const int64_t at[DEF_MAX_DIMS]) {
   return offset;
 }
 
-/* An input of both: the forward run reads what the gradient reads. */
-static void copy_input(const Pair *p, const Case *c) {
-  const DefTensor *x = p->forward->def;
-  int64_t at[DEF_MAX_DIMS] = {0}, total = 1;
-  for (int i = 0; i < x->rank; i++) total *= c->size[x->dim[i]];
-  for (int64_t k = 0; k < total; k++) {
-    int64_t to = 0;
-    for (int i = 0; i < x->rank; i++) to += p->forward->offset[x->dim[i]][at[x->dim[i]]];
-    number_store(x->dtype, element(p->forward, to), number_load(p->gradient->def->dtype, element(p->gradient, gradient_at(p, at))));
-    for (int i = x->rank - 1; i >= 0 && ++at[x->dim[i]] == c->size[x->dim[i]]; i--) at[x->dim[i]] = 0;
-  }
+/* An input of both: the forward run reads it where the gradient has it. */
+static void share_input(const Pair *p, const KilnDef *forward, EvalInput *in) {
+  EvalTensor *e = &in->tensor[p->forward->index];
+  *e = (EvalTensor){.dtype = p->gradient->def->dtype, .data = element(p->gradient, 0)};
+  for (int f = 0; f < forward->ndims; f++) e->offset[f] = p->dim[f] >= 0 ? p->gradient->offset[p->dim[f]] : NULL;
 }
 
 typedef struct Writer { Pair *pair[DEF_MAX_TENSORS]; } Writer; /* by tensor of the forward definition */
@@ -178,6 +172,16 @@ static void size_forward(Case *c, const KilnDef *forward, const CaseData *d) {
   }
 }
 
+/* Forward inputs that the gradient does not read: these are drawn here. */
+static uint32_t inputs_of_its_own(const KilnDef *forward, const KilnDef *gradient) {
+  uint32_t own = 0;
+  for (int i = 0; i < forward->ntensors; i++) {
+    const DefTensor *t = &forward->tensor[i];
+    if (t->present && !t->is_out && !is_read(gradient, t->name)) own |= 1u << i;
+  }
+  return own;
+}
+
 bool forward_fill(const KilnDef *forward, CaseData *d, Random *r, char *why, size_t why_bytes) {
   Majors none = {0};
   CaseData *f = cli_alloc(sizeof *f);
@@ -186,7 +190,7 @@ bool forward_fill(const KilnDef *forward, CaseData *d, Random *r, char *why, siz
   Writer w = {0};
   EvalInput in;
   size_forward(c, forward, d);
-  tensors_make(f, forward, c, &none, false);
+  tensors_make_these(f, forward, c, &none, false, inputs_of_its_own(forward, d->def));
   tensors_fill(f, r);
   for (int i = 0; i < forward->nscalars; i++)
     for (int k = 0; k < d->def->nscalars; k++)
@@ -200,7 +204,7 @@ bool forward_fill(const KilnDef *forward, CaseData *d, Random *r, char *why, siz
     for (int k = 0; k < forward->ndims; k++) p->dim[k] = find_dim(d->def, forward->dims[k]);
     w.pair[f->tensor[i].index] = p;
     if (f->tensor[i].def->is_out) in.outputs |= 1u << f->tensor[i].index;
-    else copy_input(p, c);
+    else share_input(p, forward, &in);
   }
   bool done = in.outputs == 0 || evaluate(&in, write_chunk, &w, why, why_bytes);
   for (int i = 0; i < f->ntensors; i++) {

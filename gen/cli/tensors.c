@@ -132,9 +132,14 @@ void tensors_shape(CaseData *d, const KilnDef *def, const Case *c, const Majors 
   for (int i = 0; i < def->nscalars; i++) d->scalar[i] = number_round(def->scalar[i].dtype, case_scalar(&def->scalar[i], c->scalars));
 }
 
-void tensors_make(CaseData *d, const KilnDef *def, const Case *c, const Majors *majors, bool guard) {
+void tensors_make_these(CaseData *d, const KilnDef *def, const Case *c, const Majors *majors, bool guard, uint32_t tensors) {
   tensors_shape(d, def, c, majors);
-  for (int i = 0; i < d->ntensors; i++) make_memory(&d->tensor[i], def, c, guard);
+  for (int i = 0; i < d->ntensors; i++)
+    if (tensors >> d->tensor[i].index & 1) make_memory(&d->tensor[i], def, c, guard);
+}
+
+void tensors_make(CaseData *d, const KilnDef *def, const Case *c, const Majors *majors, bool guard) {
+  tensors_make_these(d, def, c, majors, guard, ~0u);
 }
 
 void tensors_free(CaseData *d, const Device *dev) {
@@ -208,14 +213,38 @@ static void sow(CaseTensor *t, const Case *c, Random *r) {
   }
 }
 
+/* Millions of elements: the same million numbers over and over, from a random place on in each row. */
+static void fill_large(CaseTensor *t, Walk *w, Random *r) {
+  enum { NUMBERS = 1 << 20 };
+  size_t bytes = number_bytes(t->def->dtype);
+  int64_t inner = w->extent[w->n - 1], *last = t->offset[w->dim[w->n - 1]];
+  bool dense = inner < 2 || last[inner - 1] == inner - 1;
+  char *numbers = cli_alloc(NUMBERS * bytes);
+  for (int64_t i = 0; i < NUMBERS; i++) number_store(t->def->dtype, numbers + (size_t)i * bytes, draw(t->def->dtype, r));
+  for (int64_t row = 0; row < w->total; row += inner) {
+    int64_t from = (int64_t)random_below(r, NUMBERS);
+    for (int64_t i = 0, n; i < inner; i += n, from = (from + n) % NUMBERS) {
+      n = !dense ? 1 : inner - i < NUMBERS - from ? inner - i : NUMBERS - from;
+      w->at[w->n - 1] = i + n - 1; /* and on from there: to the next row after the last piece */
+      int64_t at = walk_on(w) - (dense ? n - 1 : 0);
+      memcpy(t->host + (size_t)at * bytes, numbers + (size_t)from * bytes, (size_t)n * bytes);
+    }
+  }
+  cli_free(numbers);
+}
+
 void tensors_fill(CaseData *d, Random *r) {
   /* NaN and infinities in every input; or, every second time, in one: of two that are multiplied the other is then known good,
    * and a sum over rows is NaN in few columns only. */
   int only = d->c->special && random_below(r, 2) ? (int)random_below(r, (uint64_t)d->ntensors) : -1;
   for (int i = 0; i < d->ntensors; i++) {
     CaseTensor *t = &d->tensor[i];
-    if (t->def->is_out) continue;
+    if (t->def->is_out || !t->host) continue;
     Walk w = walk_view(t, d->c);
+    if (w.total > 1 << 22 && !d->c->special && number_is_float(t->def->dtype)) {
+      fill_large(t, &w, r);
+      continue;
+    }
     size_t bytes = number_bytes(t->def->dtype);
     int64_t total = w.total, inner = w.n ? w.extent[w.n - 1] : 1;
     uint64_t row = 0; /* conditions: of some rows all, or none, so that a row may be masked as a whole */

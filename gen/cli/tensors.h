@@ -43,6 +43,8 @@ typedef struct Majors {
 /* Lays the tensors out in host memory, everything poisoned. guard: elements before and after each view that must stay as
  * they are (a simulated device watches the ends of an allocation itself and takes none). */
 void tensors_make(CaseData *d, const KilnDef *def, const Case *c, const Majors *majors, bool guard);
+/* The same, but memory for some of the definition's tensors (a mask) only. */
+void tensors_make_these(CaseData *d, const KilnDef *def, const Case *c, const Majors *majors, bool guard, uint32_t tensors);
 /* Shapes and strides only, without memory: for asking what would be chosen. */
 void tensors_shape(CaseData *d, const KilnDef *def, const Case *c, const Majors *majors);
 void tensors_fill(CaseData *d, Random *r);                  /* inputs; every element of every view */

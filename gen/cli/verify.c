@@ -117,6 +117,7 @@ void tensors_eval_input(const CaseData *d, EvalInput *in) {
   for (int k = 0; k < d->ntensors; k++) {
     const CaseTensor *t = &d->tensor[k];
     EvalTensor *e = &in->tensor[t->index];
+    if (!t->host) continue;
     e->dtype = t->def->dtype;
     e->data = t->host + (size_t)t->first * number_bytes(t->def->dtype);
     for (int i = 0; i < d->def->ndims; i++) e->offset[i] = t->offset[i];
@@ -191,13 +192,29 @@ static Marks mark_view(const CaseTensor *t, const Case *c) {
   int64_t at[DEF_MAX_DIMS] = {0}, total = 1;
   int n = t->def->rank;
   for (int i = 0; i < n; i++) total *= c->size[t->def->dim[i]];
-  for (int64_t k = 0; k < total; k++) {
-    int64_t place = t->first;
-    for (int i = 0; i < n; i++) place += t->offset[t->def->dim[i]][at[i]];
-    m.bits[place / 8] |= (uint8_t)(1u << place % 8);
-    for (int i = n - 1; i >= 0 && ++at[i] == c->size[t->def->dim[i]]; i--) at[i] = 0;
+  int64_t inner = n ? c->size[t->def->dim[n - 1]] : 1;
+  for (int64_t k = 0; k < total; k += inner) { /* row by row */
+    const int64_t *last = n ? t->offset[t->def->dim[n - 1]] : NULL;
+    int64_t row = t->first;
+    for (int i = 0; i + 1 < n; i++) row += t->offset[t->def->dim[i]][at[i]];
+    for (int64_t i = 0; i < inner; i++) {
+      int64_t place = row + (last ? last[i] : 0);
+      m.bits[place / 8] |= (uint8_t)(1u << place % 8);
+    }
+    for (int i = n - 2; i >= 0 && ++at[i] == c->size[t->def->dim[i]]; i--) at[i] = 0;
   }
   return m;
+}
+
+static inline bool is_poison(const char *at, size_t bytes, uint64_t poison) {
+  uint16_t half;
+  uint32_t word;
+  switch (bytes) {
+  case 2: return memcpy(&half, at, 2), half == poison;
+  case 4: return memcpy(&word, at, 4), word == poison;
+  case 1: return (uint8_t)*at == poison;
+  default: return memcmp(at, &poison, 8) == 0;
+  }
 }
 
 static void judge_surroundings(Verify *v, const CaseTensor *t) {
@@ -209,7 +226,7 @@ static void judge_surroundings(Verify *v, const CaseTensor *t) {
   bool poison_shows = bytes > 1; /* a byte may rightly hold any value */
   int64_t touched = -1, missed = -1, ntouched = 0, nmissed = 0;
   for (int64_t i = 0; i < m.elems; i++) {
-    bool inside = m.bits[i / 8] >> i % 8 & 1, poisoned = number_bits(dtype, result + (size_t)i * bytes) == poison;
+    bool inside = m.bits[i / 8] >> i % 8 & 1, poisoned = is_poison(result + (size_t)i * bytes, bytes, poison);
     if (inside && poisoned && poison_shows && nmissed++ == 0) missed = i;
     if (!inside && !poisoned && ntouched++ == 0) touched = i;
   }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <math.h>
 #include <string.h>
 
 #include "gen/cli/forward.h"
@@ -216,6 +217,46 @@ static void views_fit_their_buffers(void **state) {
   assert_true(zero_columns && zero_rows && wide_columns && shared);
 }
 
+/* Large tensors repeat a million numbers; every element of the view is one of them, nothing else is touched, and rows differ. */
+static void large_tensors_are_filled_whole(void **state) {
+  (void)state;
+  static const char *const lines[] = {"B=3,M=700,N=2100", "B=3,M=700,N=2100 strided", "B=3,M=700,N=2100 columns"};
+  Majors majors = {0};
+  Device nowhere = {0};
+  Random r;
+  random_start(&r, random_entropy());
+  for (int k = 0; k < 3; k++) {
+    CaseList list = {0};
+    CaseData d;
+    char message[256];
+    assert_true(cases_line(&list, &sums, lines[k], strlen(lines[k]), message, sizeof message));
+    tensors_make(&d, &sums, &list.at[0], &majors, false);
+    tensors_fill(&d, &r);
+    for (int j = 0; j < 2; j++) {
+      const CaseTensor *t = &d.tensor[j];
+      int64_t poisoned = 0, outside = t->elems;
+      double sum = 0, squares = 0, same = 0;
+      if (t->stride[t->rank - 1] == 0) continue;
+      for (int64_t b = 0; b < 3; b++)
+        for (int64_t m = 0; m < 700; m++)
+          for (int64_t n = 0; n < 2100; n++, outside--) {
+            const char *at = t->host + (size_t)(t->first + t->offset[0][b] + t->offset[1][m] + t->offset[2][n]) * 2;
+            double v = number_load(KILN_BF16, at);
+            poisoned += number_bits(KILN_BF16, at) == number_poison(KILN_BF16);
+            sum += v;
+            squares += v * v;
+            if (m > 0) same += v == number_load(KILN_BF16, at - (t->offset[1][m] - t->offset[1][m - 1]) * 2);
+          }
+      assert_int_equal(poisoned, 0);
+      assert_true(fabs(sum) < 2e4 && fabs(squares / 4.41e6 - 1) < 0.02 && same < 4.41e6 / 20);
+      for (int64_t i = 0; i < t->elems; i++) outside -= number_bits(KILN_BF16, t->host + i * 2) == number_poison(KILN_BF16);
+      assert_int_equal(outside, 0);
+    }
+    tensors_free(&d, &nowhere);
+    cases_free(&list);
+  }
+}
+
 static void call_scalars_move(void **state) {
   (void)state;
   CaseList list = {0};
@@ -297,6 +338,7 @@ int main(void) {
       cmocka_unit_test(sizes_are_completed),
       cmocka_unit_test(views_fit_their_buffers),
       cmocka_unit_test(call_scalars_move),
+      cmocka_unit_test(large_tensors_are_filled_whole),
       cmocka_unit_test(gradients_read_what_the_forward_run_wrote),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
