@@ -76,6 +76,7 @@ def cases(device, dtype, seed=0):
         ("gated", "gelu, interleaved", tuple(make(5, 48).unflatten(-1, (24, 2)).unbind(-1)), {"act": "gelu"}),
         ("gated", "gelu_tanh", (make(2, 3, 24), make(2, 3, 24)), {"act": "gelu_tanh"}),
         ("softmax", "", (make(5, 24),), {}),
+        ("softmax", "mask of each row", (make(2, 5, 24), make.mask(2, 1, 24).expand(2, 5, 24)), {}),
         ("softmax", "mask, scale", (make(2, 5, 24), make.mask(2, 5, 24)), {"scale": 0.5}),
     ]
 

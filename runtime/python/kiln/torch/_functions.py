@@ -31,7 +31,7 @@ DOC = {
     "rms_norm_adaln": "y = rms_norm(x) * (1 + scale) + shift; x (B, ..., C), scale and shift (B, C) or (B, 1, C).",
     "add_rms_norm": "h = x + r, y = rms_norm(h) * w: (y, h).",
     "gated": "y = act(gate) * up; act: silu, gelu or gelu_tanh.",
-    "softmax": "softmax(scale * x) over the last dim; where mask (bool, of x's shape) is True, x is excluded; all excluded: zeros.",
+    "softmax": "softmax(scale * x) over the last dim; where mask (bool, of x's shape or broadcast to it) is True, x is excluded; all excluded: zeros.",
 }
 
 
@@ -67,7 +67,9 @@ def _source(op):
         pick = "out[0] if %s is None else (%s)" % (maybe.beside, pick)
     moved = any(s.name == "pos" for s in op.scalars)
     check = "check(OP, (%s,), (%s,))" % (", ".join(names), ", ".join(s.name for s in op.scalars))
-    lines = ["def general(%s):" % given]
+    masks = ["    if %s is not None and %s.shape != %s.shape:\n        %s = %s.expand(%s.shape)" % (t.name, t.name, first, t.name, t.name, first)
+             for t in op.inputs if t.dtype == "bool"]
+    lines = ["def general(%s):" % given] + masks
     lines += ["    if not %s.is_cuda:" % names[0], "        out = mathematics(%s)" % given, "        return " + pick]
     if differ:
         lines += ["    if %s:" % " or ".join(differ), "        %s = promote(OP, %s)" % (", ".join(t.name for t in _activations(op)),
@@ -84,7 +86,7 @@ def _source(op):
               "        return general(%s)" % given]
     if moved:
         lines += ["    if pos:", "        " + check]
-    lines += ["    if (%s) and recording():" % " or ".join(wants), "        out = with_gradient(%s)" % given, "    else:",
+    lines += masks + ["    if (%s) and recording():" % " or ".join(wants), "        out = with_gradient(%s)" % given, "    else:",
               "        out = launch(%s)" % arguments, "    return " + pick]
     if _core.is_in_place(op):
         lines += ["", "def %s_(%s):" % (op.name, _signature(op)), "    if (%s) and recording():" % " or ".join(wants),
