@@ -29,15 +29,17 @@ static bool eval_swap(const DefNode *n, const EvalValue *a, double width, EvalVa
   int64_t total = eval_elems(out->dims, s), columns = s->extent[n->index], inner = eval_stride(out->dims, s, n->index);
   int64_t block = width >= 2 && width <= (double)columns ? (int64_t)width : 0;
   if (!eval_room(out, a->e ? EVAL_ERROR : EVAL_EXACT, (size_t)total)) return false;
-  for (int64_t i = 0; i < total; i++) {
-    int64_t c = i / inner % columns, from = source(n, c, columns, block), at = i + (from - c) * inner;
-    out->v[i] = from < 0 ? 0 : a->v[at];
-    if (a->e) out->e[i] = from < 0 ? 0 : a->e[at];
+  for (int64_t row = 0, c = 0; row < total; row += inner, c = c + 1 == columns ? 0 : c + 1) {
+    int64_t from = source(n, c, columns, block), at = row + (from - c) * inner;
+    for (int64_t i = 0; i < inner; i++) {
+      out->v[row + i] = from < 0 ? 0 : a->v[at + i];
+      if (a->e) out->e[row + i] = from < 0 ? 0 : a->e[at + i];
+    }
   }
   return true;
 }
 
-/* Offset of each operand at element i of the result. */
+/* Offset of an operand at element i of the result. */
 static int64_t offset_at(const EvalValue *x, uint32_t dims, const EvalShape *s, int64_t i) {
   int64_t offset = 0;
   for (int d = DEF_MAX_DIMS - 1; d >= 0; d--) {
@@ -56,11 +58,15 @@ static bool eval_lookup(const EvalInput *in, const DefNode *n, const EvalValue *
   int64_t total = eval_elems(out->dims, s), rows = in->size[dim[0]], entries = in->size[dim[1]];
   size_t bytes = number_bytes(t->dtype);
   if (!eval_room(out, EVAL_EXACT, (size_t)total)) return false;
-  for (int64_t i = 0; i < total; i++) {
-    double r = row->v[offset_at(row, out->dims, s, i)], e = entry->v[offset_at(entry, out->dims, s, i)];
-    bool inside = r >= 0 && r < (double)rows && e >= 0 && e < (double)entries;
-    int64_t at = inside ? t->offset[dim[0]][(int64_t)r] + t->offset[dim[1]][(int64_t)e] : 0;
-    out->v[i] = inside ? number_load(t->dtype, (const char *)t->data + at * (int64_t)bytes) : 0;
+  int last = out->dims ? 31 - __builtin_clz(out->dims) : 0;
+  int64_t inner = out->dims ? s->extent[last] : 1, row_step = eval_stride(row->dims, s, last), entry_step = eval_stride(entry->dims, s, last);
+  for (int64_t done = 0; done < total; done += inner) {
+    const double *r = row->v + offset_at(row, out->dims, s, done), *e = entry->v + offset_at(entry, out->dims, s, done);
+    for (int64_t i = 0; i < inner; i++, r += row_step, e += entry_step) {
+      bool inside = *r >= 0 && *r < (double)rows && *e >= 0 && *e < (double)entries;
+      int64_t at = inside ? t->offset[dim[0]][(int64_t)*r] + t->offset[dim[1]][(int64_t)*e] : 0;
+      out->v[done + i] = inside ? number_load(t->dtype, (const char *)t->data + at * (int64_t)bytes) : 0;
+    }
   }
   return true;
 }
