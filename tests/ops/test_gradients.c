@@ -159,6 +159,7 @@ static void functions(void **state) {
 static void differentiable(void **state) {
   (void)state;
   script_ops("gradients.lua", 20);
+  script_ops("rows.lua", 14);
 }
 
 /* ---- random compositions ---- */
