@@ -226,7 +226,10 @@ static bool run(Gradient *g, const KilnDef *given, DefNode *nodes) {
   int n = 0;
   bool ok = true;
   for (int d = 0; d < def.ndims; d++) in.size[d] = in.count[d] = size_of_dim(g, def.dims[d]);
-  for (int i = 0; i < def.nscalars; i++) in.scalar[i] = def.scalar[i].has_default ? def.scalar[i].deflt : 0.5;
+  for (int i = 0; i < def.nscalars; i++) {
+    in.scalar[i] = def.scalar[i].has_default ? def.scalar[i].deflt : 0.5;
+    if (g->scalar && strcmp(g->scalar, def.scalar[i].name) == 0) in.scalar[i] = g->scalar_value;
+  }
   for (int i = 0; i < def.ntensors; i++) {
     const DefTensor *t = &def.tensor[i];
     if (!t->present || t->is_out) continue;

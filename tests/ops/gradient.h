@@ -24,6 +24,8 @@ typedef struct Gradient {
   int ntensors;
   struct { char name[48]; int64_t size; } dim[GRADIENT_DIMS];
   int ndims;
+  const char *scalar; /* one that does not have its default: its name and value; NULL: none */
+  double scalar_value;
   Random random;
   char why[256];
 } Gradient;
@@ -40,7 +42,7 @@ bool gradient_run(Gradient *g);
 GradientTensor *gradient_find(Gradient *g, const char *name);
 /* The sum of dY * Y over all outputs, the op run anew on its inputs as they stand. */
 double gradient_loss(Gradient *g);
-/* The same through another tensor of values: both definitions as text, a node a line, for a reader. */
+/* A definition as text, a node a line, for a reader. */
 void gradient_print(const KilnDef *def);
 /* Reductions over columns that outputs need; levels: how many stand one above the other. */
 int gradient_row_sums(const KilnDef *def, int *levels);

@@ -1,5 +1,5 @@
-/* Derived gradients in double against finite differences of the op: every shipped op under each of its settings, the functions of
- * the language one by one (tests/ops/lua), and random compositions. And what the derived graphs look like, where that decides
+/* Derived gradients in double against finite differences of the op: every shipped op under each of its settings and at scalars that
+ * matter, the functions of the language one by one (tests/ops/lua), and random compositions. And what the derived graphs look like, where that decides
  * their speed: row sums, how many of them wait for another, and what is read. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -52,16 +52,19 @@ static void compare_input(Gradient *g, const char *label, const char *input, con
   }
 }
 
-static bool check_gradient(const char *op, const char *settings, uint64_t seed, Tally *tally) {
+/* scalar: of that name, with that value; NULL: all by default. */
+static bool check_with(const char *op, const char *settings, const char *scalar, double value, uint64_t seed, Tally *tally) {
   static Gradient g;
-  char label[700];
-  snprintf(label, sizeof label, "%s %s (seed %llu)", op, settings, (unsigned long long)seed);
+  char label[800];
+  snprintf(label, sizeof label, "%s %s %s (seed %llu)", op, settings, scalar ? scalar : "", (unsigned long long)seed);
   if (!gradient_open(&g, lua_dir, op, settings, seed)) {
     bool refused = strncmp(g.why, "refused: no gradient", 20) == 0;
     if (!refused) fail_msg("%s: %s", label, g.why);
     gradient_close(&g);
     return false;
   }
+  g.scalar = scalar;
+  g.scalar_value = value;
   if (!gradient_run(&g)) fail_msg("%s: %s", label, g.why);
   int compared = 0;
   for (int t = 0; t < g.backward->ntensors; t++) {
@@ -76,6 +79,10 @@ static bool check_gradient(const char *op, const char *settings, uint64_t seed, 
   if (!compared) fail_msg("%s: no gradient was compared", label);
   gradient_close(&g);
   return true;
+}
+
+static bool check_gradient(const char *op, const char *settings, uint64_t seed, Tally *tally) {
+  return check_with(op, settings, NULL, 0, seed, tally);
 }
 
 /* The defaults, then each setting away from its default; dtypes are f32 throughout. */
@@ -125,6 +132,25 @@ static void shipped_ops(void **state) {
   kiln_gen_close(gen);
   assert_true(gradients >= 1);
   tally_is_sound(&tally, 100 * gradients / 5);
+}
+
+/* Rows shorter than eps, rows and positions at which a rotation begins and ends, a scale: what scalars move. */
+static void scalars(void **state) {
+  (void)state;
+  static const struct { const char *op, *settings, *scalar; double value; } cases[] = {
+      {"l2_normalize", "", "eps", 100}, {"l2_normalize2", "", "eps", 3}, {"rms_norm", "", "eps", 2}, {"layer_norm", "rstd=no", "eps", 2},
+      {"rope", "", "q_rows", 1},        {"rope", "pairs=halves", "k_rows", 0}, {"rope", "table=pair", "pos", 3}, {"ln_rope", "", "q_rows", 1},
+      {"rope", "", "pos", 7}, /* beyond the table there is no angle: cosine and sine are 0 */
+      {"rms_norm_rope", "", "pos", 2},  {"softmax", "mask=yes", "scale", -0.5},
+  };
+  Tally tally = {0};
+  enum { CASES = sizeof cases / sizeof cases[0] };
+  for (int i = 0; i < CASES; i++) {
+    char op[700];
+    snprintf(op, sizeof op, "%s/ops/%s.lua:%s", lua_dir, cases[i].op, cases[i].op);
+    assert_true(check_with(op, cases[i].settings, cases[i].scalar, cases[i].value, random_entropy() & 0xFFFFFF, &tally));
+  }
+  tally_is_sound(&tally, 5 * CASES);
 }
 
 /* ---- every function of the language in an op of its own ---- */
@@ -293,7 +319,7 @@ int main(void) {
   snprintf(lua_tests, sizeof lua_tests, "%s/tests/ops/lua", root ? root : ".");
   if (getenv("KILN_TEST_LUA")) snprintf(lua_dir, sizeof lua_dir, "%s", getenv("KILN_TEST_LUA"));
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(graphs), cmocka_unit_test(shipped_ops), cmocka_unit_test(functions), cmocka_unit_test(differentiable),
+      cmocka_unit_test(graphs), cmocka_unit_test(shipped_ops), cmocka_unit_test(scalars), cmocka_unit_test(functions), cmocka_unit_test(differentiable),
       cmocka_unit_test(random_compositions),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
