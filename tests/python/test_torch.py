@@ -387,7 +387,8 @@ class Library(Comparison):
                 (nn.LayerNormAdaLN(), (x, s, s)), (nn.RMSNormAdaLN(), (x, s, s)), (nn.L2Normalize(), (x,)), (nn.L2Normalize2(), (x, x)),
                 (nn.HeadLayerNorm(), (q, k)), (nn.RoPE(table="pair"), (q, k, cos, sin)), (nn.AxialRoPE(100, 2, 3, 16, **like), (q, k)),
                 (nn.RoPE(table="pair", heads_second=False), (q.transpose(1, 2), None, cos, sin)), (nn.LNRoPE(table="pair"), (q, k, cos, sin)),
-                (nn.RMSNormRoPE(48, **like), (x, cos, sin)), (nn.Gated(), (x,)), (nn.DequantizeFP8(dtype=torch.float32), nn.QuantizeFP8()(x)), (nn.Gated("gelu", interleaved=True), (x,)), (nn.Softmax(0.5), (x,))]:
+                (nn.RMSNormRoPE(48, **like), (x, cos, sin)), (nn.Gated(), (x,)),
+                (nn.DequantizeFP8(dtype=torch.float32), nn.QuantizeFP8()(x)), (nn.Gated("gelu", interleaved=True), (x,)), (nn.Softmax(0.5), (x,))]:
             with self.subTest(module=str(module)):
                 outs = listed(module(*given))
                 self.assertTrue(all(y.isfinite().all() for y in outs))

@@ -20,5 +20,5 @@ from .rotary import axial_rope_table
 from .tensors import View, from_dlpack
 
 __version__ = LIB.kiln_version().decode()
-__all__ = ["Array", "COMMAND_PATH", "Device", "KilnError", "LIBRARY_PATH", "Plan", "Step", "Verdict", "View", "__version__", "axial_rope_table", "cache", "clear", "device",
-           "errors", "explain", "from_dlpack"] + [c.__name__ for c in errors.BY_STATUS.values()]
+__all__ = ["Array", "COMMAND_PATH", "Device", "KilnError", "LIBRARY_PATH", "Plan", "Step", "Verdict", "View", "__version__",
+           "axial_rope_table", "cache", "clear", "device", "errors", "explain", "from_dlpack"] + [c.__name__ for c in errors.BY_STATUS.values()]

@@ -3,7 +3,6 @@
 The functions `launch` are written out per op from the table in kiln/ops.py (_source), since a loop over arguments would cost more than
 the launch itself: one key, one look-up, torch's allocation of the outputs, one call into libkiln.
 """
-import linecache
 import struct
 from ctypes import c_void_p
 
@@ -13,6 +12,7 @@ from .. import errors, ops, plan, tensors
 from .._cache import keep, plans
 from .._lib import LIB, error
 from ..device import device as find_device
+from . import _source
 
 launch_parts = LIB["kiln_launch_parts"]  # without argtypes, which cost a conversion each: what it gets are c_void_p, bytes and None
 _left_out = {}  # (op, which tensors, settings) -> what its kernels were found not to read
@@ -251,92 +251,7 @@ empty = _choose_empty()
 current_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (lambda i: torch.cuda.current_stream(i).cuda_stream)
 
 
-# ---- the functions, written out ----
-
-def condition(op, t):
-    """What an output's being written hangs on, as an expression of launch's parameters."""
-    if op.of is not None:
-        return "want_" + t.name
-    if t.saved:
-        return "save"
-    if t.optional:
-        return "%s is not None" % t.beside
-    return "True"
-
-
-def parameters(op):
-    """launch's parameters: inputs, scalars, settings, then what says which outputs are wanted."""
-    names = [t.name for t in op.inputs] + [s.name for s in op.scalars] + list(op.settings)
-    if op.of is not None:
-        names += ["want_" + t.name for t in op.outputs]
-    elif any(t.saved for t in op.outputs):
-        names.append("save")
-    return names
-
-
-def is_in_place(op):
-    return op.of is None and any(t.over for t in op.outputs)
-
-
-def source(op):
-    """The text of launch(inputs, scalars, settings, ...) -> a tuple of all outputs, None where not wanted."""
-    names, lines = [t.name for t in op.inputs], []
-    optional = {t.name for t in op.inputs if t.optional}
-    pointers, keys = ["p_" + n for n in names], []
-    for n in names:
-        if n in optional:
-            lines += ["if %s is None:" % n, "    p_%s, k_%s = 0, None" % (n, n), "else:",
-                      "    p_%s, k_%s = %s.data_ptr(), (%s.shape, %s.stride(), %s.dtype)" % (n, n, n, n, n, n)]
-            keys.append("k_" + n)
-        else:
-            lines.append("p_%s = %s.data_ptr()" % (n, n))
-            keys += ["%s.shape" % n, "%s.stride()" % n, "%s.dtype" % n]
-    fixed = [s.name for s in op.scalars if not s.call]
-    calls = [s.name for s in op.scalars if s.call]
-    flags = [p for p in parameters(op) if p.startswith("want_") or p == "save"]
-    in_place = is_in_place(op)
-    again = "launch(%s%s)" % (", ".join(parameters(op)), ", in_place" if in_place else "")
-    lines = ["device = %s.get_device()" % names[0], "if MANY and current_device() != device:", "    with guard(device):",
-             "        return " + again] + lines
-    lines += ["align = (%s) & 15" % " | ".join(pointers), "if align:", "    align = (%s,)" % ", ".join(p + " & 15" for p in pointers),
-              "key = (%s,)" % ", ".join(["NAME", "device", "align"] + keys + fixed + list(op.settings) + flags + ["in_place"] * in_place)]
-    over = ", ".join("%r: %s" % (t.name, t.over) for t in op.outputs if t.over)
-    given = "(%s,), (%s), (%s), (%s,), %s" % (", ".join(names), "".join(s.name + ", " for s in op.scalars),
-                                              "".join("(%r, %s), " % (s, s) for s in op.settings),
-                                              ", ".join(condition(op, t) for t in op.outputs),
-                                              "{%s} if in_place else None" % over if in_place else "None")
-    lines += ["entry = find(key)", "if entry is None:", "    entry = miss(OP, key, %s)" % given, "outs = entry.outs"]
-    for i, t in enumerate(op.outputs):
-        make = "empty(*outs[%d])" % i
-        if t.over and in_place:
-            make = "%s if in_place else %s" % (t.over, make)
-        when = condition(op, t)
-        if when == "True":
-            lines += ["%s = %s" % (t.name, make), "p_%s = %s.data_ptr()" % (t.name, t.name)]
-        else:
-            lines += ["if %s:" % when, "    %s = %s" % (t.name, make), "    p_%s = %s.data_ptr()" % (t.name, t.name), "else:",
-                      "    %s, p_%s = None, 0" % (t.name, t.name)]
-        pointers.append("p_" + t.name)
-    values = "entry.scalars(%s) if entry.scalars else None" % ", ".join(calls) if calls else "None"
-    lines += ["if entry.scratch is None:", "    buffer = scratch = None", "else:",
-              "    buffer = empty(*entry.scratch)", "    scratch = pointer(buffer.data_ptr())",
-              "queue = stream(device)", "queue = pointer(queue) if queue else None",
-              "status = call(entry.handle, entry.pack(%s), %s, scratch, queue)" % (", ".join(pointers), values),
-              "if status:", "    refused(OP, status, %s, (%s,), (%s), scratch, queue)"
-              % (given, ", ".join(pointers), "".join(c + ", " for c in calls)),
-              "return %s" % ", ".join(t.name for t in op.outputs) + ("," if len(op.outputs) == 1 else "")]
-    head = "def launch(%s%s):" % (", ".join(parameters(op)), ", in_place=False" if in_place else "")
-    return "\n".join([head] + ["    " + line for line in lines]) + "\n"
-
-
-def compile_source(name, text, names):
-    """The function that `text` defines, with a source that tracebacks can show."""
-    path = "<kiln.torch %s>" % name
-    linecache.cache[path] = (len(text), None, text.splitlines(True), path)
-    space = dict(names)
-    exec(compile(text, path, "exec"), space)
-    return space
-
+# ---- launches ----
 
 def is_elsewhere(device):
     """Whether torch's current device is another one."""
@@ -348,7 +263,7 @@ def make_launch(op, **names):
     space = {"NAME": op.name, "OP": op, "find": plans.get, "miss": miss, "empty": empty, "call": launch_parts, "stream": current_stream,
              "refused": refused, "MANY": torch.cuda.is_available() and torch.cuda.device_count() > 1,
              "pointer": c_void_p, "current_device": torch.cuda.current_device, "guard": torch.cuda.device}
-    return compile_source(op.name + " launch", source(op), dict(space, **names))["launch"]
+    return _source.compiled(op.name + " launch", _source.launch(op), dict(space, **names))["launch"]
 
 
 LAUNCH = {}

@@ -5,7 +5,7 @@ import torch
 from torch.autograd import forward_ad
 
 from .. import errors, ops
-from . import _core, _gradients, _library, _math
+from . import _core, _gradients, _library, _math, _source
 
 PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
 
@@ -21,7 +21,7 @@ DOC = {
     "l2_normalize": "y = x / max(|x|, eps) over the last dim.",
     "l2_normalize2": "l2_normalize of two tensors in one launch: (y1, y2).",
     "layer_norm": "y = (x - mean) * rsqrt(var + eps) * w + b over the last dim; w and b (C) may be None.",
-    "head_layer_norm": "Layer norm without affine of q and k over their last dim, in one launch: (yq, yk). Any layout: (B, H, N, D) or its transpose.",
+    "head_layer_norm": "Layer norm without affine of q and k over their last dim, in one launch: (yq, yk). (B, H, N, D) or (B, N, H, D).",
     "rope": "Rotary embedding of q, and of k unless None, (B, H, T, D): yq or (yq, yk). Row n takes row n + pos of cos and sin (P, R).\n"
             "table: \"channel\": an entry per channel, the first R turn; \"pair\": one per pair, the first 2R turn. pairs: \"neighbours\"\n"
             "(2i, 2i+1) or \"halves\" (i, i + width/2). Rows from q_rows (k_rows) on, and channels beyond, pass through.",
@@ -35,74 +35,11 @@ DOC = {
 }
 
 
-def _signature(op):
-    parts, last = [], max(i for i, t in enumerate(op.inputs) if not t.optional)
-    for i, t in enumerate(op.inputs):
-        parts.append(t.name + "=None" if t.optional and i > last else t.name)
-    words = ["%s=%r" % (s.name, s.default) for s in op.scalars] + ["%s=%r" % (k, v[0]) for k, v in op.settings.items()]
-    return ", ".join(parts + (["*"] + words if words else []))
-
-
-def _activations(op):
-    """Inputs that have the op's dtype: those without one of their own."""
-    return [t for t in op.inputs if not t.own and t.dtype is None]
-
-
-def _source(op):
-    names = [t.name for t in op.inputs]
-    optional = {t.name for t in op.inputs if t.optional}
-    rest = [s.name for s in op.scalars] + list(op.settings)
-    saves = any(t.saved for t in op.outputs)
-    plain = ["type(%s) not in PLAIN" % n if n not in optional else "(%s is not None and type(%s) not in PLAIN)" % (n, n) for n in names]
-    wants = ["%s.requires_grad" % n if n not in optional else "(%s is not None and %s.requires_grad)" % (n, n)
-             for n in [t.name for t in ops.differentiable_inputs(op)]]
-    first, more = _activations(op)[0].name, _activations(op)[1:]
-    differ = ["%s.dtype is not %s.dtype" % (t.name, first) if t.name not in optional else
-              "(%s is not None and %s.dtype is not %s.dtype)" % (t.name, t.name, first) for t in more]
-    given, arguments = ", ".join(names + rest), ", ".join(names + rest + (["False"] if saves else []))
-    kept = [i for i, t in enumerate(op.outputs) if not t.saved]
-    maybe = next((t for t in op.outputs if t.optional and not t.saved), None)
-    pick = "out[0]" if len(kept) == 1 else ", ".join("out[%d]" % i for i in kept)
-    if maybe:
-        pick = "out[0] if %s is None else (%s)" % (maybe.beside, pick)
-    moved = any(s.name == "pos" for s in op.scalars)
-    check = "check(OP, (%s,), (%s,))" % (", ".join(names), ", ".join(s.name for s in op.scalars))
-    masks = ["    if %s is not None and %s.shape != %s.shape:\n        %s = %s.expand(%s.shape)" % (t.name, t.name, first, t.name, t.name, first)
-             for t in op.inputs if t.dtype == "bool"]
-    lines = ["def general(%s):" % given] + masks
-    lines += ["    if not %s.is_cuda:" % names[0], "        out = mathematics(%s)" % given, "        return " + pick]
-    if differ:
-        lines += ["    if %s:" % " or ".join(differ), "        %s = promote(OP, %s)" % (", ".join(t.name for t in _activations(op)),
-                                                                                  ", ".join(t.name for t in _activations(op)))]
-    lines += ["    " + check] * moved
-    save = ", recording() and (%s)" % " or ".join(wants) if saves else ""
-    lines += ["    out = OPERATOR(%s%s)" % (given, save)]
-    if len(op.outputs) == 1:
-        lines += ["    return out"]
-    else:
-        lines += ["    return " + pick]
-    lines += ["", "def %s(%s):" % (op.name, _signature(op)), "    if (compiling() or %s or modes() or transforms()" % " or ".join(plain),
-              "            or forward_ad._current_level >= 0 or not %s.is_cuda%s):" % (names[0], "".join(" or " + d for d in differ)),
-              "        return general(%s)" % given]
-    if moved:
-        lines += ["    if pos:", "        " + check]
-    lines += masks + ["    if (%s) and recording():" % " or ".join(wants), "        out = with_gradient(%s)" % given, "    else:",
-              "        out = launch(%s)" % arguments, "    return " + pick]
-    if _core.is_in_place(op):
-        lines += ["", "def %s_(%s):" % (op.name, _signature(op)), "    if (%s) and recording():" % " or ".join(wants),
-                  "        raise no_gradient(%r)" % (op.name + "_")]
-        lines += ["    if compiling() or %s or modes() or transforms() or not %s.is_cuda:" % (" or ".join(plain), names[0]),
-                  "        IN_PLACE(%s)" % given, "    else:"]
-        lines += (["        if pos:", "            " + check] if moved else []) + ["        launch(%s, True)" % arguments]
-        lines += ["    return %s if %s is None else (%s)" % (op.outputs[0].over, maybe.beside, ", ".join(t.over for t in op.outputs))]
-    return "\n".join(lines) + "\n"
-
-
 def promote(op, *activations):
     """Under torch.amp, activations of different dtypes become the widest of them; otherwise that is an error."""
     first = activations[0]
     if not torch.is_autocast_enabled():
-        names = [t.name for t in _activations(op)]
+        names = [t.name for t in _source.activations(op)]
         name, x = next((n, x) for n, x in zip(names, activations) if x is not None and x.dtype != first.dtype)
         raise errors.BadDtype("%s: tensor %s is %s; expected %s, as tensor %s" % (op.name, name, x.dtype, first.dtype, names[0]))
     dtype = first.dtype
@@ -123,15 +60,15 @@ def _doc(op, in_place):
 
 def make(op):
     """{name: function} of an op."""
-    space = _core.compile_source(op.name, _source(op), {
+    space = _source.compiled(op.name, _source.functions(op), {
         "PLAIN": PLAIN, "OP": op, "OPERATOR": getattr(torch.ops.kiln, op.name).default, "compiling": _COMPILING,
         "modes": _MODES, "transforms": _TRANSFORMS, "forward_ad": forward_ad,
         "recording": torch.is_grad_enabled, "launch": _core.launcher(op),
         "with_gradient": _gradients.function(op, _core.launcher(op), _core.launcher(ops.GRADIENT[op.name])).apply, "mathematics": getattr(_math, op.name), "promote": promote,
         "check": _core.check_table, "no_gradient": no_gradient,
-        "IN_PLACE": getattr(torch.ops.kiln, op.name + "_").default if _core.is_in_place(op) else None})
+        "IN_PLACE": getattr(torch.ops.kiln, op.name + "_").default if _source.is_in_place(op) else None})
     functions = {}
-    for name in [op.name] + [op.name + "_"] * _core.is_in_place(op):
+    for name in [op.name] + [op.name + "_"] * _source.is_in_place(op):
         f = functions[name] = space[name]
         f.__module__, f.__doc__ = "kiln.torch", _doc(op, name != op.name)
     return functions

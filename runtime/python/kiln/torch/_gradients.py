@@ -4,7 +4,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from .. import ops
-from . import _core
+from . import _source
 
 
 def argument_count(op):
@@ -24,7 +24,7 @@ def remember(op, ctx, inputs, outs):
 
 def make(op, call):
     """backward(ctx, a gradient per output) -> a gradient per argument, by `call`, the gradient op in launch's order."""
-    names = _core.parameters(op)
+    names = _source.parameters(op)
     differentiable = [names.index(t.name) for t in ops.differentiable_inputs(op)]
     like = [t.name for t in ops.differentiable_inputs(op)]
     twins = [(like.index(a), like.index(b)) for a, b in ops.TWINS.get(op.name, ())]  # of equal gradient: computed once

@@ -5,7 +5,7 @@ What a schema's results hold: all of the op's outputs; one that is not wanted is
 import torch
 
 from .. import ops
-from . import _core, _gradients, _math
+from . import _core, _gradients, _math, _source
 
 LIBRARY = torch.library.Library("kiln", "DEF")
 _SCALARS = {"f32": "float", "f64": "float", "i32": "SymInt", "i64": "SymInt"}
@@ -20,15 +20,15 @@ def torch_name(op):
 def _schema(op):
     parts = ["Tensor%s %s" % ("?" if t.optional else "", t.name) for t in op.inputs]
     parts += ["%s %s" % (_SCALARS[s.dtype], s.name) for s in op.scalars] + ["str %s" % s for s in op.settings]
-    parts += ["bool " + p for p in _core.parameters(op)[len(parts):]]
+    parts += ["bool " + p for p in _source.parameters(op)[len(parts):]]
     results = ", ".join("Tensor" for _ in op.outputs)
     return "%s(%s) -> %s" % (torch_name(op), ", ".join(parts), "(%s)" % results if len(op.outputs) > 1 else results)
 
 
 def _wanted(op, args):
     """Per output whether it is written, from the arguments in launch's order."""
-    named = dict(zip(_core.parameters(op), args))
-    return [eval(_core.condition(op, t), {}, named) for t in op.outputs]
+    named = dict(zip(_source.parameters(op), args))
+    return [eval(_source.condition(op, t), {}, named) for t in op.outputs]
 
 
 def _filled(op, args, outs):
@@ -98,7 +98,7 @@ def _cpu_grad(op):
     ins = [t.name for t in forward.inputs]
 
     def cpu(*args):
-        named = dict(zip(_core.parameters(op), args))
+        named = dict(zip(_source.parameters(op), args))
         with _Recording():
             leaf = {n: named[n].detach().requires_grad_() if torch.is_tensor(named.get(n)) and named[n].is_floating_point() else named.get(n)
                     for n in ins}
@@ -156,7 +156,7 @@ def _define_in_place(op):
     launch, mathematics = _core.launcher(op), getattr(_math, op.name)
 
     def cpu(*args):
-        named = dict(zip(_core.parameters(op), args))
+        named = dict(zip(_source.parameters(op), args))
         for t, y in zip(op.outputs, mathematics(*args)):
             if y is not None:
                 named[t.over].copy_(y)
@@ -178,5 +178,5 @@ def define():
     for op in ops.FORWARD.values():
         setup_context, backward = _autograd(op)
         torch.library.register_autograd("kiln::" + op.name, backward, setup_context=setup_context, lib=LIBRARY)
-        if _core.is_in_place(op):
+        if _source.is_in_place(op):
             _define_in_place(op)
