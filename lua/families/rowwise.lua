@@ -122,6 +122,25 @@ end
 
 local PARTS = 264 -- two CTAs on each SM of the largest Hopper; a number of the schedule, so that results do not depend on the card
 
+-- What a thread holds of a column grows with what is computed there. Values of a column and row sums of columns, of the segment that
+-- has most; from many on, threads get fewer columns, or more registers by fewer threads: ptxas would spill. Third: whether there are
+-- exponentials, for which ptxas spills to have one CTA more, unless it is told that so many are enough.
+local MANY = 18
+local EXPONENTIAL = { exp = true, tanh = true, erf = true }
+local function load_of(inst)
+  local values, sums, exponential = 0, 0, false
+  for _, seg in ipairs(inst.segments) do
+    local count = 0
+    for _, n in ipairs(seg.nodes) do
+      if n.dims[seg.column] then count = count + 1 end
+      exponential = exponential or EXPONENTIAL[n.op]
+      if n.op == "swap_halves" then values = MANY + 1 end -- a second copy of the columns, and the tables' addresses
+    end
+    values, sums = math.max(values, count), math.max(sums, #seg.sums)
+  end
+  return values, sums, exponential
+end
+
 local function loop_candidates(inst, list, vec)
   local _, narrow = row_inputs(inst)
   if narrow or vec == 1 then return end
@@ -134,7 +153,10 @@ local function loop_candidates(inst, list, vec)
       kind = "loop", rows = rows, threads = threads, warps = warps, cols = cols, vec = vec, ctas = ctas, cache = "plain", stages = stages, parts = PARTS,
     })
   end
-  for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do loop(t, 16, 8, 2) end
+  local values, sums = load_of(inst)
+  for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do loop(t, 16, 8, (values > MANY or sums > 1 and t < 8) and 1 or 2) end
+  if values > MANY then return end
+  if sums > 1 then return loop(512, 16, 16, 1) end
   loop(256, 32, 8, 2)
   loop(512, 32, 16, 1)
 end
@@ -143,15 +165,22 @@ end
 -- its registers several times over.
 local function candidates(inst)
   local list = {}
-  local function regs(threads, vec, per_thread)
+  local values, _, exponential = load_of(inst)
+  local many = values > MANY
+  local function regs(threads, vec, per_thread, ctas)
     local warps = math.max(4, threads // 32)
     local rows = warps * 32 // threads
     table.insert(list, {
-      kind = "regs", rows = rows, threads = threads, warps = warps, cols = threads * per_thread, vec = vec, ctas = 1, cache = "keep", stages = 1, parts = 1,
+      kind = "regs", rows = rows, threads = threads, warps = warps, cols = threads * per_thread, vec = vec, ctas = ctas or 1, cache = "keep",
+      stages = 1, parts = 1,
     })
   end
-  local function pieces(kind, cols, vec)
-    table.insert(list, { kind = kind, rows = 1, threads = 1024, warps = 32, cols = cols, vec = vec, ctas = 1, cache = "keep", stages = 1, parts = 1 })
+  local fewer = many or exponential or inst.has_sums -- threads for a row in pieces: shared memory holds one CTA, in any case
+  local shared_threads, passes_threads = fewer and 512 or 1024, fewer and 256 or 1024
+  local function pieces(kind, threads, cols, vec, ctas)
+    table.insert(list, {
+      kind = kind, rows = 1, threads = threads, warps = threads // 32, cols = cols, vec = vec, ctas = ctas, cache = "keep", stages = 1, parts = 1,
+    })
   end
   local vec = 16 // largest_bytes(inst)
   local has_sums = inst.has_sums
@@ -159,16 +188,26 @@ local function candidates(inst)
   if vec > 1 then
     if not has_sums then
       for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, 16) end
-      if vec == 8 then regs(16, vec, 64) end -- rows of 1024 elements of 16 bits: no shared memory, no barrier
-      for _, t in ipairs { 256, 512 } do regs(t, vec, 32) end
+      if vec == 8 and not many then regs(16, vec, 64, exponential and 2 or 3) end -- rows of 1024 elements of 16 bits: no shared memory, no barrier
+      if not many then
+        regs(256, vec, 32, exponential and 2 or 1)
+        regs(512, vec, 32)
+      elseif vec == 8 then
+        regs(512, vec, 16)
+      end
     end
-    if shared_columns(inst, { threads = 1024, vec = vec }) > 0 then pieces("shared", 0, vec) end
-    pieces("passes", 1024 * vec, vec)
+    if shared_columns(inst, { threads = shared_threads, vec = vec }) > 0 then pieces("shared", shared_threads, 0, vec, 1) end
+    pieces("passes", passes_threads, passes_threads * vec, vec, fewer and 2 or 1)
   end
   regs(32, 1, 4)
-  regs(32, 1, 32)
-  regs(256, 1, 32)
-  pieces("passes", 8192, 1)
+  if many or has_sums then
+    regs(64, 1, 16, 2)
+    regs(many and 128 or 256, 1, 16, 2)
+  else
+    regs(32, 1, 32)
+    regs(256, 1, 32)
+  end
+  pieces("passes", passes_threads, 8 * passes_threads, 1, fewer and 2 or 1)
   for _, s in ipairs(list) do if s.kind == "shared" then s.cols = shared_columns(inst, s) end end
   return list
 end
@@ -270,7 +309,8 @@ function rowwise.emit(inst, given)
   local count = 0
   local function kernel(suffix, warps, ctas, parts, step, portion)
     if #parts == 0 then return end
-    tile.kernel({ name = entry .. suffix, threads = warps * 32, min_ctas = ctas > 1 and ctas or nil, portion = portion }, function()
+    local said = ctas > 1 or s.kind == "shared" and step == "main" -- else ptxas chooses how many may be on an SM
+    tile.kernel({ name = entry .. suffix, threads = warps * 32, min_ctas = said and ctas or nil, portion = portion }, function()
       ctx.view, ctx.parts, ctx.gathered, ctx.stats = w.views()
       if step == "main" and s.kind == "loop" then ctx.ring = kernels.loop_ring(ctx, list) end
       dispatch(parts)
