@@ -238,6 +238,49 @@ class Values(Comparison):
         self.assertEqual(kiln.cache()["plans"], 0)
 
 
+class Known(unittest.TestCase):
+    """Worked values of the systems that kiln covers, by plain mathematics and by the kernels."""
+
+    def both(self, name, tensors, keywords, *want):
+        op, results = ops.FORWARD[name], []
+        results.append(listed(getattr(kt, name)(*tensors, **keywords)))
+        if GPU:
+            results.append(listed(getattr(kt, name)(*[x.cuda() if x is not None else None for x in tensors], **keywords)))
+        else:
+            results.append([y for t, y in zip(op.outputs, SIMULATOR.launch(op)(*arguments(op, tensors, keywords, False))) if not t.saved])
+        for outs in results:
+            for y, w in zip(outs, want):
+                torch.testing.assert_close(y.cpu().flatten(), torch.tensor(w), rtol=0, atol=2e-6)
+
+    def test_values(self):
+        x, w = torch.tensor([[1.0, 2, 3, 4]]), torch.tensor([1, 0.5, 2, 1])
+        self.both("rms_norm", (x, w), {}, [.365148, .365148, 2.190891, 1.460593])
+        q = x.view(1, 1, 1, 4)
+        angle = torch.tensor([[0.5, 0.5, 0.1, 0.1]])
+        self.both("rope", (q, None, angle.cos(), angle.sin()), {}, [-.081269, 2.234591, 2.585679, 4.279517])
+        angle = torch.tensor([[0.5, 0.1]])
+        self.both("rms_norm_rope", (torch.arange(1.0, 9).view(1, 1, 8), torch.ones(8), angle.cos(), angle.sin()), {},
+                  [-.111034, .315001, .616302, .827701, .204353, 1.024081, 1.691213, 1.694941])
+        one, two = torch.tensor([[1.0]]), torch.tensor([[2.0]])
+        self.both("gated", (one, two), {}, [1.462117])
+        self.both("gated", (one, two), {"act": "gelu"}, [1.682689])
+        scale, shift = torch.full((1, 4), 0.5), torch.full((1, 4), 0.25)
+        self.both("layer_norm_adaln", (x, scale, shift), {}, [-1.762460, -.420820, .920821, 2.262460])
+        self.both("rms_norm_adaln", (x, scale, shift), {}, [.797723, 1.345445, 1.893168, 2.440890])
+
+    def test_gradients(self):
+        x = torch.tensor([[1.0, 2, 3, 4]], device=DEVICE, requires_grad=True)
+        w = torch.tensor([1, 0.5, 2, 1], device=DEVICE, requires_grad=True)
+        kt.rms_norm(x, w)[0, 0].backward()
+        torch.testing.assert_close(x.grad.cpu().flatten(), torch.tensor([.352977, -.024343, -.036515, -.048686]), rtol=0, atol=2e-6)
+        torch.testing.assert_close(w.grad.cpu(), torch.tensor([.365148, 0, 0, 0]), rtol=0, atol=2e-6)
+        angle = torch.tensor([[0.5, 0.1]], device=DEVICE)
+        q = torch.tensor([1.0, 2, 3, 4], device=DEVICE).view(1, 1, 1, 4).requires_grad_()
+        y = kt.rope(q, None, angle.cos(), angle.sin(), table="pair").flatten()
+        (y[0] + y[3]).backward()
+        torch.testing.assert_close(q.grad.cpu().flatten(), torch.tensor([.877583, -.479426, .099833, .995004]), rtol=0, atol=2e-6)
+
+
 class Eight(Comparison):
     """quantize_fp8 and dequantize_fp8."""
 
