@@ -263,7 +263,7 @@ static void random_compositions(void **state) {
     assert_non_null(f);
     assert_true(fwrite(t.at, 1, t.n, f) == t.n);
     assert_int_equal(fclose(f), 0);
-    print_message(i == 0 ? "compositions of seed %llu\n" : "", (unsigned long long)seed);
+    if (i == 0) print_message("compositions of seed %llu\n", (unsigned long long)seed);
     running = t.at;
     check_gradient(op, "", seed + (uint64_t)i, &tally);
     running = "";
