@@ -91,14 +91,14 @@ static bool computed_well(const Comparison *c, size_t i, double got) {
 
 typedef bool (*Judge)(const Comparison *c, size_t i, double got);
 
-/* All elements. Of some, each changed by an eighth of itself (or of the tensor's size; or of 1, where a few elements may all be what
+/* All elements. Of some, each changed by an eighth of itself (or of the tensor's size; or by 1, where a few elements may all be what
  * is left of terms that cancel), every one must be refused, or, where bounds may rightly be wide in a row of nearly equal
  * elements, at least one. */
 static void assert_output(const Comparison *c, Judge well, const double *got, bool every) {
   const ProblemTensor *t = c->t;
   const ProblemSpec *s = &c->p->spec;
   size_t step = t->elems / 16 + 1, tried = 0, refused = 0;
-  double middle = t->elems < 16 ? fmax(c->middle, 1) : c->middle;
+  double middle = t->elems < 16 ? fmax(c->middle, 8) : c->middle;
   for (size_t i = 0; i < t->elems; i++)
     if (!well(c, i, got[i]))
       fail_msg("%s %s at %s, %s: %s[%zu] is %.12g, by hand %.12g", s->op, s->settings, s->sizes, s->scalars, t->def->name, i, got[i],
