@@ -49,7 +49,8 @@ static const RowCase row_cases[] = {
     {65537,     {2},             1, LAYOUT_DENSE,     false,  CASES_FULL,  false},
     {262144,    {1},             1, LAYOUT_DENSE,     false,  CASES_FULL,  false},
     {128,       {8, 186},        2, LAYOUT_DENSE,     false,  CASES_FULL,  true},
-    {512,       {2001},          1, LAYOUT_STRIDED,   false,  CASES_SOME,  true},
+    {96,        {777},           1, LAYOUT_STRIDED,   false,  CASES_SOME,  true},
+    {512,       {2001},          1, LAYOUT_STRIDED,   false,  CASES_FULL,  true},
     {8,         {100003},        1, LAYOUT_DENSE,     false,  CASES_FULL,  true},
 };
 

@@ -193,7 +193,7 @@ static int next_largest(const Group *g, const CaseList *cases, const bool *tried
 /* Forces each variant that was never selected on the largest case that it admits. */
 static void exercise_rest(Job *job, Group *g, Table *t, const CaseList *cases) {
   char why[512];
-  double most = options_has(job->o, OPTION_QUICK) ? 5e3 : 1e6;
+  double most = options_has(job->o, OPTION_QUICK) ? 5e3 : 1e5;
   bool *tried = cli_alloc((size_t)cases->n + 1);
   for (int i = 0; i < g->nvariants && !job->device_lost; i++) {
     Variant *v = &g->variant[i];
