@@ -7,8 +7,8 @@
 #define ROWS "M=1 N=1", "M=2x3 N=77", "M=9 N=1024", "M=3x2x3 N=24", "M=2 N=5000"
 #define TWO_NORMS "B=1 M1=1 N1=1 M2=2 N2=3", "B=2 M1=3 N1=77 M2=2x2 N2=130", "B=1 M1=2 N1=1024 M2=5 N2=40"
 #define TWO_ROWS "M1=1 N1=1 M2=2 N2=3", "M1=2x3 N1=77 M2=5 N2=130", "M1=2 N1=1024 M2=3 N2=40"
-#define EXTREME_ROWS_OF_SAMPLES {"B=1 M=1 N=262144", "B=3 M=2x3000 N=8", "B=200 M=3x3 N=9"}
-#define EXTREME_ROWS {"M=1 N=262144", "M=2x20000 N=8", "M=30x60 N=9"}
+#define EXTREME_ROWS_OF_SAMPLES {"B=1 M=1 N=262144", "B=3 M=2x3000 N=8", "B=200 M=3x3 N=9", "B=2 M=0 N=24"}
+#define EXTREME_ROWS {"M=1 N=262144", "M=2x20000 N=8", "M=30x60 N=9", "M=2x0 N=40"}
 #define EXTREME_ROPE {"B=1 H=1 T=2 G=1 S=1 N=32768 P=2 R=128", "B=10 H=20 T=50 G=3 S=40 N=8 P=50 R=2"}
 #define EPS "", "eps=0.25", "eps=1e-5"
 #define ADALN {"", "dtype=f16", "dtype=f32 scale_dtype=f16", "scale_dtype=f32 shift_dtype=f32", "rstd=yes"}

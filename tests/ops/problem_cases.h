@@ -3,14 +3,14 @@
 #define KILN_TESTS_PROBLEM_CASES_H
 #include <stdbool.h>
 
-enum { CASES_SETTINGS = 8, CASES_SIZES = 6, CASES_SCALARS = 4, CASES_EXTREMES = 3 };
+enum { CASES_SETTINGS = 8, CASES_SIZES = 6, CASES_SCALARS = 4, CASES_EXTREMES = 4 };
 
 typedef struct OpCases {
   const char *op;                       /* NULL: the end */
   const char *forward[CASES_SETTINGS];  /* settings of the op; NULL: no more */
   const char *backward[CASES_SETTINGS]; /* of its gradient; those of the op itself apply to both */
   const char *sizes[CASES_SIZES], *scalars[CASES_SCALARS];
-  const char *extremes[CASES_EXTREMES]; /* long rows, many rows: for kernels, with the first settings */
+  const char *extremes[CASES_EXTREMES]; /* long rows, many rows, none: for kernels, with the first settings */
   double spread;                        /* of random inputs; 0: 1 */
   bool contiguous;                      /* the last dim of every tensor must be */
 } OpCases;

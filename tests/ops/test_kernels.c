@@ -1,5 +1,5 @@
 /* The shipped ops' kernels on the simulator, through contract and runtime, against the references.
- *   test_kernels forward|backward usual|extremes [OP]     backward: their gradients; extremes: long rows, many rows */
+ *   test_kernels forward|backward usual|extremes [OP]     backward: their gradients; extremes: long rows, many rows, none */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
