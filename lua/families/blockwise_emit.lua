@@ -89,7 +89,7 @@ local function put_contract(z)
   for _, b in ipairs(z.inst.blocks) do contract.line("let %s ceildiv(%s,%d)", b.dim, b.of, b.size) end
   contract.line("let lead M0*M1*M2")
   contract.line("let rows_of ceildiv(%s,%d)", z.row, s.rows)
-  contract.line("let cols_of ceildiv(N,%d)", s.cols)
+  contract.line(s.kind == "row" and "let cols_of max(1,ceildiv(N,%d))" or "let cols_of ceildiv(N,%d)", s.cols) -- a row of nothing has a scale
   contract.line("let tiles lead*rows_of*cols_of")
   for _, name in ipairs { "cols", "rows" } do contract.line("derived by_%s fastdiv %s_of", name, name) end
   for _, name in ipairs { "M1", "M2" } do contract.line("derived by_%s fastdiv %s", name, name) end

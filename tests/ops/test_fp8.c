@@ -295,6 +295,26 @@ static void any_strides(void **state) {
   }
 }
 
+/* Nothing to be scaled: the scales are there, and 1. */
+static void scales_of_nothing(void **state) {
+  static const struct { const char *per; int rank; int64_t rows, cols; } nothing[] = {
+      {"tensor", 0, 0, 64}, {"tensor", 0, 3, 0}, {"row", 1, 3, 0}, {"column", 1, 0, 3}};
+  (void)state;
+  for (int i = 0; i < 4; i++) {
+    char settings[64];
+    float x[1] = {0}, scale[3] = {7, 7, 7};
+    uint8_t q[1] = {0};
+    Fp8Tensor t[] = {
+        {"x", KILN_F32, 2, {nothing[i].rows, nothing[i].cols}, {nothing[i].cols, 1}, x, 1, false},
+        {"q", KILN_E4M3, 2, {nothing[i].rows, nothing[i].cols}, {nothing[i].cols, 1}, q, 1, true},
+        {"scale", KILN_F32, nothing[i].rank, {3}, {1}, scale, 3, true},
+    };
+    format_settings(settings, sizeof settings, KILN_F32, KILN_E4M3, nothing[i].per);
+    fp8_run("quantize_fp8", settings, targets[i % 2], t, 3);
+    for (int k = 0; k < 3; k++) assert_true(scale[k] == (k == 0 || nothing[i].rank ? 1 : 7));
+  }
+}
+
 /* Several kernels, a workspace: the same bits on any number of SMs. */
 static void same_on_any_number_of_sms(void **state) {
   float *x = malloc(sizeof(float) * BATCH * ROWS * COLS), scale[2][BATCH * COLS];
@@ -336,7 +356,7 @@ int main(void) {
       cmocka_unit_test(every_code_back),            cmocka_unit_test(worked_values_of_u8),
       cmocka_unit_test(u8_has_all_zero_and_nan),    cmocka_unit_test(scales_of_every_kind),
       cmocka_unit_test(zeros_and_what_is_no_number), cmocka_unit_test(any_strides),
-      cmocka_unit_test(same_on_any_number_of_sms),
+      cmocka_unit_test(scales_of_nothing),           cmocka_unit_test(same_on_any_number_of_sms),
   };
   return cmocka_run_group_tests(tests, start, end);
 }
