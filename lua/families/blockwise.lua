@@ -23,8 +23,8 @@ local KEYS = { "kind", "rows", "cols", "threads", "warps", "vec", "ctas", "cache
 
 -- ---- what an op of this family may be ----
 
-local READS = { f32 = true, f16 = true, bf16 = true, e4m3 = true, e5m2 = true, u8 = true, i8 = true, i32 = true }
-local WRITES = { f32 = true, f16 = true, bf16 = true, e4m3 = true, e5m2 = true, u8 = true, i8 = true }
+local READS = { f32 = true, f16 = true, bf16 = true, e4m3 = true, e5m2 = true, u8 = true, i8 = true, i32 = true, bool = true }
+local WRITES = { f32 = true, f16 = true, bf16 = true, e4m3 = true, e5m2 = true, u8 = true, i8 = true, bool = true }
 
 function blockwise.check(o)
   local d = o.declared

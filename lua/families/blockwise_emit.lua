@@ -190,7 +190,8 @@ local function read_raw(z, view, t, p, like)
   if col then return tile.load_like(view, like(), c, { dims = { -1, col }, cache = "nc" }) end
   return tile.load1(view, c)
 end
-local function read(z, view, t, p, like) return tile.f32(read_raw(z, view, t, p, like)) end
+local function computed(t, raw) return t.dtype == "bool" and raw or tile.f32(raw) end
+local function read(z, view, t, p, like) return computed(t, read_raw(z, view, t, p, like)) end
 
 local function is_whole(n) return n.op == "const" and math.tointeger(n.value) ~= nil end
 
@@ -287,7 +288,7 @@ local function in_one_walk(z, top_node, inner)
     if n.op == "arg" then raw[n.name] = read_raw(z, view[n.name], z.inst.by_name[n.name], p, like) end
   end
   local e = evaluator(z, view, p, like, top_node)
-  e.argument = function(n) return tile.f32(raw[n.name]) end
+  e.argument = function(n) return computed(z.inst.by_name[n.name], raw[n.name]) end
   if top_node then
     local m = tile.reduce(e:value(inner), "max", 1)
     e.kept[top_node.index] = z.s.kind == "block" and tile.reduce(m, "max", 0) or m

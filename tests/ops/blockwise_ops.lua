@@ -46,6 +46,13 @@ local function ops()
       forms = function() return { q = "M N u8", s = "M N/64 f32", z = "M N/64 f32" } end,
       forward = function(t) t.y = (t.q:f32() - spread(t.z, "N/64")) * spread(t.s, "N/64") end,
     },
+    blockwise.op "masked" {
+      doc = "conditions read and written", tensors = { "x M N", "keep M N bool", "y M N out", "below M N bool out" },
+      forward = function(t)
+        t.y = where(t.keep, t.x, 0)
+        t.below = all(t.keep, lt(t.x, 0))
+      end,
+    },
     blockwise.op "small" {
       doc = "blocks of 16 x 16, the largest value alone", tensors = { "x M R N", "y M R N out" },
       forms = function() return { y = "M R/16 N/16 f32" } end,
