@@ -14,11 +14,14 @@ local function is_node(v) return type(v) == "table" and v.op ~= nil and v.graph 
 
 local current -- the graph that is being traced
 
--- What makes two nodes equal.
+-- What makes two nodes equal. (Most have two operands and nothing else: one concatenation.)
 local function key_of(n)
-  local list = { n.op, n.dtype, n.dim or "", n.round or "", n.index_of or "", n.value and string.format("%.17g", n.value) or "" }
-  for _, a in ipairs(n.args) do table.insert(list, a.index) end
-  return table.concat(list, " ")
+  local a, b, c = n.args[1], n.args[2], n.args[3]
+  if b and not c and not n.dim and n.dtype == "f32" then return n.op .. " " .. a.index .. " " .. b.index end
+  local value = n.value and string.format("%.17g", n.value) or ""
+  local key = n.op .. "," .. n.dtype .. "," .. (n.dim or "") .. "," .. (n.round or "") .. "," .. (n.index_of or "") .. "," .. value
+  for _, arg in ipairs(n.args) do key = key .. " " .. arg.index end
+  return key
 end
 
 local function new(graph, n)
