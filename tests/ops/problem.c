@@ -207,7 +207,9 @@ static double draw(const Problem *p, const ProblemTensor *t, size_t i, Random *r
   size_t row = t->def->rank ? (size_t)p->size[t->def->dim[t->def->rank - 1]] : 1;
   if (dtype == KILN_BOOL) return i < row || random_below(r, 4) == 0;
   if (dtype == KILN_I32) return (double)random_below(r, 17) - 8;
-  return problem_round(dtype, random_normal(r) * (p->spec.spread > 0 ? p->spec.spread : 1));
+  double x = random_normal(r) * (p->spec.spread > 0 ? p->spec.spread : 1);
+  bool is_row = t->def->rank > 1 && !(p->forward && t->def->name[0] == 'd');
+  return problem_round(dtype, is_row ? x + p->spec.offset : x);
 }
 
 static const ProblemTensor *tensor_named(const Problem *p, const char *name) {

@@ -19,7 +19,7 @@ typedef struct ProblemSpec {
   const char *sizes;     /* "B=2 M=2x3 N=77": a dim that stands for several may be split */
   const char *scalars;   /* "eps=0.5 pos=3"; "": the defaults */
   Lie lie;
-  double spread;         /* of random inputs; 0: 1 */
+  double spread, offset; /* of random inputs; spread 0: 1. Tensors with rows only: weights lie around 0 */
 } ProblemSpec;
 
 typedef struct ProblemPair { char key[32], text[64]; } ProblemPair;

@@ -11,7 +11,7 @@ typedef struct OpCases {
   const char *backward[CASES_SETTINGS]; /* of its gradient; those of the op itself apply to both */
   const char *sizes[CASES_SIZES], *scalars[CASES_SCALARS];
   const char *extremes[CASES_EXTREMES]; /* long rows, many rows, none: for kernels, with the first settings */
-  double spread;                        /* of random inputs; 0: 1 */
+  double spread, offset;                /* of random inputs; spread 0: 1 */
   bool contiguous;                      /* the last dim of every tensor must be */
 } OpCases;
 

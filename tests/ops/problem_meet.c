@@ -72,7 +72,8 @@ void meet_problems(const OpCases *c, Direction direction, Choice choice, Compare
                           .sizes = sizes[choice == MEET_IN_TURN ? s % nsizes : z],
                           .scalars = c->scalars[(s + z) % nscalars],
                           .lie = (Lie)((s + z) % (c->contiguous ? LIE_COLUMNS : LIES)),
-                          .spread = c->spread};
+                          .spread = c->spread,
+                          .offset = c->offset};
       meet_one(&spec, direction, compare, number);
     }
 }
