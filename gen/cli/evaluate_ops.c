@@ -61,10 +61,14 @@ static double carry(double v, double err, double operands, bool undecided) {
   }                                                                                                                    \
   break
 
+/* A value that is exact rounds alike everywhere; another may land on a neighbour, if a border between two lies within its error (taken
+ * twice, as the last bound takes it). */
+static double rounding_error(kiln_dtype dtype, double a, double ea, double r) {
+  return larger(number_round(dtype, a + 2 * ea) - r, r - number_round(dtype, a - 2 * ea));
+}
+
 static void run_unary(const DefNode *node, Operand x, int64_t estep, double *v, double *e, int64_t n) {
-  double unit = number_unit((kiln_dtype)node->dtype);
   kiln_dtype dtype = (kiln_dtype)node->dtype;
-  double tiny = number_is_float(dtype) ? number_tiny(dtype) : 1;
   switch (node->op) {
   case DEF_NEG: ROW1((r = -a, err = ea));
   case DEF_ABS: ROW1((r = fabs(a), err = ea));
@@ -85,8 +89,7 @@ static void run_unary(const DefNode *node, Operand x, int64_t estep, double *v, 
   case DEF_COS: ROW1((r = cos(a), err = ea + 8 * U + fabs(a) * 4 * U));
   /* Either neighbour, where errors reach across the middle between two whole numbers. */
   case DEF_RINT: ROW1((r = nearbyint(a), err = larger(nearbyint(a + ea) - r, r - nearbyint(a - ea))));
-  /* A value that is exact rounds alike everywhere; another may land on the neighbour. */
-  case DEF_ROUND: ROW1((r = number_round(dtype, a), err = ea > 0 ? ea + 2 * unit * fabs(a) + tiny : 0));
+  case DEF_ROUND: ROW1((r = number_round(dtype, a), err = ea > 0 ? rounding_error(dtype, a, ea, r) : 0));
   default: break; /* infer_dims lets no other through */
   }
 }

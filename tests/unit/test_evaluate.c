@@ -217,6 +217,15 @@ static void operations_mean_what_they_say(void **state) {
   assert_true(one(DEF_AND, 1, 0, 0, &e) == 0 && one(DEF_OR, 1, 0, 0, &e) == 1 && one(DEF_NOT, 0, 0, 0, &e) == 1);
 }
 
+/* Near the middle of two bf16 a kernel may land on either; elsewhere an error far below their distance rounds away. */
+static void rounding_is_exact_away_from_borders(void **state) {
+  (void)state;
+  double e;
+  assert_true(one(DEF_ROUND, 0.1, 0, 0, &e) == number_round(KILN_BF16, 0.1) && e == 0);
+  assert_true(one(DEF_ROUND, 1 + 0x1p-8 + 1e-12, 0, 0, &e) == 1 + 0x1p-7 && e == 0x1p-7);
+  assert_true(one(DEF_ROUND, 1 + 0x1p-8 - 1e-12, 0, 0, &e) == 1 && e == 0x1p-7);
+}
+
 /* 0.1 is not an f32: what compares with it within that error is undecided, and a selection by it carries the difference. */
 static void undecided_comparisons_widen_the_selection(void **state) {
   (void)state;
@@ -649,6 +658,7 @@ int main(void) {
       cmocka_unit_test(products_agree_with_loops),
       cmocka_unit_test(operations_mean_what_they_say),
       cmocka_unit_test(undecided_comparisons_widen_the_selection),
+      cmocka_unit_test(rounding_is_exact_away_from_borders),
       cmocka_unit_test(column_sums_agree_with_loops),
       cmocka_unit_test(the_analysis_covers_column_sums),
       cmocka_unit_test(outputs_are_grouped_by_what_they_reduce),
