@@ -2,6 +2,7 @@
  * values and add no error of their own. */
 #include "evaluate.h"
 #include "number.h"
+#include <math.h>
 
 static bool eval_index(const EvalInput *in, const DefNode *n, EvalValue *out, const EvalShape *s) {
   int64_t extent = s->extent[n->index], start = s->start[n->index];
