@@ -126,6 +126,9 @@ void lower_where(Lower *l);
 PtxReg elem_convert(Lower *l, PtxReg r, kiln_dtype from, kiln_dtype to);
 PtxReg elem_pack(Lower *l, PtxReg lo, PtxReg hi, kiln_dtype to);                    /* two f32 to one packed register */
 void elem_unpack(Lower *l, PtxReg pair, kiln_dtype from, PtxReg *lo, PtxReg *hi);   /* to two f32 */
+typedef struct ElemProduct { Val *v[2]; int slice_dim[2]; PtxReg same[2]; } ElemProduct;
+bool elem_product(Lower *l, TileId id, const Layout *full, ElemProduct *p);                  /* false: not a product that a sum may take in */
+PtxReg elem_product_add(Lower *l, const ElemProduct *p, const Layout *full, int r, PtxReg c); /* a * b + c of element r, rounded once */
 PtxReg elem_binary(Lower *l, TileOp op, kiln_dtype t, PtxReg a, PtxReg b);
 void elem_convert_frag(Lower *l, const Val *in, Val *out, uint32_t from, uint32_t to); /* elements from .. to, whole registers */
 

@@ -199,8 +199,8 @@ PtxReg elem_binary(Lower *l, TileOp op, kiln_dtype t, PtxReg a, PtxReg b) {
 
 typedef struct Operand { Val *v; int slice_dim; PtxReg same; } Operand; /* slice_dim >= 0: a slice of the result's layout */
 
-static Operand operand_of(Lower *l, int k, const Layout *full) {
-  Operand o = {lower_arg(l, k), -1, {0}};
+static Operand operand_at(Lower *l, TileId id, int k, const Layout *full) {
+  Operand o = {lower_val(l, id), -1, {0}};
   if (o.v->kind != VAL_FRAG) {
     o.same = lower_scalar(l, o.v);
   } else if (full) {
@@ -213,6 +213,8 @@ static Operand operand_of(Lower *l, int k, const Layout *full) {
   }
   return o;
 }
+
+static Operand operand_of(Lower *l, int k, const Layout *full) { return operand_at(l, tile_arg(l->tiles, l->node, k), k, full); }
 
 /* Element r of the result's layout, as the value's own class; 16-bit pairs are not taken apart here. */
 static PtxReg element(const Operand *o, const Layout *full, int r) {
@@ -246,6 +248,61 @@ static bool fold_const(Lower *l) {
   r.f = (double)r.i;
   *lower_result(l) = r;
   return true;
+}
+
+/* ---- products that a sum takes in, rounded once: where nothing else needs them, they are never made ---- */
+
+bool elem_product(Lower *l, TileId id, const Layout *full, ElemProduct *p) {
+  const TileNode *m = tile_at(l->tiles, id);
+  if (m->op != TILE_mul || m->type.dtype != KILN_F32) return false;
+  for (int k = 0; k < 2; k++) {
+    const TileNode *from = tile_at(l->tiles, tile_arg(l->tiles, m, k));
+    if (from->op == TILE_read || from->op == TILE_frag) return false; /* which may be assigned between the product and the sum */
+    Operand o = operand_at(l, tile_arg(l->tiles, m, k), k, full);
+    if (l->failed) return false;
+    p->v[k] = o.v;
+    p->slice_dim[k] = o.slice_dim;
+    p->same[k] = o.same;
+  }
+  return true;
+}
+
+PtxReg elem_product_add(Lower *l, const ElemProduct *p, const Layout *full, int r, PtxReg c) {
+  PtxReg ab[2];
+  for (int k = 0; k < 2; k++) {
+    Operand o = {p->v[k], p->slice_dim[k], p->same[k]};
+    ab[k] = element(&o, full, r);
+  }
+  return DEF(fma_rn_f32, R(ab[0]), R(ab[1]), R(c));
+}
+
+/* a * b + c, a * b - c, c - a * b. */
+static bool add_product(Lower *l, const Layout *full) {
+  TileNode *n = l->node;
+  if ((n->op != TILE_add && n->op != TILE_sub) || n->type.dtype != KILN_F32) return false;
+  ElemProduct p;
+  for (int k = 0; k < 2; k++) {
+    if (!elem_product(l, tile_arg(l->tiles, n, k), full, &p)) continue;
+    Operand other = operand_of(l, 1 - k, full);
+    int from, to;
+    Val *out = lower_result(l);
+    int count = full ? layout_regs(full) : 1;
+    if (l->failed) return true;
+    if (lower_range(l, count, &from, &to))
+      *out = (Val){.kind = full ? VAL_FRAG : VAL_SCALAR, .dtype = KILN_F32, .n = (uint32_t)count, .layout = n->type.layout,
+                   .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, count)};
+    for (int r = from; r < to; r++) {
+      PtxReg c = element(&other, full, r);
+      if (n->op == TILE_add || k == 0) {
+        out->reg[r] = elem_product_add(l, &p, full, r, n->op == TILE_sub ? DEF(neg_f32, R(c)) : c);
+      } else {
+        Operand a = {p.v[0], p.slice_dim[0], p.same[0]}, b = {p.v[1], p.slice_dim[1], p.same[1]};
+        out->reg[r] = DEF(fma_rn_f32, R(DEF(neg_f32, R(element(&a, full, r)))), R(element(&b, full, r)), R(c));
+      }
+    }
+    return true;
+  }
+  return false;
 }
 
 /* The node's value, made with its first elements: one register each. full NULL: a scalar. */
@@ -294,6 +351,7 @@ void lower_elementwise(Lower *l) {
   TileNode *n = l->node;
   bool frag = n->type.kind == TK_FRAG;
   const Layout *full = frag ? frag_layout(l, n->type.layout) : NULL;
+  if (add_product(l, full)) return;
   Operand o[3];
   for (int k = 0; k < n->nargs; k++) o[k] = operand_of(l, k, full);
   if (l->failed) return;
@@ -306,6 +364,7 @@ void lower_where(Lower *l) {
   TileNode *n = l->node;
   bool frag = n->type.kind == TK_FRAG;
   const Layout *full = frag ? frag_layout(l, n->type.layout) : NULL;
+  if (add_product(l, full)) return;
   Operand o[3];
   for (int k = 0; k < 3; k++) o[k] = operand_of(l, k, full);
   if (l->failed) return;

@@ -307,11 +307,17 @@ static void reduce_registers(Lower *l, int from, int to) {
   int dim = (int)tile_attr_int(l->tiles, l->node, TA_dim, 0);
   TileOp op = combine_op(tile_attr_str(l->tiles, l->node, TA_kind, "sum"));
   PtxReg *group = ARENA_ARRAY(l->arena, PASS, PtxReg, to - from + 1);
+  ElemProduct product;
+  int most = to - from + 1; /* terms that are added pairwise; products join a few running sums as they come */
+  if (op == TILE_add && elem_product(l, tile_arg(l->tiles, l->node, 0), lay, &product)) most = 4;
   for (uint32_t o = 0; o < out->n; o++) {
-    int n = 0;
+    int n = 0, taken = 0;
     if (out->reg[o].id) group[n++] = out->reg[o];
-    for (int r = from; r < to; r++)
-      if (layout_slice_reg(lay, dim, r) == (int)o) group[n++] = in->reg[r];
+    for (int r = from; r < to; r++) {
+      if (layout_slice_reg(lay, dim, r) != (int)o) continue;
+      if (n < most) group[n++] = in->reg[r];
+      else group[taken % most] = elem_product_add(l, &product, lay, r, group[taken % most]), taken++;
+    }
     if (n) out->reg[o] = combine_tree(l, op, group, n);
   }
 }

@@ -6,7 +6,7 @@
 --   regs    a row lives in the registers of `threads` threads: every tensor is read once
 --   shared  a row lives in shared memory: read once, walked once per level of row sums and once for the outputs
 --   passes  a row of any length: read again for each level of row sums
---   loop    for sums over rows: a CTA walks over rows that a ring of `stages` brings ahead; `parts` shares of the rows
+--   loop    a CTA walks over rows that a ring of `stages` brings ahead, and sums over rows as it goes; `parts` shares of the rows
 -- Sums over rows take further steps: under the first three kinds one that reads the rows once more, column by column; and one
 -- that adds the shares in a fixed order, so that results are the same on every card.
 local tile = use "kiln.tile"
@@ -20,7 +20,7 @@ local kernels = use "families.rowwise_kernels"
 local writer = use "families.rowwise_contract"
 
 local rowwise = { name = "rowwise", lead = "M", column = "N", has_gradient = true }
-local KEYS = { "kind", "rows", "threads", "warps", "cols", "vec", "ctas", "cache", "stages", "parts" }
+local KEYS = { "kind", "rows", "threads", "warps", "cols", "vec", "ctas", "cache", "stages", "parts", "reuse", "walk" }
 
 -- ---- what an op of this family may be ----
 
@@ -88,33 +88,42 @@ local function largest_bytes(inst)
   return bytes
 end
 
--- Tensors with rows and columns that are read, their bytes per element; narrow: whether one has elements of 1 or 8 bytes, which
--- do not go through shared memory.
+-- What is read along rows: bytes per element, of the segment that has most and of all; narrow: whether an element has 1 or 8 bytes, which do
+-- not go through shared memory; columns: how many tensors have one value per column; tables: whether there are look-ups.
 local function row_inputs(inst)
-  local bytes, narrow, count = 0, false, 0
-  for _, t in ipairs(inst.tensors) do
-    if t.present and not t.out and #t.dims > 1 and segments.is_column(t.dims[#t.dims]) then
-      local b = contract.bytes_of[t.dtype]
-      narrow = narrow or b == 1 or b == 8
-      bytes = bytes + b
-      count = count + 1
+  local r = { bytes = 0, all = 0, narrow = false, columns = 0, tables = false }
+  for _, seg in ipairs(inst.segments) do
+    local bytes, columns = 0, 0
+    for _, n in ipairs(seg.nodes) do
+      r.tables = r.tables or n.op == "lookup"
+      local t = n.op == "arg" and n.dims[seg.column] and inst.by_name[n.name]
+      local b = t and contract.bytes_of[t.dtype]
+      if t and n.dims[seg.tiled] then
+        r.narrow = r.narrow or b == 1 or b == 8
+        bytes = bytes + b
+      elseif t then
+        columns = columns + 1
+      end
     end
+    r.bytes = math.max(r.bytes, bytes)
+    r.all = r.all + bytes
+    r.columns = math.max(r.columns, columns)
   end
-  return bytes, narrow, count
+  return r
 end
 
 -- Shared rows: as many columns as fit beside the reductions' scratch, in whole chunks; of the segment that needs most.
 local function shared_columns(inst, s)
-  local bytes, narrow = row_inputs(inst)
+  local r = row_inputs(inst)
   local chunk = s.threads * s.vec
-  if bytes == 0 or narrow then return 0 end
-  return (core.target.shared_block - 4096) // (bytes * chunk) * chunk
+  if r.bytes == 0 or r.narrow then return 0 end
+  return (core.target.shared_block - 4096) // (r.all * chunk) * chunk
 end
 
 -- Slots of a loop's ring: what is left for each of the CTAs that share an SM, beside what warps of different rows need to add
 -- their sums.
 local function loop_stages(inst, rows, threads, cols, warps, ctas)
-  local bytes, sums = row_inputs(inst), 0
+  local bytes, sums = row_inputs(inst).bytes, 0
   for _, seg in ipairs(inst.segments) do sums = math.max(sums, #seg.sums) end
   local meeting = threads < warps * 32 and sums * 128 * warps * (cols // threads) or 0
   return math.min(4, (core.target.shared_block // ctas - 2048 - meeting) // (bytes * rows * cols))
@@ -142,21 +151,34 @@ local function load_of(inst)
 end
 
 local function loop_candidates(inst, list, vec)
-  local _, narrow = row_inputs(inst)
-  if narrow or vec == 1 then return end
-  local function loop(threads, per_thread, warps, ctas)
+  if row_inputs(inst).narrow or vec == 1 then return end
+  local sampled = inst.has_sums -- does each sum keep something, so that a CTA could make it alone?
+  for _, seg in ipairs(inst.segments) do for _, sum in ipairs(seg.sums) do sampled = sampled and #sum.kept > 0 end end
+  local function loop(threads, per_thread, warps, ctas, parts)
     local rows = warps * 32 // threads
     local cols = threads * per_thread
     local stages = loop_stages(inst, rows, threads, cols, warps, ctas)
     if per_thread % vec ~= 0 or stages < 2 then return end
     table.insert(list, {
-      kind = "loop", rows = rows, threads = threads, warps = warps, cols = cols, vec = vec, ctas = ctas, cache = "plain", stages = stages, parts = PARTS,
+      kind = "loop", rows = rows, threads = threads, warps = warps, cols = cols, vec = vec, ctas = ctas, cache = "plain", stages = stages,
+      parts = parts or PARTS, reuse = 1, walk = "rows",
     })
   end
   local values, sums = load_of(inst)
-  for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do loop(t, 16, 8, (values > MANY or sums > 1 and t < 8) and 1 or 2) end
+  if not inst.has_sums then
+    if row_inputs(inst).tables or values > MANY then return end
+    loop(256, 16, 8, 2)
+    loop(256, 32, 8, 2)
+    return
+  end
+  for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do
+    loop(t, 16, 8, (values > MANY or sums > 1 and t < 8) and 1 or 2)
+    if sampled and t <= 32 then
+      loop(t, 16, 8, 1, 1)
+      loop(2 * t, 8, 8, 2, 1)
+    end
+  end
   if values > MANY then return end
-  if sums > 1 then return loop(512, 16, 16, 1) end
   loop(256, 32, 8, 2)
   loop(512, 32, 16, 1)
 end
@@ -164,35 +186,47 @@ end
 -- 16 columns per thread measured best up to rows of 4096 (docs/performance.md), 32 beyond: what a thread keeps of a row fits in
 -- its registers several times over.
 local function candidates(inst)
-  local list = {}
+  local list, inputs = {}, row_inputs(inst)
   local values, _, exponential = load_of(inst)
   local many = values > MANY
-  local function regs(threads, vec, per_thread, ctas)
+  local cache = inputs.tables and "plain" or "keep" -- what stays in L2 is the tables then
+  local walk = inputs.tables and "heads" or "rows"
+  local function regs(threads, vec, per_thread, ctas, turns)
     local warps = math.max(4, threads // 32)
     local rows = warps * 32 // threads
     table.insert(list, {
-      kind = "regs", rows = rows, threads = threads, warps = warps, cols = threads * per_thread, vec = vec, ctas = ctas or 1, cache = "keep",
-      stages = 1, parts = 1,
+      kind = "regs", rows = rows, threads = threads, warps = warps, cols = threads * per_thread, vec = vec, ctas = ctas or 1, cache = cache,
+      stages = 1, parts = 1, reuse = turns or 1, walk = walk,
     })
   end
   local fewer = many or exponential or inst.has_sums -- threads for a row in pieces: shared memory holds one CTA, in any case
   local shared_threads, passes_threads = fewer and 512 or 1024, fewer and 256 or 1024
   local function pieces(kind, threads, cols, vec, ctas)
     table.insert(list, {
-      kind = kind, rows = 1, threads = threads, warps = threads // 32, cols = cols, vec = vec, ctas = ctas, cache = "keep", stages = 1, parts = 1,
+      kind = kind, rows = 1, threads = threads, warps = threads // 32, cols = cols, vec = vec, ctas = ctas, cache = cache, stages = 1, parts = 1,
+      reuse = 1, walk = walk,
     })
   end
   local vec = 16 // largest_bytes(inst)
   local has_sums = inst.has_sums
-  if has_sums then loop_candidates(inst, list, vec) end
+  loop_candidates(inst, list, vec)
   if vec > 1 then
     if not has_sums then
-      for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, 16) end
-      if vec == 8 and not many then regs(16, vec, 64, exponential and 2 or 3) end -- rows of 1024 elements of 16 bits: no shared memory, no barrier
-      if not many then
+      if inputs.tables then -- a thread holds rows, their other halves and two tables
+        for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, vec, 1, t <= 32 and 8) end
+        regs(512, vec, vec)
+        if vec == 8 then regs(512, vec, 16) end
+      elseif inputs.columns > 1 then
+        for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, 16, 1, 8) end
+        regs(512, vec, 16, 2, 8)
+      else
+        for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, 16) end
+        if vec == 8 and not many then regs(16, vec, 64, exponential and 2 or 3) end -- 1024 elements of 16 bits: no barrier
+      end
+      if not many and not inputs.tables then
         regs(256, vec, 32, exponential and 2 or 1)
         regs(512, vec, 32)
-      elseif vec == 8 then
+      elseif vec == 8 and not inputs.tables then
         regs(512, vec, 16)
       end
     end
@@ -214,7 +248,9 @@ end
 
 -- The default for reading PTX is the one for rows of 4096 16-byte-aligned elements.
 local function preferred(list)
-  for _, s in ipairs(list) do if (s.kind == "regs" or s.kind == "loop") and s.cols == 4096 and s.vec > 1 then return s end end
+  for _, kind in ipairs { "regs", "loop" } do
+    for _, s in ipairs(list) do if s.kind == kind and s.cols == 4096 and s.vec > 1 then return s end end
+  end
   return list[1]
 end
 
@@ -247,6 +283,8 @@ local function check_schedule(inst, s)
   if s.threads & (s.threads - 1) ~= 0 or s.threads > s.warps * 32 then refuse("threads (of a row) is a power of two up to 32 * warps") end
   if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
   if s.cache ~= "keep" and s.cache ~= "plain" then refuse("cache (how rows are read) is keep (L2::evict_last, measured best) or plain") end
+  if s.reuse > 64 then refuse("reuse (tiles in turn that share what is the same for them) is at most 64") end
+  if s.walk ~= "heads" and s.walk ~= "rows" then refuse("walk (where tiles in turn differ) is heads or rows") end
   if s.ctas > 32 then refuse("ctas (the least number on an SM, for the registers) is at most 32") end
   local in_pieces = s.kind == "shared" or s.kind == "passes"
   if in_pieces and (s.rows ~= 1 or s.threads ~= s.warps * 32) then refuse("shared and passes give a row to the whole CTA: rows=1, threads=32*warps") end
@@ -259,9 +297,7 @@ local function check_schedule(inst, s)
   end
   if s.kind == "passes" and s.cols % (s.threads * s.vec) ~= 0 then refuse("cols (of a piece) is a multiple of threads * vec") end
   if s.kind == "loop" then
-    local _, narrow = row_inputs(inst)
-    if not inst.has_sums then refuse("loop is for sums over rows, of which this op has none") end
-    if s.vec == 1 or narrow then refuse("loop needs vectors (vec) of elements of 2 or 4 bytes") end
+    if s.vec == 1 or row_inputs(inst).narrow then refuse("loop needs vectors (vec) of elements of 2 or 4 bytes") end
     if s.stages < 2 or s.stages > 8 then refuse("stages is 2 to 8") end
     if s.rows * s.threads ~= s.warps * 32 then refuse("a loop's tile has a row for each group of threads: rows * threads = 32 * warps") end
   end
@@ -281,7 +317,7 @@ local function dispatch(parts)
   from(1, cta)
 end
 
-local SKELETON = { regs = kernels.regs, loop = kernels.regs, shared = kernels.pieces, passes = kernels.pieces }
+local SKELETON = { regs = kernels.regs, shared = kernels.pieces, passes = kernels.pieces }
 
 function rowwise.emit(inst, given)
   study(inst)
@@ -299,7 +335,7 @@ function rowwise.emit(inst, given)
   -- step 1: what lies along rows, and in the loop the shares of sums
   local main = {}
   for _, seg in ipairs(list) do
-    local looped = s.kind == "loop" and #seg.sums > 0
+    local looped = s.kind == "loop"
     if looped or #seg.outputs > 0 then
       table.insert(main, { count = seg.name.ctas, body = function(index)
         if looped then kernels.loop(ctx, seg, index) else SKELETON[s.kind](ctx, seg, index) end
@@ -339,7 +375,7 @@ function rowwise.emit(inst, given)
 
   -- step 3: the shares of each output added
   local finish = {}
-  if not ctx.direct then
+  if not ctx.direct and inst.has_sums then
     for _, seg in ipairs(list) do
       for _, sum in ipairs(seg.sums) do
         table.insert(finish, { count = sum.name.ctas, body = function(index) kernels.finish(ctx, seg, sum, index) end })

@@ -9,7 +9,7 @@ local segments = use "families.rowwise_segments"
 local kernels = use "families.rowwise_kernels"
 local writer = {}
 
-writer.NAMES = { "rows", "lead", "blocks", "ctas", "walk", "wblocks", "tiles", "parts", "kept", "kstep", "cblocks", "cctas", "npad", "fblocks" }
+writer.NAMES = { "rows", "lead", "blocks", "groups", "ctas", "walk", "wblocks", "tiles", "parts", "kept", "kstep", "cblocks", "cctas", "npad", "fblocks" }
 
 local function product(slots)
   if #slots == 0 then return "1" end
@@ -91,14 +91,21 @@ local function put_counts(seg, s)
   local tiled = seg.slots[#seg.slots]
   local before = {}
   for k = 1, #seg.slots - 1 do before[k] = seg.slots[k] end
-  local looped = s.kind == "loop" and #seg.sums > 0
+  local looped = s.kind == "loop"
   let("rows", "%s", product(seg.slots))
   if not looped and (#seg.outputs > 0 or #seg.stats > 0) then
     let("lead", "%s", product(before))
     let("blocks", "ceildiv(%s,%d)", tiled, s.rows)
-    let("ctas", "lead%d*blocks%d", i, i)
+    if not kernels.in_turn(s, seg) then
+      let("ctas", "lead%d*blocks%d", i, i)
+    elseif s.walk == "heads" then
+      let("ctas", "ceildiv(lead%d,%d)*blocks%d", i, s.reuse, i)
+    else
+      let("groups", "ceildiv(blocks%d,%d)", i, s.reuse)
+      let("ctas", "lead%d*groups%d", i, i)
+    end
   end
-  if #seg.sums == 0 then return end
+  if #seg.sums == 0 and not looped then return end
   local rows = looped and s.rows or kernels.columns_schedule(s).rows
   local walked = {}
   for k = #seg.kept_slots + 1, #seg.slots - 1 do table.insert(walked, seg.slots[k]) end
@@ -178,9 +185,9 @@ local function put_cost(inst, list, s)
       if s.rows > 1 then
         table.insert(idle, string.format("0.3*(ceildiv(%s,%d)*%d-%s)/max(%s,1)", tiled, s.rows, s.rows, tiled, tiled))
       end
-      if s.kind == "regs" or #seg.sums == 0 then table.insert(extra, string.format("rows%d*%d*0.0001", seg.index, s.cols // 32)) end
+      if s.kind == "regs" then table.insert(extra, string.format("rows%d*%d*0.0001", seg.index, s.cols // 32)) end
     end
-    local fixed = s.kind == "loop" and (inst.direct and "1000" or "5000") or inst.has_sums and "9000" or "0"
+    local fixed = s.kind == "loop" and (inst.direct and "1000" or inst.has_sums and "5000" or "2000") or inst.has_sums and "9000" or "0"
     if s.kind == "loop" and inst.direct then -- a CTA walks over all rows of a sample alone
       for _, seg in ipairs(list) do
         if #seg.sums > 0 then table.insert(extra, string.format("tiles%d*1500", seg.index)) end
@@ -201,7 +208,7 @@ local function name_parts(inst, list)
     seg.kept_slots = expand(seg, seg.kept)
     seg.walked_slots = {}
     for k = #seg.kept_slots + 1, #seg.slots do table.insert(seg.walked_slots, seg.slots[k]) end
-    seg.name = { blocks = "blocks" .. i, lead = "lead" .. i, ctas = "ctas" .. i, column_ctas = "cctas" .. i, finish_blocks = "fblocks" .. i }
+    seg.name = { blocks = "blocks" .. i, lead = "lead" .. i, groups = "groups" .. i, ctas = "ctas" .. i, column_ctas = "cctas" .. i, finish_blocks = "fblocks" .. i }
     seg.walk = { blocks = "wblocks" .. i, lead = "walk" .. i, tiles = "tiles" .. i, parts = "parts" .. i, col_blocks = "cblocks" .. i }
     for _, sum in ipairs(seg.sums) do
       local t = sum.tensor.name

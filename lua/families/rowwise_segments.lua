@@ -150,6 +150,17 @@ local function collapse_lists(inst, seg, pinned)
   return lists
 end
 
+-- Without sums a CTA that walks over rows stays where the values per column (of a sample) are the same: rows that lead.
+local function keep_columns(s)
+  for _, n in ipairs(s.nodes) do
+    if n.op == "arg" and n.dims[s.column] and not n.dims[s.tiled] then
+      local kept = {}
+      for i, d in ipairs(s.rows) do if n.dims[d] and #kept == i - 1 then table.insert(kept, d) end end
+      if #kept > #s.kept then s.kept = kept end
+    end
+  end
+end
+
 -- ---- the whole ----
 
 -- Takes a traced graph apart. inst.dim_count: lead dim -> number of slots.
@@ -202,6 +213,7 @@ function segments.find(inst, graph)
     for _, o in ipairs(s.outputs) do table.insert(values, o.value) end
     for _, sum in ipairs(s.sums) do table.insert(values, sum.value) end
     s.nodes, s.needed = segments.reach(values)
+    if #s.sums == 0 then keep_columns(s) end
   end
   if #list == 0 then op.fail(inst.op, "nothing is left to compute") end
   return list

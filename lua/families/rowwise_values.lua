@@ -19,12 +19,20 @@ local REDUCE = segments.REDUCE
 
 local function is_finite(n) return n.op == "const" and n.value - n.value == 0 end
 
+-- Beyond the end: made of zeros and of values of the row by +, - and *. Where it is not finite there, the row has no finite sum.
+local function is_tame(n, column)
+  if n.op == "arg" or not n.dims[column] then return true end
+  if n.op == "add" or n.op == "sub" or n.op == "mul" then return is_tame(n.args[1], column) and is_tame(n.args[2], column) end
+  if n.op == "neg" or n.op == "round" or n.op == "stop" then return is_tame(n.args[1], column) end
+  return false
+end
+
 -- Is the value 0 beyond the row's end, where arguments read 0? What may be infinite, NaN or a divisor of 0 there, is not.
 local function zero_outside(n, column)
   local a, b = n.args[1], n.args[2]
   if n.op == "arg" then return n.dims[column] or false end
   if n.op == "const" then return n.value == 0 end
-  if n.op == "mul" then return zero_outside(a, column) and (zero_outside(b, column) or is_finite(b)) or is_finite(a) and zero_outside(b, column) end
+  if n.op == "mul" then return zero_outside(a, column) and is_tame(b, column) or is_tame(a, column) and zero_outside(b, column) end
   if n.op == "div" then return zero_outside(a, column) and (b.op == "dim" or is_finite(b) and b.value ~= 0) end
   if n.op == "add" or n.op == "sub" or n.op == "min" or n.op == "max" then return zero_outside(a, column) and zero_outside(b, column) end
   if n.op == "neg" or n.op == "abs" or n.op == "round" or n.op == "stop" or n.op == "tanh" or n.op == "erf" or n.op == "sin" then
@@ -219,8 +227,10 @@ local WRITTEN = { add = "+", sub = "-", mul = "*", idiv = "/" }
 local function size_text(n)
   if n.op == "size" then return "size_" .. n.dim end
   if n.op == "const" then return string.format("%d", math.tointeger(n.value)) end
-  if not WRITTEN[n.op] then return nil end
+  local named = n.op == "max" or n.op == "min"
+  if not WRITTEN[n.op] and not named then return nil end
   local a, b = size_text(n.args[1]), size_text(n.args[2])
+  if named then return a and b and n.op .. "(" .. a .. "," .. b .. ")" end
   return a and b and "(" .. a .. WRITTEN[n.op] .. b .. ")"
 end
 
@@ -251,7 +261,8 @@ end
 -- The value, and `nothing` beyond the row's end.
 local function within_row(p, v, nothing)
   local left = tile.to(tile.param(p.seg.column, "i64") - tile.i64(p.column), "i32")
-  return tile.where(tile.lt(tile.coord(v, 1), left), v, nothing)
+  local inside = p.s.vec > 1 and widen(p, tile.lt(tile.coord(head_like(p), 1) * p.s.vec, left)) or tile.lt(tile.coord(v, 1), left)
+  return tile.where(inside, v, nothing)
 end
 
 -- ---- the evaluator of a place ----
@@ -315,7 +326,7 @@ local function lookup(p, e, n)
   if shift then at = at + tile.i64(e:value(shift)) end
   local rows = dim == p.seg.tiled and 0 or -1
   local dims = { rows, 1 }
-  local cache = "nc"
+  local cache = "keep"
   if entry.op == "index" and not p.moving then
     return tile.f32(tile.load(p.view[t.name], { at, p.column }, { shape = { p.rows, p.cols }, layout = p.lay, cache = cache, dims = dims }))
   end
@@ -442,10 +453,38 @@ function values.copy(list)
   return own
 end
 
+-- Looks up, once, what does not depend on the dims `varies`, where it stands and where halves are exchanged. Gives a function that
+-- forgets everything else, for the next tile at the same columns.
+function values.keep_tables(p, e, varies)
+  local function look_up(nodes)
+    for _, n in ipairs(nodes) do
+      local fixed = n.op == "lookup"
+      for d in pairs(n.dims) do fixed = fixed and not varies[d] end
+      if fixed then e:value(n) end
+    end
+  end
+  look_up(p.seg.nodes)
+  for _, n in ipairs(p.seg.nodes) do
+    if n.op == "swap_halves" then
+      local move = enter_move(p, e, n)
+      moved_columns(p, e, move)
+      p.moving, p.still_memo = move, e.memo
+      e:within(move.memo, function() look_up((segments.reach { n.args[1] })) end)
+      p.moving = nil
+    end
+  end
+  local kept, memo, moved = e.kept, e.memo, {}
+  for key, move in pairs(p.moves or {}) do moved[key] = move.memo end
+  return function()
+    e.kept, e.memo = values.copy(kept), values.copy(memo)
+    for key, move in pairs(p.moves or {}) do move.memo = values.copy(moved[key] or {}) end
+  end
+end
+
 -- Declares the fragment of heads where moves will need it, outside of any loop.
 function values.need_heads(p)
   for _, n in ipairs(p.seg.nodes) do
-    if p.s.vec > 1 and (n.op == "swap_halves" or n.op == "lookup" or n.op == "lt") then head_like(p) end
+    if p.s.vec > 1 and (n.op == "swap_halves" or n.op == "lookup" or n.op == "lt" or REDUCE[n.op]) then head_like(p) end
   end
 end
 
@@ -461,9 +500,13 @@ end
 
 -- The argument of a row reduction, with nothing of it beyond the row's end.
 function values.summand(p, e, n)
-  local v = spread(p, e:value(n.args[1]))
-  if n.op == "sum" and zero_outside(n.args[1], p.seg.column) then return v end
-  return within_row(p, v, n.op == "sum" and 0.0 or n.op == "amax" and -math.huge or math.huge)
+  local arg = n.args[1]
+  if n.op == "sum" and zero_outside(arg, p.seg.column) then return spread(p, e:value(arg)) end
+  if n.op == "sum" and arg.op == "mul" and is_tame(arg.args[1], p.seg.column) and is_tame(arg.args[2], p.seg.column) then
+    local a, b = spread(p, e:value(arg.args[1])), spread(p, e:value(arg.args[2])) -- a factor, so that the product joins the sum
+    return within_row(p, a, 0.0) * b
+  end
+  return within_row(p, spread(p, e:value(arg)), n.op == "sum" and 0.0 or n.op == "amax" and -math.huge or math.huge)
 end
 
 -- Row sums of one level, one barrier for all. summand(k, n): their tiles.
