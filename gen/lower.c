@@ -473,7 +473,7 @@ static void lower_portion(Lower *l, const TileRegion *r, uint32_t first, uint32_
  * as a grid has CTAs, which ptxas does not know. */
 static void lower_run(Lower *l, const TileRegion *r, uint32_t first, uint32_t n, uint32_t reductions) {
   int total = layout_regs(&l->tiles->frag_layouts.at[run_layout(l, &l->tiles->nodes.at[r->at[first]])]);
-  bool blocks = !l->portion && needs_blocks(l, r, first, n);
+  bool blocks = l->portion ? total > 2 * l->portion : needs_blocks(l, r, first, n);
   PtxReg never = {0};
   if (blocks) never = ptx_def(l->ptx, ISA_setp_eq_s32, po_r(ptx_def(l->ptx, ISA_mov_u32_special, po_special(PTX_NCTAID_X))), po_i(0));
   int portion = l->portion ? l->portion : RUN_ELEMS;
@@ -491,6 +491,7 @@ static void lower_run(Lower *l, const TileRegion *r, uint32_t first, uint32_t n,
     ptx_guard(l->ptx, (PtxReg){0}, false);
     ptx_scope_begin(l->ptx);
     lower_portion(l, r, first, n, lo, portion);
+    if (reductions && !l->failed) frag_reduce_portion(l, r, first + n, reductions, lo, lo + portion < total ? lo + portion : total);
     ptx_scope_end(l->ptx);
     ptx_place(l->ptx, end);
   }

@@ -89,9 +89,9 @@ local function largest_bytes(inst)
 end
 
 -- What is read along rows: bytes per element, of the segment that has most and of all; narrow: whether an element has 1 or 8 bytes, which do
--- not go through shared memory; columns: how many tensors have one value per column; tables: whether there are look-ups.
+-- not go through shared memory; rows, columns: how many tensors are read along rows, how many have one value per column; tables: whether there are look-ups.
 local function row_inputs(inst)
-  local r = { bytes = 0, all = 0, narrow = false, columns = 0, tables = false }
+  local r = { bytes = 0, all = 0, rows = 0, narrow = false, columns = 0, tables = false }
   for _, seg in ipairs(inst.segments) do
     local bytes, columns = 0, 0
     for _, n in ipairs(seg.nodes) do
@@ -101,6 +101,7 @@ local function row_inputs(inst)
       if t and n.dims[seg.tiled] then
         r.narrow = r.narrow or b == 1 or b == 8
         bytes = bytes + b
+        r.rows = r.rows + 1
       elseif t then
         columns = columns + 1
       end
@@ -199,7 +200,7 @@ local function candidates(inst)
       stages = 1, parts = 1, reuse = turns or 1, walk = walk,
     })
   end
-  local fewer = many or exponential or inst.has_sums -- threads for a row in pieces: shared memory holds one CTA, in any case
+  local fewer = many or exponential or inst.has_sums or inputs.rows > 1 -- threads for a row in pieces: shared memory holds one CTA, in any case
   local shared_threads, passes_threads = fewer and 512 or 1024, fewer and 256 or 1024
   local function pieces(kind, threads, cols, vec, ctas)
     table.insert(list, {
@@ -218,7 +219,7 @@ local function candidates(inst)
         if vec == 8 then regs(512, vec, 16) end
       elseif inputs.columns > 1 then
         for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, 16, 1, 8) end
-        regs(512, vec, 16, 2, 8)
+        regs(512, vec, 16, vec == 8 and 2 or 1, 8)
       else
         for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, 16) end
         if vec == 8 and not many then regs(16, vec, 64, exponential and 2 or 3) end -- 1024 elements of 16 bits: no barrier

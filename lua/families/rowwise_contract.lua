@@ -208,7 +208,9 @@ local function name_parts(inst, list)
     seg.kept_slots = expand(seg, seg.kept)
     seg.walked_slots = {}
     for k = #seg.kept_slots + 1, #seg.slots do table.insert(seg.walked_slots, seg.slots[k]) end
-    seg.name = { blocks = "blocks" .. i, lead = "lead" .. i, groups = "groups" .. i, ctas = "ctas" .. i, column_ctas = "cctas" .. i, finish_blocks = "fblocks" .. i }
+    seg.name = {
+      blocks = "blocks" .. i, lead = "lead" .. i, groups = "groups" .. i, ctas = "ctas" .. i, column_ctas = "cctas" .. i, finish_blocks = "fblocks" .. i,
+    }
     seg.walk = { blocks = "wblocks" .. i, lead = "walk" .. i, tiles = "tiles" .. i, parts = "parts" .. i, col_blocks = "cblocks" .. i }
     for _, sum in ipairs(seg.sums) do
       local t = sum.tensor.name
