@@ -138,17 +138,18 @@ local PARTS = 264 -- two CTAs on each SM of the largest Hopper; a number of the 
 local MANY = 18
 local EXPONENTIAL = { exp = true, tanh = true, erf = true }
 local function load_of(inst)
-  local values, sums, exponential = 0, 0, false
+  local values, sums, exponential, levels = 0, 0, false, false
   for _, seg in ipairs(inst.segments) do
     local count = 0
     for _, n in ipairs(seg.nodes) do
       if n.dims[seg.column] then count = count + 1 end
       exponential = exponential or EXPONENTIAL[n.op]
+      levels = levels or segments.REDUCE[n.op] ~= nil and n.dim == seg.column
       if n.op == "swap_halves" then values = MANY + 1 end -- a second copy of the columns, and the tables' addresses
     end
     values, sums = math.max(values, count), math.max(sums, #seg.sums)
   end
-  return values, sums, exponential
+  return values, sums, exponential, levels
 end
 
 local function loop_candidates(inst, list, vec)
@@ -179,7 +180,7 @@ local function loop_candidates(inst, list, vec)
       loop(2 * t, 8, 8, 2, 1)
     end
   end
-  if values > MANY then return end
+  if values > MANY then return loop(512, 16, 16, 1) end
   loop(256, 32, 8, 2)
   loop(512, 32, 16, 1)
 end
@@ -188,7 +189,9 @@ end
 -- its registers several times over.
 local function candidates(inst)
   local list, inputs = {}, row_inputs(inst)
-  local values, _, exponential = load_of(inst)
+  local values, _, exponential, levels = load_of(inst)
+  local enough = 1 -- CTAs of an SM for 32 columns of a thread
+  if exponential then enough = levels and (inputs.rows == 1 and 1 or 2) or inputs.rows == 2 and 4 or 2 end
   local many = values > MANY
   local cache = inputs.tables and "plain" or "keep" -- what stays in L2 is the tables then
   local walk = inputs.tables and "heads" or "rows"
@@ -215,17 +218,25 @@ local function candidates(inst)
     if not has_sums then
       if inputs.tables then -- a thread holds rows, their other halves and two tables
         for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, vec, 1, t <= 32 and 8) end
-        regs(512, vec, vec)
-        if vec == 8 then regs(512, vec, 16) end
+        if vec == 8 then
+          regs(256, vec, 16, 3)
+          regs(512, vec, 16)
+        else
+          regs(512, vec, vec)
+        end
       elseif inputs.columns > 1 then
-        for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, 16, 1, 8) end
+        for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do
+          regs(t, vec, vec)
+          regs(t, vec, vec, 1, 8)
+        end
+        regs(256, vec, 16, 1, 8)
         regs(512, vec, 16, vec == 8 and 2 or 1, 8)
       else
         for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, 16) end
         if vec == 8 and not many then regs(16, vec, 64, exponential and 2 or 3) end -- 1024 elements of 16 bits: no barrier
       end
       if not many and not inputs.tables then
-        regs(256, vec, 32, exponential and 2 or 1)
+        regs(256, vec, 32, enough)
         regs(512, vec, 32)
       elseif vec == 8 and not inputs.tables then
         regs(512, vec, 16)
@@ -329,6 +340,7 @@ function rowwise.emit(inst, given)
   local letter = { regs = "r", shared = "s", passes = "p", loop = "l" }
   local name = string.format("%s-%s-%s%dx%d%s", inst.name, op.values_name(inst), letter[s.kind], s.rows, s.cols, s.vec == 1 and "-any" or "")
   if s.kind == "loop" and s.parts == 1 then name = name .. "-one" end
+  if s.kind == "regs" and s.reuse > 1 then name = name .. "-x" .. s.reuse end
   local entry = op.entry_name(name)
   local w = writer.start(inst, list, s, KEYS)
   local ctx = { inst = inst, s = s, needs = {}, direct = w.direct }
