@@ -88,8 +88,9 @@ local function largest_bytes(inst)
   return bytes
 end
 
--- What is read along rows: bytes per element, of the segment that has most and of all; narrow: whether an element has 1 or 8 bytes, which do
--- not go through shared memory; rows, columns: how many tensors are read along rows, how many have one value per column; tables: whether there are look-ups.
+-- What is read along rows: bytes per element, of the segment that has most and of all; narrow: whether an element has 1 or 8 bytes,
+-- which do not go through shared memory; rows, columns: how many tensors are read along rows, how many have one value per column;
+-- tables: whether there are look-ups.
 local function row_inputs(inst)
   local r = { bytes = 0, all = 0, rows = 0, narrow = false, columns = 0, tables = false }
   for _, seg in ipairs(inst.segments) do
@@ -153,7 +154,7 @@ local function load_of(inst)
 end
 
 local function loop_candidates(inst, list, vec)
-  if row_inputs(inst).narrow or vec == 1 then return end
+  if row_inputs(inst).narrow or row_inputs(inst).bytes == 0 or vec == 1 then return end
   local sampled = inst.has_sums -- does each sum keep something, so that a CTA could make it alone?
   for _, seg in ipairs(inst.segments) do for _, sum in ipairs(seg.sums) do sampled = sampled and #sum.kept > 0 end end
   local function loop(threads, per_thread, warps, ctas, parts)
@@ -310,6 +311,7 @@ local function check_schedule(inst, s)
   if s.kind == "passes" and s.cols % (s.threads * s.vec) ~= 0 then refuse("cols (of a piece) is a multiple of threads * vec") end
   if s.kind == "loop" then
     if s.vec == 1 or row_inputs(inst).narrow then refuse("loop needs vectors (vec) of elements of 2 or 4 bytes") end
+    if row_inputs(inst).bytes == 0 then refuse("loop brings rows ahead; this op reads none") end
     if s.stages < 2 or s.stages > 8 then refuse("stages is 2 to 8") end
     if s.rows * s.threads ~= s.warps * 32 then refuse("a loop's tile has a row for each group of threads: rows * threads = 32 * warps") end
   end
