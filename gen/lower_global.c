@@ -119,6 +119,11 @@ static const AccessForms LOAD_KEEP = {ISA_ld_global_nc_u8, ISA_ld_global_nc_L2_c
   ISA_ld_global_nc_L2_cache_hint_v2_b32, ISA_ld_global_nc_L2_cache_hint_v4_b32, ISA_ld_global_nc_L2_cache_hint_v2_f32,
   ISA_ld_global_nc_L2_cache_hint_v4_f32,
   ISA_ld_global_nc_L2_cache_hint_b64, ISA_createpolicy_L2_evict_last_b64};
+static const AccessForms LOAD_KEEP_WRITTEN = {ISA_ld_global_u8, ISA_ld_global_L2_cache_hint_b16, ISA_ld_global_L2_cache_hint_b32,
+  ISA_ld_global_L2_cache_hint_f32,
+  ISA_ld_global_L2_cache_hint_v2_b32, ISA_ld_global_L2_cache_hint_v4_b32, ISA_ld_global_L2_cache_hint_v2_f32,
+  ISA_ld_global_L2_cache_hint_v4_f32,
+  ISA_ld_global_L2_cache_hint_b64, ISA_createpolicy_L2_evict_last_b64};
 static const AccessForms STORE = {ISA_st_global_u8, ISA_st_global_b16, ISA_st_global_b32, ISA_st_global_f32,
   ISA_st_global_v2_b32, ISA_st_global_v4_b32, ISA_st_global_v2_f32, ISA_st_global_v4_f32,
   ISA_st_global_b64, 0};
@@ -130,6 +135,8 @@ static const AccessForms *forms_of(Lower *l, bool load) {
   const char *cache = tile_attr_str(l->tiles, l->node, TA_cache, "");
   if (strcmp(cache, "stream") == 0) return load ? &LOAD_STREAM : &STORE_STREAM;
   if (load && strcmp(cache, "keep") == 0 && target_runs(l->target, isa_form(LOAD_KEEP.policy)->sm)) return &LOAD_KEEP;
+  if (load && strcmp(cache, "keep_written") == 0) /* of memory that this kernel may write */
+    return target_runs(l->target, isa_form(LOAD_KEEP_WRITTEN.policy)->sm) ? &LOAD_KEEP_WRITTEN : &LOAD;
   if (load && *cache) return &LOAD_NC;
   return load ? &LOAD : &STORE;
 }

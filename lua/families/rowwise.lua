@@ -200,8 +200,8 @@ local function candidates(inst)
     local warps = math.max(4, threads // 32)
     local rows = warps * 32 // threads
     table.insert(list, {
-      kind = "regs", rows = rows, threads = threads, warps = warps, cols = threads * per_thread, vec = vec, ctas = ctas or 1, cache = cache,
-      stages = 1, parts = 1, reuse = turns or 1, walk = walk,
+      kind = "regs", rows = rows, threads = threads, warps = warps, cols = threads * per_thread, vec = vec, ctas = ctas or 1,
+      cache = turns and "keep" or cache, stages = 1, parts = 1, reuse = turns or 1, walk = walk,
     })
   end
   local fewer = many or exponential or inst.has_sums or inputs.rows > 1 -- threads for a row in pieces: shared memory holds one CTA, in any case
@@ -218,7 +218,8 @@ local function candidates(inst)
   if vec > 1 then
     if not has_sums then
       if inputs.tables then -- a thread holds rows, their other halves and two tables
-        for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, vec, 1, t <= 32 and 8) end
+        for _, t in ipairs { 4, 8, 16, 32 } do regs(t, vec, 16, 1, 16) end -- many heads in turn
+        for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, vec) end
         if vec == 8 then
           regs(256, vec, 16, 3)
           regs(512, vec, 16)

@@ -119,7 +119,8 @@ function values.raw(p, n, cache)
   local dims, whole = tile_dims(p, t), false
   local view, c = p.view[t.name], values.coordinates(p, t, p.column)
   whole = dims[1] >= 0 and dims[2] >= 0
-  if p.inst.written_over[t.name] then cache = nil else cache = cache or whole and p.s.cache == "keep" and "keep" or "nc" end
+  if p.inst.written_over[t.name] then cache = whole and p.s.cache == "keep" and "keep_written" or nil
+  else cache = cache or whole and p.s.cache == "keep" and "keep" or "nc" end
   if whole then return tile.load(view, c, { shape = { p.rows, p.cols }, layout = p.lay, cache = cache, dims = dims }) end
   if dims[1] < 0 and dims[2] < 0 then return tile.load1(view, c) end
   return tile.load_like(view, values.like(p), c, { cache = cache, dims = dims })
