@@ -205,7 +205,7 @@ local function candidates(inst)
     })
   end
   local fewer = many or exponential or inst.has_sums or inputs.rows > 1 -- threads for a row in pieces: shared memory holds one CTA, in any case
-  local shared_threads, passes_threads = fewer and 512 or 1024, fewer and 256 or 1024
+  local shared_threads, passes_threads = fewer and 512 or 1024, fewer and 256 or 512
   local function pieces(kind, threads, cols, vec, ctas)
     table.insert(list, {
       kind = kind, rows = 1, threads = threads, warps = threads // 32, cols = cols, vec = vec, ctas = ctas, cache = cache, stages = 1, parts = 1,
@@ -248,13 +248,8 @@ local function candidates(inst)
     pieces("passes", passes_threads, passes_threads * vec, vec, fewer and 2 or 1)
   end
   regs(32, 1, 4)
-  if many or has_sums then
-    regs(64, 1, 16, 2)
-    regs(many and 128 or 256, 1, 16, 2)
-  else
-    regs(32, 1, 32)
-    regs(256, 1, 32)
-  end
+  regs(64, 1, 16, 2) -- elements one by one have an address each: more than 16 of a thread would spill
+  regs(many and 128 or 256, 1, 16, 2)
   pieces("passes", passes_threads, 8 * passes_threads, 1, fewer and 2 or 1)
   for _, s in ipairs(list) do if s.kind == "shared" then s.cols = shared_columns(inst, s) end end
   return list
