@@ -231,6 +231,7 @@ local function candidates(inst)
           regs(t, vec, vec)
           regs(t, vec, vec, 1, 8)
         end
+        regs(256, vec, 16)
         regs(256, vec, 16, 1, 8)
         regs(512, vec, 16, vec == 8 and 2 or 1, 8)
       else

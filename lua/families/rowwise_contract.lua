@@ -193,9 +193,12 @@ local function put_cost(inst, list, s)
         if #seg.sums > 0 then table.insert(extra, string.format("tiles%d*1500", seg.index)) end
       end
     end
-    if s.kind == "regs" and s.reuse > 1 then fixed = "3000" end -- fewer CTAs: in return they read less, which the factor below says
+    local shares = 1 -- tiles in turn: fewer CTAs, which read less where something belongs to a sample or a table
+    if s.kind == "regs" and s.reuse > 1 then
+      fixed, shares = "3000", s.walk == "heads" and 0.9 or 1.05
+      for _, seg in ipairs(list) do if #seg.kept > 0 then shares = 0.9 end end
+    end
     table.insert(extra, 1, fixed)
-    local shares = s.kind == "regs" and s.reuse > 1 and 0.9 or 1
     contract.line("cost %s*(1+%s)*%.4f+%s", total, table.concat(idle, "+"), (1 + s.threads / 16384) * shares, table.concat(extra, "+"))
   else
     contract.line("cost %s*%s+%d", total, s.kind == "shared" and "1.3" or "1.6", inst.has_sums and 12000 or 2000)
