@@ -91,6 +91,7 @@ static double perturb(const Compare *c, const CompareTwin *t) {
   double largest = number_largest(c->dtype); /* beyond it an eighth less may be the same infinity */
   if (fabs(want) > largest) return copysign(largest / 2, want);
   double move = size_of(c, t) * fmax(0.125, 4 * number_unit(c->dtype)); /* an eighth of an e5m2 is half its last place */
+  move = fmax(move, 8 * number_tiny(c->dtype)); /* where results are smaller than the type's steps, four of them */
   return number_round(c->dtype, want > 0 ? want - move : want + move); /* towards zero: never past the largest value */
 }
 

@@ -249,6 +249,8 @@ local function candidates(inst)
     pieces("passes", passes_threads, passes_threads * vec, vec, fewer and 2 or 1)
   end
   regs(32, 1, 4)
+  -- Halves that change places over their own input need the whole row in registers.
+  if inst.moves_over then regs(1024, 1, 4) end
   regs(64, 1, 16, 2) -- elements one by one have an address each: more than 16 of a thread would spill
   regs(many and 128 or 256, 1, 16, 2)
   pieces("passes", passes_threads, 8 * passes_threads, 1, fewer and 2 or 1)
@@ -274,7 +276,15 @@ local function study(inst)
   inst.segments = segments.find(inst, inst.graph)
   inst.written_over = {}
   for _, s in ipairs(inst.segments) do inst.has_sums = inst.has_sums or #s.sums > 0 end
-  for _, t in ipairs(inst.tensors) do if t.present and t.over then inst.written_over[t.over] = true end end
+  local moves, over = false, false
+  for _, s in ipairs(inst.segments) do for _, n in ipairs(s.nodes) do moves = moves or n.op == "swap_halves" end end
+  for _, t in ipairs(inst.tensors) do
+    if t.present and t.over then
+      inst.written_over[t.over] = true
+      over = true
+    end
+  end
+  inst.moves_over = moves and over
 end
 
 function rowwise.schedules(inst)
