@@ -1,6 +1,6 @@
 /* rows.h - rows that every generation shares, and those of cp.async and of staged copies, as initialisers of Arch.row. */
 #define ROWS_COMMON                                                                                                                          \
-  [TILE_view] = {lower_view, 0}, [TILE_workspace] = {0, "no family of this generation keeps a workspace yet"},                              \
+  [TILE_view] = {lower_view, 0}, [TILE_workspace] = {0, "write and read a view of the contract's workspace"},                              \
   [TILE_smem] = {lower_smem, 0}, [TILE_frag] = {lower_frag, 0}, [TILE_ring] = {lower_ring, 0},                                                \
   [TILE_barrier] = {lower_barrier, 0}, [TILE_set] = {lower_set, 0}, [TILE_zero] = {lower_zero, 0}, [TILE_fill] = {lower_fill, 0},           \
   [TILE_coord] = {lower_coord, 0}, [TILE_reduce] = {lower_reduce, 0}, [TILE_rows] = {lower_rows, 0}, [TILE_read] = {lower_read, 0},         \

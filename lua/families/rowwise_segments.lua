@@ -212,7 +212,7 @@ function segments.find(inst, graph)
     local values = {}
     for _, o in ipairs(s.outputs) do table.insert(values, o.value) end
     for _, sum in ipairs(s.sums) do table.insert(values, sum.value) end
-    s.nodes, s.needed = segments.reach(values)
+    s.nodes = segments.reach(values)
     if #s.sums == 0 then keep_columns(s) end
   end
   if #list == 0 then op.fail(inst.op, "nothing is left to compute") end
