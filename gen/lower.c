@@ -110,6 +110,11 @@ void lower_view(Lower *l) {
   v->multiple = (int)tile_attr_int(l->tiles, n, TA_multiple, 1);
   int sizes = split_names(l, tile_attr_str(l->tiles, n, TA_sizes, ""), v->size);
   int strides = split_names(l, tile_attr_str(l->tiles, n, TA_strides, ""), v->stride);
+  const char *halves[TILE_RANK];
+  if (split_names(l, tile_attr_str(l->tiles, n, TA_halves, ""), halves) == 2) {
+    v->half = halves[0];
+    v->by_half = halves[1];
+  }
   if (sizes != v->rank || strides != v->rank)
     lower_error(l, "view of '%s' has rank %d but names %d sizes and %d strides", v->tensor, v->rank, sizes, strides);
   *lower_result(l) = (Val){.kind = VAL_VIEW, .dtype = n->type.dtype, .view = v};
@@ -129,8 +134,9 @@ static void declare_region(Lower *l, const TileRegion *r) {
       const char *names[TILE_RANK];
       int64_t c;
       need_param(l, tile_attr_str(l->tiles, n, TA_tensor, ""), KILN_NO_DTYPE);
-      for (int which = 0; which < 2; which++) {
-        int k = split_names(l, tile_attr_str(l->tiles, n, which ? TA_strides : TA_sizes, ""), names);
+      static const TileAttrKey lists[] = {TA_sizes, TA_strides, TA_halves};
+      for (int which = 0; which < 3; which++) {
+        int k = split_names(l, tile_attr_str(l->tiles, n, lists[which], ""), names);
         for (int j = 0; j < k; j++)
           if (!lower_is_const(names[j], &c)) need_param(l, names[j], KILN_I64);
       }
@@ -145,7 +151,7 @@ static uint32_t count_params(const Lower *l, const TileRegion *r) {
   uint32_t count = 0;
   for (uint32_t i = 0; i < r->n; i++) {
     const TileNode *n = &l->tiles->nodes.at[r->at[i]];
-    count += n->op == TILE_view ? 1 + 2 * TILE_RANK : n->op == TILE_param;
+    count += n->op == TILE_view ? 3 + 2 * TILE_RANK : n->op == TILE_param;
     for (int k = 0; k < n->nregions; k++) count += count_params(l, tile_region(l->tiles, n, k));
   }
   return count;
@@ -231,13 +237,24 @@ static void lower_put(Lower *l) {
 }
 
 /* n / d by the parameter d = (shift << 32 | multiplier), see docs/contract.md. */
-static void lower_fastdiv(Lower *l) {
-  PtxReg n = lower_i32(l, lower_arg(l, 0)), magic = lower_scalar(l, lower_arg(l, 1));
+PtxReg lower_divide(Lower *l, PtxReg n, PtxReg magic) {
   PtxReg mul = ptx_def(l->ptx, ISA_cvt_u32_u64, po_r(magic));
   PtxReg shift = ptx_def(l->ptx, ISA_cvt_u32_u64, po_r(ptx_def(l->ptx, ISA_shr_u64, po_r(magic), po_i(32))));
   PtxReg wide = ptx_def(l->ptx, ISA_mul_wide_u32, po_r(n), po_r(mul));
-  PtxReg q = ptx_def(l->ptx, ISA_cvt_u32_u64, po_r(ptx_def(l->ptx, ISA_shr_u64, po_r(wide), po_r(shift))));
-  *lower_result(l) = scalar_val(l, KILN_I32, q);
+  return ptx_def(l->ptx, ISA_cvt_u32_u64, po_r(ptx_def(l->ptx, ISA_shr_u64, po_r(wide), po_r(shift))));
+}
+
+static void lower_fastdiv(Lower *l) {
+  const Val *n = lower_arg(l, 0);
+  PtxReg magic = lower_scalar(l, lower_arg(l, 1));
+  if (n->kind != VAL_FRAG) {
+    *lower_result(l) = scalar_val(l, KILN_I32, lower_divide(l, lower_i32(l, n), magic));
+    return;
+  }
+  Val *out = lower_result(l);
+  *out = *n;
+  out->reg = ARENA_ARRAY(l->arena, PASS, PtxReg, n->n);
+  for (uint32_t i = 0; i < n->n; i++) out->reg[i] = lower_divide(l, n->reg[i], magic);
 }
 
 /* ---- control ---- */

@@ -13,6 +13,7 @@ typedef struct ViewVal {      /* a tensor in global memory */
   const char *tensor;
   int rank, elem_bytes, align, multiple;
   const char *size[TILE_RANK], *stride[TILE_RANK]; /* names of parameters, or decimal constants */
+  const char *half, *by_half;  /* of a last dim whose halves take turns, in pieces of `multiple` elements; or NULL */
 } ViewVal;
 
 typedef struct SmemVal {      /* a shared tile: bytes from a base register */
@@ -115,6 +116,7 @@ bool lower_is_const(const char *name, int64_t *value);
 PtxReg lower_scalar(Lower *l, const Val *v);     /* register of a scalar or constant, class by its dtype */
 PtxReg lower_i64(Lower *l, const Val *v);        /* widened */
 PtxReg lower_i32(Lower *l, const Val *v);
+PtxReg lower_divide(Lower *l, PtxReg n, PtxReg magic); /* by a fastdiv parameter */
 PtxClass dtype_class(kiln_dtype t);              /* class of one element's register */
 /* The elements [*from, *to) of `total` that are wanted now; true if they are the first ones, so that results are to be made. */
 bool lower_range(const Lower *l, int total, int *from, int *to);
@@ -153,6 +155,7 @@ void lower_set(Lower *l);
 void lower_zero(Lower *l);
 void lower_fill(Lower *l);
 void lower_coord(Lower *l);
+void lower_columns(Lower *l);
 void lower_reduce(Lower *l);
 uint32_t frag_joined(const Lower *l, const TileRegion *r, uint32_t first); /* reductions from there on that are lowered together */
 void lower_reduce_joined(Lower *l, const TileRegion *r, uint32_t first, uint32_t count);
@@ -192,15 +195,19 @@ PtxReg owner_predicate(Lower *l, const Layout *lay); /* true in the one thread o
 
 /* Pointer to an element of a view: base + sum coord*stride; used by global accesses and ring fills. */
 typedef struct ViewCursor {
+  const ViewVal *view;
   PtxReg pointer;             /* .b64: element (coord + thread position), thread part included */
+  PtxReg column;              /* .b32: where halves take turns, the last dim's coordinate with the thread's part, which the pointer lacks then */
+  bool aligned;               /* no thread's part of it is an odd number of pieces */
   PtxReg step[LAYOUT_RANK];   /* .b64: stride in bytes of each tile dim; {0}: the constant in step_bytes */
   int64_t step_bytes[LAYOUT_RANK];
   PtxReg room[LAYOUT_RANK];   /* .b32: elements from the thread's position to the end of the dim, may be <= 0 */
   int dim[LAYOUT_RANK];       /* view dim of each tile dim */
   int rank;
 } ViewCursor;
-ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const PtxReg *pos);
-PtxReg view_pointer(Lower *l, ViewCursor *c, const int32_t *at, int64_t *imm);       /* register part `at` added */
+ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const PtxReg *pos, const uint32_t *bits);
+PtxReg view_pointer(Lower *l, const ViewCursor *c, const int32_t *at, int64_t *imm); /* register part `at` added */
+PtxReg view_inside(Lower *l, const ViewCursor *c, const int32_t *at);                /* predicate: of the element there; {0}: always */
 
 /* ---- lower_ring.c, lower_mma.c ---- */
 void lower_ring(Lower *l);

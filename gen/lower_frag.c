@@ -152,7 +152,8 @@ void lower_exchange(Lower *l) {
   Val *out = moved(l, in);
   int from, to;
   lower_range(l, (int)out->n, &from, &to);
-  for (int r = from; r < to && !l->failed; r++) out->reg[r] = in->reg[r ^ 1];
+  int run = (int)tile_attr_int(l->tiles, l->node, TA_run, 1);
+  for (int r = from; r < to && !l->failed; r++) out->reg[r] = in->reg[r ^ run]; /* a power of two, as layouts have it */
 }
 
 void lower_even_odd(Lower *l) {
@@ -161,13 +162,15 @@ void lower_even_odd(Lower *l) {
   int from, to;
   if (odd->packed) lower_error(l, "'even_odd' works on elements of 32 bits; convert to f32 first");
   lower_range(l, (int)out->n, &from, &to);
-  for (int r = from; r < to && !l->failed; r++) out->reg[r] = r & 1 ? odd->reg[r] : even->reg[r];
+  int run = (int)tile_attr_int(l->tiles, l->node, TA_run, 1);
+  for (int r = from; r < to && !l->failed; r++) out->reg[r] = r / run % 2 ? odd->reg[r] : even->reg[r];
 }
 
 void lower_twice(Lower *l) {
   const Val *in = lower_arg(l, 0);
   Val *out = moved(l, in);
-  for (uint32_t r = 0; r < out->n && !l->failed; r++) out->reg[r] = in->reg[r / 2];
+  uint32_t run = (uint32_t)tile_attr_int(l->tiles, l->node, TA_run, 1);
+  for (uint32_t r = 0; r < out->n && !l->failed; r++) out->reg[r] = in->reg[r / (2 * run) * run + r % run];
 }
 
 /* ---- reductions ---- */

@@ -160,7 +160,7 @@ static int largest_piece(const ViewVal *v, const ViewCursor *c, const SmemLayout
   if (c->step[1].id || c->step_bytes[1] != v->elem_bytes) return 1;
   int vec = 1;
   while (vec * 2 * v->elem_bytes <= 16 && (v->align / v->elem_bytes) % (vec * 2) == 0 && s->shape[1] % (vec * 2) == 0 &&
-         (!whole || v->multiple % (vec * 2) == 0))
+         ((!whole && !v->half) || v->multiple % (vec * 2) == 0))
     vec *= 2;
   return vec;
 }
@@ -189,7 +189,7 @@ static bool fill_begin(Lower *l, Fill *f, bool whole) {
   PtxReg pos[LAYOUT_RANK];
   uint32_t bits[LAYOUT_RANK];
   frag_positions(l, &f->layout, pos, bits);
-  f->cursor = view_cursor(l, f->from, 2, 2, pos);
+  f->cursor = view_cursor(l, f->from, 2, 2, pos, bits);
   int32_t pitch = s->pitch[0] * f->to->elem_bytes;
   f->thread = DEF(add_s32, R(DEF(mul_lo_s32, R(pos[0]), po_i(pitch))), R(DEF(mul_lo_s32, R(pos[1]), po_i(f->to->elem_bytes))));
   f->bits = bits[0] * (uint32_t)pitch | bits[1] * (uint32_t)f->to->elem_bytes;
@@ -205,16 +205,11 @@ static PtxReg fill_target(Lower *l, Fill *f, const int32_t *at, int64_t *imm) {
 
 static PtxReg room_from(Lower *l, PtxReg room, int32_t at) { return at ? DEF(sub_s32, R(room), po_i(at)) : room; }
 
-static PtxReg piece_inside(Lower *l, Fill *f, const int32_t *at) {
-  PtxReg row = DEF(setp_gt_s32, R(f->cursor.room[0]), po_i(at[0])), col = DEF(setp_gt_s32, R(f->cursor.room[1]), po_i(at[1]));
-  return DEF(and_pred, R(row), R(col));
-}
-
 /* Bytes of a piece that lie inside the tensor: 0 .. vec*elem. Where the size is a multiple of pieces it is all or nothing, which
  * the hardware takes as a predicate. */
 static PtxReg bytes_inside(Lower *l, Fill *f, const int32_t *at) {
   int whole = f->vec * f->from->elem_bytes;
-  if (f->from->multiple % f->vec == 0) return DEF(selp_b32, po_i(whole), po_i(0), R(piece_inside(l, f, at)));
+  if (f->from->multiple % f->vec == 0) return DEF(selp_b32, po_i(whole), po_i(0), R(view_inside(l, &f->cursor, at)));
   /* cut to the piece before it is multiplied: room may be 2^30 elements */
   PtxReg elems = DEF(max_s32, R(DEF(min_s32, R(room_from(l, f->cursor.room[1], at[1])), po_i(f->vec))), po_i(0));
   PtxReg bytes = DEF(mul_lo_s32, R(elems), po_i(f->from->elem_bytes));
@@ -227,7 +222,7 @@ static void load_piece(Lower *l, Fill *f, const int32_t *at, StagedCopy *c) {
   int64_t imm;
   c->bytes = f->vec * f->from->elem_bytes;
   c->address = fill_target(l, f, at, &c->imm);
-  PtxReg p = view_pointer(l, &f->cursor, at, &imm), ok = piece_inside(l, f, at);
+  PtxReg p = view_pointer(l, &f->cursor, at, &imm), ok = view_inside(l, &f->cursor, at);
   int words = c->bytes / 4;
   if (words == 0) {
     c->reg[0] = ptx_var(l->ptx, PTX_H);

@@ -15,6 +15,7 @@ local contract = use "kiln.contract"
 local schedule = use "kiln.schedule"
 local op = use "kiln.op"
 local segments = use "families.rowwise_segments"
+local sizes = use "families.rowwise_sizes"
 local values = use "families.rowwise_values"
 local kernels = use "families.rowwise_kernels"
 local writer = use "families.rowwise_contract"
@@ -56,9 +57,14 @@ end
 -- Names of the contract beside the op's own.
 function rowwise.names(o, claim)
   for _, d in ipairs(o.dims) do
-    if segments.is_lead(d) then for i = 0, 3 do claim(d .. "_" .. i, "a leading dim of the family") end end
+    if segments.is_lead(d) then for i = 0, 3 do
+      claim(d .. "_" .. i, "a leading dim of the family")
+      claim("by_" .. d .. "_" .. i, "a value of the family")
+    end end
     claim("inv_" .. d, "a value of the family")
     claim("size_" .. d, "a value of the family")
+    claim("by_" .. d, "a value of the family")
+    for _, n in ipairs { "half_", "by_half_", "whole_", "span_" } do claim(n .. d, "a value of the family") end
   end
   for _, t in ipairs(o.specs) do
     for i = 0, 4 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end
@@ -68,7 +74,14 @@ function rowwise.names(o, claim)
     claim("stat" .. i .. "_" .. k, "a workspace of the family")
     claim("sstep" .. i .. "_" .. k, "a value of the family")
   end end
-  for _, n in ipairs(writer.NAMES) do for i = 0, 3 do claim(n .. i, "a value of the family") end end
+  for _, n in ipairs(writer.NAMES) do for i = 0, 3 do
+    claim(n .. i, "a value of the family")
+    claim("by_" .. n .. i, "a value of the family")
+  end end
+  for i = 1, sizes.MOST_LETS do
+    claim("expr_" .. i, "a value of the family")
+    claim("by_expr_" .. i, "a value of the family")
+  end
 end
 
 function rowwise.trace(inst)
@@ -114,10 +127,16 @@ local function row_inputs(inst)
   return r
 end
 
+-- Columns that a thread has at a time, at least: where halves are exchanged, a vector of each.
+local function least_columns(inst, vec)
+  for _ in pairs(inst.halves) do return 2 * vec end
+  return vec
+end
+
 -- Shared rows: as many columns as fit beside the reductions' scratch, in whole chunks; of the segment that needs most.
 local function shared_columns(inst, s)
   local r = row_inputs(inst)
-  local chunk = s.threads * s.vec
+  local chunk = s.threads * least_columns(inst, s.vec)
   if r.bytes == 0 or r.narrow then return 0 end
   return (core.target.shared_block - 4096) // (r.all * chunk) * chunk
 end
@@ -146,7 +165,6 @@ local function load_of(inst)
       if n.dims[seg.column] then count = count + 1 end
       exponential = exponential or EXPONENTIAL[n.op]
       levels = levels or segments.REDUCE[n.op] ~= nil and n.dim == seg.column
-      if n.op == "swap_halves" then values = MANY + 1 end -- a second copy of the columns, and the tables' addresses
     end
     values, sums = math.max(values, count), math.max(sums, #seg.sums)
   end
@@ -161,7 +179,7 @@ local function loop_candidates(inst, list, vec)
     local rows = warps * 32 // threads
     local cols = threads * per_thread
     local stages = loop_stages(inst, rows, threads, cols, warps, ctas)
-    if per_thread % vec ~= 0 or stages < 2 then return end
+    if per_thread % least_columns(inst, vec) ~= 0 or stages < 2 then return end
     table.insert(list, {
       kind = "loop", rows = rows, threads = threads, warps = warps, cols = cols, vec = vec, ctas = ctas, cache = "plain", stages = stages,
       parts = parts or PARTS, reuse = 1, walk = "rows",
@@ -219,12 +237,13 @@ local function candidates(inst)
     if not has_sums then
       if inputs.tables then -- a thread holds rows, their other halves and two tables
         for _, t in ipairs { 4, 8, 16, 32 } do regs(t, vec, 16, 1, 16) end -- many heads in turn
-        for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, vec) end
+        local least = least_columns(inst, vec)
+        for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do if least < 16 or t < 256 then regs(t, vec, least) end end
         if vec == 8 then
           regs(256, vec, 16, 3)
           regs(512, vec, 16)
         else
-          regs(512, vec, vec)
+          regs(512, vec, least)
         end
       elseif inputs.columns > 1 then
         for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do
@@ -246,11 +265,9 @@ local function candidates(inst)
       end
     end
     if shared_columns(inst, { threads = shared_threads, vec = vec }) > 0 then pieces("shared", shared_threads, 0, vec, 1) end
-    pieces("passes", passes_threads, passes_threads * vec, vec, fewer and 2 or 1)
+    pieces("passes", passes_threads, passes_threads * least_columns(inst, vec), vec, fewer and 2 or 1)
   end
   regs(32, 1, 4)
-  -- Halves that change places over their own input need the whole row in registers.
-  if inst.moves_over then regs(1024, 1, 4) end
   regs(64, 1, 16, 2) -- elements one by one have an address each: more than 16 of a thread would spill
   regs(many and 128 or 256, 1, 16, 2)
   pieces("passes", passes_threads, 8 * passes_threads, 1, fewer and 2 or 1)
@@ -274,17 +291,10 @@ local function study(inst)
     for _, sc in ipairs(inst.scalars) do if n.op == "scalar" and n.name == sc.name then n.call = sc.call end end
   end
   inst.segments = segments.find(inst, inst.graph)
+  sizes.find_halves(inst, inst.segments)
   inst.written_over = {}
   for _, s in ipairs(inst.segments) do inst.has_sums = inst.has_sums or #s.sums > 0 end
-  local moves, over = false, false
-  for _, s in ipairs(inst.segments) do for _, n in ipairs(s.nodes) do moves = moves or n.op == "swap_halves" end end
-  for _, t in ipairs(inst.tensors) do
-    if t.present and t.over then
-      inst.written_over[t.over] = true
-      over = true
-    end
-  end
-  inst.moves_over = moves and over
+  for _, t in ipairs(inst.tensors) do if t.present and t.over then inst.written_over[t.over] = true end end
 end
 
 function rowwise.schedules(inst)
@@ -309,13 +319,15 @@ local function check_schedule(inst, s)
   local in_pieces = s.kind == "shared" or s.kind == "passes"
   if in_pieces and (s.rows ~= 1 or s.threads ~= s.warps * 32) then refuse("shared and passes give a row to the whole CTA: rows=1, threads=32*warps") end
   if not in_pieces and s.cols // s.threads > 64 then refuse("a thread would keep more than 64 columns; take more threads") end
-  if not in_pieces and (s.cols % (s.threads * s.vec) ~= 0 or s.rows * s.threads % (s.warps * 32) ~= 0) then
-    refuse("cols is a multiple of threads * vec, rows * threads of 32 * warps")
+  local least = least_columns(inst, s.vec)
+  local times = "threads * vec" .. (least > s.vec and " * 2 (halves are exchanged)" or "")
+  if not in_pieces and (s.cols % (s.threads * least) ~= 0 or s.rows * s.threads % (s.warps * 32) ~= 0) then
+    refuse("cols is a multiple of " .. times .. ", rows * threads of 32 * warps")
   end
   if s.kind == "shared" and s.cols == 0 then
     refuse("a row's columns do not fit into the shared memory of " .. core.target.name .. ", or are not of 2 or 4 bytes")
   end
-  if s.kind == "passes" and s.cols % (s.threads * s.vec) ~= 0 then refuse("cols (of a piece) is a multiple of threads * vec") end
+  if s.kind == "passes" and s.cols % (s.threads * least) ~= 0 then refuse("cols (of a piece) is a multiple of " .. times) end
   if s.kind == "loop" then
     if s.vec == 1 or row_inputs(inst).narrow then refuse("loop needs vectors (vec) of elements of 2 or 4 bytes") end
     if row_inputs(inst).bytes == 0 then refuse("loop brings rows ahead; this op reads none") end
@@ -352,7 +364,7 @@ function rowwise.emit(inst, given)
   if s.kind == "regs" and s.reuse > 1 then name = name .. "-x" .. s.reuse end
   local entry = op.entry_name(name)
   local w = writer.start(inst, list, s, KEYS)
-  local ctx = { inst = inst, s = s, needs = {}, direct = w.direct }
+  local ctx = { inst = inst, s = s, asks = sizes.new_asks(), direct = w.direct }
 
   -- step 1: what lies along rows, and in the loop the shares of sums
   local main = {}
@@ -369,7 +381,7 @@ function rowwise.emit(inst, given)
     if #parts == 0 then return end
     local said = ctas > 1 or s.kind == "shared" and step == "main" -- else ptxas chooses how many may be on an SM
     tile.kernel({ name = entry .. suffix, threads = warps * 32, min_ctas = said and ctas or nil, portion = portion }, function()
-      ctx.view, ctx.parts, ctx.gathered, ctx.stats = w.views()
+      ctx.view, ctx.parts, ctx.gathered, ctx.stats = w.views(step == "finish")
       if step == "main" and s.kind == "loop" then ctx.ring = kernels.loop_ring(ctx, list) end
       dispatch(parts)
     end)
@@ -381,18 +393,20 @@ function rowwise.emit(inst, given)
   -- step 2: the shares of sums, where the first step was no loop
   local columns = {}
   if s.kind ~= "loop" then
-    local cs = kernels.columns_schedule(s)
+    local cs
     for _, seg in ipairs(list) do
       if #seg.sums > 0 then
+        cs = kernels.columns_schedule(inst, seg, s)
+        local own = cs
         table.insert(columns, { count = seg.name.column_ctas, body = function(index)
           local c = {}
           for k, v in pairs(ctx) do c[k] = v end
-          c.s = cs
+          c.s = own
           kernels.columns(c, seg, index)
         end })
       end
     end
-    kernel("_columns", cs.warps, 1, columns, "columns")
+    kernel("_columns", cs and cs.warps or 1, 1, columns, "columns")
   end
 
   -- step 3: the shares of each output added
@@ -405,7 +419,7 @@ function rowwise.emit(inst, given)
     end
     kernel("_finish", kernels.FINISH.warps, 1, finish, "finish")
   end
-  w.finish(ctx.needs)
+  w.finish(ctx.asks)
   return name
 end
 

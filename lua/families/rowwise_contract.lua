@@ -6,6 +6,7 @@ local tile = use "kiln.tile"
 local contract = use "kiln.contract"
 local schedule = use "kiln.schedule"
 local segments = use "families.rowwise_segments"
+local sizes = use "families.rowwise_sizes"
 local kernels = use "families.rowwise_kernels"
 local writer = {}
 
@@ -61,7 +62,7 @@ local function put_tensors(inst, list, s)
       local words = {}
       local lead, from = segments.lead_of(inst, list, t)
       if lead > 0 then table.insert(words, from > 0 and string.format("lead %d at %d", lead, from) or "lead " .. lead) end
-      if t.over and (s.kind == "regs" or not inst.moves_columns) then table.insert(words, "alias " .. t.over .. " exact") end
+      if t.over then table.insert(words, "alias " .. t.over .. " exact") end
       contract.tensor(t, slots, strides, alignment(inst, list, s, t), #words > 0 and table.concat(words, " ") or nil)
     end
   end
@@ -69,7 +70,7 @@ local function put_tensors(inst, list, s)
 end
 
 -- Sizes that the definition asks for, and their reciprocals.
-local function put_sizes(inst, list)
+local function put_sizes(inst, list, s)
   local sizes, inverse = {}, {}
   for _, seg in ipairs(list) do
     for _, n in ipairs(seg.nodes) do
@@ -83,9 +84,15 @@ local function put_sizes(inst, list)
       if inverse[d] then contract.line("derived inv_%s f32 1/size_%s", d, d) end
     end
   end
+  for d, h in pairs(inst.halves) do
+    contract.line("let %s max(1,%s/2/%d)", h.half, h.text, s.vec)
+    contract.line("derived by_%s fastdiv %s", h.half, h.half)
+    contract.line("let %s %s/max(1,%s)*%s", h.whole, d, h.text, h.text)
+    contract.line("let %s roundup(%s,max(1,%s))", h.span, d, h.text)
+  end
 end
 
-local function put_counts(seg, s)
+local function put_counts(inst, seg, s)
   local i = seg.index
   local function let(name, fmt, ...) contract.line("let %s%d %s", name, i, string.format(fmt, ...)) end
   local tiled = seg.slots[#seg.slots]
@@ -106,7 +113,7 @@ local function put_counts(seg, s)
     end
   end
   if #seg.sums == 0 and not looped then return end
-  local rows = looped and s.rows or kernels.columns_schedule(s).rows
+  local rows = looped and s.rows or kernels.columns_schedule(inst, seg, s).rows
   local walked = {}
   for k = #seg.kept_slots + 1, #seg.slots - 1 do table.insert(walked, seg.slots[k]) end
   let("kept", "%s", product(seg.kept_slots))
@@ -119,7 +126,7 @@ local function put_counts(seg, s)
     let("parts", "max(1,min(tiles%d,%d/max(kept%d,1)))", i, s.parts, i)
     let("ctas", "kept%d*parts%d", i, i)
   else
-    let("cblocks", "ceildiv(%s,%d)", seg.column, kernels.columns_schedule(s).cols)
+    let("cblocks", "ceildiv(%s,%d)", sizes.span(inst, seg.column), kernels.columns_schedule(inst, seg, s).cols)
     let("parts", "max(1,min(tiles%d,1024/max(kept%d*cblocks%d,1)))", i, i, i)
     let("cctas", "kept%d*parts%d*cblocks%d", i, i, i)
   end
@@ -237,16 +244,12 @@ end
 function writer.start(inst, list, s, keys)
   name_parts(inst, list)
   inst.direct = is_direct(list, s)
-  inst.moves_columns = false
-  for _, seg in ipairs(list) do
-    for _, n in ipairs(seg.nodes) do inst.moves_columns = inst.moves_columns or n.op == "swap_halves" end
-  end
   contract.begin(inst, schedule.print(s, keys))
   put_tensors(inst, list, s)
-  put_sizes(inst, list)
+  put_sizes(inst, list, s)
   for _, seg in ipairs(list) do
     seg.stats = s.kind ~= "loop" and #seg.sums > 0 and find_stats(seg) or {}
-    put_counts(seg, s)
+    put_counts(inst, seg, s)
     for _, sum in ipairs(seg.sums) do if not inst.direct then put_shares(seg, sum) end end
     if #seg.stats > 0 then
       for k in ipairs(seg.stats) do contract.line("workspace stat%d_%d f32 [rows%d]", seg.index, k, seg.index) end
@@ -263,7 +266,8 @@ function writer.start(inst, list, s, keys)
   end
   local w = { direct = inst.direct }
 
-  function w.views()
+  -- The views of a kernel; plain: columns in their own order.
+  function w.views(plain)
     local view, parts, gathered, by_node = {}, {}, {}, {}
     for _, t in ipairs(inst.tensors) do
       if t.present then
@@ -272,6 +276,7 @@ function writer.start(inst, list, s, keys)
         view[t.name] = tile.view {
           tensor = t.name, rank = #slots, dtype = t.dtype, align = alignment(inst, list, s, t),
           sizes = table.concat(slots, ","), strides = table.concat(strides, ","), multiple = along and s.vec or 1,
+          halves = #slots > 0 and not plain and sizes.order(inst, slots[#slots]) or nil,
         }
       end
     end
@@ -289,7 +294,7 @@ function writer.start(inst, list, s, keys)
         local t = sum.tensor.name
         parts[t] = tile.view {
           tensor = "part_" .. t, rank = 3, dtype = "f32", align = 16, sizes = string.format("kept%d,parts%d,%s", i, i, seg.column),
-          strides = string.format("kstep%d,npad%d,1", i, i), multiple = s.vec,
+          strides = string.format("kstep%d,npad%d,1", i, i), multiple = s.vec, halves = sizes.order(inst, seg.column),
         }
         gathered[t] = tile.view {
           tensor = "part_" .. t, rank = 3, dtype = "f32", align = 16, sizes = string.format("kout_%s,addends_%s,%s", t, t, seg.column),
@@ -310,11 +315,11 @@ function writer.start(inst, list, s, keys)
   end
 
   -- What is only known once the kernels are recorded; then the steps.
-  function w.finish(needs)
+  function w.finish(asks)
     for _, seg in ipairs(list) do
       if s.kind ~= "passes" then
         local where = s.kind == "shared" and "shared memory" or "registers"
-        contract.line("require %s<=%d \"a row has at most %d columns in %s\"", seg.column, s.cols, s.cols, where)
+        contract.line("require %s<=%d \"a row has at most %d columns in %s\"", sizes.span(inst, seg.column), s.cols, s.cols, where)
       end
       if s.vec > 1 then contract.line("require %s%%%d==0 \"rows are read in pieces of %d elements\"", seg.column, s.vec, s.vec) end
     end
@@ -324,10 +329,13 @@ function writer.start(inst, list, s, keys)
           contract.line("require %s%%%d==0 \"rows of %s are read in pieces of %d elements\"", t.dims[2], s.vec, t.name, s.vec)
         end
       end
-      for _, text in ipairs(needs) do
+      for _, text in ipairs(asks.needs) do
         contract.line("require %s%%%d==0 \"pieces of %d elements do not cross the halves of a block\"", text, s.vec, s.vec)
       end
+      for _, text in ipairs(asks.positive) do contract.line("require %s>0 \"there are blocks whose halves are exchanged\"", text) end
     end
+    for k, text in ipairs(asks.lets) do contract.line("let expr_%d %s", k, text) end
+    for _, name in ipairs(asks.divisors) do contract.line("derived by_%s fastdiv %s", name, name) end
     put_cost(inst, list, s)
     for _, line in ipairs(steps) do contract.line("%s", line) end
   end

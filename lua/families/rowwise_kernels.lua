@@ -8,6 +8,7 @@
 local tile = use "kiln.tile"
 local layout = use "kiln.layout"
 local segments = use "families.rowwise_segments"
+local sizes = use "families.rowwise_sizes"
 local values = use "families.rowwise_values"
 local kernels = {}
 
@@ -15,9 +16,15 @@ local function i32_param(name) return tile.to(tile.param(name, "i64"), "i32") en
 
 -- ---- coordinates ----
 
+-- Quotient and remainder by the size or count `name`.
+local function divide(ctx, index, name)
+  local quotient = tile.fastdiv(index, tile.param(sizes.divisor(ctx.asks, name), "i64"))
+  return quotient, index - quotient * i32_param(name)
+end
+
 -- Coordinates by slot of tile `index` (i32): slots from the last one on, the tiled one in blocks of `rows`. Where only one of
 -- the slots is more than 1, which `lead` says, nothing is divided.
-local function take_apart(at, slots, index, rows, blocks, lead)
+local function take_apart(ctx, at, slots, index, rows, blocks, lead)
   local tiled = slots[#slots]
   if #slots == 1 then
     at[tiled] = tile.i64(index) * rows
@@ -26,13 +33,11 @@ local function take_apart(at, slots, index, rows, blocks, lead)
   local block, var = tile.var(index), {}
   for i = 1, #slots - 1 do var[i] = tile.var(tile.const(0, "i32")) end
   tile.if_(tile.param(lead, "i64"):ne(tile.const(1, "i64")), function()
-    local count = i32_param(blocks)
-    tile.put(block, index % count)
-    local rest = index / count
+    local rest, own = divide(ctx, index, blocks)
+    tile.put(block, own)
     for i = #slots - 1, 2, -1 do
-      local size = i32_param(slots[i])
-      tile.put(var[i], rest % size)
-      rest = rest / size
+      rest, own = divide(ctx, rest, slots[i])
+      tile.put(var[i], own)
     end
     tile.put(var[1], rest)
   end)
@@ -41,34 +46,23 @@ local function take_apart(at, slots, index, rows, blocks, lead)
 end
 
 -- Coordinates of the kept slots from their linear index.
-local function take_kept(at, slots, index)
+local function take_kept(ctx, at, slots, index)
+  local own
   for i = #slots, 2, -1 do
-    local size = i32_param(slots[i])
-    at[slots[i]] = tile.i64(index % size)
-    index = index / size
+    index, own = divide(ctx, index, slots[i])
+    at[slots[i]] = tile.i64(own)
   end
   if slots[1] then at[slots[1]] = tile.i64(index) end
 end
 
 -- ---- regs ----
 
-local function moves_columns(seg)
-  for _, n in ipairs(seg.nodes) do if n.op == "swap_halves" then return true end end
-  return false
-end
-
-local function is_written_over(inst, seg)
-  for _, o in ipairs(seg.outputs) do if o.tensor.over then return true end end
-  return false
-end
-
 -- One tile, from its loads to its stores.
-local function tile_of_rows(ctx, seg, p, e)
+local function tile_of_rows(seg, p, e)
   values.preload(p, e) -- every load is on its way before the first barrier
   for d, level in ipairs((values.levels(seg))) do
     values.reduce_level(e, level, function(_, n) return values.summand(p, e, n) end, d)
   end
-  if moves_columns(seg) and is_written_over(ctx.inst, seg) then tile.sync() end -- all have read before any writes over it
   for _, o in ipairs(seg.outputs) do values.write(p, e, o) end
 end
 
@@ -84,16 +78,19 @@ local function tiles_in_turn(ctx, seg, p, e, index)
   for _, d in ipairs(seg.rows) do walked[d] = (d == seg.tiled) ~= heads or nil end
   local other, first, last
   if heads then
-    other, first, last = index % blocks, index / blocks * s.reuse, i32_param(name.lead)
+    local group
+    group, other = divide(ctx, index, name.blocks)
+    first, last = group * s.reuse, i32_param(name.lead)
     at[tiled] = tile.i64(other) * s.rows
   else
-    local groups = i32_param(name.groups)
-    other, first, last = index / groups, index % groups * s.reuse, blocks
-    take_kept(at, leading, other)
+    local group
+    other, group = divide(ctx, index, name.groups)
+    first, last = group * s.reuse, blocks
+    take_kept(ctx, at, leading, other)
   end
   local count = tile.min(first + s.reuse, last)
   local function go(k)
-    if heads then take_kept(at, leading, k) else at[tiled] = tile.i64(k) * s.rows end
+    if heads then take_kept(ctx, at, leading, k) else at[tiled] = tile.i64(k) * s.rows end
   end
   values.like(p)
   values.need_heads(p)
@@ -126,20 +123,22 @@ local function tiles_in_turn(ctx, seg, p, e, index)
     end
     go(k)
     again()
-    tile_of_rows(ctx, seg, p, e)
+    tile_of_rows(seg, p, e)
     for i in ipairs(streams) do tile.set(ahead[i], next_value[i]) end
   end)
 end
 
 function kernels.regs(ctx, seg, index)
   local s, at = ctx.s, {}
-  local p = values.place { inst = ctx.inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, needs = ctx.needs }
+  local p = values.place {
+    inst = ctx.inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, asks = ctx.asks, sure = s.rows == 1,
+  }
   local e = values.evaluator(p)
   if kernels.in_turn(s, seg) then
     tiles_in_turn(ctx, seg, p, e, index)
   else
-    take_apart(at, seg.slots, index, s.rows, seg.name.blocks, seg.name.lead)
-    tile_of_rows(ctx, seg, p, e)
+    take_apart(ctx, at, seg.slots, index, s.rows, seg.name.blocks, seg.name.lead)
+    tile_of_rows(seg, p, e)
   end
 end
 
@@ -150,10 +149,10 @@ function kernels.in_turn(s, seg) return s.kind == "regs" and s.reuse > 1 and (s.
 
 function kernels.pieces(ctx, seg, index)
   local s, inst, at = ctx.s, ctx.inst, {}
-  take_apart(at, seg.slots, index, 1, seg.name.blocks, seg.name.lead)
-  local cols = s.kind == "shared" and s.threads * s.vec or s.cols
-  local p = values.place { inst = inst, seg = seg, view = ctx.view, s = s, rows = 1, cols = cols, at = at, needs = ctx.needs }
-  local pieces = tile.to((tile.param(seg.column, "i64") + (cols - 1)) / cols, "i32")
+  take_apart(ctx, at, seg.slots, index, 1, seg.name.blocks, seg.name.lead)
+  local cols = s.kind == "shared" and s.threads * (inst.halves[seg.column] and 2 or 1) * s.vec or s.cols
+  local p = values.place { inst = inst, seg = seg, view = ctx.view, s = s, rows = 1, cols = cols, at = at, asks = ctx.asks, sure = true }
+  local pieces = tile.to((tile.param(sizes.span(inst, seg.column), "i64") + (cols - 1)) / cols, "i32")
   local levels, memo = values.levels(seg)
   local rows, filled = {}, {}
   if s.kind == "shared" then
@@ -320,11 +319,10 @@ function kernels.loop(ctx, seg, cta)
   local at, parts = {}, ctx.direct and tile.const(1, "i32") or i32_param(name.parts)
   local kept, part = cta, tile.const(0, "i32")
   if not ctx.direct then
-    kept = cta / parts
-    part = cta % parts
+    kept, part = divide(ctx, cta, name.parts)
   end
-  take_kept(at, seg.kept_slots, kept)
-  local p = values.place { inst = inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, needs = ctx.needs, fixed = {} }
+  take_kept(ctx, at, seg.kept_slots, kept)
+  local p = values.place { inst = inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, asks = ctx.asks, fixed = {} }
   p.wanted = values.wanted(seg)
   values.like(p)
   values.need_heads(p)
@@ -339,7 +337,7 @@ function kernels.loop(ctx, seg, cta)
   -- Coordinates of the CTA's k-th tile; beyond the last one, rows that are not there.
   local function go(k)
     local index = part + k * parts
-    take_apart(at, seg.walked_slots, tile.max(tile.min(index, last), tile.const(0, "i32")), s.rows, name.blocks, name.lead)
+    take_apart(ctx, at, seg.walked_slots, tile.max(tile.min(index, last), tile.const(0, "i32")), s.rows, name.blocks, name.lead)
     at[tiled] = tile.where(tile.le(index, last), at[tiled], tile.param(tiled, "i64"))
   end
   local staged, ring = is_staged(), ctx.ring
@@ -369,7 +367,7 @@ function kernels.loop(ctx, seg, cta)
     -- What lies along the row is read again after each barrier: shared memory has room for it, registers have not.
     local function fresh()
       e:forget()
-      p.moves, p.own_head_memo = nil, nil
+      p.own_head_memo = nil
     end
     fresh()
     e.kept = values.copy(fixed)
@@ -407,22 +405,21 @@ end
 -- ---- columns ----
 
 -- Geometry of the columns' kernel under a schedule.
-function kernels.columns_schedule(s)
-  local vec = s.vec
-  return { kind = "columns", rows = 8, threads = 32, warps = 8, vec = vec, cols = 32 * math.max(vec, 4), cache = "plain" }
+function kernels.columns_schedule(inst, seg, s)
+  local each = math.max(4, (inst.halves[seg.column] and 2 or 1) * s.vec)
+  return { kind = "columns", rows = 8, threads = 32, warps = 8, vec = s.vec, cols = 32 * each, cache = "plain" }
 end
 
 -- A CTA: a block of columns, one of the kept coordinates, one share of the rows.
 function kernels.columns(ctx, seg, cta)
   local s, name, at = ctx.s, seg.walk, {}
-  local col_blocks, parts = i32_param(name.col_blocks), i32_param(name.parts)
-  local block = cta % col_blocks
-  local rest = cta / col_blocks
-  local kept, part = rest / parts, rest % parts
-  take_kept(at, seg.kept_slots, kept)
+  local parts = i32_param(name.parts)
+  local rest, block = divide(ctx, cta, name.col_blocks)
+  local kept, part = divide(ctx, rest, name.parts)
+  take_kept(ctx, at, seg.kept_slots, kept)
   local column = tile.i64(block) * s.cols
   local p = values.place {
-    inst = ctx.inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, needs = ctx.needs, fixed = {}, column = column,
+    inst = ctx.inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, asks = ctx.asks, fixed = {}, column = column,
   }
   p.wanted = {}
   for _, sum in ipairs(seg.sums) do table.insert(p.wanted, sum.value) end
@@ -448,8 +445,8 @@ function kernels.columns(ctx, seg, cta)
   end
   tile.for_(part, tiles, parts, function(k)
     e:forget()
-    p.moves, p.own_head_memo = nil, nil
-    take_apart(at, seg.walked_slots, k, s.rows, name.blocks, name.lead)
+    p.own_head_memo = nil
+    take_apart(ctx, at, seg.walked_slots, k, s.rows, name.blocks, name.lead)
     add_rows(p, e, seg, acc)
   end)
   put_sums(ctx, p, seg, acc, kept, part)
@@ -464,11 +461,10 @@ kernels.FINISH = FINISH
 function kernels.finish(ctx, seg, sum, cta)
   local lay = layout.rowwise(FINISH.rows, FINISH.cols, FINISH.warps, FINISH.threads, FINISH.vec)
   local t, name = sum.tensor, sum.name
-  local blocks = i32_param(seg.name.finish_blocks)
-  local column = tile.i64(cta % blocks) * FINISH.cols
-  local outer = cta / blocks
+  local outer, block = divide(ctx, cta, seg.name.finish_blocks)
+  local column = tile.i64(block) * FINISH.cols
   local at = {}
-  take_kept(at, sum.kept_slots, outer)
+  take_kept(ctx, at, sum.kept_slots, outer)
   local acc = tile.frag("f32", { FINISH.rows, FINISH.cols }, lay)
   tile.fill(acc, NOTHING[sum.kind])
   local pad = NOTHING[sum.kind]

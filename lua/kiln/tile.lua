@@ -119,9 +119,11 @@ function tile.set(f, v) core.node("set", { f.id, v.id }) end
 function tile.zero(f) core.node("zero", { f.id }) end
 function tile.fill(f, x) core.node("fill", { f.id, operand(x, f) }) end
 function tile.coord(f, dim) return node("coord", { f.id }, { dim = dim }) end
-function tile.exchange(f) return node("exchange", { f.id }) end
-function tile.even_odd(even, odd) return node("even_odd", { even.id, odd.id }) end
-function tile.twice(f) return node("twice", { f.id }) end
+-- run: of so many elements (default 1).
+function tile.exchange(f, run) return node("exchange", { f.id }, { run = run }) end
+function tile.even_odd(even, odd, run) return node("even_odd", { even.id, odd.id }, { run = run }) end
+function tile.twice(f, run) return node("twice", { f.id }, { run = run }) end
+function tile.columns(view, f, first, step) return node("columns", { view.id, f.id, operand(first, { dtype = "i64" }) }, { step = step }) end
 -- join: reductions with the same number that follow one another share one barrier.
 function tile.reduce(f, kind, dim, join) return node("reduce", { f.id }, { kind = kind, dim = dim, join = join }) end
 -- What a mutable fragment holds now, as a value of its own that later assignments leave alone.
