@@ -302,26 +302,53 @@ static bool start_reduce(Lower *l) {
   return true;
 }
 
-/* Adds the thread's own elements [from, to) of the operand. */
-static void reduce_registers(Lower *l, int from, int to) {
-  const Val *in = lower_arg(l, 0);
-  Val *out = lower_result(l);
-  const Layout *lay = frag_layout(l, in->layout);
-  int dim = (int)tile_attr_int(l->tiles, l->node, TA_dim, 0);
-  TileOp op = combine_op(tile_attr_str(l->tiles, l->node, TA_kind, "sum"));
-  PtxReg *group = ARENA_ARRAY(l->arena, PASS, PtxReg, to - from + 1);
+typedef struct Terms { /* what a thread adds */
+  const Val *in, *mask;  /* mask: NULL, all count */
+  const Layout *lay;
+  TileOp op;
+  bool is_product;       /* which joins a sum without being made */
   ElemProduct product;
-  int most = to - from + 1; /* terms that are added pairwise; products join a few running sums as they come */
-  if (op == TILE_add && elem_product(l, tile_arg(l->tiles, l->node, 0), lay, &product)) most = 4;
+} Terms;
+
+static Terms terms_of(Lower *l) {
+  Terms t = {.in = lower_arg(l, 0), .mask = l->node->nargs > 1 ? lower_arg(l, 1) : NULL};
+  t.lay = frag_layout(l, t.in->layout);
+  t.op = combine_op(tile_attr_str(l->tiles, l->node, TA_kind, "sum"));
+  t.is_product = t.op == TILE_add && elem_product(l, tile_arg(l->tiles, l->node, 0), t.lay, &t.product);
+  return t;
+}
+
+/* Joins elements at[0..n) to `most` running values, and those: products join sums as they come. */
+static PtxReg join_terms(Lower *l, const Terms *t, const int *at, int n, int most, PtxReg *group) {
+  int have = 0, taken = 0;
+  for (int i = 0; i < n; i++) {
+    if (have < most || !t->is_product) group[have++] = t->in->reg[at[i]];
+    else group[taken % most] = elem_product_add(l, &t->product, t->lay, at[i], group[taken % most]), taken++;
+  }
+  return combine_tree(l, t->op, group, have);
+}
+
+/* Adds the thread's own elements [from, to) of the operand. Where a condition holds for several elements alike, it selects their sum. */
+static void reduce_registers(Lower *l, int from, int to) {
+  Terms t = terms_of(l);
+  Val *out = lower_result(l);
+  int dim = (int)tile_attr_int(l->tiles, l->node, TA_dim, 0);
+  PtxReg *group = ARENA_ARRAY(l->arena, PASS, PtxReg, to - from + 1), *parts = ARENA_ARRAY(l->arena, PASS, PtxReg, to - from + 1);
+  int *at = ARENA_ARRAY(l->arena, PASS, int, to - from + 1);
   for (uint32_t o = 0; o < out->n; o++) {
-    int n = 0, taken = 0;
-    if (out->reg[o].id) group[n++] = out->reg[o];
+    int n = 0, count = 0;
+    if (out->reg[o].id) parts[n++] = out->reg[o];
     for (int r = from; r < to; r++) {
-      if (layout_slice_reg(lay, dim, r) != (int)o) continue;
-      if (n < most) group[n++] = in->reg[r];
-      else group[taken % most] = elem_product_add(l, &product, lay, r, group[taken % most]), taken++;
+      if (layout_slice_reg(t.lay, dim, r) != (int)o) continue;
+      at[count++] = r;
+      bool more = r + 1 < to && layout_slice_reg(t.lay, dim, r + 1) == (int)o;
+      if (more && (!t.mask || t.mask->reg[r].id == t.mask->reg[r + 1].id)) continue;
+      PtxReg sum = join_terms(l, &t, at, count, t.mask ? 2 : 4, group);
+      count = 0;
+      if (t.mask) sum = DEF(selp_f32, R(sum), po_f(t.op == TILE_add ? 0.0f : t.op == TILE_max ? -INFINITY : INFINITY), R(t.mask->reg[r]));
+      parts[n++] = sum;
     }
-    if (n) out->reg[o] = combine_tree(l, op, group, n);
+    if (n) out->reg[o] = combine_tree(l, t.op, parts, n);
   }
 }
 

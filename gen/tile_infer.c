@@ -288,6 +288,8 @@ static bool infer_reduce(TileProgram *p, TileNode *n) {
   if (tile_word_index("sum max min", kind) < 0 || tile_word_count(kind) != 1)
     REFUSE("reduce: kind \"%s\"; expected sum, max or min", kind);
   if (!check_dtype(p, n, NUMBERS, t->dtype) || !dim_within(p, n, t->rank, &dim)) return false;
+  if (n->nargs > 1 && (type_of(p, n, 1)->dtype != KILN_BOOL || !tile_same_shape(t, type_of(p, n, 1)) || type_of(p, n, 1)->layout != t->layout))
+    REFUSE("reduce: the condition is %s; expected predicates in the layout of %s", tile_type_text(p, type_of(p, n, 1)), tile_type_text(p, t));
   drop_dim(p, t, dim, &n->type);
   return true;
 }

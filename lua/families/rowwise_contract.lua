@@ -106,7 +106,8 @@ local function put_counts(inst, seg, s)
     if not kernels.in_turn(s, seg) then
       let("ctas", "lead%d*blocks%d", i, i)
     elseif s.walk == "heads" then
-      let("ctas", "ceildiv(lead%d,%d)*blocks%d", i, s.reuse, i)
+      let("groups", "ceildiv(lead%d,%d)", i, s.reuse)
+      let("ctas", "groups%d*blocks%d", i, i)
     else
       let("groups", "ceildiv(blocks%d,%d)", i, s.reuse)
       let("ctas", "lead%d*groups%d", i, i)

@@ -61,7 +61,7 @@ end
 local function tile_of_rows(seg, p, e)
   values.preload(p, e) -- every load is on its way before the first barrier
   for d, level in ipairs((values.levels(seg))) do
-    values.reduce_level(e, level, function(_, n) return values.summand(p, e, n) end, d)
+    values.reduce_level(e, level, function(_, n) return values.masked_summand(p, e, n) end, d)
   end
   for _, o in ipairs(seg.outputs) do values.write(p, e, o) end
 end
@@ -79,7 +79,7 @@ local function tiles_in_turn(ctx, seg, p, e, index)
   local other, first, last
   if heads then
     local group
-    group, other = divide(ctx, index, name.blocks)
+    other, group = divide(ctx, index, name.groups) -- neighbours read the same rows of tables
     first, last = group * s.reuse, i32_param(name.lead)
     at[tiled] = tile.i64(other) * s.rows
   else
@@ -98,7 +98,6 @@ local function tiles_in_turn(ctx, seg, p, e, index)
     local v = p.current and p.current[n.name] or p.fixed[n.name]
     return values.number(p, n, v or values.raw(p, n))
   end
-  local again = values.keep_tables(p, e, walked)
   local streams, ahead, has_row_sums = {}, {}, #values.levels(seg) > 0
   for _, n in ipairs(seg.nodes) do
     if n.op == "arg" and not values.is_table(seg, n) then
@@ -108,6 +107,7 @@ local function tiles_in_turn(ctx, seg, p, e, index)
       elseif not varies and n.dims[seg.column] and p.cols // s.threads <= 16 then p.fixed[n.name] = values.raw(p, n, "nc") end
     end
   end
+  local again = values.keep_fixed(p, e, walked)
   go(first)
   for i, n in ipairs(streams) do
     ahead[i] = tile.frag(ctx.inst.by_name[n.name].dtype, { p.rows, p.cols }, p.lay)

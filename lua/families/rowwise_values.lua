@@ -268,17 +268,20 @@ end
 
 local function last_column(p) return tile.to(tile.param(p.seg.column, "i64"), "i32") end
 
--- The value, and `nothing` beyond the row's end.
-local function within_row(p, v, nothing)
-  local on_heads = p.s.vec > 1
+-- The condition that an element is within the row.
+local function inside_row(p)
+  local on_heads, inside = p.s.vec > 1, nil
   if p.halves then
-    local inside = tile.lt(own_columns(p, on_heads), last_column(p))
-    return tile.where(on_heads and widen(p, inside) or inside, v, nothing)
+    inside = tile.lt(own_columns(p, on_heads), last_column(p))
+  else
+    local left = tile.to(tile.param(p.seg.column, "i64") - tile.i64(p.column), "i32")
+    inside = tile.lt(on_heads and tile.coord(head_like(p), 1) * p.s.vec or tile.coord(values.like(p), 1), left)
   end
-  local left = tile.to(tile.param(p.seg.column, "i64") - tile.i64(p.column), "i32")
-  local inside = on_heads and widen(p, tile.lt(tile.coord(head_like(p), 1) * p.s.vec, left)) or tile.lt(tile.coord(v, 1), left)
-  return tile.where(inside, v, nothing)
+  return on_heads and widen(p, inside) or inside
 end
+
+-- The value, and `nothing` beyond the row's end.
+local function within_row(p, v, nothing) return tile.where(inside_row(p), v, nothing) end
 
 -- ---- integers made of sizes ----
 
@@ -438,13 +441,26 @@ function values.copy(list)
   return own
 end
 
--- Looks up, once, what does not depend on the dims `varies`. Gives a function that forgets everything else, for the next tile at
--- the same columns.
-function values.keep_tables(p, e, varies)
+-- Does the value come from a table?
+local function is_looked_up(n)
+  if n.op == "lookup" then return true end
+  for _, a in ipairs(n.args) do if is_looked_up(a) then return true end end
+  return false
+end
+
+-- Makes, once, what does not depend on the dims `varies` and what does depend on them asks for: what is looked up, and where a
+-- thread has few columns all that lies along them. Gives a function that forgets everything else, for the next tile at the same
+-- columns.
+function values.keep_fixed(p, e, varies)
+  local few = p.cols // p.s.threads <= 8
+  local function is_fixed(n)
+    for d in pairs(n.dims) do if varies[d] then return false end end
+    return true
+  end
   for _, n in ipairs(p.seg.nodes) do
-    local fixed = n.op == "lookup"
-    for d in pairs(n.dims) do fixed = fixed and not varies[d] end
-    if fixed then e:value(n) end
+    for _, a in ipairs(not is_fixed(n) and n.op ~= "lookup" and n.args or {}) do
+      if is_fixed(a) and a.dims[p.seg.column] and a.dtype ~= "i32" and (few or is_looked_up(a)) then e:value(a) end
+    end
   end
   local kept, memo = e.kept, e.memo
   return function() e.kept, e.memo = values.copy(kept), values.copy(memo) end
@@ -482,13 +498,21 @@ function values.summand(p, e, n)
   return within_row(p, spread(p, e:value(arg)), n.op == "sum" and 0.0 or n.op == "amax" and -math.huge or math.huge)
 end
 
--- Row sums of one level, one barrier for all. summand(k, n): their tiles.
+-- The same as a value and a condition, which select a vector's sum and not each of its elements.
+function values.masked_summand(p, e, n)
+  local arg = n.args[1]
+  local v = spread(p, e:value(arg))
+  if n.op == "sum" and zero_outside(arg, p.seg.column) then return v end
+  return v, inside_row(p)
+end
+
+-- Row sums of one level, one barrier for all. summand(k, n): their tiles, and which elements count.
 function values.reduce_level(e, level, summand, join)
-  local v = {}
-  for k, n in ipairs(level) do v[k] = summand(k, n) end
+  local v, mask = {}, {}
+  for k, n in ipairs(level) do v[k], mask[k] = summand(k, n) end
   for k, n in ipairs(level) do
     core.at(n.loc[1], n.loc[2])
-    e.kept[n.index] = tile.reduce(v[k], REDUCE[n.op], 1, #level > 1 and join or nil)
+    e.kept[n.index] = tile.reduce(v[k], REDUCE[n.op], 1, #level > 1 and join or nil, mask[k])
     core.at()
   end
 end

@@ -65,10 +65,23 @@ function A:sub(a, b)
   return a - b
 end
 
+local function has_fewer_dims(n, than)
+  local fewer = false
+  for d in pairs(than.dims) do fewer = fewer or not n.dims[d] end
+  for d in pairs(n.dims) do if not than.dims[d] then return false end end
+  return fewer
+end
+
 function A:where(c, a, b)
   a = type(a) == "number" and trace.const(self.graph, a) or a
   b = type(b) == "number" and trace.const(self.graph, b) or b
-  return a.index == b.index and a or f.where(c, a, b)
+  if a.index == b.index then return a end
+  -- Products with what has fewer dims, such as a table: that is selected from, and 1.
+  for i = 1, a.op == "mul" and 2 or 0 do
+    local t = a.args[3 - i]
+    if a.args[i].index == b.index and has_fewer_dims(t, b) and has_fewer_dims(c, b) then return b * f.where(c, t, 1) end
+  end
+  return f.where(c, a, b)
 end
 
 -- ---- products ----

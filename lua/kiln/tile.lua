@@ -125,7 +125,8 @@ function tile.even_odd(even, odd, run) return node("even_odd", { even.id, odd.id
 function tile.twice(f, run) return node("twice", { f.id }, { run = run }) end
 function tile.columns(view, f, first, step) return node("columns", { view.id, f.id, operand(first, { dtype = "i64" }) }, { step = step }) end
 -- join: reductions with the same number that follow one another share one barrier.
-function tile.reduce(f, kind, dim, join) return node("reduce", { f.id }, { kind = kind, dim = dim, join = join }) end
+-- mask: a condition, without which an element does not count.
+function tile.reduce(f, kind, dim, join, mask) return node("reduce", { f.id, mask and mask.id }, { kind = kind, dim = dim, join = join }) end
 -- What a mutable fragment holds now, as a value of its own that later assignments leave alone.
 function tile.copy(f)
   local own = node("frag", { f.id }, { dtype = f.dtype, shape = f.shape })
