@@ -139,7 +139,7 @@ end
 CANDIDATES.whole = CANDIDATES.map
 function CANDIDATES.row(list, kind, vec)
   for _, t in ipairs { 8, 16, 32, 64, 128, 256 } do add(list, kind, 8 * 32 // t, t * 16, t, 8, vec) end
-  add(list, kind, 1, 8192, 512, 16, vec)
+  add(list, kind, 1, 8192, 256, 8, vec)
   add(list, kind, 1, 16384, 512, 16, vec)
   if vec == 8 then add(list, kind, 1, 32768, 1024, 32, vec) end
   add(list, "row2", 1, 16384, 1024, 32, vec)

@@ -181,12 +181,16 @@ end
 
 local function is_tile(z, t) return has(z, t, "row") ~= nil and has(z, t, "col") ~= nil end
 
--- An argument at a place, in f32. like(): a fragment of the tile's layout, whose slices values of one dim take.
-local function read_raw(z, view, t, p, like)
+-- A tile of one row is within the rows, of which there is a tile each.
+local function inside_rows(z) return z.s.rows == 1 and { 0 } or nil end
+
+-- An argument at a place, in f32. like(): a fragment of the tile's layout, whose slices values of one dim take. unsure: there may be
+-- no tile there.
+local function read_raw(z, view, t, p, like, unsure)
   local c, row, col = coordinates(z, t, p), has(z, t, "row"), has(z, t, "col")
-  local cache = z.s.cache == "keep" and "keep" or "nc"
-  if row and col then return tile.load(view, c, { shape = { z.s.rows, z.s.cols }, layout = z.layout, dims = { row, col }, cache = cache }) end
-  if row then return tile.load_like(view, like(), c, { dims = { row, -1 }, cache = "nc" }) end
+  local cache, inside = z.s.cache == "keep" and "keep" or "nc", not unsure and inside_rows(z) or nil
+  if row and col then return tile.load(view, c, { shape = { z.s.rows, z.s.cols }, layout = z.layout, dims = { row, col }, cache = cache, inside = inside }) end
+  if row then return tile.load_like(view, like(), c, { dims = { row, -1 }, cache = "nc", inside = inside }) end
   if col then return tile.load_like(view, like(), c, { dims = { -1, col }, cache = "nc" }) end
   return tile.load1(view, c)
 end
@@ -216,12 +220,12 @@ local function write(z, view, output, e, p, cache)
   core.at(output.loc[1], output.loc[2])
   if row and col then
     if value.dtype ~= "i32" then value = tile.spread(value, { z.s.rows, z.s.cols }, z.layout) end
-    tile.store(view, tile.to(value, t.dtype), c, { dims = { row, col }, cache = cache })
+    tile.store(view, tile.to(value, t.dtype), c, { dims = { row, col }, cache = cache, inside = inside_rows(z) })
   elseif row or col then
     if value.kind ~= "frag" then -- the same along it
       value = tile.reduce(tile.spread(value, { z.s.rows, z.s.cols }, z.layout), "max", row and 1 or 0)
     end
-    tile.store(view, tile.to(value, t.dtype), c, { dims = { row or col } })
+    tile.store(view, tile.to(value, t.dtype), c, { dims = { row or col }, inside = row and inside_rows(z) })
   else
     tile.store1(view, tile.to(value, t.dtype), c)
   end
@@ -354,8 +358,18 @@ local function walk_whole(z, top_node)
   local threads = z.s.warps * 32
   local each = MOST_PARTS // threads
   local lay = string.format("%sl32@0:%d w%d@0:%d", each > 1 and "r" .. each .. "@0:1 " or "", each, z.s.warps, 32 * each)
+  local tiles, like, ahead = number("tiles"), like_of(z), {} -- a tile is on its way while the one before is worked on
+  like()
+  for _, n in ipairs(z.graph.nodes) do
+    local t = n.op == "arg" and z.inst.by_name[n.name]
+    if t and is_tile(z, t) then
+      local first = read_raw(z, view[n.name], t, place(tile.max(tiles - 1 - tile.cta(0), 0)), like, true)
+      ahead[n.name] = tile.frag(t.dtype, { z.s.rows, z.s.cols }, z.layout)
+      tile.set(ahead[n.name], first)
+    end
+  end
   local parts = tile.load(part_view(), { 0 }, { shape = { MOST_PARTS }, layout = lay })
-  local m, tiles, like = tile.reduce(parts, "max", 0), number("tiles"), like_of(z)
+  local m = tile.reduce(parts, "max", 0)
   local e = evaluator(z, view, nil, like, top_node, m)
   for _, n in ipairs(z.graph.nodes) do if not has_dims(n) and not is_largest(n) then e:value(n) end end
   tile.if_(tile.cta(0):eq(0), function()
@@ -364,12 +378,20 @@ local function walk_whole(z, top_node)
     end
   end)
   tile.for_(tile.cta(0), tiles, tile.ctas(0), function(i)
-    local p = place(tiles - 1 - i)
+    local p, raw, next_raw = place(tiles - 1 - i), {}, {}
+    for name, f in pairs(ahead) do
+      raw[name] = tile.copy(f)
+      next_raw[name] = read_raw(z, view[name], z.inst.by_name[name], place(tile.max(tiles - 1 - (i + tile.ctas(0)), 0)), like, true)
+    end
     e:forget()
-    e.argument = function(n) return read(z, view[n.name], z.inst.by_name[n.name], p, like) end
+    e.argument = function(n)
+      local t = z.inst.by_name[n.name]
+      return raw[n.name] and computed(t, raw[n.name]) or read(z, view[n.name], t, p, like)
+    end
     for _, o in ipairs(z.graph.outputs) do
       if is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e, p, "stream") end -- what is still to be read stays in the cache
     end
+    for name, f in pairs(ahead) do tile.set(f, next_raw[name]) end
   end)
 end
 
