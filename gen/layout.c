@@ -92,6 +92,33 @@ Layout layout_twice(const Layout *l) {
   return t;
 }
 
+/* Where the digit of the copies stands among a layout's modes: behind the registers of the last dim. */
+static int repeat_mode(const Layout *l) {
+  int at = 0;
+  for (int i = 0; i < l->nmodes; i++)
+    if (l->mode[i].where == LM_REG && l->mode[i].dim == l->rank - 1) at = i + 1;
+  return at;
+}
+
+Layout layout_repeat(const Layout *l, int times) {
+  Layout t = {.rank = l->rank};
+  int last = l->rank - 1, at = repeat_mode(l);
+  memcpy(t.shape, l->shape, sizeof t.shape);
+  t.shape[last] *= times;
+  for (int i = 0; i <= l->nmodes; i++) {
+    if (i == at) add_mode(&t, LM_REG, last, times, l->shape[last]);
+    if (i < l->nmodes) add_mode(&t, l->mode[i].where, l->mode[i].dim, l->mode[i].extent, l->mode[i].stride);
+  }
+  return t;
+}
+
+int layout_repeat_reg(const Layout *l, int times, int r) {
+  int below = 1, at = repeat_mode(l);
+  for (int i = 0; i < at; i++)
+    if (l->mode[i].where == LM_REG) below *= l->mode[i].extent;
+  return r / (below * times) * below + r % below;
+}
+
 /* Elements are counted per dim pair only for tiles of a sane size; the caller's shapes are at most a few 64 K elements. */
 bool layout_valid(const Layout *l) {
   int64_t total = 1, held = 1;

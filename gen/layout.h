@@ -47,6 +47,9 @@ int layout_slice_dim(const Layout *full, const Layout *part);
 int layout_slice_reg(const Layout *full, int dim, int r);
 /* The last dim twice as long, each element beside its copy in the same thread: register r of it is register r/2 of l. */
 Layout layout_twice(const Layout *l);
+/* The last dim `times` times as long, copy after copy in the same thread. layout_repeat_reg: the register of l that register r of it is. */
+Layout layout_repeat(const Layout *l, int times);
+int layout_repeat_reg(const Layout *l, int times, int r);
 bool layout_valid(const Layout *l); /* every element of the shape is held somewhere, and none twice unless replicated */
 /* Contiguous run of registers along dim whose coordinates are consecutive: 1, 2, 4, 8... */
 int layout_vector(const Layout *l, int dim);

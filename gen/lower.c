@@ -401,23 +401,39 @@ static uint32_t run_layout(const Lower *l, const TileNode *n) {
   const TileType *memory = n->nargs ? &tile_at(l->tiles, tile_arg(l->tiles, n, 0))->type : NULL;
   if (n->op == TILE_store) return tile_at(l->tiles, tile_arg(l->tiles, n, 1))->type.layout; /* its portions need one barrier, before the first */
   if (n->sync_before || n->nregions) return 0;
+  if (n->op == TILE_exchange && l->portion % (2 * tile_attr_int(l->tiles, n, TA_run, 1))) return 0; /* both belong to one portion */
   if (is_elementwise(n) && n->type.kind == TK_FRAG) return n->type.layout;
-  if ((n->op == TILE_load || n->op == TILE_load_like) && memory->kind == TK_VIEW) return n->type.layout;
+  if ((n->op == TILE_load || n->op == TILE_load_like) && memory->kind == TK_VIEW)
+    return l->portion && n->type.rank == 2 ? 0 : n->type.layout; /* all of a row is on its way before the first portion */
   if (l->portion && n->op == TILE_load && memory->kind == TK_SMEM) return n->type.layout;
   if (l->portion && n->op == TILE_set && memory->rank == 2) return memory->layout;
   return 0;
 }
 
-/* Scalars, shared tiles, and fragments that lie along one dim of the run's, are made whole with its first portion. */
-static bool is_prelude(const Lower *l, const TileNode *n) {
+/* Is an operand of the node made in portions, by the run's nodes [first, at)? */
+static bool uses_portions(const Lower *l, const TileRegion *r, uint32_t first, uint32_t at, uint32_t layout) {
+  const TileNode *n = &l->tiles->nodes.at[r->at[at]];
+  for (int k = 0; k < n->nargs; k++)
+    for (uint32_t i = first; i < at; i++)
+      if (r->at[i] == tile_arg(l->tiles, n, k).i && run_layout(l, &l->tiles->nodes.at[r->at[i]]) == layout) return true;
+  return false;
+}
+
+/* Scalars, shared tiles, fragments that lie along one dim of the run's, and in kernels that say a portion also fragments of other
+ * layouts, are made whole with the first portion. */
+static bool is_prelude(const Lower *l, const TileRegion *r, uint32_t first, uint32_t at, uint32_t layout) {
+  const TileNode *n = &l->tiles->nodes.at[r->at[at]];
   if (n->sync_before || n->nregions || n->op == TILE_store || n->op == TILE_get) return false;
   if (l->portion && (n->op == TILE_read || n->op == TILE_coord)) return true;
+  const char *flags = tile_op_info(n->op)->flags;
+  bool whole = n->op == TILE_gather || (strchr(flags, 'P') && !strchr(flags, 'S'));
+  if (l->portion && n->type.kind == TK_FRAG && whole && run_layout(l, n) != layout) return !uses_portions(l, r, first, at, layout);
   if (n->type.kind == TK_SMEM) return true; /* a declaration or a part of one */
   if (n->type.kind == TK_SCALAR) return tile_op_is(n->op, 'P');
   return n->type.kind == TK_FRAG && n->type.rank == 1 && run_layout(l, n) != 0;
 }
 
-static bool is_access(const TileNode *n) { return n->op == TILE_store || n->op == TILE_load || n->op == TILE_load_like; }
+static bool is_access(const TileNode *n) { return n->op == TILE_store || n->op == TILE_load || n->op == TILE_load_like || n->op == TILE_gather; }
 
 /* Do both nodes access the same memory, one of them writing? Portions of the one then must not come after portions of the other.
  * All of shared memory counts as one. */
@@ -440,7 +456,7 @@ static uint32_t run_length(const Lower *l, const TileRegion *r, uint32_t first) 
   if (!layout || layout_regs(&l->tiles->frag_layouts.at[layout]) < (l->portion ? 2 * l->portion : RUN_FROM)) return 1;
   while (first + n < r->n) {
     const TileNode *node = &l->tiles->nodes.at[r->at[first + n]];
-    if ((run_layout(l, node) != layout && !is_prelude(l, node)) || !joins_run(l, r, first, first + n)) break;
+    if ((run_layout(l, node) != layout && !is_prelude(l, r, first, first + n, layout)) || !joins_run(l, r, first, first + n)) break;
     n++;
   }
   return n;
@@ -490,7 +506,7 @@ static void lower_portion(Lower *l, const TileRegion *r, uint32_t first, uint32_
  * as a grid has CTAs, which ptxas does not know. */
 static void lower_run(Lower *l, const TileRegion *r, uint32_t first, uint32_t n, uint32_t reductions) {
   int total = layout_regs(&l->tiles->frag_layouts.at[run_layout(l, &l->tiles->nodes.at[r->at[first]])]);
-  bool blocks = l->portion ? total > 2 * l->portion : needs_blocks(l, r, first, n);
+  bool blocks = l->portion ? total > RUN_ELEMS && total > l->portion : needs_blocks(l, r, first, n);
   PtxReg never = {0};
   if (blocks) never = ptx_def(l->ptx, ISA_setp_eq_s32, po_r(ptx_def(l->ptx, ISA_mov_u32_special, po_special(PTX_NCTAID_X))), po_i(0));
   int portion = l->portion ? l->portion : RUN_ELEMS;

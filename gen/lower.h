@@ -165,6 +165,7 @@ void frag_reduce_portion(Lower *l, const TileRegion *r, uint32_t first, uint32_t
 void frag_reduce_meet(Lower *l, const TileRegion *r, uint32_t first, uint32_t count);
 void lower_exchange(Lower *l);
 void lower_twice(Lower *l);
+void lower_repeat(Lower *l);
 void lower_even_odd(Lower *l);
 void lower_read(Lower *l);
 void lower_rows(Lower *l);

@@ -173,6 +173,14 @@ void lower_twice(Lower *l) {
   for (uint32_t r = 0; r < out->n && !l->failed; r++) out->reg[r] = in->reg[r / (2 * run) * run + r % run];
 }
 
+void lower_repeat(Lower *l) {
+  const Val *in = lower_arg(l, 0);
+  Val *out = moved(l, in);
+  const Layout *lay = frag_layout(l, in->layout);
+  int times = (int)tile_attr_int(l->tiles, l->node, TA_times, 1);
+  for (uint32_t r = 0; r < out->n && !l->failed; r++) out->reg[r] = in->reg[layout_repeat_reg(lay, times, (int)r)];
+}
+
 /* ---- reductions ---- */
 
 static TileOp combine_op(const char *kind) { return strcmp(kind, "max") == 0 ? TILE_max : strcmp(kind, "min") == 0 ? TILE_min : TILE_add; }

@@ -282,6 +282,19 @@ static bool infer_twice(TileProgram *p, TileNode *n) {
   return true;
 }
 
+static bool infer_repeat(TileProgram *p, TileNode *n) {
+  const TileType *t = type_of(p, n, 0);
+  int64_t times = tile_attr_int(p, n, TA_times, 1);
+  if (!t->layout) REFUSE("repeat: %s has no layout yet; load it with one", tile_type_text(p, t));
+  if (times < 1 || times > 64) REFUSE("repeat: times is %lld; expected 1 to 64", (long long)times);
+  Layout l = layout_repeat(&p->frag_layouts.at[t->layout], (int)times);
+  n->type = *t;
+  n->type.is_mutable = false;
+  n->type.shape[t->rank - 1] *= (int32_t)times;
+  n->type.layout = tile_layout_intern(p, &l);
+  return true;
+}
+
 static bool infer_store(TileProgram *p, TileNode *n) {
   const TileType *mem = type_of(p, n, 0), *f = type_of(p, n, 1);
   int dims[TILE_RANK];
@@ -558,6 +571,7 @@ bool tile_infer_memory(TileProgram *p, TileNode *n) {
   case TILE_gather: return infer_gather(p, n);
   case TILE_columns: return infer_columns(p, n);
   case TILE_twice: return infer_twice(p, n);
+  case TILE_repeat: return infer_repeat(p, n);
   case TILE_store:
   case TILE_atomic_add: return infer_store(p, n);
   case TILE_load1:

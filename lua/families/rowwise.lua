@@ -388,7 +388,8 @@ function rowwise.emit(inst, given)
     w.step(step, count, parts)
     count = count + 1
   end
-  kernel("", s.warps, s.ctas, main, "main", s.kind == "loop" and 8 or nil)
+  local scarce = s.kind == "regs" and row_inputs(inst).tables and s.cols // s.threads > 16 -- of registers
+  kernel("", s.warps, s.ctas, main, "main", (s.kind == "loop" or scarce) and math.max(8, least_columns(inst, s.vec)) or nil)
 
   -- step 2: the shares of sums, where the first step was no loop
   local columns = {}

@@ -335,6 +335,7 @@ function writer.start(inst, list, s, keys)
       end
       for _, text in ipairs(asks.positive) do contract.line("require %s>0 \"there are blocks whose halves are exchanged\"", text) end
     end
+    for _, text in ipairs(asks.dividing) do contract.line("require %s==0 \"a thread's columns have the same places in their halves\"", text) end
     for k, text in ipairs(asks.lets) do contract.line("let expr_%d %s", k, text) end
     for _, name in ipairs(asks.divisors) do contract.line("derived by_%s fastdiv %s", name, name) end
     put_cost(inst, list, s)

@@ -33,8 +33,8 @@ end
 
 -- ---- what kernels ask of the contract ----
 
--- needs: sizes that vectors divide; positive: sizes above 0; lets: expressions that have a name; divisors: names to divide by.
-function sizes.new_asks() return { needs = {}, positive = {}, lets = {}, divisors = {} } end
+-- needs: sizes that vectors divide; positive: sizes above 0; dividing: remainders that are 0; lets: expressions that have a name; divisors: names to divide by.
+function sizes.new_asks() return { needs = {}, positive = {}, lets = {}, divisors = {}, dividing = {} } end
 
 local function index_of(list, text)
   for i, own in ipairs(list) do if own == text then return i end end
@@ -44,6 +44,7 @@ end
 
 function sizes.need_multiple(asks, text) index_of(asks.needs, text) end
 function sizes.need_positive(asks, text) index_of(asks.positive, text) end
+function sizes.need_divisor(asks, name, number) index_of(asks.dividing, number .. "%" .. name) end
 
 sizes.MOST_LETS = 16
 -- The name of an expression's value.

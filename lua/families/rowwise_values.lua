@@ -204,10 +204,10 @@ local function widen(p, v)
   return v
 end
 
--- A fragment of which each element stands for `step` columns of the tile.
-local function like_of(p, step)
-  local cols = p.cols // step
-  return tile.frag("f32", { p.rows, cols }, layout.rowwise(p.rows, cols, p.s.warps, p.s.threads, math.max(1, p.lane_vec // step)))
+-- A fragment of which each element stands for `step` of the tile's columns, or of its first `cols`.
+local function like_of(p, step, cols)
+  local n = (cols or p.cols) // step
+  return tile.frag("f32", { p.rows, n }, layout.rowwise(p.rows, n, p.s.warps, p.s.threads, math.max(1, p.lane_vec // step)))
 end
 
 local function head_like(p)
@@ -215,13 +215,16 @@ local function head_like(p)
   return p.heads
 end
 
--- The vectors from the first half of each pair: their heads, and all of them.
+-- Pairs of vectors from both halves: their heads, and the first vectors. Where elements are read in vectors, of a thread only its
+-- first pair: its threads are to go over whole halves, so that all of its pairs have the same places in them.
+local function pair_columns(p) return p.s.vec > 1 and 2 * p.s.vec * p.s.threads or p.cols end
 local function pair_like(p)
-  p.pairs = p.pairs or like_of(p, 2 * p.s.vec)
+  p.pairs = p.pairs or like_of(p, 2 * p.s.vec, pair_columns(p))
   return p.pairs
 end
 local function first_like(p)
-  p.firsts = p.firsts or tile.frag("f32", { p.rows, p.cols // 2 }, layout.rowwise(p.rows, p.cols // 2, p.s.warps, p.s.threads, p.s.vec))
+  local n = pair_columns(p) // 2
+  p.firsts = p.firsts or tile.frag("f32", { p.rows, n }, layout.rowwise(p.rows, n, p.s.warps, p.s.threads, p.s.vec))
   return p.firsts
 end
 
@@ -343,7 +346,9 @@ local function lookup(p, e, n)
     columns = widen(p, first - tile.coord(pair_like(p), 1) * p.s.vec) + tile.coord(first_like(p), 1)
     if p.s.vec > 1 then is_run(p, entry) end
     local entries = tile.gather(p.view[t.name], columns, { at, 0 }, { run = p.s.vec, cache = cache, dims = dims })
-    return tile.twice(tile.f32(entries), p.s.vec)
+    local times = p.cols // pair_columns(p)
+    if times > 1 then sizes.need_divisor(p.asks, p.halves.half, p.s.threads) end
+    return tile.repeat_(tile.twice(tile.f32(entries), p.s.vec), times)
   end
   if p.s.vec > 1 and is_run(p, entry, true) then
     is_run(p, entry)
@@ -419,12 +424,15 @@ function values.evaluator(p, keeps)
   return e
 end
 
--- Every load, before anything waits for one.
+-- Every load, before anything waits for one. Where tables are read and a thread has many columns, only what lies along both dims:
+-- registers are scarcer than reads of what the cache has.
 function values.preload(p, e)
+  local scarce, memo = false, {}
+  for _, n in ipairs(p.seg.nodes) do scarce = scarce or n.op == "lookup" and p.cols // p.s.threads > 16 end
   for _, n in ipairs(p.seg.nodes) do
-    if n.op == "arg" and not values.is_table(p.seg, n) then e:value(n) end
+    if n.op == "arg" and not values.is_table(p.seg, n) and not (scarce and not n.dims[p.seg.tiled]) then e:value(n) end
   end
-  local memo = {}
+  if scarce then return end
   for _, n in ipairs(p.seg.nodes) do
     if n.op == "lookup" and values.depth(n, p.seg.column, memo) == 0 then e:value(n) end
   end

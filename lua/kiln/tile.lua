@@ -123,6 +123,7 @@ function tile.coord(f, dim) return node("coord", { f.id }, { dim = dim }) end
 function tile.exchange(f, run) return node("exchange", { f.id }, { run = run }) end
 function tile.even_odd(even, odd, run) return node("even_odd", { even.id, odd.id }, { run = run }) end
 function tile.twice(f, run) return node("twice", { f.id }, { run = run }) end
+function tile.repeat_(f, times) return times == 1 and f or node("repeat", { f.id }, { times = times }) end
 function tile.columns(view, f, first, step) return node("columns", { view.id, f.id, operand(first, { dtype = "i64" }) }, { step = step }) end
 -- join: reductions with the same number that follow one another share one barrier.
 -- mask: a condition, without which an element does not count.
