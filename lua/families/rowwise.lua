@@ -68,7 +68,7 @@ function rowwise.names(o, claim)
   end
   for _, t in ipairs(o.specs) do
     for i = 0, 4 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end
-    for _, n in ipairs { "part_", "kout_", "addends_", "fstep_", "fctas_" } do claim(n .. t.name, "a value of the family") end
+    for _, n in ipairs { "part_", "kout_", "addends_", "fstep_", "fctas_", "fblocks_", "by_fblocks_" } do claim(n .. t.name, "a value of the family") end
   end
   for i = 0, 3 do for k = 1, 8 do
     claim("stat" .. i .. "_" .. k, "a workspace of the family")

@@ -10,7 +10,7 @@ local sizes = use "families.rowwise_sizes"
 local kernels = use "families.rowwise_kernels"
 local writer = {}
 
-writer.NAMES = { "rows", "lead", "blocks", "groups", "ctas", "walk", "wblocks", "tiles", "parts", "kept", "kstep", "cblocks", "cctas", "npad", "fblocks" }
+writer.NAMES = { "rows", "lead", "blocks", "groups", "ctas", "walk", "wblocks", "tiles", "parts", "kept", "kstep", "cblocks", "cctas", "npad" }
 
 local function product(slots)
   if #slots == 0 then return "1" end
@@ -122,7 +122,6 @@ local function put_counts(inst, seg, s)
   let("wblocks", "ceildiv(%s,%d)", tiled, rows)
   let("tiles", "walk%d*wblocks%d", i, i)
   let("npad", "roundup(%s,4)", seg.column)
-  let("fblocks", "ceildiv(%s,%d)", seg.column, kernels.FINISH.cols)
   if looped then
     let("parts", "max(1,min(tiles%d,%d/max(kept%d,1)))", i, s.parts, i)
     let("ctas", "kept%d*parts%d", i, i)
@@ -143,7 +142,9 @@ local function put_shares(seg, sum)
   contract.line("let kout_%s %s", t, product(sum.kept_slots))
   contract.line("let addends_%s %s*parts%d", t, product(rest), i)
   contract.line("let fstep_%s addends_%s*npad%d", t, t, i)
-  contract.line("let fctas_%s kout_%s*fblocks%d", t, t, i)
+  local few, many = kernels.FINISH.few, kernels.FINISH.many
+  contract.line("let fblocks_%s ceildiv(%s,addends_%s<=%d?%d:%d)", t, seg.column, t, few.rows, few.cols, many.cols)
+  contract.line("let fctas_%s kout_%s*fblocks_%s", t, t, t)
 end
 
 -- ---- row sums that an earlier step hands on to the columns' kernel ----
@@ -222,13 +223,13 @@ local function name_parts(inst, list)
     seg.walked_slots = {}
     for k = #seg.kept_slots + 1, #seg.slots do table.insert(seg.walked_slots, seg.slots[k]) end
     seg.name = {
-      blocks = "blocks" .. i, lead = "lead" .. i, groups = "groups" .. i, ctas = "ctas" .. i, column_ctas = "cctas" .. i, finish_blocks = "fblocks" .. i,
+      blocks = "blocks" .. i, lead = "lead" .. i, groups = "groups" .. i, ctas = "ctas" .. i, column_ctas = "cctas" .. i,
     }
     seg.walk = { blocks = "wblocks" .. i, lead = "walk" .. i, tiles = "tiles" .. i, parts = "parts" .. i, col_blocks = "cblocks" .. i }
     for _, sum in ipairs(seg.sums) do
       local t = sum.tensor.name
       sum.kept_slots = expand(seg, sum.kept)
-      sum.name = { ctas = "fctas_" .. t, addends = "addends_" .. t }
+      sum.name = { ctas = "fctas_" .. t, addends = "addends_" .. t, blocks = "fblocks_" .. t }
     end
   end
 end

@@ -454,23 +454,21 @@ end
 
 -- ---- finish ----
 
-local FINISH = { rows = 320, cols = 32, threads = 8, warps = 16, vec = 4 }
+-- For many addends, and for few; a CTA's rows are so many of them at a time.
+local FINISH = { many = { rows = 320, cols = 32, threads = 8, vec = 4 }, few = { rows = 32, cols = 256, threads = 64, vec = 4 }, warps = 16 }
 kernels.FINISH = FINISH
 
 -- A CTA: a block of columns of one output at its own kept coordinates; all partial sums below it, in their order.
-function kernels.finish(ctx, seg, sum, cta)
-  local lay = layout.rowwise(FINISH.rows, FINISH.cols, FINISH.warps, FINISH.threads, FINISH.vec)
-  local t, name = sum.tensor, sum.name
-  local outer, block = divide(ctx, cta, seg.name.finish_blocks)
-  local column = tile.i64(block) * FINISH.cols
-  local at = {}
+local function finish_by(ctx, sum, outer, block, shape)
+  local lay = layout.rowwise(shape.rows, shape.cols, FINISH.warps, shape.threads, shape.vec)
+  local t, column, at = sum.tensor, tile.i64(block) * shape.cols, {}
   take_kept(ctx, at, sum.kept_slots, outer)
-  local acc = tile.frag("f32", { FINISH.rows, FINISH.cols }, lay)
+  local acc = tile.frag("f32", { shape.rows, shape.cols }, lay)
   tile.fill(acc, NOTHING[sum.kind])
   local pad = NOTHING[sum.kind]
-  tile.for_(tile.const(0, "i32"), i32_param(name.addends), FINISH.rows, function(k)
+  tile.for_(tile.const(0, "i32"), i32_param(sum.name.addends), shape.rows, function(k)
     local v = tile.load(ctx.gathered[t.name], { tile.i64(outer), tile.i64(k), column },
-      { shape = { FINISH.rows, FINISH.cols }, layout = lay, dims = { 1, 2 }, cache = "nc", pad = pad ~= 0 and pad or nil })
+      { shape = { shape.rows, shape.cols }, layout = lay, dims = { 1, 2 }, cache = "nc", pad = pad ~= 0 and pad or nil })
     accumulate(sum.kind, acc, v)
   end)
   core.at(sum.loc[1], sum.loc[2])
@@ -479,6 +477,12 @@ function kernels.finish(ctx, seg, sum, cta)
   for _, slot in ipairs(segments.slots_of(ctx.inst, t)) do table.insert(c, segments.is_column(slot) and column or at[slot]) end
   tile.store(ctx.view[t.name], tile.to(v, t.dtype), c, { dims = { #c - 1 } })
   core.at()
+end
+
+function kernels.finish(ctx, _, sum, cta)
+  local outer, block = divide(ctx, cta, sum.name.blocks)
+  tile.if_(tile.le(i32_param(sum.name.addends), FINISH.few.rows),
+    function() finish_by(ctx, sum, outer, block, FINISH.few) end, function() finish_by(ctx, sum, outer, block, FINISH.many) end)
 end
 
 return kernels
