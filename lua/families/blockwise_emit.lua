@@ -343,56 +343,74 @@ local function only(n) return function(t) return t.name == n.args[1].name end en
 
 local function part_view() return tile.view { tensor = "part", rank = 1, dtype = "f32", align = 4, sizes = "parts", strides = "1", multiple = 1 } end
 
+-- This CTA's tiles, each as body(place, raw): raw, by name, is what it reads of the tensors that have rows and columns. The tile after
+-- it is on its way meanwhile. where(i): the place of the i-th.
+local function tiles_ahead(z, view, where, like, body)
+  local tiles, step, ahead = number("tiles"), tile.ctas(0), {}
+  local function read_ahead(name, i)
+    return read_raw(z, view[name], z.inst.by_name[name], where(tile.max(tile.min(i, tiles - 1), 0)), like, true)
+  end
+  like()
+  for _, n in ipairs(z.graph.nodes) do
+    local t = n.op == "arg" and view[n.name] and z.inst.by_name[n.name]
+    if t and is_tile(z, t) and not ahead[n.name] then
+      ahead[n.name] = tile.frag(t.dtype, { z.s.rows, z.s.cols }, z.layout)
+      tile.set(ahead[n.name], read_ahead(n.name, tile.cta(0)))
+    end
+  end
+  return function()
+    tile.for_(tile.cta(0), tiles, step, function(i)
+      local raw, next_raw = {}, {}
+      for name, f in pairs(ahead) do
+        raw[name] = tile.copy(f)
+        next_raw[name] = read_ahead(name, i + step)
+      end
+      body(where(i), raw)
+      for name, f in pairs(ahead) do tile.set(f, next_raw[name]) end -- taking a value waits for its load
+    end)
+  end
+end
+
+local function with_ahead(z, e, view, like, p, raw)
+  e.argument = function(n)
+    local t = z.inst.by_name[n.name]
+    return raw[n.name] and computed(t, raw[n.name]) or read(z, view[n.name], t, p, like)
+  end
+  return e
+end
+
 local function parts_of_whole(z, inner)
   local view = views(z, only(inner))
   local part, like = part_view(), like_of(z)
   local m = running_max(z, function(take)
-    tile.for_(tile.cta(0), number("tiles"), tile.ctas(0), function(i) take(evaluator(z, view, place(i), like):value(inner)) end)
+    tiles_ahead(z, view, place, like, function(p, raw) take(with_ahead(z, evaluator(z, view, p, like), view, like, p, raw):value(inner)) end)()
   end)
   tile.store1(part, tile.reduce(tile.reduce(m, "max", 1), "max", 0), { tile.cta(0) })
 end
 
 -- The last tiles come first: of those the first kernel has left most in the cache.
 local function walk_whole(z, top_node)
-  local view = views(z, function() return true end)
+  local view, like, e = views(z, function() return true end), like_of(z), nil
   local threads = z.s.warps * 32
   local each = MOST_PARTS // threads
   local lay = string.format("%sl32@0:%d w%d@0:%d", each > 1 and "r" .. each .. "@0:1 " or "", each, z.s.warps, 32 * each)
-  local tiles, like, ahead = number("tiles"), like_of(z), {} -- a tile is on its way while the one before is worked on
-  like()
-  for _, n in ipairs(z.graph.nodes) do
-    local t = n.op == "arg" and z.inst.by_name[n.name]
-    if t and is_tile(z, t) then
-      local first = read_raw(z, view[n.name], t, place(tile.max(tiles - 1 - tile.cta(0), 0)), like, true)
-      ahead[n.name] = tile.frag(t.dtype, { z.s.rows, z.s.cols }, z.layout)
-      tile.set(ahead[n.name], first)
+  local function from_last(i) return place(tile.max(number("tiles") - 1 - i, 0)) end
+  local go = tiles_ahead(z, view, from_last, like, function(p, raw) -- the first is read before the parts are
+    e:forget()
+    with_ahead(z, e, view, like, p, raw)
+    for _, o in ipairs(z.graph.outputs) do
+      if is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e, p, "stream") end -- what is still to be read stays in the cache
     end
-  end
+  end)
   local parts = tile.load(part_view(), { 0 }, { shape = { MOST_PARTS }, layout = lay })
-  local m = tile.reduce(parts, "max", 0)
-  local e = evaluator(z, view, nil, like, top_node, m)
+  e = evaluator(z, view, nil, like, top_node, tile.reduce(parts, "max", 0))
   for _, n in ipairs(z.graph.nodes) do if not has_dims(n) and not is_largest(n) then e:value(n) end end
   tile.if_(tile.cta(0):eq(0), function()
     for _, o in ipairs(z.graph.outputs) do
       if not is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e, nil) end
     end
   end)
-  tile.for_(tile.cta(0), tiles, tile.ctas(0), function(i)
-    local p, raw, next_raw = place(tiles - 1 - i), {}, {}
-    for name, f in pairs(ahead) do
-      raw[name] = tile.copy(f)
-      next_raw[name] = read_raw(z, view[name], z.inst.by_name[name], place(tile.max(tiles - 1 - (i + tile.ctas(0)), 0)), like, true)
-    end
-    e:forget()
-    e.argument = function(n)
-      local t = z.inst.by_name[n.name]
-      return raw[n.name] and computed(t, raw[n.name]) or read(z, view[n.name], t, p, like)
-    end
-    for _, o in ipairs(z.graph.outputs) do
-      if is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e, p, "stream") end -- what is still to be read stays in the cache
-    end
-    for name, f in pairs(ahead) do tile.set(f, next_raw[name]) end
-  end)
+  go()
 end
 
 -- ---- columns: parts of some rows each, joined by a kernel of their own, then a walk by the same parts ----

@@ -219,7 +219,7 @@ local function candidates(inst)
     local rows = warps * 32 // threads
     table.insert(list, {
       kind = "regs", rows = rows, threads = threads, warps = warps, cols = threads * per_thread, vec = vec, ctas = ctas or 1,
-      cache = turns and "keep" or cache, stages = 1, parts = 1, reuse = turns or 1, walk = walk,
+      cache = turns and "keep" or cache, stages = turns and levels and 2 or 1, parts = 1, reuse = turns or 1, walk = walk,
     })
   end
   local fewer = many or exponential or inst.has_sums or inputs.rows > 1 -- threads for a row in pieces: shared memory holds one CTA, in any case
@@ -313,6 +313,7 @@ local function check_schedule(inst, s)
   if s.threads & (s.threads - 1) ~= 0 or s.threads > s.warps * 32 then refuse("threads (of a row) is a power of two up to 32 * warps") end
   if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
   if s.cache ~= "keep" and s.cache ~= "plain" then refuse("cache (how rows are read) is keep (L2::evict_last, measured best) or plain") end
+  if s.kind == "regs" and s.stages > 2 then refuse("stages (of tiles in turn: 2 reads the next one ahead) is 1 or 2") end
   if s.reuse > 64 then refuse("reuse (tiles in turn that share what is the same for them) is at most 64") end
   if s.walk ~= "heads" and s.walk ~= "rows" then refuse("walk (where tiles in turn differ) is heads or rows") end
   if s.ctas > 32 then refuse("ctas (the least number on an SM, for the registers) is at most 32") end

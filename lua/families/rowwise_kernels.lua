@@ -98,12 +98,12 @@ local function tiles_in_turn(ctx, seg, p, e, index)
     local v = p.current and p.current[n.name] or p.fixed[n.name]
     return values.number(p, n, v or values.raw(p, n))
   end
-  local streams, ahead, has_row_sums = {}, {}, #values.levels(seg) > 0
+  local streams, ahead = {}, {}
   for _, n in ipairs(seg.nodes) do
     if n.op == "arg" and not values.is_table(seg, n) then
       local varies = false
       for d in pairs(n.dims) do varies = varies or walked[d] end
-      if varies and has_row_sums and n.dims[seg.column] and n.dims[seg.tiled] then table.insert(streams, n)
+      if varies and s.stages > 1 and n.dims[seg.column] and n.dims[seg.tiled] then table.insert(streams, n)
       elseif not varies and n.dims[seg.column] and p.cols // s.threads <= 16 then p.fixed[n.name] = values.raw(p, n, "nc") end
     end
   end
@@ -117,7 +117,7 @@ local function tiles_in_turn(ctx, seg, p, e, index)
     p.current = {}
     for i, n in ipairs(streams) do p.current[n.name] = tile.copy(ahead[i]) end
     local next_value = {}
-    if has_row_sums then
+    if #streams > 0 then
       go(tile.min(k + 1, count - 1)) -- the last one once more: it is there
       for i, n in ipairs(streams) do next_value[i] = values.raw(p, n) end
     end
