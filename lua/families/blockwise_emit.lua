@@ -506,12 +506,13 @@ function STEPS.row2(z, entry, top, inner)
 end
 
 function STEPS.whole(z, entry, top, inner)
-  contract.line("let parts max(1,min(tiles,%d))", MOST_PARTS)
+  local resident = string.format("%d*sms", z.s.ctas > 1 and z.s.ctas or 8) -- the CTAs that run at once share the tiles
+  contract.line("let parts max(1,min(tiles,min(%d,%s)))", MOST_PARTS, resident)
   contract.line("workspace part f32 [parts]")
   kernel(z, entry .. "_parts", function() parts_of_whole(z, inner) end)
   kernel(z, entry, function() walk_whole(z, top) end)
   contract.line("step parts entry $entry0 grid parts,1,1 block $block0 shared $shared0 args $args0")
-  contract.line("step main entry $entry1 grid max(1,min(tiles,8*sms)),1,1 block $block1 shared $shared1 args $args1")
+  contract.line("step main entry $entry1 grid max(1,min(tiles,%s)),1,1 block $block1 shared $shared1 args $args1", resident)
 end
 
 -- About 2048 CTAs, but at most 256 parts for the second kernel to join.

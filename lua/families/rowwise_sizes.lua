@@ -83,6 +83,37 @@ function sizes.is_half(h, n)
   return is_same(n, half_of(h.width))
 end
 
+-- Does the condition hold within whole blocks only? c < N / width * width
+local function is_within_blocks(h, c)
+  if c.op == "and" then return is_within_blocks(h, c.args[1]) or is_within_blocks(h, c.args[2]) end
+  local first, bound = c.args[1], c.args[2]
+  if c.op ~= "lt" or first.op ~= "index" or first.dim ~= h.dim or bound.op ~= "mul" then return false end
+  for i = 1, 2 do
+    local blocks = bound.args[i]
+    local counted = blocks.op == "idiv" and blocks.args[1].op == "size" and blocks.args[1].dim == h.dim and sizes.is_width(h, blocks.args[2])
+    if counted and sizes.is_width(h, bound.args[3 - i]) then return true end
+  end
+  return false
+end
+
+local PASSES = { add = true, sub = true, mul = true, div = true, neg = true, where = true }
+-- Does nothing of what a segment computes depend on the value outside of whole blocks? A selection leaves it out.
+function sizes.is_within_blocks_only(h, seg, n)
+  local used = false
+  for _, o in ipairs(seg.outputs) do if o.value.index == n.index then return false end end
+  for _, sum in ipairs(seg.sums) do if sum.value.index == n.index then return false end end
+  for _, u in ipairs(seg.nodes) do
+    for i, a in ipairs(u.args) do
+      if a.index == n.index then
+        used = true
+        local left_out = u.op == "where" and i == 2 and is_within_blocks(h, u.args[1])
+        if not left_out and (not PASSES[u.op] or not sizes.is_within_blocks_only(h, seg, u)) then return false end
+      end
+    end
+  end
+  return used
+end
+
 -- inst.halves: column dim -> { width, text, names of values of the contract }, for the dims along which halves are exchanged.
 function sizes.find_halves(inst, list)
   inst.halves = {}
@@ -98,7 +129,7 @@ function sizes.find_halves(inst, list)
         core.at(n.loc[1], n.loc[2])
         if not text then error("the width of swap_halves is made of sizes and numbers", 0) end
         core.at()
-        inst.halves[d] = { width = n.args[2], text = text, half = "half_" .. d, whole = "whole_" .. d, span = "span_" .. d, swaps_pairs = false }
+        inst.halves[d] = { dim = d, width = n.args[2], text = text, half = "half_" .. d, whole = "whole_" .. d, span = "span_" .. d, swaps_pairs = false }
       end
     end
     for _, n in ipairs(seg.nodes) do

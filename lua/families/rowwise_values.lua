@@ -383,9 +383,10 @@ function values.evaluator(p, keeps)
     return tile.exchange(v)
   end
   -- The halves of a block are neighbouring vectors; blocks that are not whole get 0.
-  e.swap_halves = function(_, v)
+  e.swap_halves = function(n, v)
     local on_heads = p.s.vec > 1
     if on_heads then sizes.need_multiple(p.asks, "(" .. p.halves.text .. "/2)") end
+    if sizes.is_within_blocks_only(p.halves, p.seg, n) then return tile.exchange(spread(p, v), p.s.vec) end
     local whole = tile.lt(own_columns(p, on_heads), tile.to(tile.param(p.halves.whole, "i64"), "i32"))
     return tile.where(on_heads and widen(p, whole) or whole, tile.exchange(spread(p, v), p.s.vec), 0.0)
   end
