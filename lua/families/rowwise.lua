@@ -102,12 +102,12 @@ local function largest_bytes(inst)
 end
 
 -- What is read along rows: bytes per element, of the segment that has most and of all; narrow: whether an element has 1 or 8 bytes,
--- which do not go through shared memory; rows, columns: how many tensors are read along rows, how many have one value per column;
+-- which do not go through shared memory; rows, columns: how many tensors are read along rows, how many have one value per column; most: of one segment;
 -- tables: whether there are look-ups.
 local function row_inputs(inst)
-  local r = { bytes = 0, all = 0, rows = 0, narrow = false, columns = 0, tables = false }
+  local r = { bytes = 0, all = 0, rows = 0, most = 0, narrow = false, columns = 0, tables = false }
   for _, seg in ipairs(inst.segments) do
-    local bytes, columns = 0, 0
+    local bytes, columns, before = 0, 0, r.rows
     for _, n in ipairs(seg.nodes) do
       r.tables = r.tables or n.op == "lookup"
       local t = n.op == "arg" and n.dims[seg.column] and inst.by_name[n.name]
@@ -123,6 +123,7 @@ local function row_inputs(inst)
     r.bytes = math.max(r.bytes, bytes)
     r.all = r.all + bytes
     r.columns = math.max(r.columns, columns)
+    r.most = math.max(r.most, r.rows - before)
   end
   return r
 end
@@ -154,18 +155,19 @@ local PARTS = 264 -- two CTAs on each SM of the largest Hopper; a number of the 
 
 -- What a thread holds of a column grows with what is computed there. Values of a column and row sums of columns, of the segment that
 -- has most; from many on, threads get fewer columns, or more registers by fewer threads: ptxas would spill. Third: whether there are
--- exponentials, for which ptxas spills to have one CTA more, unless it is told that so many are enough.
+-- exponentials, for which ptxas spills to have one CTA more, unless it is told that so many are enough. Fourth: row sums, or false.
 local MANY = 18
 local EXPONENTIAL = { exp = true, tanh = true, erf = true }
 local function load_of(inst)
   local values, sums, exponential, levels = 0, 0, false, false
   for _, seg in ipairs(inst.segments) do
-    local count = 0
+    local count, row_sums = 0, 0
     for _, n in ipairs(seg.nodes) do
       if n.dims[seg.column] then count = count + 1 end
       exponential = exponential or EXPONENTIAL[n.op]
-      levels = levels or segments.REDUCE[n.op] ~= nil and n.dim == seg.column
+      if segments.REDUCE[n.op] and n.dim == seg.column then row_sums = row_sums + 1 end
     end
+    if row_sums > 0 then levels = math.max(levels or 0, row_sums) end
     values, sums = math.max(values, count), math.max(sums, #seg.sums)
   end
   return values, sums, exponential, levels
@@ -175,11 +177,13 @@ local function loop_candidates(inst, list, vec)
   if row_inputs(inst).narrow or row_inputs(inst).bytes == 0 or vec == 1 then return end
   local sampled = inst.has_sums -- does each sum keep something, so that a CTA could make it alone?
   for _, seg in ipairs(inst.segments) do for _, sum in ipairs(seg.sums) do sampled = sampled and #sum.kept > 0 end end
-  local function loop(threads, per_thread, warps, ctas, parts)
+  local function loop(threads, per_thread, warps, ctas, parts, most_stages)
     local rows = warps * 32 // threads
     local cols = threads * per_thread
     local stages = loop_stages(inst, rows, threads, cols, warps, ctas)
     if per_thread % least_columns(inst, vec) ~= 0 or stages < 2 then return end
+    if per_thread == 32 and ctas == 2 then most_stages = 2 end -- what is left of shared memory caches values per column
+    stages = math.min(stages, most_stages or stages)
     table.insert(list, {
       kind = "loop", rows = rows, threads = threads, warps = warps, cols = cols, vec = vec, ctas = ctas, cache = "plain", stages = stages,
       parts = parts or PARTS, reuse = 1, walk = "rows",
@@ -193,34 +197,63 @@ local function loop_candidates(inst, list, vec)
     return
   end
   for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do
-    loop(t, 16, 8, (values > MANY or sums > 1 and t < 8) and 1 or 2)
+    local ctas = (values > MANY or sums > 1 and t < (vec < 8 and 64 or 8)) and 1 or 2
+    if t > 8 then loop(t, 16, 8, ctas) else loop(t, 16, 4, 2 * ctas, 2 * PARTS, 2) end
     if sampled and t <= 32 then
       loop(t, 16, 8, 1, 1)
       loop(2 * t, 8, 8, 2, 1)
     end
   end
-  if values > MANY then return loop(512, 16, 16, 1) end
+  if values > MANY and not sizes.shares_entries(inst) then return loop(512, 16, 16, 1) end
   loop(256, 32, 8, 2)
   loop(512, 32, 16, 1)
 end
 
--- 16 columns per thread measured best up to rows of 4096 (docs/performance.md), 32 beyond: what a thread keeps of a row fits in
--- its registers several times over.
+-- Rows in registers, by what is read beside them; docs/performance.md has the measurements. put(threads of a row, its columns, vec, more).
+local REGS = {}
+
+-- Tables: tiles in turn share their rows. Without row sums few registers and many warps, with them more of a row at a time; halves are
+-- exchanged within a thread.
+function REGS.tables(inst, vec, inputs, levels, put)
+  local least = least_columns(inst, vec)
+  local each = (levels or least > vec) and 16 or 8
+  for _, t in ipairs(levels and { 4, 8, 16 } or { 4, 8, 16, 32 }) do
+    local turns = levels and (inputs.most == 1 and 16 or 4) or t == 4 and 2 or 32
+    put(t * 16 // each, each, vec, { reuse = turns })
+  end
+  for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do put(t, math.max(least, 16), vec) end
+  put(512, math.max(least, vec == 8 and 16 or 8), vec)
+  if vec == 8 and sizes.shares_entries(inst) then put(256, 32, vec, { ctas = levels == 1 and 3 or 2 }) end
+end
+
+-- Several values per column: two rows of a thread share what it reads of them.
+function REGS.columns(_, vec, _, _, put)
+  local each = vec == 8 and 16 or 8
+  for _, t in ipairs { 4, 8, 16 } do put(t * 16 // each, each, vec) end
+  for _, t in ipairs { 32, 64, 128 } do put(t * 8 // each * 2, each, vec, { rows = 2 }) end
+  put(128, 16, vec, { rows = 2 })
+  put(vec == 8 and 128 or 256, vec == 8 and 32 or 16, vec, { ctas = vec == 8 and 8 or 1 })
+end
+
+-- 16 columns per thread measured best up to rows of 4096, 32 beyond: what a thread keeps of a row fits in its registers several times over.
+function REGS.plain(_, vec, _, _, put) for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do put(t, 16, vec) end end
+
 local function candidates(inst)
   local list, inputs = {}, row_inputs(inst)
   local values, _, exponential, levels = load_of(inst)
-  local enough = 1 -- CTAs of an SM for 32 columns of a thread
+  local many, vec = values > MANY, 16 // largest_bytes(inst)
+  local enough = inputs.columns > 1 and vec == 8 and 4 or 1 -- CTAs of an SM for 32 columns of a thread
   if exponential then enough = levels and (inputs.rows == 1 and 1 or 2) or inputs.rows == 2 and 4 or 2 end
-  local many = values > MANY
   local cache = inputs.tables and "plain" or "keep" -- what stays in L2 is the tables then
   local walk = inputs.tables and "heads" or "rows"
-  local function regs(threads, vec, per_thread, ctas, turns)
+  local function regs(threads, per_thread, vec, more)
     local warps = math.max(4, threads // 32)
-    local rows = warps * 32 // threads
-    table.insert(list, {
-      kind = "regs", rows = rows, threads = threads, warps = warps, cols = threads * per_thread, vec = vec, ctas = ctas or 1,
-      cache = turns and "keep" or cache, stages = turns and levels and 2 or 1, parts = 1, reuse = turns or 1, walk = walk,
-    })
+    local s = {
+      kind = "regs", rows = warps * 32 // threads, threads = threads, warps = warps, cols = threads * per_thread, vec = vec, ctas = 1,
+      cache = more and more.reuse and "keep" or cache, stages = 1, parts = 1, reuse = 1, walk = walk,
+    }
+    for k, v in pairs(more or {}) do s[k] = k == "rows" and s.rows * v or v end
+    table.insert(list, s)
   end
   local fewer = many or exponential or inst.has_sums or inputs.rows > 1 -- threads for a row in pieces: shared memory holds one CTA, in any case
   local shared_threads, passes_threads = fewer and 512 or 1024, fewer and 256 or 512
@@ -230,46 +263,25 @@ local function candidates(inst)
       reuse = 1, walk = walk,
     })
   end
-  local vec = 16 // largest_bytes(inst)
-  local has_sums = inst.has_sums
   loop_candidates(inst, list, vec)
   if vec > 1 then
-    if not has_sums then
-      if inputs.tables then -- a thread holds rows, their other halves and two tables
-        for _, t in ipairs { 4, 8, 16, 32 } do regs(t, vec, 16, 1, 16) end -- many heads in turn
-        local least = least_columns(inst, vec)
-        for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do if least < 16 or t < 256 then regs(t, vec, least) end end
-        if vec == 8 then
-          regs(256, vec, 16, 3)
-          regs(512, vec, 16)
-        else
-          regs(512, vec, least)
-        end
-      elseif inputs.columns > 1 then
-        for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do
-          regs(t, vec, vec)
-          regs(t, vec, vec, 1, 8)
-        end
-        regs(256, vec, 16)
-        regs(256, vec, 16, 1, 8)
-        regs(512, vec, 16, vec == 8 and 2 or 1, 8)
-      else
-        for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, 16) end
-        if vec == 8 and not many then regs(16, vec, 64, exponential and 2 or 3) end -- 1024 elements of 16 bits: no barrier
-      end
+    if not inst.has_sums then
+      local beside = inputs.tables and "tables" or inputs.columns > 1 and not many and not exponential and "columns" or "plain"
+      REGS[beside](inst, vec, inputs, levels, regs)
+      if beside == "plain" and vec == 8 and not many then regs(16, 64, vec, { ctas = exponential and 2 or 3 }) end -- 1024 of 16 bits: no barrier
       if not many and not inputs.tables then
-        regs(256, vec, 32, enough)
-        regs(512, vec, 32)
+        regs(256, 32, vec, { ctas = enough })
+        regs(512, 32, vec)
       elseif vec == 8 and not inputs.tables then
-        regs(512, vec, 16)
+        regs(512, 16, vec)
       end
     end
     if shared_columns(inst, { threads = shared_threads, vec = vec }) > 0 then pieces("shared", shared_threads, 0, vec, 1) end
     pieces("passes", passes_threads, passes_threads * least_columns(inst, vec), vec, fewer and 2 or 1)
   end
-  regs(32, 1, 4)
-  regs(64, 1, 16, 2) -- elements one by one have an address each: more than 16 of a thread would spill
-  regs(many and 128 or 256, 1, 16, 2)
+  regs(32, 4, 1)
+  regs(64, 16, 1, { ctas = 2 }) -- elements one by one have an address each: more than 16 of a thread would spill
+  regs(many and 128 or 256, 16, 1, { ctas = 2 })
   pieces("passes", passes_threads, 8 * passes_threads, 1, fewer and 2 or 1)
   for _, s in ipairs(list) do if s.kind == "shared" then s.cols = shared_columns(inst, s) end end
   return list
@@ -389,8 +401,7 @@ function rowwise.emit(inst, given)
     w.step(step, count, parts)
     count = count + 1
   end
-  local scarce = s.kind == "regs" and row_inputs(inst).tables and s.cols // s.threads > 16 -- of registers
-  kernel("", s.warps, s.ctas, main, "main", (s.kind == "loop" or scarce) and math.max(8, least_columns(inst, s.vec)) or nil)
+  kernel("", s.warps, s.ctas, main, "main", s.kind == "loop" and math.max(8, least_columns(inst, s.vec)) or nil)
 
   -- step 2: the shares of sums, where the first step was no loop
   local columns = {}

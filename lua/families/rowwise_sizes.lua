@@ -138,6 +138,24 @@ function sizes.find_halves(inst, list)
   end
 end
 
+-- Is the lookup's entry the same in both halves of a block?
+function sizes.is_entry_of_half(h, entry)
+  return entry.op == "mod" and entry.args[1].op == "index" and sizes.is_half(h, entry.args[2])
+end
+
+-- Do all lookups read one entry for both halves?
+function sizes.shares_entries(inst)
+  local shares = false
+  for _, seg in ipairs(inst.segments) do
+    local h = inst.halves[seg.column]
+    for _, n in ipairs(seg.nodes) do
+      if n.op == "lookup" and not (h and sizes.is_entry_of_half(h, n.args[3])) then return false end
+      shares = shares or n.op == "lookup"
+    end
+  end
+  return shares
+end
+
 -- How many columns the walk along a row comes to, by name: whole blocks where halves take turns.
 function sizes.span(inst, column) return inst.halves[column] and inst.halves[column].span or column end
 

@@ -338,7 +338,7 @@ local function lookup(p, e, n)
     return tile.twice(tile.f32(entries))
   end
   local columns, run
-  if p.halves and entry.op == "mod" and entry.args[1].op == "index" and sizes.is_half(p.halves, entry.args[2]) then -- one for both halves
+  if p.halves and sizes.is_entry_of_half(p.halves, entry) then
     local width = e:value(entry.args[2])
     local name = sizes.let(p.asks, sizes.text(entry.args[2]))
     local c = columns_on(p, pair_like(p), 2 * p.s.vec)
@@ -425,15 +425,12 @@ function values.evaluator(p, keeps)
   return e
 end
 
--- Every load, before anything waits for one. Where tables are read and a thread has many columns, only what lies along both dims:
--- registers are scarcer than reads of what the cache has.
+-- Every load, before anything waits for one.
 function values.preload(p, e)
-  local scarce, memo = false, {}
-  for _, n in ipairs(p.seg.nodes) do scarce = scarce or n.op == "lookup" and p.cols // p.s.threads > 16 end
+  local memo = {}
   for _, n in ipairs(p.seg.nodes) do
-    if n.op == "arg" and not values.is_table(p.seg, n) and not (scarce and not n.dims[p.seg.tiled]) then e:value(n) end
+    if n.op == "arg" and not values.is_table(p.seg, n) then e:value(n) end
   end
-  if scarce then return end
   for _, n in ipairs(p.seg.nodes) do
     if n.op == "lookup" and values.depth(n, p.seg.column, memo) == 0 then e:value(n) end
   end
