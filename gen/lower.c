@@ -114,6 +114,7 @@ void lower_view(Lower *l) {
   if (split_names(l, tile_attr_str(l->tiles, n, TA_halves, ""), halves) == 2) {
     v->half = halves[0];
     v->by_half = halves[1];
+    v->run = (int)tile_attr_int(l->tiles, n, TA_run, v->multiple);
   }
   if (sizes != v->rank || strides != v->rank)
     lower_error(l, "view of '%s' has rank %d but names %d sizes and %d strides", v->tensor, v->rank, sizes, strides);

@@ -13,7 +13,8 @@ typedef struct ViewVal {      /* a tensor in global memory */
   const char *tensor;
   int rank, elem_bytes, align, multiple;
   const char *size[TILE_RANK], *stride[TILE_RANK]; /* names of parameters, or decimal constants */
-  const char *half, *by_half;  /* of a last dim whose halves take turns, in pieces of `multiple` elements; or NULL */
+  const char *half, *by_half;  /* of a last dim whose halves take turns, in pieces of `run` elements; or NULL */
+  int run;
 } ViewVal;
 
 typedef struct SmemVal {      /* a shared tile: bytes from a base register */

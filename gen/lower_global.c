@@ -43,7 +43,7 @@ static int log2_of(int v) { return __builtin_ctz((unsigned)v); }
 /* The column at which the element stands that comes u-th in the order of halves that take turns: of piece 2p or 2p + 1 of the walk,
  * p / H is the block and p % H the place in each of its halves of H pieces. u: at + a thread's part. */
 static PtxReg turned_column(Lower *l, const ViewVal *v, PtxReg column, int32_t at, bool aligned) {
-  int k = log2_of(v->multiple), run = v->multiple;
+  int k = log2_of(v->run), run = v->run;
   PtxReg half = DEF(cvt_u32_u64, R(lower_size(l, v->half))), magic = lower_param(l, v->by_half), odd = {0}, u = column;
   int32_t rest = at & (2 * run - 1); /* which of two pieces, and where in it: known where threads have pairs of them */
   if (aligned) {
@@ -87,7 +87,7 @@ ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_ran
     }
     if (turned) { /* a tile begins at a whole number of pairs of pieces */
       c.column = is_zero(at) ? own : DEF(add_s32, R(lower_i32(l, at)), R(own));
-      c.aligned = !(bits[tile] & (2 * (uint32_t)v->multiple - 1));
+      c.aligned = !(bits[tile] & (2 * (uint32_t)v->run - 1));
       continue;
     }
     if (tile < 0 && is_zero(at)) continue;
@@ -323,7 +323,7 @@ void lower_columns(Lower *l) {
   frag_positions(l, lay, pos, bits);
   PtxReg column = step > 1 ? DEF(mul_lo_s32, R(pos[d]), po_i(step)) : pos[d];
   if (!is_zero(first)) column = DEF(add_s32, R(lower_i32(l, first)), R(column));
-  bool aligned = !((bits[d] * (uint32_t)step) & (2 * (uint32_t)v->multiple - 1));
+  bool aligned = !((bits[d] * (uint32_t)step) & (2 * (uint32_t)v->run - 1));
   Val *out = lower_result(l);
   *out = (Val){.kind = VAL_FRAG, .dtype = KILN_I32, .layout = l->node->type.layout, .n = (uint32_t)count, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, count)};
   for (int r = 0; r < count; r++) {

@@ -68,6 +68,8 @@ static bool infer_view(TileProgram *p, TileNode *n) {
   const char *halves = tile_attr_str(p, n, TA_halves, NULL);
   if (halves && (rank < 1 || tile_word_count(halves) != 2))
     REFUSE("view: halves \"%s\"; expected two names, a number of pieces and a fastdiv of it, of a view with dims", halves);
+  int64_t run = tile_attr_int(p, n, TA_run, tile_attr_int(p, n, TA_multiple, 1));
+  if (halves && (run < 1 || run > 64 || (run & (run - 1)))) REFUSE("view: run is %lld; expected a power of two up to 64", (long long)run);
   for (int k = 0; k < 2; k++) {
     TileAttrKey key = k ? TA_strides : TA_sizes;
     const char *names = tile_attr_str(p, n, key, NULL);

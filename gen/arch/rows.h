@@ -3,9 +3,10 @@
   [TILE_view] = {lower_view, 0}, [TILE_workspace] = {0, "write and read a view of the contract's workspace"},                              \
   [TILE_smem] = {lower_smem, 0}, [TILE_frag] = {lower_frag, 0}, [TILE_ring] = {lower_ring, 0},                                                \
   [TILE_barrier] = {lower_barrier, 0}, [TILE_set] = {lower_set, 0}, [TILE_zero] = {lower_zero, 0}, [TILE_fill] = {lower_fill, 0},           \
-  [TILE_coord] = {lower_coord, 0}, [TILE_columns] = {lower_columns, 0}, [TILE_reduce] = {lower_reduce, 0}, [TILE_rows] = {lower_rows, 0}, [TILE_read] = {lower_read, 0},         \
-  [TILE_load] = {lower_load, 0}, [TILE_load_like] = {lower_load, 0}, [TILE_gather] = {lower_gather, 0}, [TILE_exchange] = {lower_exchange, 0},  \
-  [TILE_twice] = {lower_twice, 0}, [TILE_repeat] = {lower_repeat, 0}, [TILE_even_odd] = {lower_even_odd, 0}, [TILE_store] = {lower_store, 0}, [TILE_load1] = {lower_load1, 0},      \
+  [TILE_coord] = {lower_coord, 0}, [TILE_columns] = {lower_columns, 0}, [TILE_reduce] = {lower_reduce, 0},                                    \
+  [TILE_rows] = {lower_rows, 0}, [TILE_read] = {lower_read, 0}, [TILE_load] = {lower_load, 0}, [TILE_load_like] = {lower_load, 0},            \
+  [TILE_gather] = {lower_gather, 0}, [TILE_exchange] = {lower_exchange, 0}, [TILE_twice] = {lower_twice, 0},                                  \
+  [TILE_repeat] = {lower_repeat, 0}, [TILE_even_odd] = {lower_even_odd, 0}, [TILE_store] = {lower_store, 0}, [TILE_load1] = {lower_load1, 0}, \
   [TILE_store1] = {lower_store1, 0}, [TILE_slice] = {lower_slice, 0}, [TILE_part] = {lower_part, 0}, [TILE_trans] = {lower_trans, 0},       \
   [TILE_acquire] = {lower_acquire, 0}, [TILE_release] = {lower_release, 0}, [TILE_field] = {lower_field, 0}, [TILE_sync] = {lower_sync, 0}, \
   [TILE_cvt] = {lower_cvt, 0}, [TILE_where] = {lower_where, 0}, [TILE_neg] = {lower_elementwise, 0}, [TILE_abs] = {lower_elementwise, 0},   \

@@ -130,8 +130,9 @@ end
 
 -- Columns that a thread has at a time, at least: where halves are exchanged, a vector of each.
 local function least_columns(inst, vec)
-  for _ in pairs(inst.halves) do return 2 * vec end
-  return vec
+  local least = vec
+  for d in pairs(inst.halves) do least = math.max(least, 2 * sizes.piece(inst, d, vec)) end
+  return least
 end
 
 -- Shared rows: as many columns as fit beside the reductions' scratch, in whole chunks; of the segment that needs most.

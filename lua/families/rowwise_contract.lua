@@ -71,21 +71,21 @@ end
 
 -- Sizes that the definition asks for, and their reciprocals.
 local function put_sizes(inst, list, s)
-  local sizes, inverse = {}, {}
+  local asked, inverse = {}, {}
   for _, seg in ipairs(list) do
     for _, n in ipairs(seg.nodes) do
-      if n.op == "size" or n.op == "dim" then sizes[n.dim] = seg end
+      if n.op == "size" or n.op == "dim" then asked[n.dim] = seg end
       if n.op == "div" and n.args[2].op == "dim" then inverse[n.args[2].dim] = true end
     end
   end
   for _, d in ipairs(inst.op.dims) do
-    if sizes[d] then
-      contract.line("let size_%s %s", d, product(expand(sizes[d], { d })))
+    if asked[d] then
+      contract.line("let size_%s %s", d, product(expand(asked[d], { d })))
       if inverse[d] then contract.line("derived inv_%s f32 1/size_%s", d, d) end
     end
   end
   for d, h in pairs(inst.halves) do
-    contract.line("let %s max(1,%s/2/%d)", h.half, h.text, s.vec)
+    contract.line("let %s max(1,%s/2/%d)", h.half, h.text, sizes.piece(inst, d, s.vec))
     contract.line("derived by_%s fastdiv %s", h.half, h.half)
     contract.line("let %s %s/max(1,%s)*%s", h.whole, d, h.text, h.text)
     contract.line("let %s roundup(%s,max(1,%s))", h.span, d, h.text)
@@ -275,10 +275,11 @@ function writer.start(inst, list, s, keys)
       if t.present then
         local slots, strides = strides_of(inst, list, s, t)
         local along = #slots > 0 and (segments.is_column(slots[#slots]) or is_table(inst, list, t))
+        local order = #slots > 0 and not plain and sizes.order(inst, slots[#slots]) or nil
         view[t.name] = tile.view {
           tensor = t.name, rank = #slots, dtype = t.dtype, align = alignment(inst, list, s, t),
           sizes = table.concat(slots, ","), strides = table.concat(strides, ","), multiple = along and s.vec or 1,
-          halves = #slots > 0 and not plain and sizes.order(inst, slots[#slots]) or nil,
+          halves = order, run = order and sizes.piece(inst, slots[#slots], s.vec) or nil,
         }
       end
     end
@@ -293,10 +294,11 @@ function writer.start(inst, list, s, keys)
         by_node[n.index] = view[name]
       end
       for _, sum in ipairs(inst.direct and {} or seg.sums) do
-        local t = sum.tensor.name
+        local t, order = sum.tensor.name, sizes.order(inst, seg.column)
         parts[t] = tile.view {
           tensor = "part_" .. t, rank = 3, dtype = "f32", align = 16, sizes = string.format("kept%d,parts%d,%s", i, i, seg.column),
-          strides = string.format("kstep%d,npad%d,1", i, i), multiple = s.vec, halves = sizes.order(inst, seg.column),
+          strides = string.format("kstep%d,npad%d,1", i, i), multiple = s.vec, halves = order,
+          run = order and sizes.piece(inst, seg.column, s.vec) or nil,
         }
         gathered[t] = tile.view {
           tensor = "part_" .. t, rank = 3, dtype = "f32", align = 16, sizes = string.format("kout_%s,addends_%s,%s", t, t, seg.column),
@@ -325,6 +327,7 @@ function writer.start(inst, list, s, keys)
       end
       if s.vec > 1 then contract.line("require %s%%%d==0 \"rows are read in pieces of %d elements\"", seg.column, s.vec, s.vec) end
     end
+    for _, text in ipairs(asks.dividing) do contract.line("require %s==0 \"halves are exchanged in whole pieces, at the same places of a thread's columns\"", text) end
     if s.vec > 1 then
       for _, t in ipairs(inst.tensors) do
         if t.present and is_table(inst, list, t) then
@@ -336,7 +339,6 @@ function writer.start(inst, list, s, keys)
       end
       for _, text in ipairs(asks.positive) do contract.line("require %s>0 \"there are blocks whose halves are exchanged\"", text) end
     end
-    for _, text in ipairs(asks.dividing) do contract.line("require %s==0 \"a thread's columns have the same places in their halves\"", text) end
     for k, text in ipairs(asks.lets) do contract.line("let expr_%d %s", k, text) end
     for _, name in ipairs(asks.divisors) do contract.line("derived by_%s fastdiv %s", name, name) end
     put_cost(inst, list, s)

@@ -406,7 +406,7 @@ end
 
 -- Geometry of the columns' kernel under a schedule.
 function kernels.columns_schedule(inst, seg, s)
-  local each = math.max(4, (inst.halves[seg.column] and 2 or 1) * s.vec)
+  local each = math.max(4, s.vec, inst.halves[seg.column] and 2 * sizes.piece(inst, seg.column, s.vec) or 1)
   return { kind = "columns", rows = 8, threads = 32, warps = 8, vec = s.vec, cols = 32 * each, cache = "plain" }
 end
 

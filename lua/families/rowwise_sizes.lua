@@ -43,6 +43,7 @@ local function index_of(list, text)
 end
 
 function sizes.need_multiple(asks, text) index_of(asks.needs, text) end
+function sizes.need_whole_pieces(asks, width, piece) index_of(asks.dividing, "(" .. width .. "/2)%" .. piece) end
 function sizes.need_positive(asks, text) index_of(asks.positive, text) end
 function sizes.need_divisor(asks, name, number) index_of(asks.dividing, number .. "%" .. name) end
 
@@ -154,6 +155,12 @@ function sizes.shares_entries(inst)
     end
   end
   return shares
+end
+
+-- Elements of a piece; 1 where a row is walked as it lies. Where neighbours are exchanged as well, they are of one piece.
+function sizes.piece(inst, column, vec)
+  local h = inst.halves[column]
+  return h and (h.swaps_pairs and vec == 1 and 2 or vec) or 1
 end
 
 -- How many columns the walk along a row comes to, by name: whole blocks where halves take turns.

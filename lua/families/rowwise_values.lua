@@ -72,7 +72,7 @@ end
 
 -- Vectors of the layout: of pairs at least, where neighbours meet or halves take turns.
 local function lane_vec(p)
-  if p.halves then return 2 * p.s.vec end
+  if p.halves then return 2 * p.piece end
   for _, n in ipairs(p.seg.nodes) do
     if p.s.vec == 1 and (n.op == "swap_pairs" or n.op == "lookup") then return 2 end
   end
@@ -81,9 +81,7 @@ end
 
 function values.place(p)
   p.halves = p.inst.halves[p.seg.column]
-  if p.halves and p.halves.swaps_pairs and p.s.vec == 1 then
-    core.refuse("rows in which neighbours and halves are exchanged are not made of elements one by one; align them")
-  end
+  p.piece = sizes.piece(p.inst, p.seg.column, p.s.vec)
   p.lane_vec = lane_vec(p)
   p.lay = layout.rowwise(p.rows, p.cols, p.s.warps, p.s.threads, p.lane_vec)
   p.column = p.column or 0
@@ -338,7 +336,7 @@ local function lookup(p, e, n)
     return tile.twice(tile.f32(entries))
   end
   local columns, run
-  if p.halves and sizes.is_entry_of_half(p.halves, entry) then
+  if p.halves and p.piece == p.s.vec and sizes.is_entry_of_half(p.halves, entry) then
     local width = e:value(entry.args[2])
     local name = sizes.let(p.asks, sizes.text(entry.args[2]))
     local c = columns_on(p, pair_like(p), 2 * p.s.vec)
@@ -385,10 +383,10 @@ function values.evaluator(p, keeps)
   -- The halves of a block are neighbouring vectors; blocks that are not whole get 0.
   e.swap_halves = function(n, v)
     local on_heads = p.s.vec > 1
-    if on_heads then sizes.need_multiple(p.asks, "(" .. p.halves.text .. "/2)") end
-    if sizes.is_within_blocks_only(p.halves, p.seg, n) then return tile.exchange(spread(p, v), p.s.vec) end
+    if p.piece > 1 then sizes.need_whole_pieces(p.asks, p.halves.text, p.piece) end
+    if sizes.is_within_blocks_only(p.halves, p.seg, n) then return tile.exchange(spread(p, v), p.piece) end
     local whole = tile.lt(own_columns(p, on_heads), tile.to(tile.param(p.halves.whole, "i64"), "i32"))
-    return tile.where(on_heads and widen(p, whole) or whole, tile.exchange(spread(p, v), p.s.vec), 0.0)
+    return tile.where(on_heads and widen(p, whole) or whole, tile.exchange(spread(p, v), p.piece), 0.0)
   end
   -- Which of two values holds at even and which at odd columns, or in which half, is known by register.
   e.alternates = function(c)
@@ -396,7 +394,7 @@ function values.evaluator(p, keeps)
     if p.head_memo or not b or a.op ~= "mod" or a.args[1].op ~= "index" or a.args[1].dim ~= column then return nil end
     local by = a.args[2]
     if c.op == "eq" and by.op == "const" and by.value == 2 and b.op == "const" and b.value == 0 then
-      return (p.halves and p.s.vec or p.lane_vec) % 2 == 0 and 1 or nil
+      return (p.halves and p.piece or p.lane_vec) % 2 == 0 and 1 or nil
     end
     if c.op ~= "lt" or p.s.vec == 1 or not p.halves or not sizes.is_width(p.halves, by) or not sizes.is_half(p.halves, b) then return nil end
     sizes.need_positive(p.asks, p.halves.text)
