@@ -327,7 +327,9 @@ function writer.start(inst, list, s, keys)
       end
       if s.vec > 1 then contract.line("require %s%%%d==0 \"rows are read in pieces of %d elements\"", seg.column, s.vec, s.vec) end
     end
-    for _, text in ipairs(asks.dividing) do contract.line("require %s==0 \"halves are exchanged in whole pieces, at the same places of a thread's columns\"", text) end
+    for _, text in ipairs(asks.dividing) do
+      contract.line("require %s==0 \"halves are exchanged in whole pieces, at the same places of a thread's columns\"", text)
+    end
     if s.vec > 1 then
       for _, t in ipairs(inst.tensors) do
         if t.present and is_table(inst, list, t) then

@@ -60,6 +60,28 @@ static void rows_are_covered_in_vectors(void **state) {
   }
 }
 
+static void copies_stay_in_their_thread(void **state) {
+  (void)state;
+  static const int shape[][5] = {{1, 256, 4, 128, 2}, {16, 64, 4, 8, 8}, {8, 512, 4, 32, 8}, {128, 64, 8, 16, 2}};
+  for (unsigned k = 0; k < 8; k++) {
+    int times = k < 4 ? 2 : 4;
+    const int *s = shape[k % 4];
+    Layout l = layout_rowwise(s[0], s[1], s[2], s[3], s[4]), t = layout_repeat(&l, times);
+    assert_int_equal(t.shape[1], times * s[1]);
+    assert_true(layout_valid(&t));
+    assert_covers(&t, 1);
+    for (int w = 0; w < s[2]; w++)
+      for (int lane = 0; lane < 32; lane++)
+        for (int r = 0; r < layout_regs(&t); r++) {
+          int32_t c[LAYOUT_RANK], of[LAYOUT_RANK];
+          layout_coord(&t, r, lane, w, c);
+          layout_coord(&l, layout_repeat_reg(&l, times, r), lane, w, of);
+          assert_int_equal(c[0], of[0]);
+          assert_int_equal(c[1] % s[1], of[1]);
+        }
+  }
+}
+
 static void slices_agree_with_their_whole(void **state) {
   (void)state;
   Layout l = layout_mma_acc(64, 128, 2, 2);
@@ -140,7 +162,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(accumulator_follows_the_manual), cmocka_unit_test(rows_are_covered_in_vectors), cmocka_unit_test(slices_agree_with_their_whole),
     cmocka_unit_test(text_comes_back),                cmocka_unit_test(wrong_layouts_are_found),     cmocka_unit_test(swizzles_have_no_conflicts),
-    cmocka_unit_test(swizzles_move_nothing_out_of_its_row),
+    cmocka_unit_test(swizzles_move_nothing_out_of_its_row), cmocka_unit_test(copies_stay_in_their_thread),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
