@@ -183,7 +183,6 @@ local function loop_candidates(inst, list, vec)
     local cols = threads * per_thread
     local stages = loop_stages(inst, rows, threads, cols, warps, ctas)
     if per_thread % least_columns(inst, vec) ~= 0 or stages < 2 then return end
-    if per_thread == 32 and ctas == 2 then most_stages = 2 end -- what is left of shared memory caches values per column
     stages = math.min(stages, most_stages or stages)
     table.insert(list, {
       kind = "loop", rows = rows, threads = threads, warps = warps, cols = cols, vec = vec, ctas = ctas, cache = "plain", stages = stages,
@@ -191,8 +190,9 @@ local function loop_candidates(inst, list, vec)
     })
   end
   local values, sums = load_of(inst)
+  local tables = row_inputs(inst).tables
   if not inst.has_sums then
-    if row_inputs(inst).tables or values > MANY then return end
+    if tables or values > MANY then return end
     loop(256, 16, 8, 2)
     loop(256, 32, 8, 2)
     return
@@ -206,7 +206,7 @@ local function loop_candidates(inst, list, vec)
     end
   end
   if values > MANY and not sizes.shares_entries(inst) then return loop(512, 16, 16, 1) end
-  loop(256, 32, 8, 2)
+  loop(256, 32, 8, 2, nil, (sums > 1 or tables) and 2 or nil) -- what is left of shared memory caches what is not in the ring
   loop(512, 32, 16, 1)
 end
 
@@ -223,8 +223,8 @@ function REGS.tables(inst, vec, inputs, levels, put)
     put(t * 16 // each, each, vec, { reuse = turns })
   end
   for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do put(t, math.max(least, 16), vec) end
-  put(512, math.max(least, vec == 8 and 16 or 8), vec)
-  if vec == 8 and sizes.shares_entries(inst) then put(256, 32, vec, { ctas = levels == 1 and 3 or 2 }) end
+  if vec == 8 and sizes.shares_entries(inst) then put(256, 32, vec, { ctas = levels == 1 and 3 or 2 })
+  else put(512, math.max(least, 16), vec) end
 end
 
 -- Several values per column: two rows of a thread share what it reads of them.
@@ -232,7 +232,6 @@ function REGS.columns(_, vec, _, _, put)
   local each = vec == 8 and 16 or 8
   for _, t in ipairs { 4, 8, 16 } do put(t * 16 // each, each, vec) end
   for _, t in ipairs { 32, 64, 128 } do put(t * 8 // each * 2, each, vec, { rows = 2 }) end
-  put(128, 16, vec, { rows = 2 })
   put(vec == 8 and 128 or 256, vec == 8 and 32 or 16, vec, { ctas = vec == 8 and 8 or 1 })
 end
 
