@@ -24,6 +24,7 @@
 #define CHECK_OPTIONAL(theirs, ours) CHECK_SAME(theirs, ours)
 #define CHECK_SIMONLY(theirs, ours)
 #define DrvFn_cuLaunchKernelEx __typeof__(cuLaunchKernelEx) /* its struct is compared field by field below */
+#define DrvFn_cuOccupancyMaxActiveClusters __typeof__(cuOccupancyMaxActiveClusters)
 #define DRIVER(need, name, params, args) CHECK_##need(name, DrvFn_##name)
 #define DRIVER_NUMBER(ours, theirs, value) _Static_assert((int)theirs == (int)ours, #ours " differs from cuda.h");
 #include "cuda/driver.def"
@@ -47,6 +48,7 @@ FIELD(DrvLaunchAttribute, value, CUlaunchAttribute, value);
 FIELD(DrvLaunchValue, cluster.x, CUlaunchAttributeValue, clusterDim.x);
 FIELD(DrvLaunchValue, cluster.z, CUlaunchAttributeValue, clusterDim.z);
 FIELD(DrvLaunchValue, programmatic_serialization, CUlaunchAttributeValue, programmaticStreamSerializationAllowed);
+_Static_assert(sizeof(DrvTensorMap) == sizeof(CUtensorMap) && sizeof(CUtensorMap) == 8 * CU_TENSOR_MAP_NUM_QWORDS, "DrvTensorMap differs from cuda.h");
 _Static_assert(sizeof(DrvPtr) == sizeof(CUdeviceptr) && sizeof(DrvDevice) == sizeof(CUdevice), "handles differ from cuda.h");
 #endif
 
@@ -64,6 +66,8 @@ static void test_rows(void **state) {
   }
   assert_int_equal(sizeof(DrvPtr), 8);
   assert_int_equal(sizeof(DrvLaunchValue), 64);
+  assert_int_equal(sizeof(DrvTensorMap), 128);
+  assert_int_equal(_Alignof(DrvTensorMap), 64);
 }
 
 static void test_cuda_header(void **state) {
