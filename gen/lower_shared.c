@@ -78,8 +78,8 @@ static SmemVal *copy_of(Lower *l, const SmemVal *from) {
 }
 
 void lower_slice(Lower *l) {
-  if (lower_arg(l, 0)->kind != VAL_SMEM) {
-    lower_error(l, "slice takes shared tiles on %s; a fragment's parts are not lowered yet: load the part by itself", l->target->name);
+  if (lower_arg(l, 0)->kind == VAL_FRAG) {
+    frag_piece(l, lower_arg(l, 0));
     return;
   }
   SmemVal *s = copy_of(l, lower_arg(l, 0)->smem);
@@ -135,8 +135,10 @@ static SharedCursor shared_cursor(Lower *l, const SmemVal *s, const Layout *lay,
   for (int d = 0; d < 2; d++) {
     int t = d - (2 - lay->rank); /* tile dim on memory dim d; a 1-D fragment lies along the last */
     int32_t pitch = s->layout.pitch[s->transposed ? 1 - d : d] * s->elem_bytes;
-    const Val *at = lower_arg(l, first_coord + d);
-    if (at->kind == VAL_CONST)
+    const Val *at = first_coord < 0 ? NULL : lower_arg(l, first_coord + d);
+    if (!at) {
+      /* from the beginning */
+    } else if (at->kind == VAL_CONST)
       c.start += (uint32_t)at->i * (uint32_t)pitch;
     else
       lower_error(l, "coordinates of shared tiles are constants; use part() for a run-time piece");
@@ -180,6 +182,10 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
     lower_error(l, "fragments of this type do not go through shared memory yet; numbers of 8, 16 and 32 bits do");
     return;
   }
+  if (s->layout.panel) {
+    lower_error(l, "a tile in several panels is for bulk copies and products; threads write and read tiles of one panel (128 bytes of columns)");
+    return;
+  }
   SharedCursor c = shared_cursor(l, s, lay, first_coord);
   int vec = vector_elems(lay, s), from, to;
   PtxReg mine = load ? (PtxReg){0} : owner_predicate(l, lay);
@@ -213,6 +219,9 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
   }
   ptx_guard(l->ptx, (PtxReg){0}, false);
 }
+
+/* As a store at the tile's first element, with the fragment in place of the node's own operands. */
+void shared_put(Lower *l, const Val *frag, const SmemVal *s) { shared_access(l, frag, s, -1, false); }
 
 void shared_load(Lower *l, Val *frag, const SmemVal *s, int first_coord) { shared_access(l, frag, s, first_coord, true); }
 void shared_store(Lower *l, const Val *frag, const SmemVal *s, int first_coord) { shared_access(l, frag, s, first_coord, false); }

@@ -186,6 +186,7 @@ static void put_entry(Print *s) {
   if (p->threads) text_fmt(s->out, text_REQNTID, p->threads);
   if (p->min_ctas) text_fmt(s->out, text_MINNCTA, p->min_ctas);
   if (p->max_regs) text_fmt(s->out, text_MAXNREG, p->max_regs);
+  if (p->cluster > 1) text_fmt(s->out, text_CLUSTER, p->cluster);
 }
 
 static void put_declarations(Print *s) {

@@ -29,6 +29,15 @@
   [TILE_fill_slot] = {lower_fill_staged, 0}, [TILE_commit] = {lower_commit_staged, 0}, [TILE_wait] = {lower_wait_staged, 0}, \
   [TILE_drain] = {lower_drain_staged, 0}
 
+/* Roles, their turns, and schedulers; what bulk copies and warpgroups add. They come after ROWS_ABSENT, whose rows they replace. */
+#define ROWS_ROLES                                                                                                            \
+  [TILE_role] = {lower_role, 0}, [TILE_elect] = {lower_elect, 0}, [TILE_order] = {lower_order, 0}, [TILE_enter] = {lower_enter, 0}, \
+  [TILE_leave] = {lower_leave, 0}, [TILE_sched] = {lower_sched, 0}, [TILE_each] = {lower_each, 0}
+#define ROWS_BULK                                                                                                    \
+  [TILE_map] = {lower_map, 0}, [TILE_skip] = {lower_skip, 0}, [TILE_put_slot] = {lower_put_slot, 0}, [TILE_store_slot] = {lower_store_slot, 0}
+#define ROWS_GROUPS \
+  [TILE_mma] = {lower_mma_groups, 0}, [TILE_mma_commit] = {lower_mma_commit, 0}, [TILE_mma_wait] = {lower_mma_wait, 0}
+
 /* What no generation lowers yet. */
 #define ROWS_ABSENT                                                                                                                                      \
   [TILE_map] = {0, "tensor maps are not lowered yet; read the view itself"}, [TILE_tmem] = {0, "tensor memory is not lowered yet; use a fragment"},     \

@@ -1,0 +1,272 @@
+-- gemm_warpgroup.lua - products by warpgroups (wgmma) on tiles that bulk copies bring: one warp starts copies into a ring of slots, two
+-- groups of four warps multiply, and results leave by bulk copies from shared memory. CTAs stay and walk over tiles.
+--
+--   way=coop      both groups on one tile of bm x bn, each on half of its rows
+--   way=pingpong  each group on a tile of its own; while one writes its result, the other has the tensor cores
+--
+-- With cluster=2 a pair of CTAs takes tiles one above the other, and each brings half of b to both.
+-- One product stays in flight: a slot is given back one step after it was read; its token travels in a carrier.
+local tile = use "kiln.tile"
+local layout = use "kiln.layout"
+local contract = use "kiln.contract"
+local schedule = use "kiln.schedule"
+local op = use "kiln.op"
+local common = use "families.gemm_common"
+
+local warpgroup = {}
+local KEYS = { "core", "way", "bm", "bn", "bk", "stages", "cluster", "group", "out" }
+local GROUPS, LOAD_REGS, MATH_REGS = 2, 40, 232
+local FORM = { f16 = "wgmma_f32_f16_f16_n8", bf16 = "wgmma_f32_bf16_bf16_n8" }
+local bytes, is_k_major = common.bytes, common.is_k_major
+
+-- ---- schedules ----
+
+local function outputs(inst)
+  local list = {}
+  for _, t in ipairs(inst.tensors) do if t.out and t.present then table.insert(list, t) end end
+  return list
+end
+
+-- Columns of the pieces in which a result leaves: 128 bytes.
+local function out_columns(t) return 128 // bytes(t) end
+local function group_rows(s) return s.way == "coop" and s.bm // GROUPS or s.bm end
+
+local function shared_bytes(inst, s)
+  local total = s.stages * ((s.bm + s.bn) * s.bk * bytes(inst.by_name.a) + 16)
+  for _, t in ipairs(outputs(inst)) do total = total + GROUPS * s.out * group_rows(s) * 128 end
+  return total + 2048 -- rings begin at multiples of 1024
+end
+
+local function can_write(inst)
+  for _, t in ipairs(outputs(inst)) do if t.dtype ~= "f32" and t.dtype ~= "f16" and t.dtype ~= "bf16" then return false end end
+  return true
+end
+
+local function candidates(inst)
+  local list, form = {}, FORM[inst.by_name.a.dtype]
+  if not form or not core.has(form) or not can_write(inst) then return list end
+  local function add(way, bm, bn, stages, cluster)
+    local s = { core = "wgmma", way = way, bm = bm, bn = bn, bk = 64, stages = stages, cluster = cluster, group = 8, out = 2 }
+    while s.stages > 2 and shared_bytes(inst, s) > core.target.shared_block do s.stages = s.stages - 1 end
+    if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
+  end
+  add("coop", 128, 256, 4, 2)
+  add("pingpong", 128, 128, 5, 2)
+  add("coop", 128, 128, 6, 1)
+  add("pingpong", 64, 128, 7, 1)
+  return list
+end
+
+local function check_schedule(inst, s)
+  local function refuse(why) core.fail("schedule " .. schedule.print(s, KEYS) .. ": " .. why) end
+  if s.way ~= "coop" and s.way ~= "pingpong" then refuse("way is coop or pingpong") end
+  if group_rows(s) % 64 ~= 0 or group_rows(s) == 0 then refuse("a group has 64 rows or a multiple of it") end
+  if s.bn % 8 ~= 0 or s.bn > 256 or s.bm > 256 then refuse("bn is a multiple of 8 up to 256, bm at most 256") end
+  if s.bk ~= 64 and s.bk ~= 128 then refuse("bk is 64 or 128") end
+  if group_rows(s) * s.bn > 128 * 128 then refuse("a group's part is at most 128 x 128 or 64 x 256: an accumulator has 128 registers of a thread") end
+  for _, t in ipairs(outputs(inst)) do
+    if s.bn % out_columns(t) ~= 0 then refuse(string.format("bn is a multiple of %d, the columns in which '%s' leaves", out_columns(t), t.name)) end
+  end
+  if s.cluster ~= 1 and s.cluster ~= 2 then refuse("cluster is 1 or 2") end
+  if s.bn % (8 * s.cluster) ~= 0 then refuse("the CTAs of a cluster share b in pieces of 8 rows") end
+  if not is_k_major(inst, "a") and s.bm % 64 ~= 0 or not is_k_major(inst, "b") and s.bn % 64 ~= 0 then
+    refuse("operands with m or n contiguous come in pieces of 64")
+  end
+  if s.stages < 2 or s.stages > 16 then refuse("the ring has 2 to 16 stages") end
+  if shared_bytes(inst, s) > core.target.shared_block then
+    refuse(string.format("takes %d bytes of shared memory, %s has %d", shared_bytes(inst, s), core.target.name, core.target.shared_block))
+  end
+end
+
+function warpgroup.schedules(inst)
+  local texts = {}
+  for _, s in ipairs(candidates(inst)) do table.insert(texts, schedule.print(s, KEYS)) end
+  return texts
+end
+
+-- ---- contract ----
+
+-- Does the epilogue read tensors along n? Then in pairs, and their size must allow it.
+local function reads_columns(inst)
+  for _, t in ipairs(inst.tensors) do
+    if t.present and not t.out and t.name ~= "a" and t.name ~= "b" and t.dims[#t.dims] == "N" then return true end
+  end
+  return false
+end
+
+local function put_contract(inst, s)
+  contract.begin(inst, schedule.print(s, KEYS))
+  common.put_tensors(inst, function() return 16 end)
+  contract.line("let tiles_m ceildiv(M,%d)", s.bm * s.cluster)
+  contract.line("let tiles_n ceildiv(N,%d)", s.bn)
+  contract.line("let k_tiles ceildiv(K,%d)", s.bk)
+  if reads_columns(inst) then contract.line("require N%%8==0 \"tensors of the epilogue are read in pieces of 8 elements\"") end
+end
+
+-- Share of the tensor rate that an SM reaches over many tiles; a tile's beginning and end cost as much as `extra` of k.
+local RATE = { coop = 0.74, pingpong = 0.72 }
+
+local function put_cost(inst, s)
+  common.put_work(inst)
+  local extra = s.way == "coop" and 320 or 128
+  contract.line("cost ceildiv(tiles_m*tiles_n*B*%d,sms)*%d*(K+%d)/((tensor/sms)*%.4f)+3000", s.cluster, 2 * s.bm * s.bn, extra,
+    RATE[s.way] * (s.bm * s.bn >= 128 * 256 and 1 or s.bm * s.bn >= 128 * 128 and 0.95 or 0.8))
+end
+
+-- ---- emission ----
+
+local function make_maps(inst, s, view)
+  local map = {}
+  local function add(name, rows, columns)
+    local t = inst.by_name[name]
+    local turned = (name == "a" and not is_k_major(inst, "a")) or (name == "b" and is_k_major(inst, "b"))
+    local order = turned and { t.dims[1], t.dims[3], t.dims[2] } or t.dims
+    map[name] = tile.map(view[name], { dims = table.concat(order, ","), box = { 1, rows, columns }, swizzle = 128, l2 = 256 })
+  end
+  local wide = 128 // bytes(inst.by_name.a)
+  add("a", is_k_major(inst, "a") and s.bm or s.bk, wide)
+  add("b", (is_k_major(inst, "b") and s.bn or s.bk) // s.cluster, wide)
+  for _, t in ipairs(outputs(inst)) do add(t.name, group_rows(s), out_columns(t)) end
+  return map
+end
+
+-- The first row and column of this CTA's part of a tile of the scheduler.
+local function place(s, index)
+  local batch, m, n = common.tile_of(index, s.group)
+  m = m * (s.bm * s.cluster)
+  if s.cluster > 1 then m = m + tile.cta(0) % s.cluster * s.bm end
+  return batch, m, n * s.bn
+end
+
+local function load_role(inst, s, map, ring, tiles, k_tiles)
+  local ak, bk_major = is_k_major(inst, "a"), is_k_major(inst, "b")
+  tile.role({ name = "load", warps = 4, regs = LOAD_REGS }, function()
+    tile.each(tiles, nil, function(index)
+      local batch, m, n = place(s, index)
+      tile.elect(function()
+        tile.for_(tile.const(0, "i32"), k_tiles, 1, function(i)
+          local k = i * s.bk
+          local slot = tile.acquire(ring)
+          tile.fill_slot(slot, "a", map.a, ak and { batch, m, k } or { batch, k, m })
+          tile.fill_slot(slot, "b", map.b, bk_major and { batch, n, k } or { batch, k, n })
+          tile.commit(slot)
+        end)
+      end)
+    end)
+    tile.drain(ring) -- no CTA leaves while its peer may still write into it
+  end)
+end
+
+-- The products of one tile.
+local function multiply(inst, s, ring, acc, group, k_tiles)
+  local rows = group_rows(s)
+  local function product(slot, attrs)
+    local a, b = tile.field(slot, "a"), tile.field(slot, "b")
+    if s.way == "coop" then a = tile.part(a, group, is_k_major(inst, "a") and 0 or 1, rows) end
+    tile.mma(acc, is_k_major(inst, "a") and a or tile.trans(a), is_k_major(inst, "b") and tile.trans(b) or b, attrs)
+    tile.mma_commit()
+  end
+  local first = tile.wait(ring)
+  product(first, { zero = true })
+  local before = tile.carry(first)
+  tile.for_(tile.const(1, "i32"), k_tiles, 1, function()
+    local slot = tile.wait(ring)
+    product(slot)
+    tile.mma_wait(1) -- the product before this one has read its slot
+    tile.release(tile.swap(before, slot))
+  end)
+  return before
+end
+
+-- The result leaves in pieces of 128 bytes of columns, each through a slot of the group's own.
+local function put_results(inst, s, graph, view, map, out, acc, batch, m, n)
+  local rows = group_rows(s)
+  local columns = 128
+  for _, t in ipairs(outputs(inst)) do columns = math.min(columns, out_columns(t)) end
+  for first = 0, s.bn - 1, columns do
+    local shape, lay = { rows, columns }, layout.wgmma_accumulator(rows, columns)
+    local part = tile.slice(acc, { 0, first }, shape, lay)
+    local spread = function(v) return tile.spread(v, shape, lay) end
+    local e = common.epilogue(inst, view, part, spread, batch, m, n + first)
+    for _, o in ipairs(graph.outputs) do
+      local t = o.tensor
+      local value = spread(e:value(o.value))
+      core.at(o.loc[1], o.loc[2])
+      local slot = tile.acquire(out[t.name])
+      tile.put_slot(slot, t.name, tile.to(value, t.dtype))
+      tile.store_slot(slot, t.name, map[t.name], { batch, m, n + first })
+      tile.commit(slot)
+      core.at()
+    end
+  end
+end
+
+local function math_role(inst, s, graph, view, map, ring, out, turns, tiles, k_tiles)
+  local pingpong = s.way == "pingpong"
+  tile.role({ name = "math", warps = 4, groups = GROUPS, regs = MATH_REGS }, function(group)
+    local rows = group_rows(s)
+    local acc = tile.frag("f32", { rows, s.bn }, layout.wgmma_accumulator(rows, s.bn))
+    local some = tile.lt(tile.const(0, "i32"), k_tiles)
+    if pingpong then tile.skip(ring, group * k_tiles) end -- group 1 begins with the second tile
+    tile.each(tiles, pingpong and { start = true, step = GROUPS } or nil, function(index)
+      local batch, m, n = place(s, index)
+      if not pingpong then m = m + group * rows end
+      if pingpong then tile.enter(turns.main) end
+      tile.if_(some, function()
+        local before = multiply(inst, s, ring, acc, group, k_tiles)
+        if pingpong then tile.leave(turns.main) end
+        tile.mma_wait(0)
+        tile.release(tile.take(before))
+      end, function()
+        if pingpong then tile.leave(turns.main) end
+        tile.zero(acc)
+      end)
+      if pingpong then
+        tile.skip(ring, k_tiles) -- the other group's tile
+        tile.enter(turns.epilogue)
+      end
+      put_results(inst, s, graph, view, map, out, acc, batch, m, n)
+      if pingpong then tile.leave(turns.epilogue) end
+    end)
+    for _, t in ipairs(outputs(inst)) do tile.drain(out[t.name]) end
+  end)
+end
+
+function warpgroup.emit(inst, graph, given)
+  if not candidates(inst)[1] then
+    core.refuse(inst.name .. ": " .. core.target.name .. " has no warpgroup products of " .. inst.by_name.a.dtype .. " here; leave out core=wgmma")
+  end
+  local s = schedule.read(given, candidates(inst)[1], KEYS)
+  check_schedule(inst, s)
+  put_contract(inst, s)
+  put_cost(inst, s)
+  local name = string.format("%s-%s-%s-%dx%dx%d-s%d-c%d", inst.name, op.values_name(inst), s.way, s.bm, s.bn, s.bk, s.stages, s.cluster)
+  local attrs = { name = op.entry_name(name), threads = (GROUPS + 1) * 128, min_ctas = 1, cluster = s.cluster > 1 and { s.cluster, 1, 1 } or nil }
+  tile.kernel(attrs, function()
+    local view = {}
+    for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = common.view_of(inst, t, 16, reads_columns(inst) and 8 or 1) end end
+    local map = make_maps(inst, s, view)
+    local i32 = function(v) return tile.to(tile.param(v, "i64"), "i32") end
+    local k_tiles = i32("k_tiles")
+    local ta, tb = inst.by_name.a, inst.by_name.b
+    local slot_a = tile.smem(ta.dtype, is_k_major(inst, "a") and { s.bm, s.bk } or { s.bk, s.bm }, { name = "a" })
+    local slot_b = tile.smem(tb.dtype, is_k_major(inst, "b") and { s.bn, s.bk } or { s.bk, s.bn }, { name = "b" })
+    local ring = tile.ring({
+      stages = s.stages, filled_by = "tma", emptied_by = s.way == "coop" and "math" or "math/1", multicast = s.cluster > 1 and "b" or nil,
+    }, { "a", "b" }, { slot_a, slot_b })
+    local out = {}
+    for _, t in ipairs(outputs(inst)) do
+      local slot = tile.smem(t.dtype, { group_rows(s), out_columns(t) }, { name = t.name })
+      out[t.name] = tile.ring({ stages = s.out, filled_by = "store", per_group = true }, { t.name }, { slot })
+    end
+    local turns = s.way == "pingpong" and { main = tile.order(GROUPS), epilogue = tile.order(GROUPS) }
+    local tiles = tile.sched({ i32("B"), i32("tiles_m"), i32("tiles_n") }, { kind = "persistent" })
+    load_role(inst, s, map, ring, tiles, k_tiles)
+    math_role(inst, s, graph, view, map, ring, out, turns, tiles, k_tiles)
+  end)
+  contract.line("step main entry $entry0 grid min(sms/%d,tiles_m*tiles_n*B)*%d,1,1 block $block0 shared $shared0%s when M>0&&N>0&&B>0 args $args0",
+    s.cluster, s.cluster, s.cluster > 1 and string.format(" cluster %d,1,1", s.cluster) or "")
+  return name
+end
+
+return warpgroup
