@@ -553,7 +553,7 @@ bool lower_kernel(Arena *a, Diag *d, TileProgram *tiles, TileId kernel, const Ta
   l.ptx->threads = (uint32_t)l.threads;
   l.ptx->min_ctas = (uint32_t)tile_attr_int(tiles, n, TA_min_ctas, 0);
   l.ptx->max_regs = (uint32_t)tile_attr_int(tiles, n, TA_regs, 0);
-  l.ptx->cluster = (uint32_t)l.cluster;
+  for (int i = 0; l.cluster > 1 && i < 3; i++) l.ptx->cluster[i] = i < (int)cluster->i ? (uint32_t)cluster->list[i] : 1;
   l.ptx->loc = n->loc;
   l.val = ARENA_ARRAY(a, PASS, Val, tiles->nodes.n);
   l.param_value = ARENA_ARRAY(a, PASS, PtxReg, count_params(&l, body) + 1);

@@ -93,6 +93,13 @@ void lower_part(Lower *l) {
   int dim = (int)tile_attr_int(l->tiles, l->node, TA_dim, 0), size = (int)tile_attr_int(l->tiles, l->node, TA_size, 1);
   int stored = s->transposed ? 1 - dim : dim;
   int64_t bytes = (int64_t)size * s->layout.pitch[stored] * s->elem_bytes;
+  if (s->layout.panel && stored == 1) {
+    if (size % s->layout.panel) {
+      lower_error(l, "a piece of %d columns does not begin where a panel does (every %d)", size, (int)s->layout.panel);
+      return;
+    }
+    bytes *= s->layout.shape[0]; /* whole panels */
+  }
   uint32_t period = s->layout.bits ? 1u << (s->layout.base + s->layout.shift + s->layout.bits) : 1;
   if (bytes % period) {
     lower_error(l, "a piece of %lld bytes does not begin where the swizzle repeats (every %u bytes); take larger pieces", (long long)bytes, period);

@@ -4,6 +4,6 @@
 
 const Arch arch_sm90 = {
   .name = "sm_90",
-  .row = {ROWS_COMMON, ROWS_CP_ASYNC, ROWS_ABSENT, ROWS_ROLES, ROWS_BULK, ROWS_GROUPS},
+  .row = {ROWS_COMMON, ROWS_CP_ASYNC, ROWS_ROLES, ROWS_BULK, ROWS_GROUP_PRODUCTS, ROWS_ABSENT},
   .mma = {{KILN_F16, 16, ISA_mma_m16n8k16_f32_f16_f16_f32}, {KILN_BF16, 16, ISA_mma_m16n8k16_f32_bf16_bf16_f32}},
 };

@@ -49,6 +49,12 @@ static bool read_constant(SimParser *p, SimToken *t, int64_t *imm) {
   return true;
 }
 
+/* The vector is left as it is: only as much of it as is read is ever looked at. */
+static void clear_operand(SimOpnd *o) {
+  memset(o, 0, offsetof(SimOpnd, reg));
+  o->reg[0] = o->reg[1] = 0;
+}
+
 /* a name: register, special register or symbol */
 static bool read_name(SimParser *p, SimOpnd *o) {
   SimToken t = p->tok;
@@ -84,7 +90,8 @@ static bool read_name(SimParser *p, SimOpnd *o) {
 }
 
 static bool read_memory(SimParser *p, SimOpnd *o) {
-  SimOpnd base = {0};
+  SimOpnd base;
+  clear_operand(&base);
   o->kind = OPND_MEM;
   o->token = p->tok;
   o->n = 1;
@@ -99,7 +106,7 @@ static bool read_memory(SimParser *p, SimOpnd *o) {
     } else {
       return fail_here(p, &base.token, "no such name:");
     }
-    if (!sim_lex_punct(p, ']')) {
+    if (!sim_lex_punct(p, ']') && !sim_lex_punct(p, ',')) {
       bool plus = sim_lex_take(p, '+');
       if (!plus && !sim_lex_punct(p, '-')) return fail_here(p, &p->tok, "expected ']' before");
       SimToken t;
@@ -113,6 +120,7 @@ static bool read_memory(SimParser *p, SimOpnd *o) {
   }
   if (o->imm > INT32_MAX || o->imm < INT32_MIN)
     return sim_parse_fail(p, o->token.line, DRV_INVALID_PTX, "the offset of an address does not fit 32 bits");
+  if (sim_lex_punct(p, ',')) return o->opens = true; /* a tensor map; coordinates follow */
   return sim_lex_expect(p, ']');
 }
 
@@ -122,13 +130,15 @@ static bool read_vector(SimParser *p, SimOpnd *o) {
   do {
     if (o->n == SIM_MAX_VECTOR) return sim_parse_fail(p, p->tok.line, DRV_INVALID_PTX, "more than %d elements in a vector", SIM_MAX_VECTOR);
     if (p->tok.kind == TOK_WORD) {
-      SimOpnd e = {0};
+      SimOpnd e;
+      clear_operand(&e);
       if (!read_name(p, &e)) return false;
       if (e.kind == OPND_SINK) o->reg[o->n] = SIM_SINK;
       else if (e.kind == OPND_REG) o->reg[o->n] = e.reg[0];
       else return fail_here(p, &e.token, "no register");
     } else {
       int64_t imm;
+      if (o->n >= SIM_MAX_ELEMENTS) return fail_here(p, &p->tok, "no register");
       if (!read_constant(p, &o->element[o->n], &imm)) return false;
       o->reg[o->n] = SIM_IMMEDIATE;
     }
@@ -154,7 +164,8 @@ static bool read_operand(SimParser *p, SimOpnd *o) {
   }
   if (!read_name(p, o)) return false;
   if (!sim_lex_take(p, '|')) return true;
-  SimOpnd second = {0};
+  SimOpnd second;
+  clear_operand(&second);
   if (p->tok.kind != TOK_WORD || !read_name(p, &second)) return fail_here(p, &p->tok, "expected a predicate before");
   if ((o->kind != OPND_REG && o->kind != OPND_SINK) || (second.kind != OPND_REG && second.kind != OPND_SINK))
     return fail_here(p, &second.token, "a pair needs two registers, not");
@@ -184,7 +195,7 @@ static bool element_fits(SimParser *p, const SimOpnd *o, int i, const IsaOperand
 static bool space_fits(SimParser *p, const SimOpnd *o, char cls) {
   if (o->sym_base) {
     SimSymKind k = SIM_AT(&p->syms, SimSym, o->sym).kind;
-    return cls == 'p' ? k == SYM_PARAM : cls == 's' ? k == SYM_SHARED || k == SYM_DYNAMIC : k == SYM_GLOBAL;
+    return cls == 'p' ? k == SYM_PARAM : cls == 's' || cls == 'k' ? k == SYM_SHARED || k == SYM_DYNAMIC : k == SYM_GLOBAL;
   }
   if (!o->reg[0]) return true; /* an absolute address */
   uint8_t bits = SIM_AT(&p->vregs, SimVreg, o->reg[0]).bits;
@@ -193,7 +204,7 @@ static bool space_fits(SimParser *p, const SimOpnd *o, char cls) {
 
 static bool operand_fits(SimParser *p, const SimOpnd *o, const IsaOperand *want) {
   if (o->negated && !want->negatable) return false;
-  if (want->brace != (o->kind == OPND_VEC)) return false;
+  if (want->brace != (o->kind == OPND_VEC) || want->opens != o->opens || want->closes != o->closes) return false;
   switch (want->kind) {
   case ISA_OPND_REG:
     if (want->pair_pred)
@@ -212,6 +223,7 @@ static bool operand_fits(SimParser *p, const SimOpnd *o, const IsaOperand *want)
     return false;
   case ISA_OPND_MEM: return o->kind == OPND_MEM && space_fits(p, o, want->cls);
   case ISA_OPND_IMM: return o->kind == OPND_INT && (!want->fixed || want->value == o->imm);
+  case ISA_OPND_SINK: return o->kind == OPND_SINK;
   case ISA_OPND_LABEL: return o->kind == OPND_SYM;
   case ISA_OPND_SYMBOL: return o->kind == OPND_SYM && o->sym && SIM_AT(&p->syms, SimSym, o->sym).kind != SYM_LABEL;
   case ISA_OPND_SPECIAL: return o->kind == OPND_REG && SIM_AT(&p->vregs, SimVreg, o->reg[0]).kind != VREG_PLAIN;
@@ -284,6 +296,7 @@ static uint32_t address_vreg(SimParser *p, const SimOpnd *o, uint8_t width) { /*
 static bool flatten(SimParser *p, SimInstr *in, const IsaOperand *want, const SimOpnd *o, int *nmem) {
   int access = (want->reads ? 1 : 0) | (want->writes ? 2 : 0);
   if (o->negated) in->flags |= SIM_I_NEGATE;
+  if (want->kind == ISA_OPND_SINK) return true;
   switch (o->kind) {
   case OPND_REG: return push_ref(p, o->reg[0], access);
   case OPND_SINK: return push_ref(p, sink_vreg(p, want->cls), access);
@@ -367,9 +380,12 @@ bool sim_parse_instruction(SimParser *p, const SimToken *op, uint32_t guard, boo
   while (!p->code && !sim_lex_punct(p, ';')) {
     if (n == SIM_MAX_OPERANDS) return sim_parse_fail(p, p->tok.line, DRV_INVALID_PTX, "more than %d operands", SIM_MAX_OPERANDS);
     if (n && !sim_lex_expect(p, ',')) return false;
-    memset(&ops[n], 0, sizeof ops[n]);
+    clear_operand(&ops[n]);
     if (!read_operand(p, &ops[n])) return p->code ? false : sim_parse_memory(p);
-    n++;
+    if (n++ && ops[n - 2].opens) {
+      if (ops[n - 1].kind != OPND_VEC || !sim_lex_expect(p, ']')) return p->code ? false : fail_here(p, &ops[n - 1].token, "expected coordinates before");
+      ops[n - 1].closes = true;
+    }
   }
   if (!sim_lex_expect(p, ';')) return false;
   const IsaForm *f = find_row(p, op, ops, n);
