@@ -18,7 +18,7 @@ typedef struct Reader {
   const char *at, *end; /* what is left of the line */
   Word collapse[CONTRACT_MAX_COLLAPSE];
   int collapse_line[CONTRACT_MAX_COLLAPSE]; /* by list */
-  int cap_set, cap_option, cap_tensor, cap_scalar, cap_workspace, cap_item, cap_step, cap_symbol;
+  int cap_set, cap_option, cap_tensor, cap_scalar, cap_workspace, cap_map, cap_item, cap_step, cap_symbol;
   bool has_op, has_target, has_set, has_schedule;
 } Reader;
 
@@ -138,6 +138,7 @@ static ExprName look_up(void *user, const char *name, size_t bytes, uint32_t *in
   switch ((SymbolKind)c->symbol[i].kind) {
   case SYMBOL_TENSOR:
   case SYMBOL_WORKSPACE: *what = "is memory and has no value"; return EXPR_OTHER;
+  case SYMBOL_MAP: *what = "is a tensor map and has no value"; return EXPR_OTHER;
   case SYMBOL_FASTDIV: *what = "is a divisor for the kernel and has no value"; return EXPR_OTHER;
   case SYMBOL_CALL: *what = "changes at each launch and may stand only among args"; return EXPR_OTHER;
   default: return is_real(c->symbol[i].dtype) ? EXPR_REAL : EXPR_INT;
@@ -515,6 +516,99 @@ static kiln_status read_workspace(Reader *r) {
   return s;
 }
 
+/* ---- lines: tensor maps ---- */
+
+/* A word out of a few, as its place among them. */
+static kiln_status need_choice(Reader *r, const char *what, const char *const *choices, int n, uint8_t *out) {
+  Word w;
+  kiln_status s = need_word(r, &w, what);
+  for (int i = 0; !s && i < n; i++)
+    if (is(w, choices[i])) return *out = (uint8_t)i, KILN_OK;
+  return s ? s : newer(r, what, w);
+}
+
+static kiln_status read_map_list(Reader *r, ContractMap *m, const char *what, Word *pieces) {
+  int n;
+  kiln_status s = need_list(r, what, pieces, &n);
+  if (s) return s;
+  if (n < 1 || n > CONTRACT_MAX_MAP_RANK) return wrong(r, "%d %s; a tensor map has 1 to %d", n, what, CONTRACT_MAX_MAP_RANK);
+  if (m->rank && n != m->rank) return wrong(r, "%d %s for a map of %d dims", n, what, m->rank);
+  m->rank = (uint8_t)n;
+  return KILN_OK;
+}
+
+static kiln_status read_map_words(Reader *r, ContractMap *m) {
+  static const char *const swizzles[] = {"0", "32", "64", "128"}, *const l2s[] = {"0", "64", "128", "256"},
+                           *const fills[] = {"zero", "nan"};
+  Word w, pieces[CONTRACT_MAX_RANK];
+  kiln_status s = KILN_OK;
+  bool swizzle = false;
+  while (!s && next_word(r, &w)) {
+    if (is(w, "dims") && !m->dim[0].n) {
+      s = read_map_list(r, m, "dims", pieces);
+      for (int i = 0; !s && i < m->rank; i++) s = read_expr(r, pieces[i], false, &m->dim[i]);
+    } else if (is(w, "strides") && !m->stride[0].n) {
+      s = read_map_list(r, m, "strides", pieces);
+      if (!s && !is(pieces[m->rank - 1], "1")) return wrong(r, "the last stride is '%.*s'; a map's is 1", SHOWN(pieces[m->rank - 1]));
+      for (int i = 0; !s && i < m->rank; i++) s = read_expr(r, pieces[i], false, &m->stride[i]);
+    } else if (is(w, "box") && !m->box[0]) {
+      int64_t n;
+      s = read_map_list(r, m, "sizes of a box", pieces);
+      for (int i = 0; !s && i < m->rank; m->box[i++] = (uint16_t)n)
+        if (!expr_integer(pieces[i].at, pieces[i].n, &n) || n < 1 || n > CONTRACT_MAX_BOX)
+          return wrong(r, "'%.*s' where a size of the box from 1 to %d is expected", SHOWN(pieces[i]), CONTRACT_MAX_BOX);
+    } else if (is(w, "swizzle") && !swizzle) {
+      s = need_choice(r, "swizzle", swizzles, 4, &m->swizzle);
+      swizzle = true;
+    } else if (is(w, "l2")) {
+      s = need_choice(r, "l2", l2s, 4, &m->l2);
+    } else if (is(w, "fill")) {
+      uint8_t fill = 0;
+      s = need_choice(r, "fill", fills, 2, &fill);
+      m->nan = fill;
+    } else {
+      s = newer(r, "the word", w);
+    }
+  }
+  const char *lacks = !m->dim[0].n ? "dims" : !m->stride[0].n ? "strides" : !m->box[0] ? "box" : !swizzle ? "swizzle" : NULL;
+  return s || !lacks ? s : wrong(r, "the map has no '%s'", lacks);
+}
+
+/* What the driver asks of a map whatever the sizes. */
+static kiln_status check_map(const Reader *r, const ContractMap *m) {
+  int inner = m->box[m->rank - 1] * (int)kiln_dtype_bytes((kiln_dtype)m->dtype), span = 16 << m->swizzle;
+  bool has_nan = is_real(m->dtype) || m->dtype == KILN_F16 || m->dtype == KILN_BF16;
+  if (inner % 16) return wrong(r, "the last dim of the box has %d bytes; a multiple of 16 is expected", inner);
+  if (m->swizzle && inner > span) return wrong(r, "the last dim of the box has %d bytes, more than the swizzle's %d", inner, span);
+  return m->nan && !has_nan ? wrong(r, "fill nan is for f64, f32, f16 and bf16, not for %s", kiln_dtype_name((kiln_dtype)m->dtype))
+                            : KILN_OK;
+}
+
+static kiln_status read_map(Reader *r) {
+  Contract *c = r->c;
+  Word name, w;
+  kiln_status s = need_name(r, &name, "the map's name");
+  if (!s) s = need_name(r, &w, "the tensor or workspace that it maps");
+  if (s) return s;
+  int of = contract_find(c, w.at, w.n);
+  const Symbol *memory = of < 0 ? NULL : &c->symbol[of];
+  if (!memory || (memory->kind != SYMBOL_TENSOR && memory->kind != SYMBOL_WORKSPACE))
+    return wrong(r, "'%.*s' is no tensor or workspace before this line", SHOWN(w));
+  GROW(r, c->map, c->nmap, r->cap_map, CONTRACT_MAX_MAPS, "maps");
+  ContractMap *m = &c->map[c->nmap];
+  bool tensor = memory->kind == SYMBOL_TENSOR;
+  m->kind = tensor ? ARG_TENSOR : ARG_WORKSPACE;
+  m->index = memory->index;
+  m->dtype = tensor ? c->tensor[m->index].dtype : c->workspace[m->index].dtype;
+  s = read_map_words(r, m);
+  if (!s) s = check_map(r, m);
+  if (!s) s = add_symbol(r, name, SYMBOL_MAP, KILN_NO_DTYPE, c->nmap, NULL);
+  if (s) return s;
+  m->name = c->symbol[c->nsymbol - 1].name;
+  c->nmap++;
+  return KILN_OK;
+}
+
 /* ---- lines: steps ---- */
 
 static kiln_status read_three(Reader *r, const char *what, Expr *out) {
@@ -555,6 +649,7 @@ static kiln_status read_args(Reader *r, ContractStep *step) {
     *a = (ContractArg){ARG_VALUE, symbol->dtype, symbol->kind == SYMBOL_FASTDIV, (uint16_t)i};
     if (symbol->kind == SYMBOL_TENSOR) a->kind = ARG_TENSOR, a->index = symbol->index;
     if (symbol->kind == SYMBOL_WORKSPACE) a->kind = ARG_WORKSPACE, a->index = symbol->index;
+    if (symbol->kind == SYMBOL_MAP) a->kind = ARG_MAP, a->index = symbol->index;
     if (symbol->kind == SYMBOL_CALL) a->kind = ARG_CALL, a->index = symbol->index;
   }
   step->args = args;
@@ -624,7 +719,7 @@ static const struct {
     {"tensor", read_tensor}, {"scalar", read_scalar},       {"derived", read_derived},
     {"let", read_let},       {"workspace", read_workspace}, {"require", read_require},
     {"cost", read_cost},     {"bytes", read_bytes},         {"flop", read_flop},
-    {"step", read_step},
+    {"step", read_step},     {"map", read_map},
 };
 
 static kiln_status read_version(Reader *r) {
