@@ -50,6 +50,7 @@ static struct Fake {
 
 static _Thread_local DrvContext fake_stack[8];
 static _Thread_local int fake_depth;
+static _Thread_local uint64_t fake_mapped[2]; /* addresses of the first two maps of this thread's last launch */
 
 typedef struct CUctx_st { int device; } FakeContext;
 typedef struct CUmod_st { char *text; struct CUfunc_st *functions; } FakeModule;
@@ -182,23 +183,27 @@ static DrvResult fake_cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, D
   return *blocks = fake.occupancy, DRV_SUCCESS;
 }
 
-static DrvResult fake_record(FakeFunction *f, const unsigned *grid, unsigned block, unsigned shared, void *stream, void **params) {
+static DrvResult fake_record(FakeFunction *f, const FakeLaunch *given, void **params) {
+  const unsigned *grid = given->grid, block = given->block, shared = given->shared;
   if (fake_need_context()) return DRV_INVALID_CONTEXT;
   if (!grid[0] || !grid[1] || !grid[2] || !block || block > 1024) return DRV_INVALID_VALUE;
   if (shared > 49152 && (int)shared > f->dynamic) return DRV_INVALID_VALUE;
+  FakeMap map[FAKE_PARAMS];
+  for (int i = 0, n = 0; i < f->nparams && i < FAKE_PARAMS; i++) {
+    if (!(f->maps >> i & 1)) continue;
+    memcpy(&map[i], params[i], sizeof map[i]);
+    if (map[i].mark != FAKE_MAP_MARK) return DRV_INVALID_VALUE;
+    if (n < 2) fake_mapped[n++] = map[i].address;
+  }
   int at = __atomic_fetch_add(&fake.launches, 1, __ATOMIC_RELAXED);
   if (at >= FAKE_LAUNCHES) return DRV_SUCCESS;
   FakeLaunch *l = &fake.launch[at];
-  memset(l, 0, sizeof *l);
+  *l = *given;
   memcpy(l->entry, f->entry, sizeof l->entry);
-  memcpy(l->grid, grid, sizeof l->grid);
-  l->block = block;
-  l->shared = shared;
-  l->stream = stream;
   l->nparams = f->nparams;
   for (int i = 0; i < f->nparams && i < FAKE_PARAMS; i++) {
-    if (!(f->maps >> i & 1)) memcpy(&l->param[i], params[i], 8);
-    else if (memcpy(&l->map[i], params[i], sizeof l->map[i]), l->map[i].mark != FAKE_MAP_MARK) return DRV_INVALID_VALUE;
+    if (f->maps >> i & 1) l->map[i] = map[i];
+    else memcpy(&l->param[i], params[i], 8);
   }
   return DRV_SUCCESS;
 }
@@ -206,27 +211,22 @@ static DrvResult fake_cuLaunchKernel(DrvFunction function, unsigned grid_x, unsi
                                      unsigned block_y, unsigned block_z, unsigned shared_bytes, DrvStream stream, void **params,
                                      void **extra) {
   if (block_y != 1 || block_z != 1 || extra) return DRV_INVALID_VALUE;
-  return fake_record(function, (unsigned[]){grid_x, grid_y, grid_z}, block_x, shared_bytes, stream, params);
+  return fake_record(function, &(FakeLaunch){.grid = {grid_x, grid_y, grid_z}, .block = block_x, .shared = shared_bytes, .stream = stream}, params);
 }
 static DrvResult fake_cuLaunchKernelEx(const DrvLaunchConfig *c, DrvFunction function, void **params, void **extra) {
   if (extra) return DRV_INVALID_VALUE;
-  unsigned cluster[3] = {0}, grid[] = {c->grid_x, c->grid_y, c->grid_z};
-  bool pdl = false;
+  FakeLaunch l = {.grid = {c->grid_x, c->grid_y, c->grid_z}, .block = c->block_x, .shared = c->shared_bytes, .stream = c->stream};
+  l.extended = true;
   for (unsigned i = 0; i < c->count; i++) {
-    if (c->attributes[i].id == DRV_LAUNCH_CLUSTER_DIMENSION) memcpy(cluster, &c->attributes[i].value.cluster, 12);
-    if (c->attributes[i].id == DRV_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION) pdl = c->attributes[i].value.programmatic_serialization;
+    const DrvLaunchAttribute *a = &c->attributes[i];
+    if (a->id == DRV_LAUNCH_CLUSTER_DIMENSION) memcpy(l.cluster, &a->value.cluster, sizeof l.cluster);
+    if (a->id == DRV_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION) l.pdl = a->value.programmatic_serialization;
   }
-  unsigned blocks = cluster[0] * cluster[1] * cluster[2];
+  unsigned blocks = l.cluster[0] * l.cluster[1] * l.cluster[2];
   for (int d = 0; blocks && d < 3; d++)
-    if (grid[d] % cluster[d]) return DRV_INVALID_VALUE;
+    if (l.grid[d] % l.cluster[d]) return DRV_INVALID_VALUE;
   if (blocks > 16 || (blocks > 8 && !function->large_clusters)) return DRV_INVALID_CLUSTER_SIZE;
-  DrvResult r = fake_record(function, grid, c->block_x, c->shared_bytes, c->stream, params);
-  if (r || fake.launches > FAKE_LAUNCHES) return r;
-  FakeLaunch *l = &fake.launch[fake.launches - 1];
-  memcpy(l->cluster, cluster, sizeof cluster);
-  l->extended = true;
-  l->pdl = pdl;
-  return r;
+  return fake_record(function, &l, params);
 }
 static DrvResult fake_cuOccupancyMaxActiveClusters(int *clusters, DrvFunction function, const DrvLaunchConfig *config) {
   (void)function;
@@ -253,7 +253,7 @@ static DrvResult fake_cuTensorMapEncodeTiled(struct CUtensorMap_st *map, unsigne
     if (i) m.stride[i - 1] = strides[i - 1];
   }
   memcpy(map, &m, sizeof m);
-  fake.encoded++;
+  __atomic_add_fetch(&fake.encoded, 1, __ATOMIC_RELAXED);
   return DRV_SUCCESS;
 }
 static DrvResult fake_cuTensorMapReplaceAddress(struct CUtensorMap_st *map, void *address) {
