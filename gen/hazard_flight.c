@@ -51,7 +51,8 @@ static void use_operand(Flight *f, const TileNode *n, int k) {
   uint32_t owner = owner_of(f->p, tile_arg(f->p, n, k).i);
   TileKind kind = (TileKind)f->p->nodes.at[owner].type.kind;
   if (kind == TK_SMEM)
-    refuse(f, n, "%s: an operand of an asynchronous product lies in a plain shared tile (line %u); let it be a field of a ring filled by tma", line_of(f, owner));
+    refuse(f, n, "%s: an operand of an asynchronous product lies in a plain shared tile (line %u); let it be a field of a ring filled by tma",
+           line_of(f, owner));
   f->age[owner] = 1;
 }
 

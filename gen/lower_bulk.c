@@ -372,7 +372,7 @@ void bulk_release(Lower *l, const SlotVal *slot) {
   PtxReg at = DEF(add_s32, R(bar), po_i(r->empty));
   PtxReg remote = DEF(mapa_shared_cluster_u32, R(at), R(l->lane));
   ptx_guard(l->ptx, mine, false);
-  ptx_put(l->ptx, ISA_mbarrier_arrive_release_cluster_remote, po_mem(remote, 0));
+  ptx_put(l->ptx, ISA_mbarrier_arrive_remote, po_mem(remote, 0));
   ptx_guard(l->ptx, (PtxReg){0}, false);
 }
 

@@ -100,7 +100,10 @@ local function put_contract(inst, s)
   contract.line("let tiles_m ceildiv(M,%d)", s.bm * s.cluster)
   contract.line("let tiles_n ceildiv(N,%d)", s.bn)
   contract.line("let k_tiles ceildiv(K,%d)", s.bk)
-  if reads_columns(inst) then contract.line("require N%%8==0 \"tensors of the epilogue are read in pieces of 8 elements\"") end
+  local piece = 0
+  for _, t in ipairs(outputs(inst)) do piece = math.max(piece, 16 // bytes(t)) end
+  if reads_columns(inst) then piece = math.max(piece, 8) end
+  contract.line("require N%%%d==0 \"bulk copies write whole pieces of 16 bytes of a row\"", piece)
 end
 
 -- Share of the tensor rate that an SM reaches over many tiles; a tile's beginning and end cost as much as `extra` of k.
@@ -206,21 +209,15 @@ local function math_role(inst, s, graph, view, map, ring, out, turns, tiles, k_t
   tile.role({ name = "math", warps = 4, groups = GROUPS, regs = MATH_REGS }, function(group)
     local rows = group_rows(s)
     local acc = tile.frag("f32", { rows, s.bn }, layout.wgmma_accumulator(rows, s.bn))
-    local some = tile.lt(tile.const(0, "i32"), k_tiles)
     if pingpong then tile.skip(ring, group * k_tiles) end -- group 1 begins with the second tile
     tile.each(tiles, pingpong and { start = true, step = GROUPS } or nil, function(index)
       local batch, m, n = place(s, index)
       if not pingpong then m = m + group * rows end
       if pingpong then tile.enter(turns.main) end
-      tile.if_(some, function()
-        local before = multiply(inst, s, ring, acc, group, k_tiles)
-        if pingpong then tile.leave(turns.main) end
-        tile.mma_wait(0)
-        tile.release(tile.take(before))
-      end, function()
-        if pingpong then tile.leave(turns.main) end
-        tile.zero(acc)
-      end)
+      local before = multiply(inst, s, ring, acc, group, k_tiles) -- a map has no empty dim, so that there is one step at least
+      if pingpong then tile.leave(turns.main) end
+      tile.mma_wait(0)
+      tile.release(tile.take(before))
       if pingpong then
         tile.skip(ring, k_tiles) -- the other group's tile
         tile.enter(turns.epilogue)
