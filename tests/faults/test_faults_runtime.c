@@ -221,6 +221,14 @@ static void test_fake_maps(void **state) {
   assert_true(fake.encoded > 6 && fake.launches > 4);
 }
 
+/* Has the simulated sm_90a what the third scenario needs? */
+static bool has_clusters(const DriverTable *sim) {
+  int ordinal, clusters = 0;
+  DrvDevice device;
+  if (sim->kilnsim_configure("sm_90a,sms=2,cores=1", &ordinal) || sim->cuDeviceGet(&device, ordinal)) return false;
+  return !sim->cuDeviceGetAttribute(&clusters, DRV_DEVICE_CLUSTER_LAUNCH, device) && clusters;
+}
+
 /* The simulator's own table behind the counting front. */
 static bool put_simulator(void) {
   const DriverTable *sim;
@@ -229,7 +237,7 @@ static bool put_simulator(void) {
   fake_memory = (struct FakeMemory){0};
   fake_count(DRIVER_SIM, sim);
   kiln_mem_hook(fake_mem, NULL);
-  mapped = sim->cuTensorMapEncodeTiled != NULL;
+  mapped = has_clusters(sim);
   where = mapped ? "sim:sm_90a,sms=2,cores=1" : "sim:sm_80,sms=2,cores=1";
   return true;
 }
