@@ -45,15 +45,17 @@ end
 local function candidates(inst)
   local list, form = {}, FORM[inst.by_name.a.dtype]
   if not form or not core.has(form) or not can_write(inst) then return list end
-  local function add(way, bm, bn, stages, cluster)
-    local s = { core = "wgmma", way = way, bm = bm, bn = bn, bk = 64, stages = stages, cluster = cluster, group = 8, out = 2 }
+  local function add(way, bm, bn, stages, cluster, out)
+    local s = { core = "wgmma", way = way, bm = bm, bn = bn, bk = 64, stages = stages, cluster = cluster, group = 8, out = out or 2 }
     while s.stages > 2 and shared_bytes(inst, s) > core.target.shared_block do s.stages = s.stages - 1 end
     if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
   end
+  add("coop", 256, 128, 4, 2, 1)
   add("coop", 128, 256, 4, 2)
   add("pingpong", 128, 128, 5, 2)
   add("coop", 128, 128, 6, 1)
-  add("pingpong", 64, 128, 7, 1)
+  add("coop", 128, 64, 8, 1)
+  add("pingpong", 64, 64, 8, 1)
   return list
 end
 
