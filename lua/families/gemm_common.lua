@@ -7,14 +7,58 @@ local common = {}
 
 function common.bytes(t) return contract.bytes_of[t.dtype] end
 
--- Of an operand: is it stored with k as the contiguous dim?
-function common.is_k_major(inst, name) return inst.values[name .. "_major"] == "k" end
+-- The operands of products in the op's order, of one side ("a": left, "b": right) or of both.
+function common.operands(inst, side)
+  local list = {}
+  for _, t in ipairs(inst.tensors) do
+    local own = inst.op.side[t.name]
+    if own and (not side or own == side) then table.insert(list, t) end
+  end
+  return list
+end
+
+-- Of the operands of a side: are they stored with k as the contiguous dim?
+function common.is_k_major(inst, side) return inst.values[side .. "_major"] == "k" end
+
+-- Is the tensor stored with its last two dims the other way round?
+local function is_turned(inst, t)
+  local side = inst.op.side[t.name]
+  return side == "a" and not common.is_k_major(inst, "a") or side == "b" and common.is_k_major(inst, "b")
+end
+common.is_turned = is_turned
+
+-- Bytes of all operands' tiles of bk of k.
+function common.operand_bytes(inst, bm, bn, bk)
+  local total = 0
+  for _, t in ipairs(common.operands(inst)) do total = total + (inst.op.side[t.name] == "a" and bm or bn) * bk * common.bytes(t) end
+  return total
+end
+
+-- A shared tile for an operand, as it is stored.
+function common.operand_tile(inst, t, bm, bn, bk)
+  local rows = inst.op.side[t.name] == "a" and bm or bn
+  return tile.smem(t.dtype, common.is_k_major(inst, inst.op.side[t.name]) and { rows, bk } or { bk, rows }, { name = t.name })
+end
+
+-- Where an operand's tile begins, in its view: first row (m) or column (n), and k.
+function common.operand_at(inst, t, batch, m, n, k)
+  local first = inst.op.side[t.name] == "a" and m or n
+  if common.is_k_major(inst, inst.op.side[t.name]) then return { batch, first, k } end
+  return { batch, k, first }
+end
+
+-- Of a slot's field: as a left operand [m, k], or a right one [k, n].
+function common.as_operand(inst, name, field)
+  local side = inst.op.side[name]
+  local k_major = common.is_k_major(inst, side)
+  if side == "a" then return k_major and field or tile.trans(field) end
+  return k_major and tile.trans(field) or field
+end
 
 function common.strides_of(t, inst)
   local s = {}
   for i = 1, #t.dims do s[i] = t.name .. "_" .. (i - 1) end
-  local turned = (t.name == "a" and not common.is_k_major(inst, "a")) or (t.name == "b" and common.is_k_major(inst, "b"))
-  s[turned and #s - 1 or #s] = "1"
+  s[is_turned(inst, t) and #s - 1 or #s] = "1"
   return s
 end
 
@@ -66,15 +110,17 @@ function common.dims_of(t)
   return dims
 end
 
--- The epilogue over a part of the accumulator, whose first element is at (batch, m, n): an evaluator of the definition's nodes.
-function common.epilogue(inst, view, part, spread, batch, m, n)
+-- The epilogue over parts of the accumulators (one of each product), whose first element is at (batch, m, n): an evaluator of the
+-- definition's nodes.
+function common.epilogue(inst, graph, view, parts, spread, batch, m, n)
   local e = evaluate.new()
-  local sum = tile.read(part)
+  local sums = {}
+  for i, part in ipairs(parts) do sums[i] = tile.read(part) end
   e.spread = spread
-  e.special = function(node) return node.op == "dot" and sum or nil end
+  e.special = function(node) return sums[graph.products[node]] end
   e.argument = function(node)
     local t = inst.by_name[node.name]
-    return tile.f32(tile.load_like(view[t.name], part, common.at(t, batch, m, n), { cache = "nc", dims = common.dims_of(t) }))
+    return tile.f32(tile.load_like(view[t.name], parts[1], common.at(t, batch, m, n), { cache = "nc", dims = common.dims_of(t) }))
   end
   return e
 end
@@ -93,10 +139,14 @@ function common.put_tensors(inst, align_of)
   for _, sc in ipairs(inst.scalars) do contract.scalar(sc) end
 end
 
+-- Bytes and operations, each tensor once.
 function common.put_work(inst)
-  local ea, ed = common.bytes(inst.by_name.a), common.bytes(inst.by_name.d)
-  contract.line("bytes B*(M*K+K*N)*%d+B*M*N*%d", ea, ed * (inst.by_name.c and inst.by_name.c.present and 2 or 1))
-  contract.line("flop 2*B*M*N*K")
+  local terms = {}
+  for _, t in ipairs(inst.tensors) do
+    if t.present and #t.dims > 1 then table.insert(terms, table.concat(t.dims, "*") .. "*" .. common.bytes(t)) end
+  end
+  contract.line("bytes %s", table.concat(terms, "+"))
+  contract.line("flop %d*B*M*N*K", 2 * #inst.op.products)
 end
 
 return common

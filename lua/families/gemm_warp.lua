@@ -13,16 +13,32 @@ local bytes, is_k_major = common.bytes, common.is_k_major
 
 -- ---- schedules ----
 
-local function shared_bytes(inst, s) return s.stages * (s.bm + s.bn) * s.bk * bytes(inst.by_name.a) end
+local function shared_bytes(inst, s) return s.stages * common.operand_bytes(inst, s.bm, s.bn, s.bk) end
 
 local function is_staged() return not core.has("cp_async_cg_16") end
 
+-- Where several products share a CTA's registers, operands are not fetched ahead, and tiles are smaller.
+local function candidates_of_several(staged, add)
+  if staged then
+    add(64, 64, 32, 2, 2, 2)
+    add(64, 64, 32, 2, 2, 2, 1)
+    return
+  end
+  add(128, 128, 32, 3, 2, 4)
+  add(64, 64, 64, 3, 2, 2)
+  add(64, 64, 32, 3, 2, 2, 1)
+end
+
 local function candidates(inst)
-  local list = {}
-  local staged, vec = is_staged(), 16 // bytes(inst.by_name.a)
+  local list, several = {}, #inst.op.products > 1
+  local staged, vec = is_staged(), 16 // bytes(common.operands(inst)[1])
   local function add(bm, bn, bk, stages, wm, wn, v)
-    local s = { bm = bm, bn = bn, bk = bk, stages = stages, wm = wm, wn = wn, vec = v or vec, group = 16, fill = staged and "first" or "ahead" }
+    local s = { bm = bm, bn = bn, bk = bk, stages = stages, wm = wm, wn = wn, vec = v or vec, group = 16, fill = (staged or several) and "first" or "ahead" }
     if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
+  end
+  if several then
+    candidates_of_several(staged, add)
+    return list
   end
   if staged then
     add(128, 128, 32, 2, 2, 4)
@@ -49,6 +65,8 @@ local function check_schedule(inst, s)
   if not (power(s.bm) and power(s.bn) and power(s.bk)) then refuse("bm, bn and bk are powers of two") end
   if s.bm // s.wm < 16 or s.bn // s.wn < 16 then refuse("a warp's part is at least 16 x 16") end
   if s.bm // s.wm > 128 or s.bn // s.wn > 128 then refuse("a warp's part is at most 128 x 128") end
+  local held = s.bm * s.bn * #inst.op.products // (s.wm * s.wn * 32)
+  if held > 128 then refuse(string.format("a thread would hold %d elements of accumulators; 128 are possible", held)) end
   if s.bk < 16 or s.bk > 128 then refuse("bk is 16 to 128") end
   if s.stages < 2 or s.stages > 5 then refuse("the ring has 2 to 5 stages") end
   if is_staged() and s.stages ~= 2 then refuse(core.target.name .. " has no cp.async: its ring has 2 stages") end
@@ -110,34 +128,33 @@ local function put_cost(inst, s)
   local measured = MEASURED[s.bm * s.bn] or { rate = 0.5, alone = 1.5 }
   local rate = measured.rate / (s.vec == 1 and 5 or 1) * (s.bk >= 64 and 1 or 0.95)
   -- what the busiest SM has to do, in tiles
-  contract.line("cost max(ceildiv(tiles_m*tiles_n*B,sms),%.4g)*%d*(K+64)/((tensor/sms)*%.4f)+2000", measured.alone, 2 * s.bm * s.bn, rate)
+  contract.line("cost max(ceildiv(tiles_m*tiles_n*B,sms),%.4g)*%d*(K+64)/((tensor/sms)*%.4f)+2000", measured.alone,
+    2 * s.bm * s.bn * #inst.op.products, rate)
 end
 
 -- ---- emission ----
 
 -- The loop over slots with the operands of each 16 of k fetched while the products of the 16 before are under way, across slots
 -- too: the slot of this iteration travels in a carrier, and the wait for the next one comes before the last products of this.
-local function stream_ahead(s, ring, acc, dtype, steps, operands, fill)
-  local set = { [0] = tile.mma_operands(acc, dtype), tile.mma_operands(acc, dtype) }
+local function stream_ahead(s, ring, accs, dtype, steps, operands, fill)
+  local sets = { [0] = {}, {} }
+  for i, acc in ipairs(accs) do sets[0][i], sets[1][i] = tile.mma_operands(acc, dtype), tile.mma_operands(acc, dtype) end
+  local function fetch(set, pairs_, k) for i, p in ipairs(pairs_) do tile.mma_fetch(sets[set][i], p.a, p.b, k) end end
   local first = tile.wait(ring)
   local current = tile.carry(first)
-  do
-    local a, b = operands(current)
-    tile.mma_fetch(set[0], a, b, 0)
-  end
+  fetch(0, operands(current), 0)
   local per_slot = s.bk // 16
   tile.for_(tile.const(0, "i32"), steps, 1, function(i)
-    local a, b = operands(current)
+    local here = operands(current)
     for k = 0, per_slot - 1 do
       if k < per_slot - 1 then
-        tile.mma_fetch(set[(k + 1) % 2], a, b, k + 1)
+        fetch((k + 1) % 2, here, k + 1)
       else
         local next = tile.wait(ring)
         tile.release(tile.swap(current, next))
-        local na, nb = operands(current)
-        tile.mma_fetch(set[(k + 1) % 2], na, nb, 0)
+        fetch((k + 1) % 2, operands(current), 0)
       end
-      tile.mma_issue(acc, set[k % 2])
+      for j, acc in ipairs(accs) do tile.mma_issue(acc, sets[k % 2][j]) end
       if k == 0 then
         local empty = tile.acquire(ring)
         fill(empty, i)
@@ -149,44 +166,41 @@ local function stream_ahead(s, ring, acc, dtype, steps, operands, fill)
   tile.drain(ring)
 end
 
--- Streams tiles of a and b through the ring into the accumulator.
-local function main_loop(inst, s, view, acc, batch, m, n)
-  local ta, tb = inst.by_name.a, inst.by_name.b
-  local ak, bk_major = is_k_major(inst, "a"), is_k_major(inst, "b")
-  local slot_a = tile.smem(ta.dtype, ak and { s.bm, s.bk } or { s.bk, s.bm }, { name = "a" })
-  local slot_b = tile.smem(tb.dtype, bk_major and { s.bn, s.bk } or { s.bk, s.bn }, { name = "b" })
+-- Streams tiles of the operands through the ring into the accumulators.
+local function main_loop(inst, s, view, accs, batch, m, n)
+  local names, tiles, all = {}, {}, common.operands(inst)
+  for i, t in ipairs(all) do names[i], tiles[i] = t.name, common.operand_tile(inst, t, s.bm, s.bn, s.bk) end
   local staged = is_staged()
-  local ring = tile.ring({ stages = s.stages, filled_by = staged and "threads" or "cp.async" }, { "a", "b" }, { slot_a, slot_b })
-  local function fill_a(slot, k) tile.fill_slot(slot, "a", view.a, ak and { batch, m, k } or { batch, k, m }) end
-  local function fill_b(slot, k) tile.fill_slot(slot, "b", view.b, bk_major and { batch, n, k } or { batch, k, n }) end
+  local ring = tile.ring({ stages = s.stages, filled_by = staged and "threads" or "cp.async" }, names, tiles)
+  local function fill(slot, k)
+    for _, t in ipairs(all) do tile.fill_slot(slot, t.name, view[t.name], common.operand_at(inst, t, batch, m, n, k)) end
+  end
   local steps = tile.to((tile.param("K", "i64") + (s.bk - 1)) / s.bk, "i32")
   for i = 0, s.stages - 2 do
     local slot = tile.acquire(ring)
-    fill_a(slot, i * s.bk)
-    fill_b(slot, i * s.bk)
+    fill(slot, i * s.bk)
     tile.commit(slot)
   end
   local function ahead(i) return tile.i64(i) * s.bk + (s.stages - 1) * s.bk end -- beyond K: zeros, without traffic
-  local function operands(slot)
-    local a, b = tile.field(slot, "a"), tile.field(slot, "b")
-    return ak and a or tile.trans(a), bk_major and tile.trans(b) or b
+  local function operands(slot) -- of each product
+    local field, list = {}, {}
+    for _, t in ipairs(all) do field[t.name] = common.as_operand(inst, t.name, tile.field(slot, t.name)) end
+    for i, p in ipairs(inst.op.products) do list[i] = { a = field[p.left], b = field[p.right] } end
+    return list
   end
   if s.fill == "ahead" then
-    stream_ahead(s, ring, acc, ta.dtype, steps, operands, function(slot, i)
-      fill_a(slot, ahead(i))
-      fill_b(slot, ahead(i))
-    end)
+    stream_ahead(s, ring, accs, all[1].dtype, steps, operands, function(slot, i) fill(slot, ahead(i)) end)
     return ring
   end
   tile.for_(tile.const(0, "i32"), steps, 1, function(i)
     local full = tile.wait(ring)
-    local a, b = operands(full)
-    if s.fill == "last" then tile.mma(acc, a, b) end
+    local here = operands(full)
+    local function multiply() for j, p in ipairs(here) do tile.mma(accs[j], p.a, p.b) end end
+    if s.fill == "last" then multiply() end
     local empty = tile.acquire(ring)
-    fill_a(empty, ahead(i))
-    fill_b(empty, ahead(i))
+    fill(empty, ahead(i))
     if not staged then tile.commit(empty) end
-    if s.fill == "first" then tile.mma(acc, a, b) end
+    if s.fill == "first" then multiply() end
     if staged then tile.commit(empty) end -- its loads had the product's time to come back
     tile.release(full)
   end)
@@ -216,7 +230,7 @@ local function store_result(inst, s, view, output, value, ring, batch, m, n)
 end
 
 local function refuse_dtype(inst)
-  local t = inst.by_name.a
+  local t = common.operands(inst)[1]
   local form = { f16 = "mma_m16n8k8_f32_f16_f16_f32", bf16 = "mma_m16n8k16_f32_bf16_bf16_f32" }
   if not form[t.dtype] then core.refuse(inst.name .. " multiplies f16 and bf16 here; " .. t.dtype .. " operands have no skeleton yet, convert them first") end
   if not core.has(form[t.dtype]) then core.refuse(core.target.name .. " has no mma.sync for " .. t.dtype .. " (sm_80 has); use dtype=f16 there") end
@@ -244,10 +258,13 @@ function warp.emit(inst, graph, given)
     for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = common.view_of(inst, t, align_of(t, s), s.vec) end end
     local batch, m, n = common.tile_of(tile.cta(0), s.group)
     batch, m, n = tile.i64(batch), tile.i64(m) * s.bm, tile.i64(n) * s.bn
-    local acc = tile.frag("f32", { s.bm, s.bn }, layout.mma_accumulator(s.bm, s.bn, s.wm, s.wn))
-    tile.zero(acc)
-    local ring = main_loop(inst, s, view, acc, batch, m, n)
-    local e = common.epilogue(inst, view, acc, function(v) return spread(v, s) end, batch, m, n)
+    local accs = {}
+    for i in ipairs(inst.op.products) do
+      accs[i] = tile.frag("f32", { s.bm, s.bn }, layout.mma_accumulator(s.bm, s.bn, s.wm, s.wn))
+      tile.zero(accs[i])
+    end
+    local ring = main_loop(inst, s, view, accs, batch, m, n)
+    local e = common.epilogue(inst, graph, view, accs, function(v) return spread(v, s) end, batch, m, n)
     for _, o in ipairs(graph.outputs) do store_result(inst, s, view, o, e:value(o.value), ring, batch, m, n) end
   end)
   contract.line("step main entry $entry0 grid tiles_m*tiles_n*B,1,1 block $block0 shared $shared0 when M>0&&N>0&&B>0 args $args0")

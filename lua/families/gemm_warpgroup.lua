@@ -32,7 +32,7 @@ local function out_columns(t) return 128 // bytes(t) end
 local function group_rows(s) return s.way == "coop" and s.bm // GROUPS or s.bm end
 
 local function shared_bytes(inst, s)
-  local total = s.stages * ((s.bm + s.bn) * s.bk * bytes(inst.by_name.a) + 16)
+  local total = s.stages * (common.operand_bytes(inst, s.bm, s.bn, s.bk) + 16)
   for _, t in ipairs(outputs(inst)) do total = total + GROUPS * s.out * group_rows(s) * 128 end
   return total + 2048 -- rings begin at multiples of 1024
 end
@@ -43,12 +43,19 @@ local function can_write(inst)
 end
 
 local function candidates(inst)
-  local list, form = {}, FORM[inst.by_name.a.dtype]
+  local list, form = {}, FORM[common.operands(inst)[1].dtype]
   if not form or not core.has(form) or not can_write(inst) then return list end
   local function add(way, bm, bn, stages, cluster, out)
     local s = { core = "wgmma", way = way, bm = bm, bn = bn, bk = 64, stages = stages, cluster = cluster, group = 8, out = out or 2 }
     while s.stages > 2 and shared_bytes(inst, s) > core.target.shared_block do s.stages = s.stages - 1 end
     if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
+  end
+  if #inst.op.products > 1 then -- their accumulators share a thread's registers
+    local bn = 128 // #inst.op.products // 16 * 16
+    add("coop", 256, bn, 4, 2, 1)
+    add("coop", 128, 2 * bn, 4, 2)
+    add("pingpong", 64, 2 * bn, 5, 1)
+    return list
   end
   add("coop", 256, 128, 4, 2, 1)
   add("coop", 128, 256, 4, 2)
@@ -65,7 +72,9 @@ local function check_schedule(inst, s)
   if group_rows(s) % 64 ~= 0 or group_rows(s) == 0 then refuse("a group has 64 rows or a multiple of it") end
   if s.bn % 8 ~= 0 or s.bn > 256 or s.bm > 256 then refuse("bn is a multiple of 8 up to 256, bm at most 256") end
   if s.bk ~= 64 and s.bk ~= 128 then refuse("bk is 64 or 128") end
-  if group_rows(s) * s.bn > 128 * 128 then refuse("a group's part is at most 128 x 128 or 64 x 256: an accumulator has 128 registers of a thread") end
+  if group_rows(s) * s.bn * #inst.op.products > 128 * 128 then
+    refuse("a group's accumulators are at most 128 x 128 or 64 x 256 in all: 128 registers of a thread")
+  end
   for _, t in ipairs(outputs(inst)) do
     if s.bn % out_columns(t) ~= 0 then refuse(string.format("bn is a multiple of %d, the columns in which '%s' leaves", out_columns(t), t.name)) end
   end
@@ -91,7 +100,7 @@ end
 -- Does the epilogue read tensors along n? Then in pairs, and their size must allow it.
 local function reads_columns(inst)
   for _, t in ipairs(inst.tensors) do
-    if t.present and not t.out and t.name ~= "a" and t.name ~= "b" and t.dims[#t.dims] == "N" then return true end
+    if t.present and not t.out and not inst.op.side[t.name] and t.dims[#t.dims] == "N" then return true end
   end
   return false
 end
@@ -113,25 +122,25 @@ local RATE = { coop = 0.74, pingpong = 0.72 }
 
 local function put_cost(inst, s)
   common.put_work(inst)
-  local extra = s.way == "coop" and 320 or 128
+  local extra, area = s.way == "coop" and 320 or 128, s.bm * s.bn * #inst.op.products
   contract.line("cost ceildiv(tiles_m*tiles_n*B*%d,sms)*%d*(K+%d)/((tensor/sms)*%.4f)+3000", s.cluster, 2 * s.bm * s.bn, extra,
-    RATE[s.way] * (s.bm * s.bn >= 128 * 256 and 1 or s.bm * s.bn >= 128 * 128 and 0.95 or 0.8))
+    RATE[s.way] * (area >= 128 * 256 and 1 or area >= 128 * 128 and 0.95 or 0.8))
 end
 
 -- ---- emission ----
 
 local function make_maps(inst, s, view)
   local map = {}
-  local function add(name, rows, columns)
-    local t = inst.by_name[name]
-    local turned = (name == "a" and not is_k_major(inst, "a")) or (name == "b" and is_k_major(inst, "b"))
-    local order = turned and { t.dims[1], t.dims[3], t.dims[2] } or t.dims
-    map[name] = tile.map(view[name], { dims = table.concat(order, ","), box = { 1, rows, columns }, swizzle = 128, l2 = 256 })
+  local function add(t, rows, columns)
+    local order = common.is_turned(inst, t) and { t.dims[1], t.dims[3], t.dims[2] } or t.dims
+    map[t.name] = tile.map(view[t.name], { dims = table.concat(order, ","), box = { 1, rows, columns }, swizzle = 128, l2 = 256 })
   end
-  local wide = 128 // bytes(inst.by_name.a)
-  add("a", is_k_major(inst, "a") and s.bm or s.bk, wide)
-  add("b", (is_k_major(inst, "b") and s.bn or s.bk) // s.cluster, wide)
-  for _, t in ipairs(outputs(inst)) do add(t.name, group_rows(s), out_columns(t)) end
+  for _, t in ipairs(common.operands(inst)) do
+    local side = inst.op.side[t.name]
+    local rows = not common.is_k_major(inst, side) and s.bk or side == "a" and s.bm or s.bn
+    add(t, side == "b" and rows // s.cluster or rows, 128 // bytes(t))
+  end
+  for _, t in ipairs(outputs(inst)) do add(t, group_rows(s), out_columns(t)) end
   return map
 end
 
@@ -144,16 +153,15 @@ local function place(s, index)
 end
 
 local function load_role(inst, s, map, ring, tiles, k_tiles)
-  local ak, bk_major = is_k_major(inst, "a"), is_k_major(inst, "b")
   tile.role({ name = "load", warps = 4, regs = LOAD_REGS }, function()
     tile.each(tiles, nil, function(index)
       local batch, m, n = place(s, index)
       tile.elect(function()
         tile.for_(tile.const(0, "i32"), k_tiles, 1, function(i)
-          local k = i * s.bk
           local slot = tile.acquire(ring)
-          tile.fill_slot(slot, "a", map.a, ak and { batch, m, k } or { batch, k, m })
-          tile.fill_slot(slot, "b", map.b, bk_major and { batch, n, k } or { batch, k, n })
+          for _, t in ipairs(common.operands(inst)) do
+            tile.fill_slot(slot, t.name, map[t.name], common.operand_at(inst, t, batch, m, n, i * s.bk))
+          end
           tile.commit(slot)
         end)
       end)
@@ -163,36 +171,40 @@ local function load_role(inst, s, map, ring, tiles, k_tiles)
 end
 
 -- The products of one tile.
-local function multiply(inst, s, ring, acc, group, k_tiles)
-  local rows = group_rows(s)
-  local function product(slot, attrs)
-    local a, b = tile.field(slot, "a"), tile.field(slot, "b")
-    if s.way == "coop" then a = tile.part(a, group, is_k_major(inst, "a") and 0 or 1, rows) end
-    tile.mma(acc, is_k_major(inst, "a") and a or tile.trans(a), is_k_major(inst, "b") and tile.trans(b) or b, attrs)
+local function multiply(inst, s, ring, accs, group, k_tiles)
+  local function products(slot, attrs)
+    local field = {}
+    for _, t in ipairs(common.operands(inst)) do
+      local whole = tile.field(slot, t.name)
+      if s.way == "coop" and inst.op.side[t.name] == "a" then whole = tile.part(whole, group, is_k_major(inst, "a") and 0 or 1, group_rows(s)) end
+      field[t.name] = common.as_operand(inst, t.name, whole)
+    end
+    for i, p in ipairs(inst.op.products) do tile.mma(accs[i], field[p.left], field[p.right], attrs) end
     tile.mma_commit()
   end
   local first = tile.wait(ring)
-  product(first, { zero = true })
+  products(first, { zero = true })
   local before = tile.carry(first)
   tile.for_(tile.const(1, "i32"), k_tiles, 1, function()
     local slot = tile.wait(ring)
-    product(slot)
-    tile.mma_wait(1) -- the product before this one has read its slot
+    products(slot)
+    tile.mma_wait(1) -- the products before these have read their slot
     tile.release(tile.swap(before, slot))
   end)
   return before
 end
 
 -- The result leaves in pieces of 128 bytes of columns, each through a slot of the group's own.
-local function put_results(inst, s, graph, view, map, out, acc, batch, m, n)
+local function put_results(inst, s, graph, view, map, out, accs, batch, m, n)
   local rows = group_rows(s)
   local columns = 128
   for _, t in ipairs(outputs(inst)) do columns = math.min(columns, out_columns(t)) end
   for first = 0, s.bn - 1, columns do
     local shape, lay = { rows, columns }, layout.wgmma_accumulator(rows, columns)
-    local part = tile.slice(acc, { 0, first }, shape, lay)
+    local parts = {}
+    for i, acc in ipairs(accs) do parts[i] = tile.slice(acc, { 0, first }, shape, lay) end
     local spread = function(v) return tile.spread(v, shape, lay) end
-    local e = common.epilogue(inst, view, part, spread, batch, m, n + first)
+    local e = common.epilogue(inst, graph, view, parts, spread, batch, m, n + first)
     for _, o in ipairs(graph.outputs) do
       local t = o.tensor
       local value = spread(e:value(o.value))
@@ -210,13 +222,14 @@ local function math_role(inst, s, graph, view, map, ring, out, turns, tiles, k_t
   local pingpong = s.way == "pingpong"
   tile.role({ name = "math", warps = 4, groups = GROUPS, regs = MATH_REGS }, function(group)
     local rows = group_rows(s)
-    local acc = tile.frag("f32", { rows, s.bn }, layout.wgmma_accumulator(rows, s.bn))
+    local accs = {}
+    for i in ipairs(inst.op.products) do accs[i] = tile.frag("f32", { rows, s.bn }, layout.wgmma_accumulator(rows, s.bn)) end
     if pingpong then tile.skip(ring, group * k_tiles) end -- group 1 begins with the second tile
     tile.each(tiles, pingpong and { start = true, step = GROUPS } or nil, function(index)
       local batch, m, n = place(s, index)
       if not pingpong then m = m + group * rows end
       if pingpong then tile.enter(turns.main) end
-      local before = multiply(inst, s, ring, acc, group, k_tiles) -- a map has no empty dim, so that there is one step at least
+      local before = multiply(inst, s, ring, accs, group, k_tiles) -- a map has no empty dim, so that there is one step at least
       if pingpong then tile.leave(turns.main) end
       tile.mma_wait(0)
       tile.release(tile.take(before))
@@ -224,7 +237,7 @@ local function math_role(inst, s, graph, view, map, ring, out, turns, tiles, k_t
         tile.skip(ring, k_tiles) -- the other group's tile
         tile.enter(turns.epilogue)
       end
-      put_results(inst, s, graph, view, map, out, acc, batch, m, n)
+      put_results(inst, s, graph, view, map, out, accs, batch, m, n)
       if pingpong then tile.leave(turns.epilogue) end
     end)
     for _, t in ipairs(outputs(inst)) do tile.drain(out[t.name]) end
@@ -233,7 +246,7 @@ end
 
 function warpgroup.emit(inst, graph, given)
   if not candidates(inst)[1] then
-    core.refuse(inst.name .. ": " .. core.target.name .. " has no warpgroup products of " .. inst.by_name.a.dtype .. " here; leave out core=wgmma")
+    core.refuse(inst.name .. ": " .. core.target.name .. " has no warpgroup products of " .. common.operands(inst)[1].dtype .. " here; leave out core=wgmma")
   end
   local s = schedule.read(given, candidates(inst)[1], KEYS)
   check_schedule(inst, s)
@@ -247,12 +260,13 @@ function warpgroup.emit(inst, graph, given)
     local map = make_maps(inst, s, view)
     local i32 = function(v) return tile.to(tile.param(v, "i64"), "i32") end
     local k_tiles = i32("k_tiles")
-    local ta, tb = inst.by_name.a, inst.by_name.b
-    local slot_a = tile.smem(ta.dtype, is_k_major(inst, "a") and { s.bm, s.bk } or { s.bk, s.bm }, { name = "a" })
-    local slot_b = tile.smem(tb.dtype, is_k_major(inst, "b") and { s.bn, s.bk } or { s.bk, s.bn }, { name = "b" })
+    local names, slots, rights = {}, {}, {}
+    for i, t in ipairs(common.operands(inst)) do names[i], slots[i] = t.name, common.operand_tile(inst, t, s.bm, s.bn, s.bk) end
+    for i, t in ipairs(common.operands(inst, "b")) do rights[i] = t.name end
     local ring = tile.ring({
-      stages = s.stages, filled_by = "tma", emptied_by = s.way == "coop" and "math" or "math/1", multicast = s.cluster > 1 and "b" or nil,
-    }, { "a", "b" }, { slot_a, slot_b })
+      stages = s.stages, filled_by = "tma", emptied_by = s.way == "coop" and "math" or "math/1",
+      multicast = s.cluster > 1 and table.concat(rights, ",") or nil,
+    }, names, slots)
     local out = {}
     for _, t in ipairs(outputs(inst)) do
       local slot = tile.smem(t.dtype, { group_rows(s), out_columns(t) }, { name = t.name })

@@ -65,7 +65,9 @@ static void assert_refused(const char *body, const char *words) {
   end(&r);
 }
 
-#define SLOT(n) "    s" n " = wait ring\n    a" n " = field s" n " name=\"a\"\n    b" n " = field s" n " name=\"b\"\n    t" n " = trans b" n "\n"
+#define SLOT(n)                                                                                                                        \
+  "    s" n " = wait ring\n    a" n " = field s" n " name=\"a\"\n    b" n " = field s" n " name=\"b\"\n    t" n " = trans b" n "\n"
+#define HALF "r2@1:1 r2@0:8 r4@1:8 l4@1:2 l8@0:1 w4@0:16"
 #define FIRST SLOT("0") "    mma acc, a0, t0 zero\n"
 #define USE "    x = read acc\n    y = add x, 1.0\n    set acc, y\n"
 
@@ -84,8 +86,8 @@ static void a_value_that_shows_its_registers_is_the_fragment(void **state) { /* 
   (void)state;
   assert_refused("    zero acc\n    x = read acc\n" FIRST "    mma_commit\n    y = add x, 1.0\n    mma_wait n=0\n    release s0\n    set acc, y\n",
                  "in use by products in flight");
-  assert_refused("    zero acc\n    x = slice acc start=[0,32] shape=[64,32]\n" FIRST
-                 "    mma_commit\n    y = add x, 1.0\n    mma_wait n=0\n    release s0\n    z = frag dtype=f32 shape=[64,32] layout=\"r2@1:1 r2@0:8 r4@1:8 l4@1:2 l8@0:1 w4@0:16\"\n    set z, y\n",
+  assert_refused("    zero acc\n    x = slice acc start=[0,32] shape=[64,32]\n    z = frag dtype=f32 shape=[64,32] layout=\"" HALF "\"\n" FIRST
+                 "    mma_commit\n    y = add x, 1.0\n    mma_wait n=0\n    release s0\n    set z, y\n",
                  "in use by products in flight");
 }
 
@@ -106,7 +108,7 @@ static void only_the_older_slot_is_free(void **state) {
 
 #define LOOP(wait)                                                                                                                     \
   FIRST "    mma_commit\n    before = carry s0\n    i = for 1, n, 1 {\n" SLOT("1") "    mma acc, a1, t1\n    mma_commit\n" wait         \
-        "    done = swap before, s1\n    release done\n    }\n    mma_wait n=0\n    last = take before\n    release last\n" USE
+    "    done = swap before, s1\n    release done\n    }\n    mma_wait n=0\n    last = take before\n    release last\n" USE
 
 static void a_carried_slot_is_as_old_as_its_product(void **state) {
   (void)state;
