@@ -4,7 +4,8 @@
 --   way=coop      both groups on one tile of bm x bn, each on half of its rows
 --   way=pingpong  each group on a tile of its own; while one writes its result, the other has the tensor cores
 --
--- With cluster=2 a pair of CTAs takes tiles one above the other, and each brings half of b to both.
+-- The CTAs of a cluster take neighbouring tiles, and each brings its share of the operands that are the same for all: share=b, tiles one
+-- above the other; share=a, side by side.
 -- One product stays in flight: a slot is given back one step after it was read; its token travels in a carrier.
 local tile = use "kiln.tile"
 local layout = use "kiln.layout"
@@ -14,7 +15,7 @@ local op = use "kiln.op"
 local common = use "families.gemm_common"
 
 local warpgroup = {}
-local KEYS = { "core", "way", "bm", "bn", "bk", "stages", "cluster", "group", "out" }
+local KEYS = { "core", "way", "bm", "bn", "bk", "stages", "cluster", "share", "group", "out" }
 local GROUPS, LOAD_REGS, MATH_REGS = 2, 40, 232
 local FORM = { f16 = "wgmma_f32_f16_f16_n8", bf16 = "wgmma_f32_bf16_bf16_n8" }
 local bytes, is_k_major = common.bytes, common.is_k_major
@@ -27,13 +28,13 @@ local function outputs(inst)
   return list
 end
 
--- Columns of the pieces in which a result leaves: 128 bytes.
-local function out_columns(t) return 128 // bytes(t) end
+-- Columns of the pieces in which a result leaves: 128 bytes, or the whole tile's.
+local function out_columns(t, s) return math.min(128 // bytes(t), s.bn) end
 local function group_rows(s) return s.way == "coop" and s.bm // GROUPS or s.bm end
 
 local function shared_bytes(inst, s)
   local total = s.stages * (common.operand_bytes(inst, s.bm, s.bn, s.bk) + 16)
-  for _, t in ipairs(outputs(inst)) do total = total + GROUPS * s.out * group_rows(s) * 128 end
+  for _, t in ipairs(outputs(inst)) do total = total + GROUPS * s.out * group_rows(s) * out_columns(t, s) * bytes(t) end
   return total + 2048 -- rings begin at multiples of 1024
 end
 
@@ -45,24 +46,25 @@ end
 local function candidates(inst)
   local list, form = {}, FORM[common.operands(inst)[1].dtype]
   if not form or not core.has(form) or not can_write(inst) then return list end
-  local function add(way, bm, bn, stages, cluster, out)
-    local s = { core = "wgmma", way = way, bm = bm, bn = bn, bk = 64, stages = stages, cluster = cluster, group = 8, out = out or 2 }
+  local function add(way, bm, bn, stages, cluster, share, out)
+    local s = { core = "wgmma", way = way, bm = bm, bn = bn, bk = 64, stages = stages, cluster = cluster, share = share, group = 8, out = out or 2 }
     while s.stages > 2 and shared_bytes(inst, s) > core.target.shared_block do s.stages = s.stages - 1 end
     if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
   end
   if #inst.op.products > 1 then -- their accumulators share a thread's registers
     local bn = 128 // #inst.op.products // 16 * 16
-    add("coop", 256, bn, 4, 2, 1)
-    add("coop", 128, 2 * bn, 4, 2)
-    add("pingpong", 64, 2 * bn, 5, 1)
+    add("coop", 256, bn, 4, 2, "b", 1)
+    add("coop", 128, 2 * bn, 4, 2, "b")
+    add("pingpong", 64, 2 * bn, 5, 1, "b")
     return list
   end
-  add("coop", 256, 128, 4, 2, 1)
-  add("coop", 128, 256, 4, 2)
-  add("pingpong", 128, 128, 5, 2)
-  add("coop", 128, 128, 6, 1)
-  add("coop", 128, 64, 8, 1)
-  add("pingpong", 64, 64, 8, 1)
+  add("coop", 256, 128, 4, 2, "b", 1)
+  add("coop", 128, 256, 4, 2, "b")
+  add("pingpong", 128, 128, 5, 2, "b")
+  add("coop", 128, 128, 6, 2, "a")
+  add("coop", 128, 128, 6, 1, "b")
+  add("coop", 128, 64, 8, 2, "a")
+  add("coop", 128, 32, 10, 4, "a")
   return list
 end
 
@@ -76,10 +78,15 @@ local function check_schedule(inst, s)
     refuse("a group's accumulators are at most 128 x 128 or 64 x 256 in all: 128 registers of a thread")
   end
   for _, t in ipairs(outputs(inst)) do
-    if s.bn % out_columns(t) ~= 0 then refuse(string.format("bn is a multiple of %d, the columns in which '%s' leaves", out_columns(t), t.name)) end
+    local columns = out_columns(t, s)
+    if s.bn % columns ~= 0 or columns * bytes(t) % 32 ~= 0 then
+      refuse(string.format("bn is 16, 32 or a multiple of %d, the columns in which '%s' leaves", columns, t.name))
+    end
   end
-  if s.cluster ~= 1 and s.cluster ~= 2 then refuse("cluster is 1 or 2") end
-  if s.bn % (8 * s.cluster) ~= 0 then refuse("the CTAs of a cluster share b in pieces of 8 rows") end
+  if s.cluster ~= 1 and s.cluster ~= 2 and s.cluster ~= 4 then refuse("cluster is 1, 2 or 4") end
+  if s.share ~= "a" and s.share ~= "b" then refuse("share is a or b, the side that the CTAs of a cluster bring to all") end
+  local shared_rows = is_k_major(inst, s.share) and (s.share == "a" and s.bm or s.bn) or s.bk
+  if shared_rows % (8 * s.cluster) ~= 0 then refuse("the CTAs of a cluster share operands in pieces of 8 rows") end
   if not is_k_major(inst, "a") and s.bm % 64 ~= 0 or not is_k_major(inst, "b") and s.bn % 64 ~= 0 then
     refuse("operands with m or n contiguous come in pieces of 64")
   end
@@ -108,8 +115,8 @@ end
 local function put_contract(inst, s)
   contract.begin(inst, schedule.print(s, KEYS))
   common.put_tensors(inst, function() return 16 end)
-  contract.line("let tiles_m ceildiv(M,%d)", s.bm * s.cluster)
-  contract.line("let tiles_n ceildiv(N,%d)", s.bn)
+  contract.line("let tiles_m ceildiv(M,%d)", s.bm * (s.share == "b" and s.cluster or 1))
+  contract.line("let tiles_n ceildiv(N,%d)", s.bn * (s.share == "a" and s.cluster or 1))
   contract.line("let k_tiles ceildiv(K,%d)", s.bk)
   local piece = 0
   for _, t in ipairs(outputs(inst)) do piece = math.max(piece, 16 // bytes(t)) end
@@ -117,14 +124,18 @@ local function put_contract(inst, s)
   contract.line("require N%%%d==0 \"bulk copies write whole pieces of 16 bytes of a row\"", piece)
 end
 
--- Share of the tensor rate that an SM reaches over many tiles; a tile's beginning and end cost as much as `extra` of k.
-local RATE = { coop = 0.74, pingpong = 0.72 }
+-- Share of the tensor rate at which an SM works through many tiles of so many elements of accumulators; half of the time that the
+-- operands need from memory is not hidden, and a launch with the first and last slots costs 4 us. Measured on an H200
+-- (docs/performance.md).
+local RATE = { [256 * 128] = 0.86, [128 * 128] = 0.80, [128 * 64] = 0.62, [128 * 32] = 0.45 }
 
 local function put_cost(inst, s)
   common.put_work(inst)
-  local extra, area = s.way == "coop" and 320 or 128, s.bm * s.bn * #inst.op.products
-  contract.line("cost ceildiv(tiles_m*tiles_n*B*%d,sms)*%d*(K+%d)/((tensor/sms)*%.4f)+3000", s.cluster, 2 * s.bm * s.bn, extra,
-    RATE[s.way] * (area >= 128 * 256 and 1 or area >= 128 * 128 and 0.95 or 0.8))
+  local each, operands = s.bm * s.bn * #inst.op.products, {}
+  local rate = (RATE[each] or 0.5) * (s.bm < 256 and each == 256 * 128 and 0.97 or 1)
+  for _, t in ipairs(common.operands(inst)) do table.insert(operands, table.concat(t.dims, "*") .. "*" .. bytes(t)) end
+  contract.line("cost ceildiv(tiles_m*tiles_n*B,sms/%d)*%d*(K+%d)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", s.cluster, 2 * each, s.way == "coop" and 256 or 128,
+    rate, table.concat(operands, "+"))
 end
 
 -- ---- emission ----
@@ -133,23 +144,25 @@ local function make_maps(inst, s, view)
   local map = {}
   local function add(t, rows, columns)
     local order = common.is_turned(inst, t) and { t.dims[1], t.dims[3], t.dims[2] } or t.dims
-    map[t.name] = tile.map(view[t.name], { dims = table.concat(order, ","), box = { 1, rows, columns }, swizzle = 128, l2 = 256 })
+    map[t.name] = tile.map(view[t.name], { dims = table.concat(order, ","), box = { 1, rows, columns }, swizzle = columns * bytes(t), l2 = 256 })
   end
   for _, t in ipairs(common.operands(inst)) do
     local side = inst.op.side[t.name]
     local rows = not common.is_k_major(inst, side) and s.bk or side == "a" and s.bm or s.bn
-    add(t, side == "b" and rows // s.cluster or rows, 128 // bytes(t))
+    add(t, side == s.share and rows // s.cluster or rows, 128 // bytes(t))
   end
-  for _, t in ipairs(outputs(inst)) do add(t, group_rows(s), out_columns(t)) end
+  for _, t in ipairs(outputs(inst)) do add(t, group_rows(s), out_columns(t, s)) end
   return map
 end
 
 -- The first row and column of this CTA's part of a tile of the scheduler.
 local function place(s, index)
   local batch, m, n = common.tile_of(index, s.group)
-  m = m * (s.bm * s.cluster)
-  if s.cluster > 1 then m = m + tile.cta(0) % s.cluster * s.bm end
-  return batch, m, n * s.bn
+  if s.cluster > 1 then
+    local rank = tile.cta(0) % s.cluster
+    if s.share == "b" then m = m * s.cluster + rank else n = n * s.cluster + rank end
+  end
+  return batch, m * s.bm, n * s.bn
 end
 
 local function load_role(inst, s, map, ring, tiles, k_tiles)
@@ -198,7 +211,7 @@ end
 local function put_results(inst, s, graph, view, map, out, accs, batch, m, n)
   local rows = group_rows(s)
   local columns = 128
-  for _, t in ipairs(outputs(inst)) do columns = math.min(columns, out_columns(t)) end
+  for _, t in ipairs(outputs(inst)) do columns = math.min(columns, out_columns(t, s)) end
   for first = 0, s.bn - 1, columns do
     local shape, lay = { rows, columns }, layout.wgmma_accumulator(rows, columns)
     local parts = {}
@@ -252,7 +265,8 @@ function warpgroup.emit(inst, graph, given)
   check_schedule(inst, s)
   put_contract(inst, s)
   put_cost(inst, s)
-  local name = string.format("%s-%s-%s-%dx%dx%d-s%d-c%d", inst.name, op.values_name(inst), s.way, s.bm, s.bn, s.bk, s.stages, s.cluster)
+  local name = string.format("%s-%s-%s-%dx%dx%d-s%d%s", inst.name, op.values_name(inst), s.way, s.bm, s.bn, s.bk, s.stages,
+    s.cluster > 1 and "-" .. s.share .. s.cluster or "")
   local attrs = { name = op.entry_name(name), threads = (GROUPS + 1) * 128, min_ctas = 1, cluster = s.cluster > 1 and { s.cluster, 1, 1 } or nil }
   tile.kernel(attrs, function()
     local view = {}
@@ -260,16 +274,17 @@ function warpgroup.emit(inst, graph, given)
     local map = make_maps(inst, s, view)
     local i32 = function(v) return tile.to(tile.param(v, "i64"), "i32") end
     local k_tiles = i32("k_tiles")
-    local names, slots, rights = {}, {}, {}
+    local names, slots, shared = {}, {}, {}
     for i, t in ipairs(common.operands(inst)) do names[i], slots[i] = t.name, common.operand_tile(inst, t, s.bm, s.bn, s.bk) end
-    for i, t in ipairs(common.operands(inst, "b")) do rights[i] = t.name end
+    for i, t in ipairs(common.operands(inst, s.share)) do shared[i] = t.name end
     local ring = tile.ring({
       stages = s.stages, filled_by = "tma", emptied_by = s.way == "coop" and "math" or "math/1",
-      multicast = s.cluster > 1 and table.concat(rights, ",") or nil,
+      multicast = s.cluster > 1 and table.concat(shared, ",") or nil,
     }, names, slots)
     local out = {}
     for _, t in ipairs(outputs(inst)) do
-      local slot = tile.smem(t.dtype, { group_rows(s), out_columns(t) }, { name = t.name })
+      local columns = out_columns(t, s)
+      local slot = tile.smem(t.dtype, { group_rows(s), columns }, { name = t.name, swizzle = columns * bytes(t) })
       out[t.name] = tile.ring({ stages = s.out, filled_by = "store", per_group = true }, { t.name }, { slot })
     end
     local turns = s.way == "pingpong" and { main = tile.order(GROUPS), epilogue = tile.order(GROUPS) }
@@ -277,8 +292,9 @@ function warpgroup.emit(inst, graph, given)
     load_role(inst, s, map, ring, tiles, k_tiles)
     math_role(inst, s, graph, view, map, ring, out, turns, tiles, k_tiles)
   end)
-  contract.line("step main entry $entry0 grid min(sms/%d,tiles_m*tiles_n*B)*%d,1,1 block $block0 shared $shared0%s when M>0&&N>0&&B>0 args $args0",
-    s.cluster, s.cluster, s.cluster > 1 and string.format(" cluster %d,1,1", s.cluster) or "")
+  local c = s.cluster
+  contract.line("step main entry $entry0 grid %s,1,1 block $block0 shared $shared0%s when M>0&&N>0&&B>0 args $args0",
+    c > 1 and string.format("min(sms/%d,tiles_m*tiles_n*B)*%d", c, c) or "min(sms,tiles_m*tiles_n*B)", c > 1 and string.format(" cluster %d,1,1", c) or "")
   return name
 end
 
