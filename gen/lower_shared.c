@@ -227,8 +227,31 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
   ptx_guard(l->ptx, (PtxReg){0}, false);
 }
 
-/* As a store at the tile's first element, with the fragment in place of the node's own operands. */
-void shared_put(Lower *l, const Val *frag, const SmemVal *s) { shared_access(l, frag, s, -1, false); }
+/* Accumulators of a warpgroup, packed to 16 bits, by four matrices of 8 x 8 at a time: lane L brings the address of row L%16 of its warp's
+ * 16 rows, columns 8*(L/16) on; the matrices are those of registers (row half, column half) 00 10 01 11, as they lie. */
+static bool put_matrices(Lower *l, const Val *frag, const SmemVal *s) {
+  const Layout *lay = frag_layout(l, frag->layout);
+  Layout want = layout_wgmma_acc(lay->shape[0], lay->shape[1]);
+  if (!frag->packed || s->elem_bytes != 2 || s->transposed || lay->shape[1] % 16 || !layout_equal(lay, &want)) return false;
+  if (!target_runs(l->target, isa_form(ISA_stmatrix_x4)->sm)) return false;
+  int32_t pitch = s->layout.pitch[0] * 2, blocks = lay->shape[0] / 64, groups = lay->shape[1] / 16;
+  PtxReg row = DEF(add_s32, R(DEF(shl_b32, R(l->warp), po_i(4))), R(DEF(and_b32, R(l->lane), po_i(15))));
+  PtxReg half = DEF(shl_b32, R(DEF(shr_u32, R(l->lane), po_i(4))), po_i(4));
+  PtxReg thread = DEF(add_s32, R(DEF(mul_lo_s32, R(row), po_i(pitch))), R(half));
+  uint32_t bits = scaled_bits(63, pitch) | 16;
+  for (int32_t b = 0; b < blocks; b++)
+    for (int32_t g = 0; g < groups; g++) {
+      int64_t imm;
+      PtxReg at = shared_address(l, s, thread, bits, (uint32_t)(b * 64 * pitch + g * 32), &imm);
+      ptx_put(l->ptx, ISA_stmatrix_x4, po_mem(at, imm), po_vec(l->ptx, &frag->reg[(b * groups + g) * 4], 4));
+    }
+  return true;
+}
+
+/* Else as a store at the tile's first element, with the fragment in place of the node's own operands. */
+void shared_put(Lower *l, const Val *frag, const SmemVal *s) {
+  if (!put_matrices(l, frag, s)) shared_access(l, frag, s, -1, false);
+}
 
 void shared_load(Lower *l, Val *frag, const SmemVal *s, int first_coord) { shared_access(l, frag, s, first_coord, true); }
 void shared_store(Lower *l, const Val *frag, const SmemVal *s, int first_coord) { shared_access(l, frag, s, first_coord, false); }
