@@ -77,7 +77,7 @@ static void show_verdict(void *user, const kiln_verdict *v) {
   Table *t = user;
   char cost[32] = "";
   if (v->status == KILN_OK) snprintf(cost, sizeof cost, "%.2f us", v->cost_ns / 1000);
-  table_row(t, (const char *const[]){v->variant, cost, v->wins ? "wins" : v->status == KILN_OK ? "fits" : v->rule, v->schedule});
+  table_row(t, (const char *const[]){v->variant, cost, v->wins ? (v->tuned ? "wins: measured" : "wins") : v->status == KILN_OK ? "fits" : v->rule, v->schedule});
 }
 
 static int explain(const Options *o, const Group *g) {

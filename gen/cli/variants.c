@@ -1,6 +1,8 @@
 /* variants.c - see variants.h. */
 #include "variants.h"
+#include "../../runtime/cache.h"
 #include "../../runtime/contract.h"
+#include <inttypes.h>
 #include <string.h>
 
 static char *base_name(const char *path) {
@@ -50,6 +52,7 @@ static kiln_gen_status add_variant(Group *g, const char *name, const char *sched
   snprintf(g->op, sizeof g->op, "%s", c.op);
   Variant *v = &g->variant[g->nvariants++];
   v->name = base_name(name);
+  snprintf(v->hash, sizeof v->hash, "%016" PRIx64, cache_hash(CACHE_HASH_START, text, bytes));
   v->schedule = cli_text(schedule ? schedule : c.schedule);
   contract_free(&c);
   return KILN_GEN_OK;
@@ -226,7 +229,7 @@ bool group_make(const Group *g, const Case *c, CaseData *d, Random *r, char *why
 kiln_status group_plan(const Group *g, const CaseData *d, const char *variant, kiln_plan **plan) {
   kiln_arg args[DEF_MAX_TENSORS + 8 + OPTIONS_MAX_PAIRS];
   int n = tensors_args(d, g->option, g->noptions, args, (int)(sizeof args / sizeof args[0]));
-  kiln_plan_options options = {.variant = variant};
+  kiln_plan_options options = {.variant = variant, .untuned = !g->tuned};
   return kiln_plan_create_with(plan, g->device.dev, g->op, args, n, &options);
 }
 

@@ -10,6 +10,7 @@
 typedef struct Variant {
   char *name;       /* "rms_norm-bf16-w-r4x256": file name without .ptx */
   char *schedule;
+  char hash[17];    /* of the text */
   bool ran;
 } Variant;
 
@@ -21,6 +22,7 @@ typedef struct Group {
   char settings[256];           /* "dtype=f16 w=no": what differs from the defaults */
   Variant variant[VARIANTS_MAX];
   int nvariants;
+  bool tuned;                   /* plans follow what `kiln tune` measured; else predicted cost alone */
   kiln_gen_pair option[OPTIONS_MAX_PAIRS]; /* settings that a caller names (contract: option) */
   int noptions;
   Majors majors;
