@@ -299,7 +299,7 @@ static int find_option(const char *arg, uint32_t allowed, const char **value) {
   for (int i = 0; i < OPTION_COUNT; i++) {
     if (strlen(rows[i].spelling) != n || memcmp(rows[i].spelling, arg, n) != 0) continue;
     if (arg[n]) *value = arg + n + 1;
-    if (found < 0 || allowed >> i & 1) found = i;
+    if (found < 0 || (allowed >> i & 1 && !(allowed >> found & 1))) found = i;
   }
   return found;
 }
