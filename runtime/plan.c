@@ -333,7 +333,7 @@ static kiln_status ask_provider(const Order *o, const TunedWin *win) {
 /* A measurement is advice: what it chose may fail to load where the cheapest does not. */
 static kiln_status acquire_either(Order *o) {
   kiln_status s = acquire(o);
-  if (!s || !o->chosen.tuned) return s;
+  if (!s || !o->chosen.tuned || s == KILN_NO_MEMORY) return s;
   o->options.untuned = 1;
   return acquire(o);
 }
