@@ -187,7 +187,7 @@ static int bench_device(const Options *o, KilnGen *gen, const char *op, const ch
   if (status != KILN_GEN_OK) {
     cli_error("%s%s", status == KILN_GEN_REFUSED ? "refused: " : "", why);
   } else {
-    g->tuned = true;
+    group_follow(g, gen, &r);
     code = bench_case(o, g, &random);
     group_close(g);
   }

@@ -139,6 +139,8 @@ static int explain(const Options *o, const Group *g) {
   tensors_shape(&d, g->def, &cases.at[0], &g->majors);
   int n = tensors_args(&d, g->option, g->noptions, args, (int)(sizeof args / sizeof args[0]));
   printf("%s %s on %s, %s with %d SMs\n", g->op, cases.at[0].name, g->device.where, g->device.info.name, g->device.info.sms);
+  kiln_plan *plan; /* adds a measured schedule that is not offered; that there is none, or none fits, is what the table says */
+  if (kiln_plan_create(&plan, g->device.dev, g->op, args, n) == KILN_OK) kiln_plan_destroy(plan);
   Table t;
   Verdicts v = {.table = &t};
   table_start(&t, stdout, "variant|>cost|verdict|schedule", true);
@@ -176,6 +178,7 @@ static int list_variants(const Options *o) {
     if (group_open(g, gen, &r, why, sizeof why) != KILN_GEN_OK) {
       cli_error("%s", why);
     } else {
+      if (o->nsizes) group_follow(g, gen, &r);
       code = o->nsizes ? explain(o, g) : show_offered(g);
       group_close(g);
     }

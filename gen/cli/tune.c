@@ -1,7 +1,7 @@
 /* tune.c - kiln tune: measures the schedules that an op offers, at every size asked for, and keeps what it finds where the runtime's selection
  * looks.
  *
- * The first candidate of a size is the one that selection takes by predicted cost, so at no moment do the measurements that are kept choose
+ * The first candidate of a size is the one that selection takes by predicted cost of what is offered, so at no moment do the measurements that are kept choose
  * something slower. Each runs in a process beside this one (tune_worker.h), is held against the op's definition as `kiln check` does it, and
  * is on the disk before the next begins (tune_store.h). */
 #include "table.h"
@@ -22,6 +22,7 @@ static const char help[] =
     "On the simulator the figure is the number of instructions in active lanes: time there says nothing of a GPU.\n\n"
     "  --size M=..,N=..     the sizes: N=4096; N=1024..8192*2 (1024, 2048, 4096, 8192); N=64..256+64; N=1024|3000; M=2x3 splits M\n"
     "                       into leading dims. Every combination is measured; --size may be repeated\n"
+    "  --schedule K=V|V,..  beside the schedules that are offered, each of them with these values of its keys: stages=3|4,group=8|16\n"
     "  --set K=V,..         settings\n"
     "  --device D           cuda:N or sim:TARGET[,option=value..] (default: first GPU, else the simulator)\n"
     "  --target SM          PTX for this target, which may be older than the device\n"
@@ -32,6 +33,7 @@ static const char help[] =
     "examples:\n"
     "  kiln tune gemm --device cuda:0 --size M=4096,N=1024..8192*2,K=4096\n"
     "  kiln tune rms_norm --device cuda:0 --size M=1024..32768*2,N=4096 --set dtype=f16,w=no\n"
+    "  kiln tune gemm --device cuda:0 --size M=4096,N=4096,K=4096 --schedule stages=2|3|4|5,group=4|8|16\n"
     "  kiln tune gemm --device sim:sm_80 --size M=64,N=64|128,K=64\n"
     "  kiln list --variants gemm --device cuda:0 --size M=4096,N=3000,K=4096      which one is taken, and why\n";
 
@@ -78,7 +80,15 @@ static void list_candidate(void *user, const kiln_verdict *v) {
   if (v->status != KILN_OK) return;
   for (int i = 0; i < l->g->nvariants; i++)
     if (strcmp(l->g->variant[i].name, v->variant) == 0)
-      l->size->candidate[l->size->n++] = (Candidate){.variant = i, .cost_ns = v->cost_ns, .by_cost = v->wins};
+      l->size->candidate[l->size->n++] = (Candidate){.variant = i, .cost_ns = v->cost_ns};
+}
+
+/* Which one do plans take that know of no measurements? In the order of kiln_explain, which is selection's. */
+static void mark_by_cost(const Group *g, TuneSize *size) {
+  Candidate *best = NULL;
+  for (int i = 0; i < size->n; i++)
+    if (g->variant[size->candidate[i].variant].offered && (!best || size->candidate[i].cost_ns < best->cost_ns)) best = &size->candidate[i];
+  if (best) best->by_cost = true;
 }
 
 static int by_promise(const void *x, const void *y) {
@@ -134,6 +144,7 @@ static bool plan_size(Tuner *t, TuneSize *size) {
   Listing l = {t->g, size};
   kiln_status status = kiln_explain(t->g->device.dev, t->g->op, args, n, &(kiln_plan_options){.untuned = 1}, list_candidate, &l);
   if (status != KILN_OK) cli_error("%s", kiln_error());
+  mark_by_cost(t->g, size);
   recall(t, size, args, n);
   qsort(size->candidate, (size_t)size->n, sizeof *size->candidate, by_promise);
   if (status == KILN_OK && size->n == 0) cli_note("%s: no variant fits", size->name);
@@ -324,6 +335,7 @@ static int report(const Tuner *t) {
   report_winners(t);
   int skipped = report_skipped(t);
   for (int i = 0; i < t->nsizes; i++) without += best_of(&t->size[i]) == NULL;
+  if (t->g->nrefused) printf("\n%d of the schedules with other values are none that the family takes\n", t->g->nrefused);
   printf("\n%d measured, %d known before, %d left out; kept in %s\n", t->fresh, t->done - t->fresh, skipped, t->store.path);
   return without || t->broken ? CLI_FAILED : CLI_OK;
 }
@@ -373,7 +385,8 @@ static int run(const Options *given) {
   char why[2048] = "";
   int code = CLI_FAILED;
   if (cli_list_one(gen, "tune", o->operand[0], &ops) && devices_named(o, devices)) {
-    GroupRequest r = {.op = ops.name[0], .set = o->set, .nset = o->nset, .where = devices->at[0], .target = o->target};
+    GroupRequest r = {.op = ops.name[0], .set = o->set, .nset = o->nset, .where = devices->at[0], .target = o->target,
+                      .widen = o->schedule, .nwiden = o->nschedule};
     if (devices->n != 1) {
       code = cli_usage("tune: one device at a time; name its target, such as --device sim:sm_80");
     } else if (group_open(g, gen, &r, why, sizeof why) != KILN_GEN_OK) {
@@ -393,7 +406,7 @@ static int run(const Options *given) {
 const Command command_tune = {"tune",
                               "measures an op's schedules and keeps the fastest",
                               help,
-                              TAKES(SIZES) | TAKES(SET) | TAKES(DEVICE) | TAKES(TARGET) | TAKES(FORCE) | TAKES(SECONDS) | TAKES(WORKER) | TAKES(LUA),
+                              TAKES(SIZES) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(DEVICE) | TAKES(TARGET) | TAKES(FORCE) | TAKES(SECONDS) | TAKES(WORKER) | TAKES(LUA),
                               1,
                               1,
                               run};

@@ -156,7 +156,8 @@ int tune_work(Options *o) {
   char why[2048] = "";
   int code = CLI_FAILED;
   if (o->ndevices == 1 && cli_list_one(gen, "tune", o->operand[0], &ops)) {
-    GroupRequest r = {.op = ops.name[0], .set = o->set, .nset = o->nset, .where = o->device[0], .target = o->target};
+    GroupRequest r = {.op = ops.name[0], .set = o->set, .nset = o->nset, .where = o->device[0], .target = o->target,
+                      .widen = o->schedule, .nwiden = o->nschedule};
     if (group_open(&w->g, gen, &r, why, sizeof why) == KILN_GEN_OK) {
       serve(w, o);
       code = CLI_OK;
@@ -189,6 +190,14 @@ static void add_word(Line *l, const char *fmt, ...) {
   l->used += (size_t)n + 1;
 }
 
+static void add_pairs(Line *l, const char *option, const kiln_gen_pair *pair, int n) {
+  char text[8192] = "";
+  size_t used = 0;
+  for (int i = 0; i < n && used < sizeof text; i++)
+    used += (size_t)snprintf(text + used, sizeof text - used, "%s%s=%s", i ? "," : "", pair[i].key, pair[i].value);
+  if (n) add_word(l, "%s=%s", option, text);
+}
+
 static void make_command(Line *l, const Options *o, const char *where) {
   char self[4096]; /* by its own path: the simulator is looked for beside it */
   ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -200,11 +209,8 @@ static void make_command(Line *l, const Options *o, const char *where) {
   add_word(l, "--device=%s", where);
   if (o->target) add_word(l, "--target=%s", o->target);
   if (o->lua) add_word(l, "--lua=%s", o->lua);
-  char set[8192] = "";
-  size_t used = 0;
-  for (int i = 0; i < o->nset && used < sizeof set; i++)
-    used += (size_t)snprintf(set + used, sizeof set - used, "%s%s=%s", i ? "," : "", o->set[i].key, o->set[i].value);
-  if (o->nset) add_word(l, "--set=%s", set);
+  add_pairs(l, "--set", o->set, o->nset);
+  add_pairs(l, "--schedule", o->schedule, o->nschedule);
   add_word(l, "--");
   add_word(l, "%s", o->operand[0]);
 }

@@ -39,6 +39,16 @@ truth "bytes" grep -Eq '^ +bytes 196608: ' "$work/out"
 truth "terms add up" awk '/predicted/ { if (n && (sum - total > 0.01 || total - sum > 0.01)) bad = 1; total = $3; sum = 0; n++ } / us  / && n && !/^gemm/ { sum += $1 }
   END { exit bad || n < 5 }' "$work/out"
 
+# ---- a wider space: its winner is none that is offered, and is emitted when a plan wants it ----
+expect 0 '^[1-9][0-9]* measured, 0 known before' "$kiln" tune gemm --device $device --size M=64,N=128,K=256 --schedule 'stages=2|3,fill=first|last,bk=128'
+truth "what a family does not take is counted" grep -Eq '^[1-9][0-9]* of the schedules with other values' "$work/out"
+truth "by cost means by cost of what is offered" grep -Eq '^M=64,N=128,K=256  gemm-[^ ]+  +[0-9]+  gemm-bf16-64x64x64-s4-w2x2 ' "$work/out"
+wide=$(sed -n 's/^M=64,N=128,K=256  \([^ ]*\) .*/\1/p' "$work/out")
+truth "it is another one" bash -c "! '$kiln' list --variants gemm --target sm_80 | grep -q '^$wide '"
+truth "list shows it" test "$(winner M=64,N=128,K=256)" = "$wide"
+expect 0 "variant      $wide " "$kiln" bench gemm --device $device --size M=64,N=128,K=256
+expect 1 'no schedule that is offered has a colour' "$kiln" tune gemm --device $device --size M=64,N=64,K=64 --schedule colour=red
+
 # ---- damage, and another version ----
 sed -i '2s/bf16/bf61/' "$(file)"
 expect 0 '^1 measured, 7 known before' "$kiln" tune gemm --device $device --size M=64,N=64,K=64
