@@ -86,7 +86,8 @@ static void show_verdict(void *user, const kiln_verdict *v) {
   }
   char cost[32] = "";
   if (v->status == KILN_OK) snprintf(cost, sizeof cost, "%.2f us", v->cost_ns / 1000);
-  table_row(t, (const char *const[]){v->variant, cost, v->wins ? (v->tuned ? "wins: measured" : "wins") : v->status == KILN_OK ? "fits" : v->rule, v->schedule});
+  const char *verdict = v->tuned ? "wins: measured" : v->wins ? "wins" : v->status == KILN_OK ? "fits" : v->rule;
+  table_row(t, (const char *const[]){v->variant, cost, verdict, v->schedule});
 }
 
 /* ---- how a predicted time comes about ---- */
@@ -110,7 +111,8 @@ static void show_reason(void *user, ReasonKind kind, const char *text, size_t by
   case REASON_CALL:
   case REASON_NAME:
     if (s->used < sizeof s->names)
-      s->used += (size_t)snprintf(s->names + s->used, sizeof s->names - s->used, "%s%s%.*s = %.6g", s->used ? ", " : "", is_waves(text, bytes) ? "waves " : "", (int)bytes, text, value);
+      s->used += (size_t)snprintf(s->names + s->used, sizeof s->names - s->used, "%s%s%.*s = %.6g", s->used ? ", " : "",
+                                  is_waves(text, bytes) ? "waves " : "", (int)bytes, text, value);
     break;
   case REASON_BYTES: printf("    bytes %.6g: %.3f us at the memory's rate\n", value, value / info->bandwidth_bytes_ns / 1000); break;
   case REASON_FLOP: printf("    FLOP %.6g: %.3f us at the tensor cores' 16-bit rate\n", value, value / info->tensor_flop_ns / 1000); break;

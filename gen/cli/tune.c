@@ -20,9 +20,9 @@ static const char help[] =
     "KILN_TUNED=0 in the environment makes them go by predicted time). A schedule whose results are wrong, or that spills, faults or takes\n"
     "too long, is reported and left out. What was measured before is kept, also of a run that was interrupted.\n"
     "On the simulator the figure is the number of instructions in active lanes: time there says nothing of a GPU.\n\n"
-    "  --size M=..,N=..     the sizes: N=4096; N=1024..8192*2 (1024, 2048, 4096, 8192); N=64..256+64; N=1024|3000; M=2x3 splits M\n"
+    "  --size M=..,N=..     the sizes: N=4096; N=1024..8192*2 (1024, 2048, 4096, 8192); N=64..256+64; 'N=1024|3000'; M=2x3 splits M\n"
     "                       into leading dims. Every combination is measured; --size may be repeated\n"
-    "  --schedule K=V|V,..  beside the schedules that are offered, each of them with these values of its keys: stages=3|4,group=8|16\n"
+    "  --schedule K=V|V,..  beside the schedules that are offered, each of them with these values of its keys: 'stages=3|4,group=8|16'\n"
     "  --set K=V,..         settings\n"
     "  --device D           cuda:N or sim:TARGET[,option=value..] (default: first GPU, else the simulator)\n"
     "  --target SM          PTX for this target, which may be older than the device\n"
@@ -33,8 +33,8 @@ static const char help[] =
     "examples:\n"
     "  kiln tune gemm --device cuda:0 --size M=4096,N=1024..8192*2,K=4096\n"
     "  kiln tune rms_norm --device cuda:0 --size M=1024..32768*2,N=4096 --set dtype=f16,w=no\n"
-    "  kiln tune gemm --device cuda:0 --size M=4096,N=4096,K=4096 --schedule stages=2|3|4|5,group=4|8|16\n"
-    "  kiln tune gemm --device sim:sm_80 --size M=64,N=64|128,K=64\n"
+    "  kiln tune gemm --device cuda:0 --size M=4096,N=4096,K=4096 --schedule 'stages=2|3|4|5,group=4|8|16'\n"
+    "  kiln tune gemm --device sim:sm_80 --size 'M=64,N=64|128,K=64'\n"
     "  kiln list --variants gemm --device cuda:0 --size M=4096,N=3000,K=4096      which one is taken, and why\n";
 
 enum { MAX_SIZES = 4096, DEFAULT_SECONDS = 60, START_SECONDS = 600 };
@@ -406,7 +406,8 @@ static int run(const Options *given) {
 const Command command_tune = {"tune",
                               "measures an op's schedules and keeps the fastest",
                               help,
-                              TAKES(SIZES) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(DEVICE) | TAKES(TARGET) | TAKES(FORCE) | TAKES(SECONDS) | TAKES(WORKER) | TAKES(LUA),
+                              TAKES(SIZES) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(DEVICE) | TAKES(TARGET) | TAKES(FORCE) |
+                                  TAKES(SECONDS) | TAKES(WORKER) | TAKES(LUA),
                               1,
                               1,
                               run};
