@@ -1,59 +1,8 @@
 /* decode.c - from a row of gen/isa to a handler and its fields. The row says the form; what it means stands in the handlers, which
  * are found here by mnemonic and modifiers alone. */
-#include "parse.h"
+#include "decode.h"
 #include <stdio.h>
 #include <string.h>
-
-enum { MAX_WORDS = 16 };
-typedef struct Words { const char *at[MAX_WORDS]; uint32_t n[MAX_WORDS]; int count; } Words;
-
-typedef struct Decode {
-  SimParser *p;
-  const IsaForm *form;
-  SimInstr *in;
-  const SimOpnd *ops;
-  int nops;
-  uint32_t line;
-  Words w;
-} Decode;
-
-static void split_words(const char *opcode, Words *w) {
-  w->count = 0;
-  for (const char *s = opcode; *s && w->count < MAX_WORDS;) {
-    size_t n = strcspn(s, ".");
-    w->at[w->count] = s;
-    w->n[w->count++] = (uint32_t)n;
-    s += n;
-    if (*s == '.') s++;
-  }
-}
-
-static bool word_is(const Words *w, int i, const char *s) {
-  return i < w->count && strlen(s) == w->n[i] && memcmp(s, w->at[i], w->n[i]) == 0;
-}
-
-static int has_word(const Words *w, const char *s) { /* its place, or 0 */
-  for (int i = 1; i < w->count; i++)
-    if (word_is(w, i, s)) return i;
-  return 0;
-}
-
-static int find_in(const Words *w, int i, const char *const *list, int n) {
-  for (int k = 0; k < n; k++)
-    if (word_is(w, i, list[k])) return k;
-  return -1;
-}
-
-static bool refuse(Decode *d) {
-  return sim_parse_fail(d->p, d->line, DRV_INVALID_PTX, "'%s' is not simulated", d->form->opcode);
-}
-
-static bool use(Decode *d, const char *name) {
-  int h = sim_handler_find(name, strlen(name));
-  if (h < 0) return refuse(d);
-  d->in->handler = (uint16_t)h;
-  return true;
-}
 
 /* mnemonic and modifiers joined by '_', without .rn; then, for operations that do not look at signs, with the type as .bN */
 static bool decode_plain(Decode *d) {
@@ -369,15 +318,6 @@ static bool decode_redux(Decode *d) {
   return s < 0 ? refuse(d) : use(d, "redux");
 }
 
-/* Words of forms that are read but not simulated yet. */
-static bool unknown_means(const Words *w) {
-  static const char *const words[] = {"bulk", "shared::cluster", "mbarrier", "mbarrier_init", "proxy", "async::generic"};
-  for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-    if (has_word(w, words[i])) return true;
-  bool vector = has_word(w, "v2") || has_word(w, "v4") || has_word(w, "v8");
-  return (vector && (word_is(w, 0, "atom") || has_word(w, "noftz"))) || (word_is(w, 0, "fence") && has_word(w, "cluster")) || word_is(w, 1, "tensormap");
-}
-
 static const struct { const char *mnemonic; bool (*decode)(Decode *d); } decoders[] = {
   {"lop3", decode_lop3}, {"selp", decode_selp}, {"setp", decode_setp}, {"testp", decode_testp}, {"sin", decode_trig},
   {"cos", decode_trig}, {"mov", decode_mov}, {"cvta", decode_cvta}, {"cvt", decode_cvt}, {"ld", decode_load}, {"st", decode_store},
@@ -392,7 +332,7 @@ static const struct { const char *mnemonic; bool (*decode)(Decode *d); } decoder
 bool sim_decode(SimParser *p, const IsaForm *form, SimInstr *in, const SimOpnd *ops, int n, uint32_t line) {
   Decode d = {.p = p, .form = form, .in = in, .ops = ops, .nops = n, .line = line};
   split_words(form->opcode, &d.w);
-  if (unknown_means(&d.w)) return refuse(&d);
+  if (sim_is_async(&d.w)) return sim_decode_async(&d);
   for (size_t i = 0; i < sizeof decoders / sizeof decoders[0]; i++)
     if (word_is(&d.w, 0, decoders[i].mnemonic)) return decoders[i].decode(&d);
   return decode_plain(&d);

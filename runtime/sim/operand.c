@@ -317,12 +317,16 @@ static bool flatten(SimParser *p, SimInstr *in, const IsaOperand *want, const Si
     uint32_t v = o->sym_base ? address_vreg(p, o, 8) : o->reg[0] ? o->reg[0] : sim_vreg_const(p, 8, 0);
     if (!v) return false;
     bool narrow = SIM_AT(&p->vregs, SimVreg, v).width == 4;
+    if (want->opens) return push_ref(p, v, 1); /* a tensor map: no offset */
     if (*nmem == 0) {
       in->imm = o->imm;
       in->flags |= narrow ? SIM_I_ADDR32 : 0;
-    } else {
+    } else if (*nmem == 1) {
       in->imm2 = (int32_t)o->imm;
       in->flags |= narrow ? SIM_I_ADDR32B : 0;
+    } else {
+      in->imm3 = (int32_t)o->imm;
+      in->flags |= narrow ? SIM_I_ADDR32C : 0;
     }
     ++*nmem;
     return push_ref(p, v, 1);

@@ -125,14 +125,14 @@ struct SimInstr {          /* predecoded; 64 bytes or a little more */
   uint16_t handler;        /* index of fn in the handler tables */
   uint16_t sub;            /* handler's own */
   uint8_t n, size;         /* vector length; bytes per element */
-  uint8_t flags;           /* SIM_I_* */
+  uint16_t flags;          /* SIM_I_* */
   uint8_t space;
   uint32_t mem;            /* index for the look-up cache of memory instructions */
-  int32_t imm2;            /* offset of the second memory operand (cp.async) */
+  int32_t imm2, imm3;      /* offsets of the second and third memory operand (cp.async; bulk copies) */
   uint32_t track;          /* first entry in SimFunction.tracks, 0: registers need no run-time check */
 };
 enum { SIM_I_ADDR32 = 1, SIM_I_SIGNED = 2, SIM_I_WIDE = 4, SIM_I_NEGATE = 8, SIM_I_TRANS = 16, SIM_I_ADDR32B = 32, SIM_I_CONTROL = 64,
-       SIM_I_MACS = 128 };
+       SIM_I_MACS = 128, SIM_I_ADDR32C = 256, SIM_I_REMOTE = 512 };
 
 typedef struct SimTrack { /* the registers of one instruction whose definedness must be watched at run time */
   SimHandler inner;
@@ -184,7 +184,8 @@ typedef struct SimFunction {
   uint32_t nparams, param_bytes;
   uint32_t shared_static, shared_align; /* static shared memory; alignment of what comes after it */
   bool dynamic_shared;
-  uint32_t reqntid[3], maxntid[3];
+  uint32_t reqntid[3], maxntid[3], minnctapersm, maxnreg;
+  uint32_t reqcluster[3], maxrank; /* .reqnctapercluster, .maxclusterrank; 0: not given */
   uint32_t shift;         /* shared shadow: log2 of bytes per cell */
   uint32_t max_dynamic;   /* CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES */
   bool uses_cp_async;
