@@ -210,18 +210,18 @@ static bool decode_store(Decode *d) {
 
 static bool decode_atom(Decode *d) {
   static const char *const ops[] = {"add", "min", "max", "and", "or", "xor", "exch", "inc", "dec", "cas"};
-  static const char *const types[] = {"u32", "s32", "u64", "s64", "f32", "f64", "f16x2", "bf16x2", "b32", "b64"};
+  static const char *const types[] = {"u32", "s32", "u64", "s64", "f32", "f64", "f16x2", "bf16x2", "f16", "bf16", "b32", "b64"};
   int op = -1, type = -1;
   for (int i = 1; i < d->w.count; i++) {
     if (op < 0) op = find_in(&d->w, i, ops, 10);
-    if (type < 0) type = find_in(&d->w, i, types, 10);
+    if (type < 0) type = find_in(&d->w, i, types, 12);
   }
   if (op < 0 || type < 0) return refuse(d);
-  if (type >= 8) type = type == 8 ? 0 : 2;
+  if (type >= 10) type = type == 10 ? 0 : 2;
   bool returns = word_is(&d->w, 0, "atom");
   d->in->sub = (uint16_t)(op | type << 4 | (returns ? 1 << 8 : 0));
-  d->in->size = type == 2 || type == 3 || type == 5 ? 8 : 4;
-  d->in->n = has_word(&d->w, "v2") ? 2 : has_word(&d->w, "v4") ? 4 : 1;
+  d->in->size = type == 2 || type == 3 || type == 5 ? 8 : type >= 8 ? 2 : 4;
+  d->in->n = has_word(&d->w, "v2") ? 2 : has_word(&d->w, "v4") ? 4 : has_word(&d->w, "v8") ? 8 : 1;
   d->in->space = has_word(&d->w, "shared") ? SPACE_SHARED : has_word(&d->w, "global") ? SPACE_GLOBAL : SPACE_GENERIC;
   if (d->in->space != SPACE_GLOBAL && d->in->size == 4 && d->p->fn->shift > 2) d->p->fn->shift = 2;
   strength(d, SEM_RELAXED);

@@ -17,6 +17,7 @@ static bool decode_mbarrier(Decode *d) {
   SimInstr *in = d->in;
   const Words *w = &d->w;
   bool returns = d->form->op[0].writes;
+  d->p->fn->uses_async = true;
   int operands = d->nops - (d->form->op[0].kind == ISA_OPND_SINK); /* the sink has no place in the list */
   if (has_word(w, "shared::cluster")) in->flags |= SIM_I_REMOTE;
   if (word_is(w, 1, "init")) return use(d, "mbarrier_init");

@@ -34,7 +34,8 @@ typedef struct SimMbar {
   uint32_t agent;          /* engine of the copies that signal it */
   SimMbarState s;
   SimPast past[CLOCKS];    /* what its arrivals and copies hand on */
-  uint32_t line;           /* of its initialisation */
+  SimPast seen[CLOCKS];    /* what those get that see its last phase end */
+  uint32_t made, line;     /* of its initialisation: time, line */
 } SimMbar;
 
 /* The live mbarrier at a cluster address, known to w; NULL: faulted. */
@@ -48,15 +49,18 @@ int sim_mbar_fault_at(SimWarp *w, const SimInstr *in, int lane, const SimMbar *b
 void sim_mbar_close(SimCta *c);
 
 /* ---- areas of shared memory that asynchronous operations and other CTAs touch (engine_area.c) ---- */
-#define SIM_FLIGHT (SIM_FULL - 1)                          /* time of a read that is still going on */
 typedef struct SimArea { SimCta *cta; uint32_t address, bytes; } SimArea;
 /* May w (async: an operation that it issues) read it, or write over it? False: faulted. */
 bool sim_area_read(SimWarp *w, const SimInstr *in, int lane, SimArea a, bool async);
 bool sim_area_write(SimWarp *w, const SimInstr *in, int lane, SimArea a, bool async);
 void sim_area_reading(SimWarp *w, SimArea a);              /* from now on, until sim_area_was_read */
 void sim_area_was_read(SimWarp *w, SimArea a);
+void sim_area_mark(SimWarp *w, SimArea a, uint32_t from, uint32_t to); /* w's times of reading it that are `from` (SIM_FULL: all) */
 void sim_area_written(SimArea a, uint32_t cell);           /* cell: SIM_CELL_* */
 bool sim_area_in(const SimArea *a);                        /* inside the CTA's shared memory */
+
+/* w touches the shared memory of c: which must not have ended, and must not end before it knows of that. False: faulted. */
+bool sim_cluster_reach(SimWarp *w, const SimInstr *in, int lane, SimCta *c, uint32_t address);
 
 /* ---- bulk copies (engine_bulk.c) ---- */
 typedef struct SimBulk {
@@ -73,7 +77,7 @@ typedef struct SimBulk {
   SimMap map;
   int32_t at[SIM_MAP_RANK];
   char *held;              /* what a store has read */
-  bool read;
+  bool read, waited;       /* a store: its source has been read; its thread knows that */
 } SimBulk;
 int sim_bulk_issue(SimBulk *b);
 void sim_bulk_commit(SimWarp *w, uint32_t mask);
@@ -82,14 +86,16 @@ int sim_bulk_wait(SimWarp *w, const SimInstr *in, uint32_t mask, uint32_t keep, 
 bool sim_engine_step(SimGroup *g);                         /* completes one operation that is under way; false: there is none */
 bool sim_engine_end(SimWarp *w, const SimInstr *in);       /* the warp ends: false if something of it is still under way, reported */
 void sim_engine_begin(SimGroup *g);
+void sim_engine_finish(SimGroup *g);                       /* all its warps have ended */
 void sim_engine_close(SimGroup *g);
 
 /* ---- the cluster's barrier (engine_cluster.c) ---- */
 typedef struct SimClusterBarrier {
   uint32_t phase, arrived; /* threads */
-  SimPast past[CLOCKS];
+  SimPast past[CLOCKS], seen[CLOCKS];
 } SimClusterBarrier;
 int sim_cluster_arrive(SimWarp *w, const SimInstr *in, uint32_t mask);
 int sim_cluster_wait(SimWarp *w, const SimInstr *in, uint32_t mask);
+bool sim_cluster_leave(SimWarp *w, const SimInstr *in);    /* the last warp of its CTA ends: false if that is too early, reported */
 bool sim_cluster_ended(SimGroup *g);                       /* threads have ended: true if the barrier is complete by that */
 #endif

@@ -2,6 +2,7 @@
  * PTX ISA, Memory Consistency Model: Proxies. The shadow is shadow.c's; what is asked here besides is what the issuer knows by the
  * asynchronous proxy, and what is still being read. */
 #include "engine.h"
+#include <stdio.h>
 
 static uint32_t first_cell(const SimWarp *w, const SimArea *a) { return (a->address - w->shared_first) >> w->shift; }
 static uint32_t cells_of(const SimWarp *w, const SimArea *a) {
@@ -25,7 +26,7 @@ bool sim_area_in(const SimArea *a) {
 static const char *name_writer(const SimWarp *w, uint32_t agent, char *text, size_t bytes) {
   const SimGroup *g = w->cta->group;
   uint32_t nwarps = w->cta->nwarps;
-  if (agent >= g->nagents) snprintf(text, bytes, "an asynchronous copy");
+  if (agent & SIM_CELL_ENGINE) snprintf(text, bytes, "an asynchronous copy");
   else if (g->nctas > 1) snprintf(text, bytes, "warp %u of the CTA of rank %u", agent % nwarps, agent / nwarps);
   else snprintf(text, bytes, "warp %u", agent);
   return text;
@@ -33,18 +34,18 @@ static const char *name_writer(const SimWarp *w, uint32_t agent, char *text, siz
 
 /* What the last write of a cell means for w, who reads it or writes over it. */
 static bool judge_write(SimWarp *w, const SimInstr *in, int lane, uint32_t v, uint32_t address, bool async, const char *verb) {
-  uint32_t agent = v & SIM_CELL_AGENT, time = v >> SIM_CELL_TIME;
+  uint32_t agent = v & SIM_CELL_AGENT, time = v >> SIM_CELL_TIME, column = sim_column(w->cta->group, agent);
   char who[64];
   if (!v) return true;
   if (v & SIM_CELL_PENDING)
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "pending_copy", "shared", address,
                      "%s what an asynchronous copy is still writing", verb), false;
   name_writer(w, agent, who, sizeof who);
-  if (agent != w->agent && time > w->hb[agent]) {
-    const char *missing = agent >= w->cta->group->nagents ? "the phase of its mbarrier has not been waited for" : "with no barrier between the two";
+  if (agent != w->agent && time > w->hb[column]) {
+    const char *missing = agent & SIM_CELL_ENGINE ? "the phase of its mbarrier has not been waited for" : "with no barrier between the two";
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", address, "%s what %s has written: %s", verb, who, missing), false;
   }
-  if (async && time > w->past[CLOCK_ASYNC].near[agent])
+  if (async && time > w->past[CLOCK_ASYNC].near[column])
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "proxy", "shared", address,
                      "an asynchronous operation %s what %s has written by ordinary stores, with no fence.proxy.async between the two: it may not "
                      "see that write", verb, who), false;
@@ -96,15 +97,15 @@ bool sim_area_write(SimWarp *w, const SimInstr *in, int lane, SimArea a, bool as
   return judge_readers(w, in, lane, &a, first, n);
 }
 
-static void mark_reads(SimWarp *w, const SimArea *a, uint32_t from, uint32_t to) {
-  uint32_t *rd = a->cta->rd + w->index * a->cta->cells + first_cell(w, a);
-  for (uint32_t i = 0, n = cells_of(w, a); i < n; i++)
+void sim_area_mark(SimWarp *w, SimArea a, uint32_t from, uint32_t to) {
+  uint32_t *rd = a.cta->rd + w->index * a.cta->cells + first_cell(w, &a);
+  for (uint32_t i = 0, n = cells_of(w, &a); i < n; i++)
     if (from == SIM_FULL || rd[i] == from) rd[i] = to;
 }
 
 void sim_area_reading(SimWarp *w, SimArea a) {
   if (!w->checks) return;
-  mark_reads(w, &a, SIM_FULL, SIM_FLIGHT);
+  sim_area_mark(w, a, SIM_FULL, SIM_FLIGHT);
   w->cta->last_read[w->index] = SIM_FULL;
   w->flights++;
 }
@@ -112,7 +113,7 @@ void sim_area_reading(SimWarp *w, SimArea a) {
 void sim_area_was_read(SimWarp *w, SimArea a) {
   if (!w->checks) return;
   uint32_t time = w->cta->group->time;
-  mark_reads(w, &a, SIM_FLIGHT, time << 1);
+  sim_area_mark(w, a, SIM_FLIGHT, time << 1);
   if (--w->flights == 0) w->cta->last_read[w->index] = time;
 }
 

@@ -55,9 +55,12 @@ static SimMbar *new_mbar(SimCta *c, uint32_t address) {
   *slot = b;
   b->cta = c;
   b->address = address;
-  b->agent = g->nagents + c->rank * g->nengines + (SIM_COUNT(&c->mbars, SimMbar *) - 1) % g->nengines;
-  for (int k = 0; k < CLOCKS; k++)
-    if (!(b->past[k].near = sim_new(g->ncolumns * 4))) return NULL; /* stays in the list, and is freed with it */
+  b->agent = SIM_CELL_ENGINE | (c->rank * g->nengines + (SIM_COUNT(&c->mbars, SimMbar *) - 1) % g->nengines);
+  for (int k = 0; k < CLOCKS; k++) {
+    b->past[k].near = sim_new(g->ncolumns * 4);
+    b->seen[k].near = sim_new(g->ncolumns * 4);
+    if (!b->past[k].near || !b->seen[k].near) return NULL; /* stays in the list, and is freed with it */
+  }
   return b;
 }
 
@@ -70,12 +73,13 @@ int sim_mbar_make(SimWarp *w, const SimInstr *in, int lane, uint32_t address, ui
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "mbarrier", "shared", a.address,
                      "initialises an mbarrier that is live since ptx line %u: mbarrier.inval comes first", b->line);
   if (!b) b = new_mbar(a.cta, a.address);
-  if (!b || !b->past[CLOCKS - 1].near) return sim_fault(w, in, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory");
+  if (!b || !b->seen[CLOCKS - 1].near) return sim_fault(w, in, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory");
   SimMbarFault f = sim_mbar_init(&b->s, count);
   if (f) return sim_mbar_fault_at(w, in, lane, b, f);
   if (!sim_area_write(w, in, lane, a, false)) return STEP_YIELD;
   sim_area_written(a, g->time << SIM_CELL_TIME | w->agent);
   sim_past_clear(b->past, g);
+  sim_past_clear(b->seen, g);
   b->live = true;
   b->fenced = false;
   b->maker = w;
@@ -100,10 +104,12 @@ int sim_mbar_fault_at(SimWarp *w, const SimInstr *in, int lane, const SimMbar *b
 }
 
 void sim_mbar_ended(SimMbar *b, SimWarp *by) {
+  if (by->checks) sim_past_keep(b->seen, b->past, b->cta->group);
   for (uint32_t i = 0; i < b->cta->nwarps; i++) {
     SimWarp *x = &b->cta->warp[i];
-    if (x->held != b) continue;
+    if (x->held != b && !(x->held && x->held_any)) continue;
     if (x->state == WARP_HELD) sim_group_ready(x);
+    else if (x->held_any) continue;
     else
       sim_fault(by, &x->code[x->pc], -1, DRV_LAUNCH_FAILED, "mbarrier", "shared", b->address,
                 "warp %u waits for a phase, and the one after it has ended before that warp could see it: arrivals must wait for the waiters", i);
@@ -121,8 +127,12 @@ int sim_mbar_park(SimWarp *w, const SimInstr *in, SimMbar *b) {
 void sim_mbar_close(SimCta *c) {
   for (uint32_t i = 0; i < SIM_COUNT(&c->mbars, SimMbar *); i++) {
     SimMbar *b = SIM_AT(&c->mbars, SimMbar *, i);
-    if (b->past[0].near && b->past[1].near) sim_past_clear(b->past, c->group);
-    for (int k = 0; k < CLOCKS; k++) sim_delete(b->past[k].near, c->group->ncolumns * 4);
+    for (int k = 0; k < CLOCKS; k++) {
+      sim_past_drop(&b->past[k]);
+      sim_past_drop(&b->seen[k]);
+      sim_delete(b->past[k].near, c->group->ncolumns * 4);
+      sim_delete(b->seen[k].near, c->group->ncolumns * 4);
+    }
     sim_delete(b, sizeof *b);
   }
   sim_buf_free(&c->mbars);

@@ -90,14 +90,14 @@ static SimClock *snapshot(const SimWarp *w) {
   if (!g->order) g->order = __atomic_add_fetch(&o->rows, 1, __ATOMIC_RELAXED);
   const SimClock *far = w->past[CLOCK_GENERIC].far;
   uint32_t rows = far && far->rows > g->order ? far->rows : g->order;
-  SimClock *c = new_clock(rows, g->nagents);
+  SimClock *c = new_clock(rows, g->ncolumns);
   if (!c) {
     lost(w);
     return NULL;
   }
   if (far) memcpy(c->t, far->t, (size_t)far->rows * far->agents * 4);
-  uint32_t *own = c->t + (size_t)(g->order - 1) * g->nagents;
-  memcpy(own, w->hb, g->nagents * 4);
+  uint32_t *own = c->t + (size_t)(g->order - 1) * g->ncolumns;
+  memcpy(own, w->hb, g->ncolumns * 4);
   own[w->agent] = g->time;
   return c;
 }
@@ -107,7 +107,7 @@ static SimClock *snapshot(const SimWarp *w) {
 void sim_order_refresh(SimWarp *w) {
   const SimGroup *g = w->cta->group;
   uint32_t low = SIM_FULL;
-  for (uint32_t a = 0; a < g->nagents; a++)
+  for (uint32_t a = 0; a < g->nagents; a++) /* engines are always looked at */
     if (a != w->agent && w->hb[a] < low) low = w->hb[a];
   w->min_hb = low;
 }
@@ -125,7 +125,7 @@ void sim_past_release(SimPast past[CLOCKS], SimWarp *w) {
   const SimGroup *g = w->cta->group;
   for (uint32_t k = 0; k < g->launch->clocks; k++) {
     uint32_t *to = past[k].near, *from = w->past[k].near;
-    for (uint32_t a = 0; a < g->nagents; a++)
+    for (uint32_t a = 0; a < g->ncolumns; a++)
       if (from[a] > to[a]) to[a] = from[a];
     if (k == CLOCK_GENERIC) to[w->agent] = g->time;
     if (w->past[k].far) join_in(w, &past[k].far, w->past[k].far);
@@ -138,7 +138,7 @@ void sim_past_acquire(SimWarp *w, const SimPast past[CLOCKS]) {
   for (uint32_t k = 0; k < g->launch->clocks; k++) {
     uint32_t *to = w->past[k].near;
     const uint32_t *from = past[k].near;
-    for (uint32_t a = 0; a < g->nagents; a++)
+    for (uint32_t a = 0; a < g->ncolumns; a++)
       if (from[a] > to[a]) to[a] = from[a];
     if (past[k].far) join_in(w, &w->past[k].far, past[k].far);
     if (past[k].narrow) join_in(w, &w->past[k].narrow, past[k].narrow);
@@ -148,17 +148,30 @@ void sim_past_acquire(SimWarp *w, const SimPast past[CLOCKS]) {
 
 void sim_past_clear(SimPast past[CLOCKS], const SimGroup *g) {
   for (int k = 0; k < CLOCKS; k++) {
-    memset(past[k].near, 0, g->nagents * 4);
+    memset(past[k].near, 0, g->ncolumns * 4);
     drop(&past[k].far);
     drop(&past[k].narrow);
   }
+}
+
+void sim_past_keep(SimPast to[CLOCKS], const SimPast from[CLOCKS], const SimGroup *g) {
+  for (uint32_t k = 0; k < g->launch->clocks; k++) {
+    memcpy(to[k].near, from[k].near, g->ncolumns * 4);
+    if (from[k].far) join_in(g->warp, &to[k].far, from[k].far);
+    if (from[k].narrow) join_in(g->warp, &to[k].narrow, from[k].narrow);
+  }
+}
+
+void sim_past_drop(SimPast *past) {
+  drop(&past->far);
+  drop(&past->narrow);
 }
 
 void sim_order_proxy(SimWarp *w) {
   const SimGroup *g = w->cta->group;
   SimPast *to = &w->past[CLOCK_ASYNC], *from = &w->past[CLOCK_GENERIC];
   if (g->launch->clocks < CLOCKS) return;
-  for (uint32_t a = 0; a < g->nagents; a++)
+  for (uint32_t a = 0; a < g->ncolumns; a++)
     if (from->near[a] > to->near[a]) to->near[a] = from->near[a];
   to->near[w->agent] = g->time;
   if (from->far) join_in(w, &to->far, from->far);
@@ -174,8 +187,8 @@ static void acquire_clock(SimWarp *w, SimClock *c, bool enough) {
     return;
   }
   if (g->order && g->order <= c->rows) {
-    const uint32_t *own = c->t + (size_t)(g->order - 1) * g->nagents;
-    for (uint32_t a = 0; a < g->nagents; a++)
+    const uint32_t *own = c->t + (size_t)(g->order - 1) * g->ncolumns;
+    for (uint32_t a = 0; a < g->ncolumns; a++)
       if (own[a] > w->hb[a]) w->hb[a] = own[a];
     sim_order_refresh(w);
   }

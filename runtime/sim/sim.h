@@ -22,10 +22,12 @@
 #define SIM_MAX_AGENTS 512 /* warps of a group */
 
 /* A cell of the shadow of shared memory says who wrote last, when, and how. */
-#define SIM_CELL_AGENT 0x1ffu
-#define SIM_CELL_STRONG 0x200u  /* atomically, or by a strong store */
-#define SIM_CELL_PENDING 0x400u /* an asynchronous copy, not complete */
-#define SIM_CELL_TIME 11        /* from this bit on */
+#define SIM_CELL_AGENT 0x3ffu
+#define SIM_CELL_ENGINE 0x200u  /* of the agent: not a warp, but an engine of asynchronous copies (engine.h) */
+#define SIM_CELL_STRONG 0x400u  /* atomically, or by a strong store */
+#define SIM_CELL_PENDING 0x800u /* an asynchronous copy, not complete */
+#define SIM_CELL_TIME 12        /* from this bit on */
+#define SIM_FLIGHT (0xffffffffu - 1) /* as the time of a read: it is still going on */
 #define SIM_MAX_TIME ((1u << (32 - SIM_CELL_TIME)) - 1)
 
 /* Generic addresses: where the windows of the state spaces lie. Beyond any host address, so that a host pointer is never valid. */
@@ -61,6 +63,7 @@ const SimTarget *sim_target_default(void);
 const char *sim_target_names(void);
 /* May code for `have` (a .target word) use what needs `needs` (a row's sm word)? May it be loaded on `dev`? */
 bool sim_target_allows(const char *have, size_t n, const char *needs);
+bool sim_target_clusters(const SimTarget *t);
 bool sim_target_loads(const char *have, size_t n, const SimTarget *dev);
 
 /* ---- global memory (memory.c) ---- */
@@ -150,7 +153,7 @@ enum { SIM_I_ADDR32 = 1, SIM_I_SIGNED = 2, SIM_I_WIDE = 4, SIM_I_NEGATE = 8, SIM
 
 typedef struct SimTrack { /* the registers of one instruction whose definedness must be watched at run time */
   SimHandler inner;
-  uint32_t first, nread, nwrite; /* in SimFunction.track_regs: indices of init masks, reads first; see flow.c */
+  uint32_t first, nread, nmaybe, nwrite, nheld; /* in SimFunction.track_regs: indices of init masks, in this order; see flow.c */
   bool guarded;                  /* its guard is watched: the first read; the instruction itself is then unguarded */
   uint32_t guard, flip;
 } SimTrack;
@@ -170,7 +173,10 @@ typedef enum {
   SPECIAL_NONE, SPECIAL_TID_X, SPECIAL_TID_Y, SPECIAL_TID_Z, SPECIAL_NTID_X, SPECIAL_NTID_Y, SPECIAL_NTID_Z, SPECIAL_CTAID_X,
   SPECIAL_CTAID_Y, SPECIAL_CTAID_Z, SPECIAL_NCTAID_X, SPECIAL_NCTAID_Y, SPECIAL_NCTAID_Z, SPECIAL_LANEID, SPECIAL_WARPID,
   SPECIAL_NWARPID, SPECIAL_SMID, SPECIAL_NSMID, SPECIAL_GRIDID, SPECIAL_LANEMASK_EQ, SPECIAL_LANEMASK_LT, SPECIAL_LANEMASK_LE,
-  SPECIAL_LANEMASK_GT, SPECIAL_LANEMASK_GE, SPECIAL_DYNAMIC_SMEM, SPECIAL_TOTAL_SMEM, SPECIAL_CLOCK, SPECIAL_CLOCK64, SPECIAL_TIMER,
+  SPECIAL_LANEMASK_GT, SPECIAL_LANEMASK_GE,
+  SPECIAL_CLUSTERID_X, SPECIAL_CLUSTERID_Y, SPECIAL_CLUSTERID_Z, SPECIAL_NCLUSTERID_X, SPECIAL_NCLUSTERID_Y, SPECIAL_NCLUSTERID_Z,
+  SPECIAL_CLUSTER_CTAID_X, SPECIAL_CLUSTER_CTAID_Y, SPECIAL_CLUSTER_CTAID_Z, SPECIAL_CLUSTER_NCTAID_X, SPECIAL_CLUSTER_NCTAID_Y,
+  SPECIAL_CLUSTER_NCTAID_Z, SPECIAL_CLUSTER_CTARANK, SPECIAL_CLUSTER_NCTARANK, SPECIAL_DYNAMIC_SMEM, SPECIAL_TOTAL_SMEM, SPECIAL_CLOCK, SPECIAL_CLOCK64, SPECIAL_TIMER,
 } SimSpecial;
 
 typedef struct SimParam { uint32_t offset, bytes, align; } SimParam;
@@ -202,7 +208,9 @@ typedef struct SimFunction {
   uint32_t reqcluster[3], maxrank; /* .reqnctapercluster, .maxclusterrank; 0: not given */
   uint32_t shift;         /* shared shadow: log2 of bytes per cell */
   uint32_t max_dynamic;   /* CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES */
+  bool large_clusters;    /* CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED */
   bool uses_cp_async;
+  bool uses_async;        /* has operations of the asynchronous proxy */
   bool meets;             /* has strong accesses or atomics that may touch global memory: its CTAs may wait for one another */
   uint32_t granule;       /* global shadow: log2 of the bytes of its narrowest access */
 } SimFunction;
@@ -271,6 +279,17 @@ struct SimWarp {
   const char *waits;                /* WARP_HELD: for what, for the report of a deadlock */
   uint64_t macs;
   uint32_t *init;                   /* definedness masks of watched registers */
+  uint32_t *touch;                  /* of those that products hold (exec/wgmma.h): operations in flight << 1 | used since the last fence */
+  SimBuf products;                  /* SimProduct: of a warpgroup, in flight, oldest first */
+  uint32_t product_group;           /* groups of products committed */
+  struct SimMbar *held;             /* WARP_HELD: the mbarrier whose phase it waits for */
+  bool held_any;                    /* or any other of its CTA */
+  bool waits_cluster, waits_regs;   /* WARP_HELD: at the cluster's barrier; for registers */
+  uint32_t flights;                 /* areas of shared memory that its asynchronous operations are reading */
+  uint32_t bulk_group[SIM_LANES];   /* groups of bulk copies that the thread has committed */
+  uint32_t nregs;                   /* registers per thread as setmaxnreg left them; 0: not known */
+  uint32_t arrived, passed;         /* lanes that have arrived at the cluster's barrier; of the phase that has ended, not waited for yet */
+  uint32_t arrival;                 /* time of that */
   SimCopy *copies;                  /* in flight, oldest first */
   uint32_t ncopies, copies_cap, group; /* groups committed */
   uint32_t *hb;                     /* hb[a]: accesses of agent a of its group up to this time happen before this warp's present */
@@ -314,6 +333,9 @@ typedef struct SimCta {
   char *shared;
   uint32_t *wr, *rd;                  /* shadow of shared memory: cells of the last write; nwarps rows of cells of reads */
   size_t cells;
+  SimBuf mbars;                       /* struct SimMbar* */
+  uint32_t free_regs;                 /* given back by setmaxnreg.dec, times 32 threads */
+  uint32_t *touched;                  /* by column: last time that another CTA's warp, or a copy, touched its shared memory */
 } SimCta;
 
 /* A group: CTAs that are resident together and run on one host core at a time. A cluster, or a single CTA. Everything in it is
@@ -322,12 +344,16 @@ typedef struct SimGroup {
   struct SimLaunch *launch;
   uint64_t index;            /* nth of the grid */
   uint32_t nctas, nagents;
+  uint32_t nengines, ncolumns; /* engines of a CTA; agents in all: a past has a column for each */
   SimCta *cta;
   SimWarp *warp;             /* of all its CTAs: nagents */
   uint32_t *hb;              /* nagents rows of nagents times */
   uint32_t time;             /* advances at every release */
   uint32_t order;            /* its row in far clocks + 1; 0: it has released nothing yet */
   SimPlaces places;          /* in its shared memory (order.c) */
+  SimBuf bulks;              /* SimBulk: copies under way */
+  struct SimClusterBarrier *barrier;
+  uint32_t *settled;         /* by column: up to which time an agent is known to have done what it did, without regard to memory order */
   uint64_t random;
   uint64_t now;              /* virtual time since its start: warp instructions, and delays drawn from the seed */
   atomic_uint_fast64_t seen; /* the same for other host cores, a little late */
@@ -355,6 +381,7 @@ typedef struct SimLaunch {
   uint32_t group_ctas, resident;      /* CTAs of a group; groups that the device holds at a time */
   const uint8_t *params;
   bool checks, cooperative;
+  uint32_t engines;                   /* per CTA */
   uint32_t clocks;                    /* 1, or CLOCKS if the kernel has operations of the asynchronous proxy */
   uint64_t seed;
   SimPolicy policy;
@@ -371,7 +398,14 @@ typedef struct SimLaunch {
   DrvResult code;
 } SimLaunch;
 
+/* The column of a cell's agent in a past: warps, then engines. */
+static inline uint32_t sim_column(const SimGroup *g, uint32_t agent) {
+  return agent & SIM_CELL_ENGINE ? g->nagents + (agent & ~SIM_CELL_ENGINE) : agent;
+}
+
 DrvResult sim_launch_run(SimLaunch *l);               /* launch.c */
+/* Registers per thread that a kernel starts with, as far as its directives say so; 0: they do not. */
+uint32_t sim_launch_registers(const SimLaunch *l);
 uint32_t sim_launch_occupancy(const SimTarget *t, const SimFunction *f, uint32_t threads, uint64_t dynamic_bytes); /* CTAs per SM */
 
 enum { SIM_SCRATCH_SLOTS = 8, SIM_SCRATCH_SLOT_BYTES = 256 };

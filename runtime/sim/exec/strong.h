@@ -88,7 +88,7 @@ HANDLER(st_strong) {
 
 /* operands: [d,] address, b (n of them for a vector red) [, c]; one lane: has memory changed? */
 static bool atom_at(SimWarp *w, const SimInstr *in, uint32_t l, char *p, bool flush) {
-  int first = ATOM_RETURNS(in) ? 2 : 1;
+  int first = ATOM_RETURNS(in) ? in->n + 1 : 1;
   bool changed = false;
   for (int i = 0; i < in->n; i++) {
     uint64_t b = in->size == 8 ? R64(first + i)[l] : R32(first + i)[l], now = 0;
@@ -97,8 +97,8 @@ static bool atom_at(SimWarp *w, const SimInstr *in, uint32_t l, char *p, bool fl
     memcpy(&now, p + i * in->size, in->size);
     changed |= now != old;
     if (!ATOM_RETURNS(in)) continue;
-    if (in->size == 8) R64(0)[l] = old;
-    else R32(0)[l] = (uint32_t)old;
+    if (in->size == 8) R64(i)[l] = old;
+    else R32(i)[l] = (uint32_t)old;
   }
   return changed;
 }
@@ -107,7 +107,7 @@ HANDLER(atom) {
   Spaces s;
   char *p[SIM_LANES];
   uint32_t bytes = (uint32_t)in->n * in->size;
-  sort_lanes(w, in, mask, ATOM_RETURNS(in) ? 1 : 0, &s);
+  sort_lanes(w, in, mask, ATOM_RETURNS(in) ? in->n : 0, &s);
   if (s.global && !sim_turn(w, in, mask)) return STEP_YIELD;
   if (!place_lanes(w, in, &s, bytes, false, p)) return STEP_YIELD;
   uint32_t first = distinct(s.addr, mask), changed = 0;

@@ -152,3 +152,139 @@ static void wg_product(SimWarp *w, const SimInstr *in, const SimDescriptor *da, 
     else wg_columns_f16(w, in, j, a, b, k8, add);
   }
 }
+
+/* ---- in flight: from issue to the wait that covers its group ----
+ * The operands in shared memory are marked as being read, the registers that it holds as in use: op_tracked (level.h) reports whoever
+ * touches them. The result is computed at the wait (lazy), at issue (eager) or at one of the moments between. */
+
+typedef struct SimProduct { const SimInstr *in; uint64_t a, b; uint32_t group; bool add, done; } SimProduct;
+
+#define WG_FAULT(lane, kind, space, address, ...) sim_fault(w, in, lane, DRV_LAUNCH_FAILED, kind, space, address, __VA_ARGS__)
+
+static int wg_uniform(SimWarp *w, const SimInstr *in, int slot, const char *what) {
+  const L64 *v = R64(slot);
+  for (int l = 1; l < SIM_LANES; l++)
+    if (v[l] != v[0]) return WG_FAULT(l, "collective", "", 0, "the descriptor of %s is not the same in all lanes: 0x%llx in lane 0, 0x%llx here", what,
+                                      (unsigned long long)v[0], (unsigned long long)v[l]);
+  return STEP_NEXT;
+}
+
+/* Each core matrix that the warp reads: f(line's area); 8 lines of 16 bytes each. */
+static bool wg_lines(SimWarp *w, const SimInstr *in, const SimDescriptor *d, bool transposed, uint32_t first, uint32_t groups, int what) {
+  for (uint32_t i = first; i < first + groups; i++)
+    for (uint32_t j = 0; j < 2; j++)
+      for (uint32_t r = 0; r < 8; r++) {
+        SimArea a = {w->cta, sim_descriptor_line(d, transposed, i, j, r), 16};
+        if (what == 1) sim_area_mark(w, a, SIM_FULL, SIM_FLIGHT);
+        else if (what == 2) sim_area_mark(w, a, SIM_FLIGHT, w->cta->group->time << 1);
+        else if (!sim_area_in(&a))
+          return sim_fault(w, in, -1, DRV_ILLEGAL_ADDRESS, "out_of_bounds", "shared", a.address,
+                           "wgmma reads 16 bytes of a matrix here; the block has %u to %u", w->shared_first, w->shared_end), false;
+        else if (!sim_area_read(w, in, -1, a, true)) return false;
+      }
+  return true;
+}
+enum { WG_CHECK, WG_MARK, WG_RELEASE };
+
+static bool wg_areas(SimWarp *w, const SimInstr *in, const SimProduct *p, int what) {
+  SimDescriptor a = sim_descriptor(p->a), b = sim_descriptor(p->b);
+  if (!WG_A_REGS(in) && !wg_lines(w, in, &a, WG_TRANS_A(in), (w->index & 3) * 2, 2, what)) return false;
+  return wg_lines(w, in, &b, WG_TRANS_B(in), 0, in->n, what);
+}
+
+static bool wg_descriptor_ok(SimWarp *w, const SimInstr *in, uint64_t bits, const char *what) {
+  SimDescriptor d = sim_descriptor(bits);
+  if (d.reserved) return WG_FAULT(-1, "wgmma", "", 0, "the descriptor 0x%llx of %s has bits set that must be 0", (unsigned long long)bits, what), false;
+  if (d.base_offset)
+    return WG_FAULT(-1, "wgmma", "", 0, "the descriptor 0x%llx of %s has a base offset: only tiles at a multiple of their swizzle's period are simulated",
+                    (unsigned long long)bits, what), false;
+  return true;
+}
+
+/* The registers that the product holds, by their indices among the watched ones. */
+static const uint32_t *wg_held(const SimWarp *w, const SimInstr *in, uint32_t *n) {
+  const SimFunction *f = w->cta->launch->fn;
+  const SimTrack *t = &f->tracks[in->track];
+  *n = t->nheld;
+  return f->track_regs + t->first + t->nread + t->nmaybe + t->nwrite;
+}
+
+static int wg_registers(SimWarp *w, const SimInstr *in) {
+  uint32_t n;
+  const uint32_t *held = wg_held(w, in, &n);
+  for (uint32_t i = 0; i < n && w->checks; i++)
+    if (w->touch[held[i]] & 1)
+      return WG_FAULT(-1, "wgmma", "", 0, "a register of this product was used by another instruction, or not at all yet, and no wgmma.fence has followed");
+  for (uint32_t i = 0; i < n; i++) w->touch[held[i]] += 2;
+  return STEP_NEXT;
+}
+
+static void wg_compute(SimWarp *w, SimProduct *p) {
+  SimDescriptor a = sim_descriptor(p->a), b = sim_descriptor(p->b);
+  if (!p->done) wg_product(w, p->in, &a, &b, p->add);
+  p->done = true;
+}
+
+HANDLER(wgmma) { /* D, A, B, scale-d, ... */
+  int first_a = WG_D_REGS(in), first_b = first_a + (WG_A_REGS(in) ? 4 : 1);
+  uint32_t add = PRED(in->imm2);
+  if (whole_collective(w, in, mask, "wgmma.mma_async") != STEP_NEXT) return STEP_YIELD;
+  if (w->cta->nwarps < 4) return WG_FAULT(-1, "collective", "", 0, "wgmma needs a warpgroup of four warps, the block has %u", w->cta->nwarps);
+  if (add && add != SIM_FULL) return WG_FAULT((int)__builtin_ctz(~add), "collective", "", 0, "scale-d is not the same in all lanes");
+  if ((!WG_A_REGS(in) && wg_uniform(w, in, first_a, "A") != STEP_NEXT) || wg_uniform(w, in, first_b, "B") != STEP_NEXT) return STEP_YIELD;
+  SimProduct p = {.in = in, .a = WG_A_REGS(in) ? 0 : R64(first_a)[0], .b = R64(first_b)[0], .group = w->product_group, .add = add != 0};
+  if ((!WG_A_REGS(in) && !wg_descriptor_ok(w, in, p.a, "A")) || !wg_descriptor_ok(w, in, p.b, "B")) return STEP_YIELD;
+  if (wg_registers(w, in) != STEP_NEXT || !wg_areas(w, in, &p, WG_CHECK)) return STEP_YIELD;
+  w->spin.acted = true;
+  if (w->checks) {
+    wg_areas(w, in, &p, WG_MARK);
+    w->cta->last_read[w->index] = SIM_FULL;
+    w->flights++;
+  }
+  SimProduct *slot = sim_push(&w->products, sizeof *slot);
+  if (!slot) return sim_fault(w, in, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory");
+  *slot = p;
+  SimPolicy policy = w->checks ? w->cta->policy : POLICY_EAGER;
+  bool now = policy == POLICY_EAGER || (policy == POLICY_RANDOM && (sim_group_random(w->cta->group) & 1));
+  for (SimProduct *q = w->products.at; now && q <= slot; q++) wg_compute(w, q); /* in their order: they may add into the same registers */
+  return STEP_NEXT;
+}
+
+HANDLER(wgmma_fence) {
+  if (whole_collective(w, in, mask, "wgmma.fence") != STEP_NEXT) return STEP_YIELD;
+  for (uint32_t i = 0, n = w->cta->launch->fn->ntracked; i < n; i++) w->touch[i] &= ~1u;
+  return STEP_NEXT;
+}
+
+HANDLER(wgmma_commit) {
+  if (whole_collective(w, in, mask, "wgmma.commit_group") != STEP_NEXT) return STEP_YIELD;
+  w->product_group++;
+  return STEP_NEXT;
+}
+
+HANDLER(wgmma_wait) { /* imm: groups that may stay in flight */
+  if (whole_collective(w, in, mask, "wgmma.wait_group") != STEP_NEXT) return STEP_YIELD;
+  uint32_t n = SIM_COUNT(&w->products, SimProduct), done = 0;
+  SimProduct *p = w->products.at;
+  for (; done < n && p[done].group < w->product_group && w->product_group - p[done].group > (uint64_t)in->imm; done++) {
+    uint32_t nheld;
+    const uint32_t *held = wg_held(w, p[done].in, &nheld);
+    wg_compute(w, &p[done]);
+    for (uint32_t i = 0; i < nheld; i++) w->touch[held[i]] -= 2;
+    if (!w->checks) continue;
+    wg_areas(w, p[done].in, &p[done], WG_RELEASE);
+    if (--w->flights == 0) w->cta->last_read[w->index] = w->cta->group->time;
+  }
+  if (done) {
+    memmove(p, p + done, (n - done) * sizeof *p);
+    w->products.n -= done * sizeof *p;
+  }
+  return STEP_NEXT;
+}
+
+static int wg_end(SimWarp *w) { /* the warp ends */
+  if (!w->products.n) return STEP_NEXT;
+  const SimInstr *in = SIM_AT(&w->products, SimProduct, 0).in;
+  w->products.n = 0;
+  return WG_FAULT(-1, "unwaited_copy", "", 0, "the warp ends while a product is in flight: no wgmma.wait_group has waited for it");
+}
