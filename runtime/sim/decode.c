@@ -1,59 +1,8 @@
 /* decode.c - from a row of gen/isa to a handler and its fields. The row says the form; what it means stands in the handlers, which
  * are found here by mnemonic and modifiers alone. */
-#include "parse.h"
+#include "decode.h"
 #include <stdio.h>
 #include <string.h>
-
-enum { MAX_WORDS = 16 };
-typedef struct Words { const char *at[MAX_WORDS]; uint32_t n[MAX_WORDS]; int count; } Words;
-
-typedef struct Decode {
-  SimParser *p;
-  const IsaForm *form;
-  SimInstr *in;
-  const SimOpnd *ops;
-  int nops;
-  uint32_t line;
-  Words w;
-} Decode;
-
-static void split_words(const char *opcode, Words *w) {
-  w->count = 0;
-  for (const char *s = opcode; *s && w->count < MAX_WORDS;) {
-    size_t n = strcspn(s, ".");
-    w->at[w->count] = s;
-    w->n[w->count++] = (uint32_t)n;
-    s += n;
-    if (*s == '.') s++;
-  }
-}
-
-static bool word_is(const Words *w, int i, const char *s) {
-  return i < w->count && strlen(s) == w->n[i] && memcmp(s, w->at[i], w->n[i]) == 0;
-}
-
-static int has_word(const Words *w, const char *s) { /* its place, or 0 */
-  for (int i = 1; i < w->count; i++)
-    if (word_is(w, i, s)) return i;
-  return 0;
-}
-
-static int find_in(const Words *w, int i, const char *const *list, int n) {
-  for (int k = 0; k < n; k++)
-    if (word_is(w, i, list[k])) return k;
-  return -1;
-}
-
-static bool refuse(Decode *d) {
-  return sim_parse_fail(d->p, d->line, DRV_INVALID_PTX, "'%s' is not simulated", d->form->opcode);
-}
-
-static bool use(Decode *d, const char *name) {
-  int h = sim_handler_find(name, strlen(name));
-  if (h < 0) return refuse(d);
-  d->in->handler = (uint16_t)h;
-  return true;
-}
 
 /* mnemonic and modifiers joined by '_', without .rn; then, for operations that do not look at signs, with the type as .bN */
 static bool decode_plain(Decode *d) {
@@ -217,8 +166,26 @@ static bool element_type(Decode *d, int i) { /* size and sign from a type word; 
   return true;
 }
 
+/* .sem and .scope. A strong access that may touch global memory makes the kernel one whose CTAs may wait for each other. */
+static void strength(Decode *d, SimSem otherwise) {
+  static const char *const sems[] = {"relaxed", "acquire", "release", "acq_rel", "sc"};
+  static const char *const scopes[] = {"cta", "cluster", "gpu", "sys"};
+  SimInstr *in = d->in;
+  in->sem = (uint8_t)otherwise;
+  for (int i = 1; i < d->w.count; i++) {
+    int sem = find_in(&d->w, i, sems, 5), scope = find_in(&d->w, i, scopes, 4);
+    if (sem >= 0) in->sem = (uint8_t)(SEM_RELAXED + sem);
+    if (scope >= 0) in->scope = (uint8_t)(SCOPE_CTA + scope);
+  }
+  if (has_word(&d->w, "volatile") || has_word(&d->w, "mmio")) in->sem = SEM_RELAXED, in->scope = SCOPE_SYS;
+  if (in->sem && !in->scope) in->scope = SCOPE_GPU;
+  if (in->sem && in->space != SPACE_SHARED && in->space != SPACE_NONE) d->p->fn->meets = true;
+}
+
 static bool decode_load(Decode *d) {
   if (!element_type(d, d->w.count - 1)) return false;
+  strength(d, SEM_WEAK);
+  if (d->in->sem && (d->in->space == SPACE_GLOBAL || d->in->space == SPACE_SHARED || d->in->space == SPACE_GENERIC)) return use(d, "ld_strong");
   switch (d->in->space) {
   case SPACE_GLOBAL:
   case SPACE_CONST: return use(d, "ld_global");
@@ -231,6 +198,8 @@ static bool decode_load(Decode *d) {
 
 static bool decode_store(Decode *d) {
   if (!element_type(d, d->w.count - 1)) return false;
+  strength(d, SEM_WEAK);
+  if (d->in->sem && (d->in->space == SPACE_GLOBAL || d->in->space == SPACE_SHARED || d->in->space == SPACE_GENERIC)) return use(d, "st_strong");
   switch (d->in->space) {
   case SPACE_GLOBAL: return use(d, "st_global");
   case SPACE_SHARED: return use(d, "st_shared");
@@ -241,20 +210,32 @@ static bool decode_store(Decode *d) {
 
 static bool decode_atom(Decode *d) {
   static const char *const ops[] = {"add", "min", "max", "and", "or", "xor", "exch", "inc", "dec", "cas"};
-  static const char *const types[] = {"u32", "s32", "u64", "s64", "f32", "f64", "f16x2", "bf16x2", "b32", "b64"};
+  static const char *const types[] = {"u32", "s32", "u64", "s64", "f32", "f64", "f16x2", "bf16x2", "f16", "bf16", "b32", "b64"};
   int op = -1, type = -1;
   for (int i = 1; i < d->w.count; i++) {
     if (op < 0) op = find_in(&d->w, i, ops, 10);
-    if (type < 0) type = find_in(&d->w, i, types, 10);
+    if (type < 0) type = find_in(&d->w, i, types, 12);
   }
   if (op < 0 || type < 0) return refuse(d);
-  if (type >= 8) type = type == 8 ? 0 : 2;
+  if (type >= 10) type = type == 10 ? 0 : 2;
   bool returns = word_is(&d->w, 0, "atom");
   d->in->sub = (uint16_t)(op | type << 4 | (returns ? 1 << 8 : 0));
-  d->in->size = type == 2 || type == 3 || type == 5 ? 8 : 4;
-  d->in->n = has_word(&d->w, "v2") ? 2 : has_word(&d->w, "v4") ? 4 : 1;
-  if (has_word(&d->w, "shared")) return use(d, "atom_shared");
-  return has_word(&d->w, "global") ? use(d, "atom_global") : refuse(d);
+  d->in->size = type == 2 || type == 3 || type == 5 ? 8 : type >= 8 ? 2 : 4;
+  d->in->n = has_word(&d->w, "v2") ? 2 : has_word(&d->w, "v4") ? 4 : has_word(&d->w, "v8") ? 8 : 1;
+  d->in->space = has_word(&d->w, "shared") ? SPACE_SHARED : has_word(&d->w, "global") ? SPACE_GLOBAL : SPACE_GENERIC;
+  if (d->in->space != SPACE_GLOBAL && d->in->size == 4 && d->p->fn->shift > 2) d->p->fn->shift = 2;
+  strength(d, SEM_RELAXED);
+  return use(d, "atom");
+}
+
+/* fence.{sc,acq_rel}.scope; membar.{cta,gl,sys} is fence.sc. Fences of proxies and the like have no effect in what is simulated. */
+static bool decode_fence(Decode *d) {
+  bool old = word_is(&d->w, 0, "membar");
+  strength(d, SEM_SC);
+  d->in->scope = (uint8_t)(has_word(&d->w, "cta") ? SCOPE_CTA : has_word(&d->w, "cluster") ? SCOPE_CLUSTER
+                           : has_word(&d->w, "gl") || has_word(&d->w, "gpu") ? SCOPE_GPU : SCOPE_SYS);
+  if (!old && !has_word(&d->w, "sc") && !has_word(&d->w, "acq_rel")) return use(d, "nop");
+  return use(d, "fence");
 }
 
 static bool decode_cp(Decode *d) {
@@ -369,22 +350,13 @@ static bool decode_redux(Decode *d) {
   return s < 0 ? refuse(d) : use(d, "redux");
 }
 
-/* Words of forms that are read but not simulated yet. */
-static bool unknown_means(const Words *w) {
-  static const char *const words[] = {"bulk", "shared::cluster", "mbarrier", "mbarrier_init", "proxy", "async::generic"};
-  for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-    if (has_word(w, words[i])) return true;
-  bool vector = has_word(w, "v2") || has_word(w, "v4") || has_word(w, "v8");
-  return (vector && (word_is(w, 0, "atom") || has_word(w, "noftz"))) || (word_is(w, 0, "fence") && has_word(w, "cluster")) || word_is(w, 1, "tensormap");
-}
-
 static const struct { const char *mnemonic; bool (*decode)(Decode *d); } decoders[] = {
   {"lop3", decode_lop3}, {"selp", decode_selp}, {"setp", decode_setp}, {"testp", decode_testp}, {"sin", decode_trig},
   {"cos", decode_trig}, {"mov", decode_mov}, {"cvta", decode_cvta}, {"cvt", decode_cvt}, {"ld", decode_load}, {"st", decode_store},
   {"atom", decode_atom}, {"red", decode_atom}, {"cp", decode_cp}, {"ldmatrix", decode_matrix}, {"stmatrix", decode_matrix},
   {"movmatrix", decode_movmatrix}, {"prefetch", decode_prefetch}, {"createpolicy", decode_policy},
   {"mma", decode_mma}, {"bra", decode_bra}, {"ret", decode_exit},
-  {"exit", decode_exit}, {"trap", decode_trap}, {"nanosleep", decode_nop}, {"membar", decode_nop}, {"fence", decode_nop},
+  {"exit", decode_exit}, {"trap", decode_trap}, {"nanosleep", decode_nop}, {"membar", decode_fence}, {"fence", decode_fence},
   {"bar", decode_bar}, {"shfl", decode_shfl}, {"vote", decode_vote}, {"match", decode_match}, {"activemask", decode_activemask},
   {"redux", decode_redux}, {"elect", decode_elect},
 };
@@ -392,7 +364,7 @@ static const struct { const char *mnemonic; bool (*decode)(Decode *d); } decoder
 bool sim_decode(SimParser *p, const IsaForm *form, SimInstr *in, const SimOpnd *ops, int n, uint32_t line) {
   Decode d = {.p = p, .form = form, .in = in, .ops = ops, .nops = n, .line = line};
   split_words(form->opcode, &d.w);
-  if (unknown_means(&d.w)) return refuse(&d);
+  if (sim_is_async(&d.w)) return sim_decode_async(&d);
   for (size_t i = 0; i < sizeof decoders / sizeof decoders[0]; i++)
     if (word_is(&d.w, 0, decoders[i].mnemonic)) return decoders[i].decode(&d);
   return decode_plain(&d);

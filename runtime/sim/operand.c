@@ -9,6 +9,12 @@ static const struct { const char *name; uint8_t id, width; } specials[] = {
   {"%ctaid.x", SPECIAL_CTAID_X, 4}, {"%ctaid.y", SPECIAL_CTAID_Y, 4}, {"%ctaid.z", SPECIAL_CTAID_Z, 4},
   {"%nctaid.x", SPECIAL_NCTAID_X, 4}, {"%nctaid.y", SPECIAL_NCTAID_Y, 4}, {"%nctaid.z", SPECIAL_NCTAID_Z, 4},
   {"%laneid", SPECIAL_LANEID, 4}, {"%warpid", SPECIAL_WARPID, 4}, {"%nwarpid", SPECIAL_NWARPID, 4},
+  {"%clusterid.x", SPECIAL_CLUSTERID_X, 4}, {"%clusterid.y", SPECIAL_CLUSTERID_Y, 4}, {"%clusterid.z", SPECIAL_CLUSTERID_Z, 4},
+  {"%nclusterid.x", SPECIAL_NCLUSTERID_X, 4}, {"%nclusterid.y", SPECIAL_NCLUSTERID_Y, 4}, {"%nclusterid.z", SPECIAL_NCLUSTERID_Z, 4},
+  {"%cluster_ctaid.x", SPECIAL_CLUSTER_CTAID_X, 4}, {"%cluster_ctaid.y", SPECIAL_CLUSTER_CTAID_Y, 4},
+  {"%cluster_ctaid.z", SPECIAL_CLUSTER_CTAID_Z, 4}, {"%cluster_nctaid.x", SPECIAL_CLUSTER_NCTAID_X, 4},
+  {"%cluster_nctaid.y", SPECIAL_CLUSTER_NCTAID_Y, 4}, {"%cluster_nctaid.z", SPECIAL_CLUSTER_NCTAID_Z, 4},
+  {"%cluster_ctarank", SPECIAL_CLUSTER_CTARANK, 4}, {"%cluster_nctarank", SPECIAL_CLUSTER_NCTARANK, 4},
   {"%smid", SPECIAL_SMID, 4}, {"%nsmid", SPECIAL_NSMID, 4}, {"%gridid", SPECIAL_GRIDID, 8},
   {"%lanemask_eq", SPECIAL_LANEMASK_EQ, 4}, {"%lanemask_lt", SPECIAL_LANEMASK_LT, 4},
   {"%lanemask_le", SPECIAL_LANEMASK_LE, 4}, {"%lanemask_gt", SPECIAL_LANEMASK_GT, 4},
@@ -294,7 +300,8 @@ static uint32_t address_vreg(SimParser *p, const SimOpnd *o, uint8_t width) { /*
 }
 
 static bool flatten(SimParser *p, SimInstr *in, const IsaOperand *want, const SimOpnd *o, int *nmem) {
-  int access = (want->reads ? 1 : 0) | (want->writes ? 2 : 0);
+  int access = (want->reads ? REF_READ : 0) | (want->writes ? REF_WRITTEN : 0) | (want->unset_ok ? REF_UNSET_OK | REF_HELD : 0);
+  if (want->count == 4 && want->reads && strncmp(isa_form((IsaId)in->form)->opcode, "wgmma", 5) == 0) access |= REF_HELD; /* A */
   if (o->negated) in->flags |= SIM_I_NEGATE;
   if (want->kind == ISA_OPND_SINK) return true;
   switch (o->kind) {
@@ -317,12 +324,16 @@ static bool flatten(SimParser *p, SimInstr *in, const IsaOperand *want, const Si
     uint32_t v = o->sym_base ? address_vreg(p, o, 8) : o->reg[0] ? o->reg[0] : sim_vreg_const(p, 8, 0);
     if (!v) return false;
     bool narrow = SIM_AT(&p->vregs, SimVreg, v).width == 4;
+    if (want->opens) return push_ref(p, v, 1); /* a tensor map: no offset */
     if (*nmem == 0) {
       in->imm = o->imm;
       in->flags |= narrow ? SIM_I_ADDR32 : 0;
-    } else {
+    } else if (*nmem == 1) {
       in->imm2 = (int32_t)o->imm;
       in->flags |= narrow ? SIM_I_ADDR32B : 0;
+    } else {
+      in->imm3 = (int32_t)o->imm;
+      in->flags |= narrow ? SIM_I_ADDR32C : 0;
     }
     ++*nmem;
     return push_ref(p, v, 1);

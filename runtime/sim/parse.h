@@ -50,8 +50,10 @@ typedef struct SimOpnd {
 
 typedef struct SimRef { /* one flattened register operand of an instruction, while the function is built */
   uint32_t vreg;
-  uint8_t access;       /* 1 read, 2 written */
+  uint8_t access;       /* REF_* */
 } SimRef;
+/* UNSET_OK: read, but need not hold anything. HELD: used by an asynchronous product after the instruction. */
+enum { REF_READ = 1, REF_WRITTEN = 2, REF_UNSET_OK = 4, REF_HELD = 8 };
 
 typedef struct SimJump { uint32_t instr; const char *name; uint32_t n, line; uint8_t depth; } SimJump;
 

@@ -54,13 +54,9 @@ static const char registers[] =
   "  .reg .pred %p<12>; .reg .b16 %h<12>; .reg .b32 %r<140>; .reg .b64 %l<12>; .reg .f32 %f<140>; .reg .f64 %d<12>;\n"
   "  .shared .align 16 .b8 buffer[1024];\n";
 
-/* What is not simulated yet; the reader must say so. */
+/* What is not simulated; the reader must say so. */
 static int not_simulated(const IsaForm *f) {
-  static const char *const words[] = {"local", "bulk", "shared::cluster", "mbarrier", "proxy", ".cluster", "mapa", "getctarank", "barrier.cluster",
-                                      "griddepcontrol", "wgmma", "setmaxnreg", "tensormap"};
-  for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-    if (strstr(f->opcode, words[i])) return 1;
-  return (strncmp(f->opcode, "atom", 4) == 0 && strstr(f->opcode, ".v")) || (strncmp(f->opcode, "red", 3) == 0 && strstr(f->opcode, "noftz.v"));
+  return strstr(f->opcode, "local") != NULL;
 }
 
 static void test_every_row(void **state) {
@@ -90,7 +86,7 @@ static void test_every_row(void **state) {
       case_close(&c);
     }
   }
-  assert_true(taken > 1900 && refused);
+  assert_true(taken > 10 * refused);
 }
 
 /* ---- refusals ---- */
