@@ -9,13 +9,13 @@ static void write_register(char *out, char cls, int i) {
   sprintf(out + strlen(out), "%s%d", prefix, i);
 }
 
-static void write_operand(char *out, const IsaOperand *o, int i, int brace_immediate) {
+static void write_operand(char *out, const IsaForm *f, const IsaOperand *o, int i, int brace_immediate) {
   switch (o->kind) {
   case ISA_OPND_MEM:
     if (o->cls == 'p') strcat(out, "[param]");
     else strcat(out, o->opens ? "[%l9" : strchr("sk", o->cls) && (i & 1) ? "[%r9+16]" : "[%l9+16]");
     return;
-  case ISA_OPND_IMM: sprintf(out + strlen(out), "%d", o->fixed ? o->value : 1); return;
+  case ISA_OPND_IMM: sprintf(out + strlen(out), "%d", o->fixed ? o->value : strncmp(f->opcode, "setmaxnreg", 10) == 0 ? 64 : 1); return;
   case ISA_OPND_SINK: strcat(out, "_"); return;
   case ISA_OPND_LABEL: strcat(out, "there"); return;
   case ISA_OPND_SYMBOL: strcat(out, "buffer"); return;
@@ -45,7 +45,7 @@ static void write_row(char *out, const IsaForm *f, int immediates) {
   strcat(out, f->opcode);
   for (int i = 0; i < f->nops; i++) {
     strcat(out, i ? ", " : " ");
-    write_operand(out, &f->op[i], i, immediates && !f->op[i].writes);
+    write_operand(out, f, &f->op[i], i, immediates && !f->op[i].writes);
   }
   strcat(out, ";\n");
 }
