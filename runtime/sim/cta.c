@@ -187,6 +187,7 @@ static void begin_warp(SimCta *c, uint32_t i) {
   w->stop = SIM_FULL;
   w->index = i;
   w->agent = agent;
+  w->self = (uint32_t)(g->index * g->nagents + agent);
   w->cta = c;
   w->init = g->init + 2 * (size_t)agent * fn->ntracked;
   w->touch = w->init + fn->ntracked;

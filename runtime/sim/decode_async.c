@@ -68,6 +68,7 @@ static bool decode_bulk(Decode *d) {
   in->sub = stores ? reduce ? BULK_REDUCE : BULK_STORE : peer ? reduce ? BULK_REDUCE_PEER : BULK_PEER : BULK_LOAD;
   if (has_word(w, "multicast::cluster")) in->sub |= BULK_MULTICAST;
   if (reduce && !decode_reduction(d, &in->sub)) return refuse(d);
+  if (reduce) in->sem = SEM_RELAXED, in->scope = SCOPE_GPU; /* each element by itself */
   if (has_word(w, "tensor")) {
     in->sub |= BULK_TENSOR;
     for (int i = 0; i < d->nops; i++)

@@ -90,6 +90,7 @@ DrvResult sim_launch_run(SimLaunch *l) {
   l->ngroups = l->ctas / l->group_ctas;
   l->engines = l->clocks < CLOCKS ? 0 : ENGINES / l->group_ctas < MOST_ENGINES ? ENGINES / l->group_ctas : MOST_ENGINES;
   l->resident = resident_groups(l);
+  l->serial = l->dev->launches + 1;
   if (n > SIM_MAX_CORES) n = SIM_MAX_CORES;
   l->ncores = (uint32_t)(n < l->ngroups ? n : l->ngroups);
   double start = now_seconds();
