@@ -105,7 +105,7 @@ static bool check_sizes(const SimBulk *b) {
 }
 
 static SimMbar *mbar_of(const SimBulk *b, uint32_t rank) {
-  return sim_mbar_at(b->warp, b->in, b->lane, b->mbar | (rank + 1) << SIM_RANK_SHIFT);
+  return sim_mbar_signalled(b->warp, b->in, b->lane, b->mbar | (rank + 1) << SIM_RANK_SHIFT);
 }
 
 static bool check_loads(SimBulk *b) { /* every destination: its mbarrier, and what lies there */
