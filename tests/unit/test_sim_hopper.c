@@ -246,6 +246,7 @@ static const Kernel products[] = {
   {"collective", "lanes", FILLED "  add.s64 %l11, %l11, %l4;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 0, 0},
   {"wgmma", "must be 0", FILLED "  mov.b64 %l11, 0x400000400001C240;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 0, 0},
   {"out_of_bounds", "matrix", FILLED "  mov.b64 %l11, 0x4000004000011240;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 0, 0},
+  {"uninitialised", "nobody has written", "  mov.b64 %l10, 0x4000004000010040;\n  mov.b64 %l11, %l10;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 0, 0},
   {"collective", "warpgroup", "  mov.b64 %l10, 0x4000004000010040;\n  mov.b64 %l11, %l10;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 64, 0},
 };
 
