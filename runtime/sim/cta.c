@@ -136,15 +136,7 @@ static void report_stuck(SimCta *c) {
 
 /* ---- running ---- */
 
-static void fill_slot(SimWarp *w, uint64_t where, const uint64_t *lane_values) {
-  char *at = w->regs + (where >> 8);
-  for (int l = 0; l < SIM_LANES; l++) {
-    if ((where & 0xff) == 8) memcpy(at + 8 * l, &lane_values[l], 8);
-    else memcpy(at + 4 * l, &lane_values[l], 4);
-  }
-}
-
-static uint64_t special_value(const SimCta *c, uint32_t warp, uint32_t lane, uint64_t which) {
+uint64_t sim_special_value(const SimCta *c, uint32_t warp, uint32_t lane, uint64_t which) {
   const SimLaunch *l = c->launch;
   uint32_t t = warp * SIM_LANES + lane;
   switch (which) {
@@ -184,10 +176,11 @@ static void begin_warp(SimCta *c, uint32_t i) {
   SimWarp *w = &c->warp[i];
   uint32_t left = l->threads - i * SIM_LANES;
   SimCopy *copies = w->copies;
-  uint32_t cap = w->copies_cap;
+  uint32_t cap = w->copies_cap, frames_cap = w->frames_cap;
+  SimFrame *frames = w->frames;
   *w = (SimWarp){.regs = k->files + (size_t)i * fn->file_bytes, .code = fn->code, .lanes = k->lanes, .stop = SIM_FULL, .index = i,
                  .cta = c, .budget = l->dev->limit, .init = k->init + (size_t)i * fn->ntracked, .copies = copies, .copies_cap = cap,
-                 .hb = c->hb[i], .checks = l->checks, .cache = k->cache};
+                 .hb = c->hb[i], .checks = l->checks, .cache = k->cache, .frames = frames, .frames_cap = frames_cap};
   w->threads = left >= SIM_LANES ? SIM_FULL : (1u << left) - 1;
   w->active = w->live = w->threads;
   w->shared_first = l->dev->target->shared_first;
@@ -198,11 +191,11 @@ static void begin_warp(SimCta *c, uint32_t i) {
   w->shift = fn->shift;
   w->min_hb = c->nwarps == 1 ? SIM_FULL : 0;
   memset(w->init, 0, fn->ntracked * sizeof *w->init);
-  for (uint32_t s = 0; s < fn->nspecials; s++) {
-    uint64_t v[SIM_LANES];
-    for (uint32_t lane = 0; lane < SIM_LANES; lane++) v[lane] = special_value(c, i, lane, fn->specials[2 * s + 1]);
-    fill_slot(w, fn->specials[2 * s], v);
+  if (!sim_frame_begin(w)) {
+    sim_fault(w, NULL, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory");
+    return;
   }
+  sim_fill_specials(w, &w->frames[0]);
 }
 
 static void begin_cta(SimCta *c) {
@@ -212,6 +205,7 @@ static void begin_cta(SimCta *c) {
   c->id[1] = (uint32_t)(c->index / l->grid[0] % l->grid[1]);
   c->id[2] = (uint32_t)(c->index / l->grid[0] / l->grid[1]);
   c->nwarps = l->nwarps;
+  k->serial++;
   c->time = 1;
   c->faulted = c->suspected = false;
   c->random = (l->seed + 1) * 0x9e3779b97f4a7c15ull ^ (c->index + 1) * 0xbf58476d1ce4e5b9ull;

@@ -17,14 +17,13 @@ typedef struct Decode {
   Words w;
 } Decode;
 
-static void split_words(const char *opcode, Words *w) {
+static void split_words(const char *opcode, uint32_t len, Words *w) {
   w->count = 0;
-  for (const char *s = opcode; *s && w->count < MAX_WORDS;) {
-    size_t n = strcspn(s, ".");
+  for (const char *s = opcode, *end = s + len; s < end && w->count < MAX_WORDS; s++) {
+    const char *dot = memchr(s, '.', (size_t)(end - s));
     w->at[w->count] = s;
-    w->n[w->count++] = (uint32_t)n;
-    s += n;
-    if (*s == '.') s++;
+    w->n[w->count] = (uint32_t)((dot ? dot : end) - s);
+    s += w->n[w->count++];
   }
 }
 
@@ -120,7 +119,7 @@ static bool decode_mov(Decode *d) {
   uint32_t v = opnd_vreg(d, 1);
   if (v) {
     const SimVreg *r = &SIM_AT(&d->p->vregs, SimVreg, v);
-    if (r->kind == VREG_SPECIAL && r->value >= SPECIAL_CLOCK) {
+    if (r->kind == VREG_SPECIAL && SIM_SPECIAL(r->value) >= SPECIAL_CLOCK) {
       d->in->size = wide ? 8 : 4;
       return use(d, "mov_clock");
     }
@@ -141,8 +140,10 @@ static bool push_window(Decode *d, uint64_t base) { /* the window as a second so
 static bool decode_cvta(Decode *d) {
   bool to = word_is(&d->w, 1, "to");
   int i = to ? 2 : 1;
-  uint64_t base = word_is(&d->w, i, "shared") ? SIM_SHARED_BASE : word_is(&d->w, i, "param") && to ? SIM_PARAM_BASE : 0;
-  if (word_is(&d->w, i, "local")) return refuse(d);
+  uint64_t base = word_is(&d->w, i, "shared")        ? SIM_SHARED_BASE
+                  : word_is(&d->w, i, "local")       ? SIM_LOCAL_BASE
+                  : word_is(&d->w, i, "param") && to ? SIM_PARAM_BASE
+                                                     : 0;
   return push_window(d, base) && use(d, to ? "cvta_to" : "cvta_from"); /* a parameter's symbol is a generic address already */
 }
 
@@ -186,7 +187,7 @@ static bool decode_cvt(Decode *d) {
     return use(d, has_word(&d->w, "rna") ? "cvt_rna_tf32_f32" : "cvt_pair");
   }
   if (from < 0 || to < 0) return refuse(d);
-  if (d->form->op[0].cls == 'r') in->flags |= SIM_I_WIDE;
+  if (d->ops[0].kind == OPND_REG && SIM_AT(&d->p->vregs, SimVreg, d->ops[0].reg[0]).bits == 32) in->flags |= SIM_I_WIDE;
   snprintf(name, sizeof name, "cvt_%.*s_%.*s", (int)d->w.n[last - 1], d->w.at[last - 1], (int)d->w.n[last], d->w.at[last]);
   if (plain && sim_handler_find(name, strlen(name)) >= 0) return use(d, name);
   if (from < 8 && to < 8) {
@@ -207,6 +208,10 @@ static bool element_type(Decode *d, int i) { /* size and sign from a type word; 
   if (type == 's') d->in->flags |= SIM_I_SIGNED;
   d->in->n = has_word(&d->w, "v2") ? 2 : has_word(&d->w, "v4") ? 4 : has_word(&d->w, "v8") ? 8 : 1;
   uint32_t bytes = d->in->size;
+  const SimOpnd *value = &d->ops[word_is(&d->w, 0, "st") ? 1 : 0]; /* narrower than its registers */
+  for (int k = 0; k < value->n && bytes < 8; k++)
+    if (value->reg[k] && value->reg[k] < SIM_SINK && value->kind != OPND_MEM && SIM_AT(&d->p->vregs, SimVreg, value->reg[k]).width == 8)
+      d->in->flags |= SIM_I_WIDE;
   d->in->space = has_word(&d->w, "shared") ? SPACE_SHARED : has_word(&d->w, "param") ? SPACE_PARAM
                  : has_word(&d->w, "global") ? SPACE_GLOBAL : has_word(&d->w, "local") ? SPACE_LOCAL
                  : has_word(&d->w, "const") ? SPACE_CONST : SPACE_GENERIC;
@@ -217,16 +222,31 @@ static bool element_type(Decode *d, int i) { /* size and sign from a type word; 
   return true;
 }
 
+/* .param of a device function, or of a call: the stack. An entry's own parameters are the launch's. */
+static bool param_on_stack(const Decode *d, int place) {
+  const SimOpnd *o = &d->ops[place];
+  if (o->sym_base) return SIM_AT(&d->p->syms, SimSym, o->sym).kind == SYM_STACK;
+  return !d->p->fn->entry;
+}
+
 static bool decode_load(Decode *d) {
   if (!element_type(d, d->w.count - 1)) return false;
   switch (d->in->space) {
   case SPACE_GLOBAL:
   case SPACE_CONST: return use(d, "ld_global");
   case SPACE_SHARED: return use(d, "ld_shared");
-  case SPACE_PARAM: return use(d, "ld_param");
+  case SPACE_PARAM: return use(d, param_on_stack(d, 1) ? "ld_local" : "ld_param");
+  case SPACE_LOCAL: return use(d, "ld_local");
   case SPACE_GENERIC: return use(d, "ld_generic");
   default: return refuse(d);
   }
+}
+
+/* Compilers hand on structures whole: what lies between their members comes from registers that nobody has written. */
+static bool store_stack(Decode *d) {
+  uint32_t n = SIM_COUNT(&d->p->refs, SimRef);
+  for (uint32_t i = 1; i <= d->in->n; i++) SIM_AT(&d->p->refs, SimRef, n - i).access |= SIM_REF_LAX;
+  return use(d, "st_local");
 }
 
 static bool decode_store(Decode *d) {
@@ -234,6 +254,8 @@ static bool decode_store(Decode *d) {
   switch (d->in->space) {
   case SPACE_GLOBAL: return use(d, "st_global");
   case SPACE_SHARED: return use(d, "st_shared");
+  case SPACE_PARAM: return param_on_stack(d, 0) ? store_stack(d) : refuse(d);
+  case SPACE_LOCAL: return store_stack(d);
   case SPACE_GENERIC: return use(d, "st_generic");
   default: return refuse(d);
   }
@@ -324,7 +346,8 @@ static bool decode_mma(Decode *d) {
 /* ---- control, barriers, warp ---- */
 
 static bool decode_bra(Decode *d) { return use(d, "bra"); }
-static bool decode_exit(Decode *d) { return use(d, "exit"); }
+static bool decode_brx(Decode *d) { return use(d, "brx"); }
+static bool decode_exit(Decode *d) { return use(d, word_is(&d->w, 0, "ret") && !d->p->fn->entry ? "ret" : "exit"); }
 static bool decode_trap(Decode *d) { return use(d, "trap"); }
 static bool decode_nop(Decode *d) { return use(d, "nop"); }
 
@@ -374,15 +397,15 @@ static const struct { const char *mnemonic; bool (*decode)(Decode *d); } decoder
   {"cos", decode_trig}, {"mov", decode_mov}, {"cvta", decode_cvta}, {"cvt", decode_cvt}, {"ld", decode_load}, {"st", decode_store},
   {"atom", decode_atom}, {"red", decode_atom}, {"cp", decode_cp}, {"ldmatrix", decode_matrix}, {"stmatrix", decode_matrix},
   {"movmatrix", decode_movmatrix}, {"prefetch", decode_prefetch}, {"createpolicy", decode_policy},
-  {"mma", decode_mma}, {"bra", decode_bra}, {"ret", decode_exit},
+  {"mma", decode_mma}, {"bra", decode_bra}, {"brx", decode_brx}, {"ret", decode_exit},
   {"exit", decode_exit}, {"trap", decode_trap}, {"nanosleep", decode_nop}, {"membar", decode_nop}, {"fence", decode_nop},
   {"bar", decode_bar}, {"shfl", decode_shfl}, {"vote", decode_vote}, {"match", decode_match}, {"activemask", decode_activemask},
   {"redux", decode_redux}, {"elect", decode_elect},
 };
 
-bool sim_decode(SimParser *p, const IsaForm *form, SimInstr *in, const SimOpnd *ops, int n, uint32_t line) {
-  Decode d = {.p = p, .form = form, .in = in, .ops = ops, .nops = n, .line = line};
-  split_words(form->opcode, &d.w);
+bool sim_decode(SimParser *p, const IsaForm *form, SimInstr *in, const SimOpnd *ops, int n, const SimToken *opcode) {
+  Decode d = {.p = p, .form = form, .in = in, .ops = ops, .nops = n, .line = opcode->line};
+  split_words(opcode->at, opcode->n, &d.w);
   for (size_t i = 0; i < sizeof decoders / sizeof decoders[0]; i++)
     if (word_is(&d.w, 0, decoders[i].mnemonic)) return decoders[i].decode(&d);
   return decode_plain(&d);

@@ -23,28 +23,15 @@ static void carve_worker(SimWorker *k, const SimLaunch *l, Carve *c) {
   const SimFunction *fn = l->fn;
   size_t n = l->nwarps;
   k->files = carve(c, fn->file_bytes * n);
-  k->lanes = carve(c, fn->ncode * sizeof *k->lanes);
+  k->lanes = carve(c, (fn->ncode + fn->module->func_code) * sizeof *k->lanes);
   k->init = carve(c, fn->ntracked * n * sizeof *k->init);
-  k->cache = carve(c, fn->nmem * sizeof *k->cache);
+  k->cache = carve(c, (fn->nmem + fn->module->func_mem) * sizeof *k->cache);
   k->zeroed = c->used; /* what follows is filled at the beginning of each CTA */
   k->shared_bytes = l->shared_bytes;
   k->shared = carve(c, l->shared_bytes + ALIGN);
   k->cells = l->checks ? (l->shared_bytes >> fn->shift) + 1 : 0;
   k->wr = carve(c, k->cells * sizeof *k->wr);
   k->rd = carve(c, k->cells * n * sizeof *k->rd);
-}
-
-static void fill_constants(SimWorker *k, const SimFunction *fn, uint32_t nwarps) {
-  for (uint32_t i = 0; i < nwarps; i++) {
-    char *file = k->files + (size_t)i * fn->file_bytes;
-    for (uint32_t c = 0; c < fn->nfills; c++) {
-      uint64_t where = fn->fills[2 * c], v = fn->fills[2 * c + 1];
-      char *at = file + (where >> 8);
-      uint32_t width = where & 0xff, half = (uint32_t)v;
-      if (width == 0) memcpy(at, &half, 4);
-      for (int l = 0; l < SIM_LANES && width; l++) memcpy(at + width * (uint32_t)l, width == 8 ? (void *)&v : (void *)&half, width);
-    }
-  }
 }
 
 static bool open_worker(SimWorker *k, SimLaunch *l, SimBlock *block) {
@@ -63,13 +50,15 @@ static bool open_worker(SimWorker *k, SimLaunch *l, SimBlock *block) {
   c = (Carve){(char *)(((uintptr_t)block->at + ALIGN - 1) / ALIGN * ALIGN), 0};
   carve_worker(k, l, &c);
   memset(c.at, 0, k->zeroed);
-  fill_constants(k, l->fn, l->nwarps);
+  for (uint32_t i = 0; i < l->nwarps; i++) sim_fill_constants(l->fn, k->files + (size_t)i * l->fn->file_bytes);
   return true;
 }
 
 static void close_worker(SimWorker *k) {
-  for (uint32_t i = 0; i < SIM_MAX_WARPS; i++)
+  for (uint32_t i = 0; i < SIM_MAX_WARPS; i++) {
     if (k->cta.warp[i].copies) kiln_mem(k->cta.warp[i].copies, k->cta.warp[i].copies_cap * sizeof(SimCopy), 0);
+    sim_frames_free(&k->cta.warp[i]);
+  }
 }
 
 static void keep_fault(SimLaunch *l, const SimCta *c) {
@@ -109,6 +98,13 @@ static void add_counters(kilnsim_counters *to, const kilnsim_counters *x) {
   to->seconds += x->seconds;
 }
 
+static void count_code(SimDevice *dev, const SimFunction *fn, const uint64_t *lanes, uint64_t *form) {
+  for (uint32_t i = 0; i < fn->ncode; i++) {
+    dev->counters.lane_instructions += lanes[i];
+    if (form) form[fn->code[i].form] += lanes[i];
+  }
+}
+
 static void count(SimLaunch *l, SimWorker *workers, int n, double seconds) {
   SimDevice *dev = l->dev;
   uint64_t *form = sim_new(ISA_COUNT * sizeof *form);
@@ -117,9 +113,10 @@ static void count(SimLaunch *l, SimWorker *workers, int n, double seconds) {
   for (int k = 0; k < n; k++) {
     dev->counters.tensor_macs += workers[k].macs;
     dev->counters.warp_instructions += workers[k].warp_instructions;
-    for (uint32_t i = 0; i < l->fn->ncode; i++) {
-      dev->counters.lane_instructions += workers[k].lanes[i];
-      if (form) form[l->fn->code[i].form] += workers[k].lanes[i];
+    count_code(dev, l->fn, workers[k].lanes, form);
+    for (uint32_t i = 0; i < SIM_COUNT(&l->fn->module->functions, SimFunction *); i++) {
+      const SimFunction *f = SIM_AT(&l->fn->module->functions, SimFunction *, i);
+      if (!f->entry) count_code(dev, f, workers[k].lanes + l->fn->ncode + f->code_base, form);
     }
   }
   add_counters(&dev->total, &dev->counters);
@@ -156,6 +153,7 @@ DrvResult sim_launch_run(SimLaunch *l) {
     for (uint64_t i = 1; i < n; i++)
       if (workers[i].started) pthread_join(workers[i].thread, NULL);
     pthread_mutex_destroy(&l->lock);
+    sim_print_collect(l);
     count(l, workers, (int)n, now_seconds() - start);
   }
   for (uint64_t i = 0; i < n && workers; i++) close_worker(&workers[i]);

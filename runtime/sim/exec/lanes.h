@@ -2,6 +2,7 @@
 #ifndef KILN_SIM_LANES_H
 #define KILN_SIM_LANES_H
 #include "../sim.h"
+#include "../split.h"
 #include <string.h>
 
 #ifdef __clang__

@@ -55,10 +55,11 @@ static inline void store_quads(SimWarp *w, const SimInstr *in, char *dst) {
 #include "async.h"
 #include "mma.h"
 #include "warp.h"
+#include "call.h"
 
 /* An instruction whose registers are watched: reads must be defined in the executing lanes, writes define them. */
 static int op_tracked(SimWarp *w, const SimInstr *in, uint32_t mask) {
-  const SimFunction *f = w->cta->launch->fn;
+  const SimFunction *f = w->fn;
   const SimTrack *t = &f->tracks[in->track];
   const uint32_t *reg = f->track_regs + t->first;
   for (uint32_t i = 0; i < t->nread; i++) {
@@ -110,6 +111,11 @@ static void run_warp(SimWarp *w) {
       continue;
     }
     if (step == STEP_YIELD) return;
+    if (step == STEP_FRAME) {
+      code = w->code;
+      lanes = w->lanes;
+      regs = w->regs;
+    }
     pc = w->pc;
     active = w->active;
     stop = w->stop;

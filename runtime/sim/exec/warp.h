@@ -1,40 +1,4 @@
-/* warp.h - control flow, barriers, and the exchange of values within a warp.
- *
- * Divergence: the warp is a set of splits (pc, lanes); the one with the lowest pc runs, and splits that meet at a pc become one. */
-
-/* ---- splits ---- */
-
-static void add_split(SimWarp *w, uint32_t pc, uint32_t mask) {
-  for (uint32_t i = 0; i < w->nsplit; i++)
-    if (w->split[i].pc == pc) {
-      w->split[i].mask |= mask;
-      return;
-    }
-  w->split[w->nsplit].pc = pc;
-  w->split[w->nsplit++].mask = mask;
-}
-
-static void find_stop(SimWarp *w) {
-  w->stop = SIM_FULL;
-  for (uint32_t i = 0; i < w->nsplit; i++)
-    if (w->split[i].pc < w->stop) w->stop = w->split[i].pc;
-}
-
-static void take_split(SimWarp *w) { /* the lowest becomes the running one */
-  uint32_t best = 0;
-  for (uint32_t i = 1; i < w->nsplit; i++)
-    if (w->split[i].pc < w->split[best].pc) best = i;
-  w->pc = w->split[best].pc;
-  w->active = w->split[best].mask;
-  w->split[best] = w->split[--w->nsplit];
-  find_stop(w);
-}
-
-/* The running split has reached or passed the pc of a waiting one. */
-static void meet_split(SimWarp *w) {
-  add_split(w, w->pc, w->active);
-  take_split(w);
-}
+/* warp.h - branches, barriers, and the exchange of values within a warp. */
 
 HANDLER(bra) {
   uint32_t here = (uint32_t)(in - w->code), rest = w->active & ~mask;
@@ -47,27 +11,6 @@ HANDLER(bra) {
   w->active = mask;
   meet_split(w);
   return STEP_JUMP;
-}
-
-HANDLER(exit) {
-  w->live &= ~mask;
-  w->active &= ~mask;
-  if (w->active) {
-    w->pc = (uint32_t)(in - w->code) + 1;
-    return STEP_JUMP;
-  }
-  if (w->nsplit) {
-    take_split(w);
-    return STEP_JUMP;
-  }
-  if (w->ncopies && w->checks) {
-    const SimCopy *c = &w->copies[0];
-    return sim_fault(w, c->in, (int)__builtin_ctz(c->mask), DRV_LAUNCH_FAILED, "unwaited_copy", "shared", c->dst[__builtin_ctz(c->mask)],
-                     "the warp ends while %u asynchronous copies are in flight; nobody has waited for this one", w->ncopies);
-  }
-  drain_copies(w, w->group + 1);
-  w->state = WARP_DONE;
-  return STEP_YIELD;
 }
 
 HANDLER(trap) {
