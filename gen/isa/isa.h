@@ -114,9 +114,12 @@ typedef struct IsaModifier {
 const IsaModifier *isa_modifier(uint32_t i); /* NULL: past the last */
 bool isa_modifier_fits(const IsaModifier *m, const char *opcode, uint32_t len); /* may the word stand in that opcode? */
 
+typedef struct IsaSpelling { const char *written, *row; uint16_t version; } IsaSpelling;
+
 #define ISA_MAX_MODIFIERS 8
 typedef struct IsaReading { /* zero before the first isa_read of an opcode */
   uint32_t step, n, nmodifiers;
+  uint16_t version;         /* that the spelling of its words needs */
   const IsaModifier *modifier[ISA_MAX_MODIFIERS];
   char text[96];
 } IsaReading;

@@ -4,19 +4,34 @@
 
 static const IsaModifier modifiers[] = {
 #define MODIFIER(word, group, opcodes, last, sm, version, section) {#word, group, opcodes, last, sm, version, section},
+#define SPELLING(written, row, version)
 #define SAME(opcodes, written, row)
 #include "modifier.def"
 #undef MODIFIER
+#undef SPELLING
 #undef SAME
 };
 enum { MODIFIERS = sizeof modifiers / sizeof modifiers[0] };
 
+static const IsaSpelling spellings[] = {
+#define MODIFIER(word, group, opcodes, last, sm, version, section)
+#define SPELLING(written, row, version) {written, row, version},
+#define SAME(opcodes, written, row)
+#include "modifier.def"
+#undef MODIFIER
+#undef SPELLING
+#undef SAME
+};
+enum { SPELLINGS = sizeof spellings / sizeof spellings[0] };
+
 typedef struct Same { const char *opcodes, *written, *row; } Same;
 static const Same sames[] = {
 #define MODIFIER(word, group, opcodes, last, sm, version, section)
+#define SPELLING(written, row, version)
 #define SAME(opcodes, written, row) {opcodes, written, row},
 #include "modifier.def"
 #undef MODIFIER
+#undef SPELLING
 #undef SAME
 };
 enum { SAMES = sizeof sames / sizeof sames[0] };
@@ -53,6 +68,12 @@ static const IsaModifier *find_modifier(const char *word, uint32_t k, const char
   return NULL;
 }
 
+static const IsaSpelling *find_spelling(const char *word, uint32_t k) {
+  for (int i = 0; i < SPELLINGS; i++)
+    if (is_text(word, k, spellings[i].written)) return &spellings[i];
+  return NULL;
+}
+
 /* opcode without its modifiers, in r->text. False: too long, too many, or two of a group. */
 static bool strip(IsaReading *r, const char *opcode, uint32_t n) {
   r->n = 0;
@@ -60,17 +81,21 @@ static bool strip(IsaReading *r, const char *opcode, uint32_t n) {
   for (uint32_t at = 0; at < n;) {
     uint32_t k = 0;
     while (at + k < n && opcode[at + k] != '.') k++;
-    const IsaModifier *m = at ? find_modifier(opcode + at, k, opcode, n) : NULL;
+    const IsaSpelling *other = find_spelling(opcode + at, k);
+    const char *word = other ? other->row : opcode + at;
+    uint32_t length = other ? (uint32_t)strlen(word) : k;
+    if (other && other->version > r->version) r->version = other->version;
+    const IsaModifier *m = at ? find_modifier(word, length, opcode, n) : NULL;
     if (m) {
       for (uint32_t i = 0; i < r->nmodifiers; i++)
         if (r->modifier[i]->group == m->group) return false;
       if (r->nmodifiers == ISA_MAX_MODIFIERS) return false;
       r->modifier[r->nmodifiers++] = m;
     } else {
-      if (r->n + k + 2 > sizeof r->text) return false;
+      if (r->n + length + 2 > sizeof r->text) return false;
       if (r->n) r->text[r->n++] = '.';
-      memcpy(r->text + r->n, opcode + at, k);
-      r->n += k;
+      memcpy(r->text + r->n, word, length);
+      r->n += length;
     }
     at += k + 1;
   }
@@ -99,7 +124,7 @@ IsaId isa_read(IsaReading *r, const char *opcode, uint32_t n) {
   if (!strip(r, opcode, n)) return ISA_NONE;
   if (r->step == 1) {
     r->step++;
-    IsaId id = r->nmodifiers ? isa_find(r->text, r->n) : ISA_NONE;
+    IsaId id = r->nmodifiers || r->version ? isa_find(r->text, r->n) : ISA_NONE;
     if (id != ISA_NONE) return id;
   }
   for (; r->step < 2 + SAMES; r->step++) {

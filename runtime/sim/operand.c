@@ -185,6 +185,7 @@ static bool element_fits(SimParser *p, const SimOpnd *o, int i, const IsaOperand
 static bool space_fits(SimParser *p, const SimOpnd *o, char cls) {
   if (o->sym_base) {
     SimSymKind k = SIM_AT(&p->syms, SimSym, o->sym).kind;
+    if (cls == 'a' && p->in_shared) cls = 's';
     return cls == 'p'   ? k == SYM_PARAM || k == SYM_STACK
            : cls == 's' ? k == SYM_SHARED || k == SYM_DYNAMIC
            : cls == 'l' ? k == SYM_STACK
@@ -192,7 +193,7 @@ static bool space_fits(SimParser *p, const SimOpnd *o, char cls) {
   }
   if (!o->reg[0]) return true; /* an absolute address */
   uint8_t bits = SIM_AT(&p->vregs, SimVreg, o->reg[0]).bits;
-  return bits == 64 || (bits == 32 && cls != 'g' && cls != 'a');
+  return bits == 64 || (bits == 32 && cls != 'g' && (cls != 'a' || p->in_shared));
 }
 
 static bool operand_fits(SimParser *p, const SimOpnd *o, const IsaOperand *want) {
@@ -200,6 +201,8 @@ static bool operand_fits(SimParser *p, const SimOpnd *o, const IsaOperand *want)
   if (want->brace != (o->kind == OPND_VEC)) return false;
   switch (want->kind) {
   case ISA_OPND_REG: {
+    if (o->kind == OPND_PAIR && p->takes_second && want->writes && want->cls == 'p')
+      return register_fits(p, o->reg[0], 'p') && register_fits(p, o->reg[1], 'p');
     if (want->pair_pred)
       return o->kind == OPND_PAIR && register_fits(p, o->reg[0], want->cls) && register_fits(p, o->reg[1], 'p');
     if (o->kind == OPND_VEC) {
@@ -379,7 +382,10 @@ static bool has_hint(const IsaReading *r) {
 static bool reading_fits(SimParser *p, const IsaReading *r, const IsaForm *f, const SimOpnd *ops, int n) {
   bool hint = has_hint(r); /* the policy is the last operand */
   if (hint && (n < 2 || ops[n - 1].kind != OPND_REG || !register_fits(p, ops[n - 1].reg[0], 'l'))) return false;
+  p->in_shared = false;
+  for (uint32_t i = 0; i < r->nmodifiers; i++) p->in_shared |= r->modifier[i]->group == 'a' && strcmp(r->modifier[i]->word, "shared") == 0;
   p->takes_wider = takes_wider(f);
+  p->takes_second = strncmp(f->opcode, "setp.", 5) == 0;
   p->takes_number = strncmp(f->opcode, "st.", 3) == 0;
   return row_fits(p, f, ops, hint ? n - 1 : n);
 }
@@ -409,7 +415,7 @@ static bool check_one(SimParser *p, const char *opcode, const char *sm, int vers
 }
 
 static bool check_needs(SimParser *p, const IsaForm *f, const IsaReading *r, uint32_t line) {
-  if (!check_one(p, f->opcode, f->sm, f->version, line)) return false;
+  if (!check_one(p, f->opcode, f->sm, r && r->version > f->version ? r->version : f->version, line)) return false;
   for (uint32_t i = 0; r && i < r->nmodifiers; i++)
     if (!check_one(p, r->modifier[i]->word, r->modifier[i]->sm, r->modifier[i]->version, line)) return false;
   return true;

@@ -247,7 +247,7 @@ static bool parse_initialiser(SimParser *p, const SimDecl *d, SimAlloc *a) {
 }
 
 /* .global or .const at module scope: an allocation, zero where no initialiser says otherwise */
-static bool parse_global(SimParser *p) {
+static bool parse_global(SimParser *p, bool constant) {
   SimDecl d;
   if (!sim_parse_decl(p, &d)) return false;
   if (d.open || d.bytes == 0 || d.bytes > 1u << 28) return sim_parse_fail(p, d.name.line, DRV_INVALID_PTX, "a module's array needs a size");
@@ -265,6 +265,7 @@ static bool parse_global(SimParser *p) {
   s->value = var->address;
   s->bytes = d.bytes;
   SimAlloc *a = sim_memory_find(&p->dev->memory, s->value);
+  a->constant = constant;
   memset(a->host, 0, d.bytes);
   sim_memory_mark(a, a->base, d.bytes);
   sim_memory_settle(a);
@@ -418,6 +419,7 @@ static void reset_function(SimParser *p) {
   sim_buf_free(&p->const_next);
   memset(p->const_bucket, 0, sizeof p->const_bucket);
   memset(p->sink, 0, sizeof p->sink);
+  p->carry = 0;
   memset(p->special, 0, sizeof p->special);
   p->src_line = 0;
   p->src_file = 0;
@@ -508,7 +510,8 @@ static bool parse_module(SimParser *p) {
       continue;
     } else if (!p->have_version || !p->have_target) ok = fail_token(p, "the text must begin with .version and .target");
     else if (take_word(p, ".shared")) ok = parse_shared(p, is_extern, &shared_next, &shared_align);
-    else if (take_word(p, ".global") || take_word(p, ".const")) ok = parse_global(p);
+    else if (take_word(p, ".global")) ok = parse_global(p, false);
+    else if (take_word(p, ".const")) ok = parse_global(p, true);
     else if (take_word(p, ".entry")) ok = parse_entry(p, shared_next, shared_align);
     else if (take_word(p, ".func")) ok = parse_func(p, is_extern, &shared_next, &shared_align);
     else ok = fail_token(p, "expected a directive that is simulated");

@@ -75,6 +75,8 @@ typedef struct SimParser {
   uint32_t depth;
   bool have_version, have_target;
   uint8_t takes_wider;       /* registers of the row that is being tried may have more bits than its type, which has these; 0: no */
+  bool in_shared;            /* its generic address is one of shared memory */
+  bool takes_second;         /* p|q: the opposite too */
   bool takes_number;         /* and sources may be numbers */
   /* the function being built */
   SimFunction *fn;
@@ -92,6 +94,7 @@ typedef struct SimParser {
   uint32_t const_bucket[1024]; /* constants by value: vreg + chain below */
   SimBuf const_next;         /* uint32_t per vreg */
   uint32_t sink[3];          /* by width: 0, 4, 8 bytes */
+  uint32_t carry;            /* vreg of the carry, 0: not used so far */
   uint32_t special[SPECIAL_TIMER + 1]; /* vregs of special registers in use */
 } SimParser;
 

@@ -62,7 +62,7 @@ typedef struct SimAlloc {
   char *host;
   uint8_t *init;       /* a bit per byte: written since allocation; NULL once all are */
   atomic_bool all_init;
-  bool freed;
+  bool freed, constant; /* constant: a module's .const array */
   uint64_t serial;     /* nth allocation of the device */
 } SimAlloc;
 

@@ -70,7 +70,7 @@ static bool below(const IsaForm *f, const char **sm, int *version) {
 /* ---- probes ---- */
 
 static const char *immediate(const IsaForm *f, int k) {
-  if (strncmp(f->opcode, "bar.", 4) == 0 && strcmp(f->opcode, "bar.warp.sync") != 0) return k == f->op[0].writes ? "1" : "64";
+  if ((strncmp(f->opcode, "bar.", 4) == 0 || strncmp(f->opcode, "barrier.", 8) == 0) && strcmp(f->opcode, "bar.warp.sync") != 0) return k == f->op[0].writes ? "1" : "64";
   switch (f->op[k].cls) {
   case 'f': return "0f3F000000";
   case 'd': return "0d3FF8000000000000";

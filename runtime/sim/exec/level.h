@@ -50,6 +50,7 @@ static inline void store_quads(SimWarp *w, const SimInstr *in, char *dst) {
 #endif
 
 #include "alu.h"
+#include "arith.h"
 #include "cvt.h"
 #include "mem.h"
 #include "async.h"

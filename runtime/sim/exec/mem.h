@@ -1,7 +1,6 @@
 /* mem.h - loads, stores, atomics, prefetch. Addresses of all lanes are computed first; a full warp on adjacent elements takes a
  * block path, everything else goes lane by lane. Bounds and alignment are checked always, the rest when checks are on. */
 
-#define ACTIVE(l, m) for (uint32_t m_ = (m), l; m_ && (l = (uint32_t)__builtin_ctz(m_), 1); m_ &= m_ - 1)
 
 static inline void read_addresses(SimWarp *w, const SimInstr *in, int slot, bool narrow, int64_t offset, uint64_t *addr) {
   if (narrow) {
@@ -447,7 +446,7 @@ HANDLER(prefetch) {
 /* ---- atomics: lane after lane, each by the host's compare-and-swap, as CTAs run on several host cores ---- */
 
 enum { ATOM_ADD, ATOM_MIN, ATOM_MAX, ATOM_AND, ATOM_OR, ATOM_XOR, ATOM_EXCH, ATOM_INC, ATOM_DEC, ATOM_CAS };
-enum { ATOM_U32, ATOM_S32, ATOM_U64, ATOM_S64, ATOM_F32, ATOM_F64, ATOM_F16X2, ATOM_BF16X2 };
+enum { ATOM_U32, ATOM_S32, ATOM_U64, ATOM_S64, ATOM_F32, ATOM_F64, ATOM_F16X2, ATOM_BF16X2, ATOM_F16, ATOM_BF16, ATOM_B16 };
 #define ATOM_OP(in) ((in)->sub & 15)
 #define ATOM_TYPE(in) ((in)->sub >> 4 & 15)
 #define ATOM_RETURNS(in) ((in)->sub >> 8 & 1)
@@ -470,6 +469,8 @@ static uint64_t atom_apply(int op, int type, uint64_t old, uint64_t b, uint64_t 
     }
     if (type == ATOM_F64) return bits_of64(canon64(f64_of(old) + f64_of(b)));
     if (type == ATOM_F16X2) return half_add_f16x2(o, v, 0) | half_add_f16x2(o, v, 1) << 16;
+    if (type == ATOM_F16) return half_add_f16x2(o, v, 0);
+    if (type == ATOM_BF16) return half_add_bf16x2(o, v, 0);
     if (type == ATOM_BF16X2) return half_add_bf16x2(o, v, 0) | half_add_bf16x2(o, v, 1) << 16;
     return type == ATOM_U64 || type == ATOM_S64 ? old + b : (uint32_t)(o + v);
   default:
@@ -486,6 +487,13 @@ static uint64_t atom_lane(char *p, const SimInstr *in, uint64_t b, uint64_t c, b
     L64 *q = (L64 *)p;
     uint64_t old = __atomic_load_n(q, __ATOMIC_RELAXED);
     while (!__atomic_compare_exchange_n(q, &old, atom_apply(op, type, old, b, c, flush), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+    }
+    return old;
+  }
+  if (in->size == 2) {
+    L16 *q = (L16 *)p, old = __atomic_load_n(q, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(q, &old, (uint16_t)atom_apply(op, type, old, b & 0xffff, c & 0xffff, flush), false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED)) {
     }
     return old;
   }
@@ -511,21 +519,17 @@ static void atom_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, char *cons
   }
 }
 
-HANDLER(atom_global) {
-  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
+static int update_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
   char *p[SIM_LANES];
   uint32_t bytes = (uint32_t)in->n * in->size;
-  read_addresses(w, in, ATOM_RETURNS(in) ? 1 : 0, false, in->imm, addr);
   if (!resolve_global(w, in, mask, addr, bytes, false, p)) return STEP_YIELD;
   atom_lanes(w, in, mask, p, true);
   return STEP_NEXT;
 }
 
-HANDLER(atom_shared) {
-  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
+static int update_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
   char *p[SIM_LANES];
   uint32_t bytes = (uint32_t)in->n * in->size;
-  read_addresses(w, in, ATOM_RETURNS(in) ? 1 : 0, in->flags & SIM_I_ADDR32, in->imm, addr);
   if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "updates");
   Readers readers;
   if (w->checks) find_readers(w, &readers);
@@ -535,4 +539,40 @@ HANDLER(atom_shared) {
   }
   atom_lanes(w, in, mask, p, false);
   return STEP_NEXT;
+}
+
+HANDLER(atom_global) {
+  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
+  read_addresses(w, in, ATOM_RETURNS(in) ? 1 : 0, false, in->imm, addr);
+  return update_global(w, in, mask, addr);
+}
+
+HANDLER(atom_shared) {
+  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
+  read_addresses(w, in, ATOM_RETURNS(in) ? 1 : 0, in->flags & SIM_I_ADDR32, in->imm, addr);
+  return update_shared(w, in, mask, addr);
+}
+
+HANDLER(atom_generic) {
+  uint64_t addr[SIM_LANES] __attribute__((aligned(64))), local[SIM_LANES] __attribute__((aligned(64))) = {0};
+  read_addresses(w, in, ATOM_RETURNS(in) ? 1 : 0, false, in->imm, addr);
+  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local);
+  if (shared && update_shared(w, in, shared, local) != STEP_NEXT) return STEP_YIELD;
+  return mask & ~shared ? update_global(w, in, mask & ~shared, addr) : STEP_NEXT;
+}
+
+HANDLER(isspacep) { /* p address; space; constants lie in global memory and are told apart by their allocation */
+  const L64 *a = R64(1);
+  uint32_t v = 0;
+  ACTIVE(l, mask) {
+    uint64_t window = a[l] & ~SIM_WINDOW_MASK;
+    SimSpace is = window == SIM_SHARED_BASE ? SPACE_SHARED : window == SIM_LOCAL_BASE ? SPACE_LOCAL : window == SIM_PARAM_BASE ? SPACE_PARAM
+                                                                                                                           : SPACE_GLOBAL;
+    if (is == SPACE_GLOBAL) {
+      const SimAlloc *alloc = sim_memory_find(&w->cta->launch->dev->memory, a[l]);
+      if (alloc && alloc->constant) is = SPACE_CONST;
+    }
+    v |= is == in->space ? lane_bit[l] : 0;
+  }
+  return set_pred(&PRED(0), v, mask);
 }

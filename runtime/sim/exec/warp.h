@@ -45,8 +45,8 @@ static int at_barrier(SimWarp *w, const SimInstr *in, uint32_t mask, int id_slot
 HANDLER(bar_sync) { return at_barrier(w, in, mask, 0, in->n ? 1 : -1, true, 0, "bar.sync"); }
 HANDLER(bar_arrive) { return at_barrier(w, in, mask, 0, 1, false, 0, "bar.arrive"); }
 HANDLER(bar_red) { /* d, barrier, predicate; the result is written when the barrier completes (cta.c) */
-  uint32_t p = (PRED(2) ^ (in->flags & SIM_I_NEGATE ? SIM_FULL : 0)) & mask;
-  return at_barrier(w, in, mask, 1, -1, true, p, "bar.red");
+  uint32_t p = (PRED(in->n ? 3 : 2) ^ (in->flags & SIM_I_NEGATE ? SIM_FULL : 0)) & mask;
+  return at_barrier(w, in, mask, 1, in->n ? 2 : -1, true, p, "bar.red");
 }
 
 /* ---- collectives with a mask of members ---- */
@@ -112,10 +112,11 @@ HANDLER(vote) { /* d predicate members */
   return set_pred(&PRED(0), r ? SIM_FULL : 0, mask);
 }
 
-HANDLER(match) { /* any: d a members; all (n = 2): d|p a members */
+HANDLER(match) { /* d[|p] a members; n: 2 with p; sub: 1 all */
   int k = in->n;
   L32 *d = R32(0);
-  const L32 *a = R32(k);
+  uint64_t a[SIM_LANES];
+  ACTIVE(l, mask) a[l] = in->size == 8 ? R64(k)[l] : R32(k)[l];
   if (members_here(w, in, mask, R32(k + 1)[__builtin_ctz(mask)], "match.sync") != STEP_NEXT) return STEP_YIELD;
   uint32_t r[SIM_LANES];
   bool all = true;
@@ -124,7 +125,7 @@ HANDLER(match) { /* any: d a members; all (n = 2): d|p a members */
     ACTIVE(j, mask) r[l] |= a[j] == a[l] ? lane_bit[j] : 0;
     all = all && r[l] == mask;
   }
-  ACTIVE(l, mask) d[l] = k == 2 ? (all ? mask : 0) : r[l];
+  ACTIVE(l, mask) d[l] = in->sub ? (all ? mask : 0) : r[l];
   return k == 2 ? set_pred(&PRED(1), all ? SIM_FULL : 0, mask) : STEP_NEXT;
 }
 
