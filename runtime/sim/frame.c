@@ -66,14 +66,14 @@ static bool make_room(SimFrame *f, size_t bytes) {
 
 /* The warp's present becomes that of the frame. */
 static void show_frame(SimWarp *w, const SimFrame *f) {
-  const SimWorker *k = w->cta->worker;
+  const SimGroup *g = w->cta->group;
   const SimFunction *entry = w->cta->launch->fn;
   w->fn = f->fn;
   w->regs = f->regs;
   w->init = f->init;
   w->code = f->fn->code;
-  w->lanes = k->lanes + (f->fn->entry ? 0 : entry->ncode + f->fn->code_base);
-  w->cache = k->cache + (f->fn->entry ? 0 : entry->nmem + f->fn->mem_base);
+  w->lanes = g->lanes + (f->fn->entry ? 0 : entry->ncode + f->fn->code_base);
+  w->cache = g->cache + (f->fn->entry ? 0 : entry->nmem + f->fn->mem_base);
 }
 
 bool sim_frame_begin(SimWarp *w) {
@@ -99,7 +99,7 @@ static bool open_frame(SimWarp *w, SimFrame *f, const SimFunction *callee, const
   uint64_t base = round_up(caller->base + caller->fn->stack_bytes + STACK_GUARD, STACK_ALIGN);
   if (!make_room(f, regs + init + stack + ALIGN)) return false;
   char *at = (char *)round_up((uintptr_t)f->block, ALIGN);
-  bool ready = f->fn == callee && f->filled == w->cta->worker->serial && f->base == base;
+  bool ready = f->fn == callee && f->filled == w->cta->group->serial && f->base == base;
   f->fn = callee;
   f->base = base;
   f->regs = at;
@@ -110,7 +110,7 @@ static bool open_frame(SimWarp *w, SimFrame *f, const SimFunction *callee, const
   if (ready) return true;
   sim_fill_constants(callee, f->regs);
   sim_fill_specials(w, f);
-  f->filled = w->cta->worker->serial;
+  f->filled = w->cta->group->serial;
   return true;
 }
 
@@ -166,25 +166,32 @@ int sim_frame_enter(SimWarp *w, const SimInstr *in, const SimCall *call, const S
   return STEP_FRAME;
 }
 
-int sim_frame_leave(SimWarp *w) {
-  while (w->depth) {
-    const SimFrame *f = &w->frames[w->depth], *caller = &w->frames[--w->depth];
-    const SimCall *call = &caller->fn->calls[f->call->sub];
-    const SimArg *args = caller->fn->args + call->first + call->nargs;
-    for (uint32_t i = 0; i < call->nresults; i++) pass_value(caller, f->call, &args[i], f, &f->fn->results[i], f->returned, true);
-    show_frame(w, caller);
-    w->pc = f->pc;
-    w->active = f->active | f->returned;
-    w->nsplit = f->nsplit;
-    memcpy(w->split, f->split, f->nsplit * sizeof *f->split);
-    find_stop(w);
-    if (w->active) return STEP_FRAME;
-    if (w->nsplit) {
-      take_split(w);
-      return STEP_FRAME;
-    }
+void sim_frame_leave(SimWarp *w) {
+  const SimFrame *f = &w->frames[w->depth], *caller = &w->frames[--w->depth];
+  const SimCall *call = &caller->fn->calls[f->call->sub];
+  const SimArg *args = caller->fn->args + call->first + call->nargs;
+  for (uint32_t i = 0; i < call->nresults; i++) pass_value(caller, f->call, &args[i], f, &f->fn->results[i], f->returned, true);
+  show_frame(w, caller);
+  w->pc = f->pc;
+  w->active = f->active | f->returned;
+  w->nsplit = f->nsplit;
+  memcpy(w->split, f->split, f->nsplit * sizeof *f->split);
+  find_stop(w);
+}
+
+uint32_t sim_code_index(const SimWarp *w, const SimInstr *in) {
+  return (uint32_t)(w->lanes - w->cta->group->lanes) + (uint32_t)(in - w->code);
+}
+
+const SimInstr *sim_code_at(const SimLaunch *l, uint32_t index) {
+  const SimFunction *entry = l->fn;
+  if (index < entry->ncode) return &entry->code[index];
+  index -= entry->ncode;
+  for (uint32_t i = 0; i < SIM_COUNT(&entry->module->functions, SimFunction *); i++) {
+    const SimFunction *f = SIM_AT(&entry->module->functions, SimFunction *, i);
+    if (!f->entry && index >= f->code_base && index - f->code_base < f->ncode) return &f->code[index - f->code_base];
   }
-  return STEP_YIELD; /* nobody is left */
+  return entry->code; /* not reached */
 }
 
 char *sim_frame_local(const SimWarp *w, uint64_t address, uint32_t lane, uint32_t bytes) {

@@ -157,7 +157,8 @@ bool sim_use_function(SimParser *p, uint32_t index, uint32_t line) {
 /* The end of the module: what is called is there; counters of device functions lie one after the other. */
 bool sim_link_functions(SimParser *p) {
   SimModule *m = p->mod;
-  uint32_t n = SIM_COUNT(&m->functions, SimFunction *), shift = 32;
+  uint32_t n = SIM_COUNT(&m->functions, SimFunction *), shift = 32, granule = 32;
+  bool meets = false, copies = false;
   for (uint32_t i = 0; i < n; i++) {
     SimFunction *f = SIM_AT(&m->functions, SimFunction *, i);
     if (f->entry) continue;
@@ -168,11 +169,19 @@ bool sim_link_functions(SimParser *p) {
     f->mem_base = m->func_mem;
     m->func_code += f->ncode;
     m->func_mem += f->nmem;
-    if (f->defined && f->shift < shift) shift = f->shift;
+    if (!f->defined) continue;
+    if (f->shift < shift) shift = f->shift;
+    if (f->granule < granule) granule = f->granule;
+    meets |= f->meets;
+    copies |= f->uses_cp_async;
   }
-  for (uint32_t i = 0; i < n; i++) { /* shared memory is watched as finely as the narrowest access of all */
+  for (uint32_t i = 0; i < n; i++) { /* an entry may call any of them: memory is watched as finely as the narrowest access of all */
     SimFunction *f = SIM_AT(&m->functions, SimFunction *, i);
-    if (f->entry && f->shift > shift) f->shift = shift;
+    if (!f->entry) continue;
+    if (f->shift > shift) f->shift = shift;
+    if (f->granule > granule) f->granule = granule;
+    f->meets |= meets;
+    f->uses_cp_async |= copies;
   }
   return true;
 }

@@ -444,6 +444,7 @@ SimFunction *sim_function_new(SimParser *p, const SimToken *name) {
   *slot = f;
   f->module = p->mod;
   f->shared_align = 1;
+  f->shift = f->granule = 2;
   f->name = sim_copy_text(name->at, name->n);
   if (!f->name) return sim_parse_memory(p), NULL;
   SimSym *s = sim_sym_add(p, name, SYM_FUNCTION);

@@ -1,23 +1,28 @@
 /* call.h - calls, returns, jumps through a table, and the end of a thread. Frames are frame.c's. */
 
-/* The running split has no lane left: another one of this activation goes on, or the caller, or the warp has ended. */
-static int next_lanes(SimWarp *w) {
-  if (w->nsplit) {
-    take_split(w);
-    return STEP_JUMP;
+/* The running split has no lane left: another one of this activation goes on, or the caller. False: nobody is left. */
+static bool next_lanes(SimWarp *w, int *step) {
+  for (*step = STEP_JUMP;; *step = STEP_FRAME) {
+    if (w->active) return true;
+    if (w->nsplit) { /* those that waited for the lanes which have gone may be complete */
+      int other = meet_waiting(w) ? STEP_YIELD : take_split(w) ? STEP_JUMP : exhausted(w);
+      if (other != STEP_JUMP) *step = other;
+      return true;
+    }
+    if (!w->depth) return false;
+    sim_frame_leave(w);
   }
-  return w->depth ? sim_frame_leave(w) : STEP_YIELD;
 }
 
 HANDLER(exit) {
+  int step;
   w->live &= ~mask;
   w->active &= ~mask;
   if (w->active) {
     w->pc = (uint32_t)(in - w->code) + 1;
     return STEP_JUMP;
   }
-  int step = next_lanes(w);
-  if (step != STEP_YIELD) return step;
+  if (next_lanes(w, &step)) return step;
   if (w->ncopies && w->checks) {
     const SimCopy *c = &w->copies[0];
     return sim_fault(w, c->in, (int)__builtin_ctz(c->mask), DRV_LAUNCH_FAILED, "unwaited_copy", "shared", c->dst[__builtin_ctz(c->mask)],
@@ -29,13 +34,15 @@ HANDLER(exit) {
 }
 
 HANDLER(ret) { /* of a device function */
+  int step;
   w->frames[w->depth].returned |= mask;
   w->active &= ~mask;
   if (w->active) {
     w->pc = (uint32_t)(in - w->code) + 1;
     return STEP_JUMP;
   }
-  return next_lanes(w);
+  next_lanes(w, &step); /* the caller is left at least */
+  return step;
 }
 
 /* An address that is a function's. NULL: none. */
