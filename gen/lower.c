@@ -326,6 +326,9 @@ static void lower_if(Lower *l) {
   ptx_place(l->ptx, end);
 }
 
+void lower_pdl_wait(Lower *l) { ptx_put_n(l->ptx, ISA_griddepcontrol_wait, 0, NULL); }
+void lower_pdl_launch(Lower *l) { ptx_put_n(l->ptx, ISA_griddepcontrol_launch_dependents, 0, NULL); }
+void lower_nothing(Lower *l) { (void)l; }
 void lower_sync(Lower *l) { lower_group_barrier(l); }
 void lower_barrier(Lower *l) { *lower_result(l) = (Val){.kind = VAL_NONE}; } /* without roles every sync is the CTA's */
 

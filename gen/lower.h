@@ -232,6 +232,9 @@ int64_t shared_reserve(Lower *l, int64_t bytes, int64_t align);
 /* Byte address base + swizzled(thread + constant) of a shared tile as register and immediate; thread: register with the
  * thread's linear byte offset, bits: the address bits it may set. */
 PtxReg shared_address(Lower *l, const SmemVal *s, PtxReg thread, uint32_t bits, uint32_t constant, int64_t *imm);
+void lower_pdl_wait(Lower *l);
+void lower_pdl_launch(Lower *l);
+void lower_nothing(Lower *l);    /* of a statement that the target fulfils by itself */
 void lower_sync(Lower *l);
 void lower_barrier(Lower *l);
 void shared_put(Lower *l, const Val *frag, const SmemVal *s); /* the whole tile, by the threads of the fragment's layout */

@@ -370,8 +370,9 @@ void bulk_release(Lower *l, const SlotVal *slot) {
     return;
   }
   PtxReg at = DEF(add_s32, R(bar), po_i(r->empty));
-  PtxReg remote = DEF(mapa_shared_cluster_u32, R(at), R(l->lane));
-  ptx_guard(l->ptx, mine, false);
+  PtxReg remote = ptx_reg(l->ptx, PTX_R);
+  ptx_guard(l->ptx, mine, false); /* the other lanes' numbers are no CTAs of the cluster */
+  ptx_put(l->ptx, ISA_mapa_shared_cluster_u32, R(remote), R(at), R(l->lane));
   ptx_put(l->ptx, ISA_mbarrier_arrive_remote, po_mem(remote, 0));
   ptx_guard(l->ptx, (PtxReg){0}, false);
 }

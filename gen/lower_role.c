@@ -86,7 +86,7 @@ void lower_single_end(Lower *l, PtxLabel end) {
   l->role.single = false;
   ptx_scope_end(l->ptx);
   ptx_place(l->ptx, end);
-  if (l->role.inside) ptx_put(l->ptx, ISA_bar_warp_sync, po_i(0xffffffffll)); /* what comes next may need whole warps */
+  ptx_put(l->ptx, ISA_bar_warp_sync, po_i(0xffffffffll)); /* what comes next may need whole warps */
 }
 
 void lower_elect(Lower *l) {

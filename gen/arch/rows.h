@@ -54,6 +54,10 @@
 #define ROWS_GROUP_PRODUCTS \
   [TILE_mma] = {lower_mma_groups, 0}, [TILE_mma_commit] = {lower_mma_commit, 0}, [TILE_mma_wait] = {lower_mma_wait, 0}
 
+/* Grids that begin before the one before them has ended; elsewhere they begin after it, and there is nothing to do. */
+#define ROWS_DEPENDENT_GRIDS [TILE_pdl_wait] = {lower_pdl_wait, 0}, [TILE_pdl_launch] = {lower_pdl_launch, 0}
+#define ROWS_GRIDS_IN_ORDER [TILE_pdl_wait] = {lower_nothing, 0}, [TILE_pdl_launch] = {lower_nothing, 0}
+
 /* What no generation lowers yet. */
 #define ROWS_ABSENT                                                                                                                                      \
   [TILE_tmem] = {0, "tensor memory is not lowered yet; use a fragment"}, [TILE_semaphore] = {0, "semaphores are not lowered yet"},                     \
@@ -61,5 +65,4 @@
   [TILE_atomic_add] = {0, "atomic additions are not lowered yet"},                                                                                     \
   [TILE_mma_rs] = {0, "products with a in registers are not lowered yet; put a into shared memory"},                                                  \
   [TILE_mma_scaled] = {0, "block-scaled products are not lowered yet"}, [TILE_sem_wait] = {0, "semaphores are not lowered yet"},                       \
-  [TILE_sem_post] = {0, "semaphores are not lowered yet"}, [TILE_produce] = {0, "schedulers that publish tiles are not lowered yet"},                  \
-  [TILE_pdl_wait] = {0, "dependent launches are not lowered yet"}, [TILE_pdl_launch] = {0, "dependent launches are not lowered yet"}
+  [TILE_sem_post] = {0, "semaphores are not lowered yet"}, [TILE_produce] = {0, "schedulers that publish tiles are not lowered yet"}

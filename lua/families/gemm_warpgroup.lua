@@ -43,13 +43,41 @@ local function can_write(inst)
   return true
 end
 
+-- Why a schedule cannot be; nil: it can.
+local function fault(inst, s)
+  if s.way ~= "coop" and s.way ~= "pingpong" then return "way is coop or pingpong" end
+  if group_rows(s) % 64 ~= 0 or group_rows(s) == 0 then return "a group has 64 rows or a multiple of it" end
+  if s.bn % 8 ~= 0 or s.bn > 256 or s.bm > 256 then return "bn is a multiple of 8 up to 256, bm at most 256" end
+  if s.bk ~= 64 and s.bk ~= 128 then return "bk is 64 or 128" end
+  if group_rows(s) * s.bn * #inst.op.products > 128 * 128 then
+    return "a group's accumulators are at most 128 x 128 or 64 x 256 in all: 128 registers of a thread"
+  end
+  for _, t in ipairs(outputs(inst)) do
+    local columns = out_columns(t, s)
+    if s.bn % columns ~= 0 or columns * bytes(t) % 32 ~= 0 then
+      return string.format("bn is 16, 32 or a multiple of %d, the columns in which '%s' leaves", columns, t.name)
+    end
+  end
+  if s.cluster ~= 1 and s.cluster ~= 2 and s.cluster ~= 4 then return "cluster is 1, 2 or 4" end
+  if s.share ~= "a" and s.share ~= "b" then return "share is a or b, the side that the CTAs of a cluster bring to all" end
+  local shared_rows = is_k_major(inst, s.share) and (s.share == "a" and s.bm or s.bn) or s.bk
+  if shared_rows % (8 * s.cluster) ~= 0 then return "the CTAs of a cluster share operands in pieces of 8 rows" end
+  if not is_k_major(inst, "a") and group_rows(s) % 64 ~= 0 or not is_k_major(inst, "b") and s.bn % 64 ~= 0 then
+    return "operands with m or n contiguous come in pieces of 64"
+  end
+  if s.stages < 2 or s.stages > 16 then return "the ring has 2 to 16 stages" end
+  if shared_bytes(inst, s) > core.target.shared_block then
+    return string.format("takes %d bytes of shared memory, %s has %d", shared_bytes(inst, s), core.target.name, core.target.shared_block)
+  end
+end
+
 local function candidates(inst)
   local list, form = {}, FORM[common.operands(inst)[1].dtype]
   if not form or not core.has(form) or not can_write(inst) then return list end
   local function add(way, bm, bn, stages, cluster, share, out)
     local s = { core = "wgmma", way = way, bm = bm, bn = bn, bk = 64, stages = stages, cluster = cluster, share = share, group = 8, out = out or 2 }
     while s.stages > 2 and shared_bytes(inst, s) > core.target.shared_block do s.stages = s.stages - 1 end
-    if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
+    if not fault(inst, s) then table.insert(list, s) end
   end
   if #inst.op.products > 1 then -- their accumulators share a thread's registers
     local bn = 128 // #inst.op.products // 16 * 16
@@ -66,34 +94,6 @@ local function candidates(inst)
   add("coop", 128, 64, 8, 2, "a")
   add("coop", 128, 32, 10, 4, "a")
   return list
-end
-
-local function check_schedule(inst, s)
-  local function refuse(why) core.fail("schedule " .. schedule.print(s, KEYS) .. ": " .. why) end
-  if s.way ~= "coop" and s.way ~= "pingpong" then refuse("way is coop or pingpong") end
-  if group_rows(s) % 64 ~= 0 or group_rows(s) == 0 then refuse("a group has 64 rows or a multiple of it") end
-  if s.bn % 8 ~= 0 or s.bn > 256 or s.bm > 256 then refuse("bn is a multiple of 8 up to 256, bm at most 256") end
-  if s.bk ~= 64 and s.bk ~= 128 then refuse("bk is 64 or 128") end
-  if group_rows(s) * s.bn * #inst.op.products > 128 * 128 then
-    refuse("a group's accumulators are at most 128 x 128 or 64 x 256 in all: 128 registers of a thread")
-  end
-  for _, t in ipairs(outputs(inst)) do
-    local columns = out_columns(t, s)
-    if s.bn % columns ~= 0 or columns * bytes(t) % 32 ~= 0 then
-      refuse(string.format("bn is 16, 32 or a multiple of %d, the columns in which '%s' leaves", columns, t.name))
-    end
-  end
-  if s.cluster ~= 1 and s.cluster ~= 2 and s.cluster ~= 4 then refuse("cluster is 1, 2 or 4") end
-  if s.share ~= "a" and s.share ~= "b" then refuse("share is a or b, the side that the CTAs of a cluster bring to all") end
-  local shared_rows = is_k_major(inst, s.share) and (s.share == "a" and s.bm or s.bn) or s.bk
-  if shared_rows % (8 * s.cluster) ~= 0 then refuse("the CTAs of a cluster share operands in pieces of 8 rows") end
-  if not is_k_major(inst, "a") and s.bm % 64 ~= 0 or not is_k_major(inst, "b") and s.bn % 64 ~= 0 then
-    refuse("operands with m or n contiguous come in pieces of 64")
-  end
-  if s.stages < 2 or s.stages > 16 then refuse("the ring has 2 to 16 stages") end
-  if shared_bytes(inst, s) > core.target.shared_block then
-    refuse(string.format("takes %d bytes of shared memory, %s has %d", shared_bytes(inst, s), core.target.name, core.target.shared_block))
-  end
 end
 
 function warpgroup.schedules(inst)
@@ -262,7 +262,8 @@ function warpgroup.emit(inst, graph, given)
     core.refuse(inst.name .. ": " .. core.target.name .. " has no warpgroup products of " .. common.operands(inst)[1].dtype .. " here; leave out core=wgmma")
   end
   local s = schedule.read(given, candidates(inst)[1], KEYS)
-  check_schedule(inst, s)
+  local why = fault(inst, s)
+  if why then core.fail("schedule " .. schedule.print(s, KEYS) .. ": " .. why) end
   put_contract(inst, s)
   put_cost(inst, s)
   local name = string.format("%s-%s-%s-%dx%dx%d-s%d%s", inst.name, op.values_name(inst), s.way, s.bm, s.bn, s.bk, s.stages,

@@ -133,6 +133,9 @@ function tile.fastdiv(a, by) return node("fastdiv", { a.id, by.id }) end -- by: 
 function tile.get(v) return node("get", { v.id }) end
 function tile.put(v, x) core.node("put", { v.id, operand(x, { dtype = v.dtype }) }) end
 function tile.sync() core.node("sync") end
+-- Of a step with `attr pdl`: what the step before it wrote is there from here on. Of the step before: the next one may start.
+function tile.pdl_wait() core.node("pdl_wait") end
+function tile.pdl_launch() core.node("pdl_launch") end
 
 -- ---- fragments ----
 

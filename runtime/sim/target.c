@@ -68,6 +68,8 @@ bool sim_target_allows(const char *have, size_t n, const char *needs) {
   return false;
 }
 
+bool sim_target_clusters(const SimTarget *t) { return t->sm >= 90; }
+
 bool sim_target_loads(const char *have, size_t n, const SimTarget *dev) {
   unsigned sm;
   char suffix;
