@@ -149,12 +149,12 @@ static bool widen(Schedules *s, const kiln_gen_pair *pair, char *why, size_t why
   return known;
 }
 
-static kiln_gen_status emit_offered(Group *g, KilnGen *gen, const GroupRequest *want, kiln_gen_request *r, Texts *texts, char *why,
-                                    size_t why_bytes) {
+static kiln_gen_status emit_offered(Group *g, KilnGen *gen, const GroupRequest *want, Texts *texts, char *why, size_t why_bytes) {
+  kiln_gen_request r = {.op = want->op, .target = g->device.target, .set = want->set, .nset = want->nset};
   const char *const *list;
   Schedules s = {.n = 0};
   int offered;
-  kiln_gen_status status = kiln_gen_schedules(gen, r, &list, &offered);
+  kiln_gen_status status = kiln_gen_schedules(gen, &r, &list, &offered);
   if (status != KILN_GEN_OK) return failed(gen, status, why, why_bytes);
   if (offered > VARIANTS_MAX) offered = VARIANTS_MAX;
   for (; s.n < offered; s.n++) s.at[s.n] = cli_text(list[s.n]);
@@ -168,15 +168,15 @@ static kiln_gen_status emit_offered(Group *g, KilnGen *gen, const GroupRequest *
       status = KILN_GEN_ERROR;
       break;
     }
-    r->schedule = parsed->nschedule ? parsed->schedule : NULL;
-    r->nschedule = parsed->nschedule;
-    status = emit_one(g, gen, r, s.at[i], texts, why, why_bytes);
+    r.schedule = parsed->nschedule ? parsed->schedule : NULL;
+    r.nschedule = parsed->nschedule;
+    status = emit_one(g, gen, &r, s.at[i], texts, why, why_bytes);
     if (status == KILN_GEN_OK) g->variant[g->nvariants - 1].offered = i < offered;
     if (status == KILN_GEN_OK || status == KILN_GEN_NO_MEMORY || i < offered) continue;
     g->nrefused++; /* that is how the space is bounded */
     status = KILN_GEN_OK;
   }
-  if (offered == 0 && status == KILN_GEN_OK) status = emit_one(g, gen, r, NULL, texts, why, why_bytes);
+  if (offered == 0 && status == KILN_GEN_OK) status = emit_one(g, gen, &r, NULL, texts, why, why_bytes);
   for (int i = 0; i < s.n; i++) cli_free(s.at[i]);
   cli_free(parsed);
   return status;
@@ -203,7 +203,7 @@ static kiln_gen_status fill_group(Group *g, KilnGen *gen, const GroupRequest *wa
     r.nschedule = want->nschedule;
     status = emit_one(g, gen, &r, NULL, texts, why, why_bytes);
   } else {
-    status = emit_offered(g, gen, want, &r, texts, why, why_bytes);
+    status = emit_offered(g, gen, want, texts, why, why_bytes);
   }
   if (status != KILN_GEN_OK) return status;
   r.schedule = NULL;

@@ -90,6 +90,26 @@ truth "the right one wins" test "$(winner M=64,N=64,K=64)" = gemm-bf16-64x64x64-
 expect 0 "^0 measured, $n known before, 3 left out" "$kiln" tune gemm --device $device --size M=64,N=64,K=64 --lua "$work/lua" # nor is it tried again
 expect 0 "^3 measured, $((n - 3)) known before, 0 left out" "$kiln" tune gemm --device $device --size M=64,N=64,K=64 # of other texts nothing is known
 
+# a process that ends while it measures: what it was at is left out, and another goes on
+rm "$(file)"
+"$kiln" tune gemm --device $device --size M=64,N=64,K=64 --lua "$work/lua" --seconds 100 >"$work/killed" 2>/dev/null &
+tuner=$!
+for ((i = 0, still = 0, lines = 0; i < 1000; i++)); do
+  kill -0 $tuner 2>/dev/null || break
+  now=$(cat "$(file)" 2>/dev/null | wc -l)
+  [ "$now" -eq "$lines" ] && still=$((still + 1)) || still=0
+  lines=$now
+  if [ $still -ge 40 ] && [ "$lines" -gt 1 ]; then # two seconds at one candidate
+    kill -9 $(cat /proc/$tuner/task/$tuner/children 2>/dev/null)
+    still=0
+  fi
+  sleep 0.05
+done
+wait $tuner
+truth "the tuner ends well" test $? = 0
+truth "the one that was under way" grep -Eq '128x256x64-s3-w2x4 +fault +the process that measured it was ended by signal 9' "$work/killed"
+truth "the others were measured" grep -Eq "^$n measured, 0 known before, [3-9] left out" "$work/killed"
+
 # ---- an op of a script, gradients, leading dims ----
 expect 0 '^[1-9][0-9]* measured' "$kiln" tune "$root/lua/examples/l2_norm.lua" --device $device --size M=2x3,N=64
 truth "leading dims are one axis" grep -Eq ' M_0\*M_1\*M_2\*M_3=6,N=64 | B\*M_0\*M_1\*M_2=6,N=64 ' "$(file)"
