@@ -317,12 +317,14 @@ static void report_winners(const Tuner *t) {
 static int report_skipped(const Tuner *t) {
   int skipped = 0;
   Table table;
-  table_start(&table, stdout, "size|left out|why|", true);
   for (int i = 0; i < t->nsizes; i++)
     for (int k = 0; k < t->size[i].n; k++) {
       const Candidate *c = &t->size[i].candidate[k];
       if (!c->known || c->measured) continue;
-      if (!skipped++) putchar('\n');
+      if (!skipped++) {
+        putchar('\n');
+        table_start(&table, stdout, "size|left out|why|", true);
+      }
       table_row(&table, (const char *const[]){t->size[i].name, t->g->variant[c->variant].name, c->word, c->why});
     }
   if (skipped) table_end(&table);
