@@ -33,7 +33,7 @@ void prefer_axes(const Contract *c, TunedPlace *out) {
   uint32_t done = 0;
   int n = 0;
   bool fits = true;
-  *out = (TunedPlace){.looked = out->looked};
+  *out = (TunedPlace){0};
   for (int s = 0; fits && s < c->nsymbol; s++) {
     if (c->symbol[s].kind != SYMBOL_DIM) continue;
     int from = 0, to = 0, list = list_of(c, s, &from, &to);
@@ -201,8 +201,8 @@ static bool has_axes(const Contract *c, const TunedPlace *p, const char *axes) {
 static void look_up(const struct TunedTable *t, Variant *v) {
   const Contract *c = &v->contract;
   TunedPlace *p = &v->tuned;
-  p->looked = true;
   prefer_axes(c, p);
+  p->looked = true;
   for (int i = 0; p->naxes && i < t->n; i++) {
     TunedWin *w = &t->win[i];
     if (strcmp(w->op, c->op) != 0 || strcmp(w->target, c->target) != 0 || strcmp(w->settings, c->settings) != 0) continue;
