@@ -296,7 +296,7 @@ function warpgroup.emit(inst, graph, given)
   end)
   local c = s.cluster
   contract.line("step main entry $entry0 grid %s,1,1 block $block0 shared $shared0%s when M>0&&N>0&&B>0 args $args0",
-    c > 1 and string.format("min(sms/%d,tiles)*%d", c, c) or "min(sms,tiles)", c > 1 and string.format(" cluster %d,1,1", c) or "")
+    c > 1 and string.format("max(1,min(sms/%d,tiles))*%d", c, c) or "min(sms,tiles)", c > 1 and string.format(" cluster %d,1,1", c) or "")
   return name
 end
 
