@@ -94,14 +94,15 @@ static SimClock *snapshot(const SimWarp *w) {
   }
   const SimClock *far = w->past[CLOCK_GENERIC].far;
   uint32_t rows = far && far->rows > g->order ? far->rows : g->order;
-  SimClock *c = new_clock(rows, g->ncolumns);
+  uint32_t width = g->ncolumns * g->launch->clocks; /* of a row: all that is known by one proxy, then by the other */
+  SimClock *c = new_clock(rows, width);
   if (!c) {
     lost(w);
     return NULL;
   }
   if (far) memcpy(c->t, far->t, (size_t)far->rows * far->agents * 4);
-  uint32_t *own = c->t + (size_t)(g->order - 1) * g->ncolumns;
-  memcpy(own, w->hb, g->ncolumns * 4);
+  uint32_t *own = c->t + (size_t)(g->order - 1) * width;
+  for (uint32_t k = 0; k < g->launch->clocks; k++) memcpy(own + k * g->ncolumns, w->past[k].near, g->ncolumns * 4);
   own[w->agent] = g->time;
   return c;
 }
@@ -195,9 +196,10 @@ static void acquire_clock(SimWarp *w, SimClock *c, bool enough) {
     return;
   }
   if (g->order && g->order <= c->rows) {
-    const uint32_t *own = c->t + (size_t)(g->order - 1) * g->ncolumns;
-    for (uint32_t a = 0; a < g->ncolumns; a++)
-      if (own[a] > w->hb[a]) w->hb[a] = own[a];
+    const uint32_t *own = c->t + (size_t)(g->order - 1) * c->agents;
+    for (uint32_t k = 0; k < g->launch->clocks; k++)
+      for (uint32_t a = 0; a < g->ncolumns; a++)
+        if (own[k * g->ncolumns + a] > w->past[k].near[a]) w->past[k].near[a] = own[k * g->ncolumns + a];
     sim_order_refresh(w);
   }
   join_in(w, &past->far, c);

@@ -24,6 +24,7 @@
 /* A cell of the shadow of shared memory says who wrote last, when, and how. */
 #define SIM_CELL_AGENT 0x3ffu
 #define SIM_CELL_ENGINE 0x200u  /* of the agent: not a warp, but an engine of asynchronous copies (engine.h) */
+#define SIM_CELL_MBAR (SIM_CELL_PENDING | SIM_CELL_AGENT) /* nobody may access it: an mbarrier is here */
 #define SIM_CELL_STRONG 0x400u  /* atomically, or by a strong store */
 #define SIM_CELL_PENDING 0x800u /* an asynchronous copy, not complete */
 #define SIM_CELL_TIME 12        /* from this bit on */
@@ -333,6 +334,8 @@ struct SimWarp {
   uint32_t *touch;                  /* of those that products hold (exec/wgmma.h): operations in flight << 1 | used since the last fence */
   SimBuf products;                  /* SimProduct: of a warpgroup, in flight, oldest first */
   uint32_t product_group;           /* groups of products committed */
+  uint32_t nproducts;               /* products so far, and what they were: the same in all warps of a warpgroup */
+  uint64_t product_hash;
   struct SimMbar *held;             /* WARP_HELD: the mbarrier whose phase it waits for */
   bool held_any;                    /* or any other of its CTA */
   bool waits_cluster, waits_regs;   /* WARP_HELD: at the cluster's barrier; for registers */

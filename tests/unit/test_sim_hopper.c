@@ -111,6 +111,11 @@ static const Kernel kernels[] = {
    "  cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%l2], 512, [%r2]; // HERE\non:\n" WAIT("w", "0") OUT, NULL, 0, 0, 0},
   {"pending_copy|race", "", INIT "  @%p2 bra on;\n  mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 1024;\n  " LOAD "\n"
    "  cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%l2], 512, [%r2]; // HERE\non:\n" WAIT("w", "0"), NULL, 0, 0, 0},
+  {"mbarrier", "an mbarrier", INIT "  @%p2 bra on;\n  mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 512;\n"
+   "  cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r2], [%l2], 512, [%r2]; // HERE\non:\n", NULL, 0, 0, 0},
+  {"mbarrier", "an mbarrier", INIT "  @%p1 st.shared.b32 [%r2+4], %r3; // HERE\n", NULL, 0, 0, 0},
+  {"mbarrier", "an mbarrier", INIT "  @%p1 ld.shared.b64 %l9, [%r2]; // HERE\n", NULL, 0, 0, 0},
+  {NULL, NULL, INIT "  @%p2 bra end;\n  mbarrier.inval.shared.b64 [%r2];\n  st.shared.b32 [%r2+4], %r3;\nend:\n", NULL, 0, 0, 0},
   /* ---- sizes and places ---- */
   {"bulk", "multiple of 16", INIT "  @%p2 bra on;\n  mov.b32 %r8, 40;\n  cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%l2], %r8, "
    "[%r2]; // HERE\non:\n", NULL, 0, 0, 0},
@@ -243,6 +248,8 @@ static const Kernel products[] = {
   {"pending_copy|race", "", INIT "  @%p2 bra on;\n  mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 16384;\n"
    "  cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%l2], 16384, [%r2];\non:\n  mov.b64 %l10, 0x4000004000010040;\n"
    "  mov.b64 %l11, 0x4000004000010240;\n  bar.sync 0;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 0, 0},
+  {"collective", "same products", FILLED FENCE PRODUCT("0") COMMIT DONE "  setp.eq.u32 %p5, %r4, 2;\n  @%p5 bra end;\n" FENCE PRODUCT("0") COMMIT DONE "end:\n  ret; // HERE\n",
+   NULL, 0, 0, 0},
   {"collective", "lanes", FILLED "  add.s64 %l11, %l11, %l4;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 0, 0},
   {"wgmma", "must be 0", FILLED "  mov.b64 %l11, 0x400000400001C240;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 0, 0},
   {"out_of_bounds", "matrix", FILLED "  mov.b64 %l11, 0x4000004000011240;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 0, 0},

@@ -252,6 +252,8 @@ HANDLER(wgmma) { /* D, A, B, scale-d, ... */
   if ((!WG_A_REGS(in) && !wg_descriptor_ok(w, in, p.a, "A")) || !wg_descriptor_ok(w, in, p.b, "B")) return STEP_YIELD;
   if (wg_registers(w, in) != STEP_NEXT || !wg_areas(w, in, &p, false)) return STEP_YIELD;
   w->spin.acted = true;
+  w->nproducts++;
+  w->product_hash = (w->product_hash ^ p.b ^ p.a << 1 ^ (uint64_t)in->line << 40) * 0x9e3779b97f4a7c15ull;
   if (w->checks) {
     w->cta->last_read[w->index] = SIM_FULL;
     w->flights++;
@@ -297,9 +299,19 @@ HANDLER(wgmma_wait) { /* imm: groups that may stay in flight */
   return STEP_NEXT;
 }
 
-static int wg_end(SimWarp *w) { /* the warp ends */
-  if (!w->products.n) return STEP_NEXT;
-  const SimInstr *in = SIM_AT(&w->products, SimProduct, 0).in;
-  w->products.n = 0;
-  return WG_FAULT(-1, "unwaited_copy", "", 0, "the warp ends while a product is in flight: no wgmma.wait_group has waited for it");
+/* The warp ends. The last of its warpgroup sees whether all four have executed the same products. */
+static int wg_end(SimWarp *w, const SimInstr *in) {
+  SimCta *c = w->cta;
+  if (w->products.n) {
+    const SimInstr *first = SIM_AT(&w->products, SimProduct, 0).in;
+    return sim_fault(w, first, -1, DRV_LAUNCH_FAILED, "unwaited_copy", "", 0, "the warp ends while a product is in flight: no wgmma.wait_group has waited for it");
+  }
+  for (uint32_t i = w->index & ~3u; i < (w->index | 3u) + 1 && i < c->nwarps; i++) {
+    const SimWarp *x = &c->warp[i];
+    if (x->live || (x->nproducts == w->nproducts && x->product_hash == w->product_hash)) continue;
+    return sim_fault(w, in, -1, DRV_LAUNCH_FAILED, "collective", "", 0,
+                     "warps %u and %u of a warpgroup have not executed the same products of a warpgroup (%u and %u of them)", i, w->index, x->nproducts,
+                     w->nproducts);
+  }
+  return STEP_NEXT;
 }
