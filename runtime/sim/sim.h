@@ -289,7 +289,8 @@ typedef struct SimWatch { /* one location that a spinning warp has read */
   uint64_t address;       /* generic: in the window of its space */
   const char *at;
   uint32_t bytes;
-  uint64_t value, stamp;  /* what it read; the location's writes so far (order.c), 0 outside global memory */
+  bool global, watched;   /* watched: a write there sets the warp's wake */
+  uint64_t value;         /* what it read */
 } SimWatch;
 
 typedef struct SimSplit { /* lanes of a warp that stand elsewhere; see exec/warp.h */
@@ -324,9 +325,9 @@ struct SimWarp {
   uint32_t self;                    /* its number in the launch */
   uint32_t agent;                   /* its number in the group: rank of its CTA x warps per CTA + index */
   uint32_t barrier, min_hb;         /* where it is parked; lowest of its hb row (itself left out) */
-  uint64_t budget, left;            /* warp instructions until it lets others go on; after that, before the limit */
+  uint64_t budget, left;            /* warp instructions until it tells how far it is (sim_warp_refill); after that, before the limit */
   uint64_t key;                     /* WARP_TURN: virtual time of its operation */
-  atomic_uint_fast64_t wake;        /* WARP_PARKED: virtual time at which it goes on, 0: nobody has written */
+  atomic_uint_fast64_t wake;        /* virtual time at which a location that it looks at was first written since then; 0: not yet */
   bool granted;                     /* the operation at pc may be executed */
   const char *waits;                /* WARP_HELD: for what, for the report of a deadlock */
   uint64_t macs;
@@ -353,7 +354,7 @@ struct SimWarp {
   struct {                          /* the loop it may be spinning in */
     uint32_t pc, n;                 /* its backward branch; locations that it has looked at since then */
     uint64_t hash;                  /* of registers and splits there */
-    bool acted, watches;            /* since then it has done more than look; others are told to wake it */
+    bool acted, watches;            /* since then it has done more than look; it is on the list of those that watch (order.c) */
     SimWatch at[SIM_MAX_WATCH];
   } spin;
   struct SimCta *cta;
@@ -413,7 +414,9 @@ typedef struct SimGroup {
   uint32_t *settled;         /* by column: up to which time an agent is known to have done what it did, without regard to memory order */
   uint64_t random;
   uint64_t now;              /* virtual time since its start: warp instructions, and delays drawn from the seed */
-  atomic_uint_fast64_t seen; /* the same for other host cores, a little late */
+  uint64_t before, yield_at; /* the running warp: its count when it began, and at which it lets others go on */
+  uint64_t first_key;        /* of its operations that wait for their turn, but for the one that is executed */
+  atomic_uint_fast64_t seen, acts; /* for other host cores, a little late: now; the moment before which it has no operation */
   uint64_t horizon;          /* it may go on with operations before this moment without asking (schedule.c) */
   bool faulted, suspected;
   kilnsim_finding finding, suspect;   /* suspect: an unwritten cell was read; a race, if its writer comes later */
@@ -490,13 +493,15 @@ uint64_t sim_group_random(SimGroup *g);
 /* A warp that was WARP_HELD, or at a barrier, can go on. */
 static inline void sim_group_ready(SimWarp *w) { w->state = WARP_READY; }
 uint64_t sim_warp_count(const SimWarp *w);            /* warp instructions executed */
+bool sim_warp_refill(SimWarp *w);                     /* its budget is used up; false: it lets others go on. A budget of 0: the limit */
 void sim_group_stuck(SimGroup *g);                    /* records who waits for what, as a deadlock */
 
 /* ---- schedule.c ---- */
 DrvResult sim_schedule_run(SimLaunch *l);             /* the whole grid on ncores host cores */
-void sim_schedule_progress(SimGroup *g);              /* g has advanced: others may be waiting for that */
+#define SIM_LATENCY 1024 /* virtual time that an operation on global memory takes at least */
+void sim_schedule_progress(SimGroup *g, uint64_t now); /* g has come so far: others may be waiting for that */
 bool sim_schedule_halted(const SimGroup *g);          /* the launch has failed before g's present: it need not go on */
-/* A parked warp of another group, or of the same, goes on after the moment `now` of g. */
+/* What w, of another group or of the same, looks at was written at the moment `now` of g: if it is parked, or will be, it goes on then. */
 void sim_schedule_wake(SimGroup *g, SimWarp *w);
 /* The handler of an operation on global memory that others may see asks for its turn. False: not yet, it must return STEP_YIELD and will
  * be executed again. */
@@ -505,6 +510,7 @@ static inline bool sim_turn(SimWarp *w, const SimInstr *in, uint32_t mask) {
   if (w->granted) return w->granted = false, true;
   return sim_turn_ask(w, in, mask);
 }
+void sim_turn_done(SimWarp *w);                       /* it has executed it */
 
 /* ---- cta.c ---- */
 void sim_cta_begin(SimCta *c);
