@@ -55,7 +55,10 @@ static inline void store_quads(SimWarp *w, const SimInstr *in, char *dst) {
 #include "mem.h"
 #include "strong.h"
 #include "async.h"
+#include "matrix.h"
+#include "tensor.h"
 #include "mma.h"
+#include "wmma.h"
 #include "warp.h"
 #include "call.h"
 
