@@ -124,7 +124,7 @@ static void store_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, char *con
 static int lanes_agree(SimWarp *w, const SimInstr *in, uint32_t mask, char *const *p, const uint64_t *addr, const char *space) {
   for (int i = 0; i < in->n; i++) {
     const char *s = (const char *)SLOT(i + 1);
-    uint32_t width = in->size == 8 ? 8 : 4;
+    uint32_t width = in->size == 8 || in->flags & SIM_I_WIDE ? 8 : 4;
     ACTIVE(l, mask) {
       if (memcmp(p[l] + in->size * i, s + width * l, in->size) == 0) continue;
       return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "race", space, addr[l] + (uint64_t)(in->size * i),
