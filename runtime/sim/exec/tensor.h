@@ -4,7 +4,7 @@
  * sum of its factors' exponents, not normalised; subnormal factors keep the least exponent of their type; zeros take no part. All terms
  * are truncated towards zero to multiples of 2^(E - fraction), E being the largest exponent of the group, added exactly, and the sum is
  * truncated to `kept` bits behind its first. Groups follow one another, k ascending, each with the result of the last as its accumulator.
- * With `apart` the groups start from zero and C is added at the end, rounded to nearest.
+ * With `apart` (fp8 by way of f16) the groups start from zero and C is added at the end, rounded to nearest.
  *
  * Sources: the PTX ISA leaves this open. F. Fasi, N. Higham, M. Mikaitis, S. Pranesh, Numerical behavior of NVIDIA tensor cores (2021:
  * Volta to Ampere); M. Mikaitis and others on later parts; DeepSeek-V3 report (Hopper's fp8); tests/isa/tensor_probe.py asks a GPU. */
@@ -18,7 +18,7 @@ static const TensorModel tensor_models[SIM_TENSOR_GENERATIONS][TENSOR_KINDS] = {
   [SIM_TENSOR_TURING] =                      {{24, 8, 23, false},    {0},                   {0},                   {0}},
   [SIM_TENSOR_AMPERE] =                      {{24, 8, 23, false},    {24, 4, 23, false},    {0},                   {0}},
   [SIM_TENSOR_ADA] =                         {{24, 8, 23, false},    {24, 4, 23, false},    {13, 16, 13, false},   {0}},
-  [SIM_TENSOR_HOPPER] =                      {{25, 16, 23, false},   {25, 8, 23, false},    {25, 16, 23, true},    {13, 32, 13, false}}, /* mma.sync: by way of f16 */
+  [SIM_TENSOR_HOPPER] =                      {{25, 16, 23, false},   {25, 8, 23, false},    {25, 16, 23, true},    {13, 32, 13, false}},
   [SIM_TENSOR_BLACKWELL] =                   {{25, 16, 23, false},   {25, 8, 23, false},    {25, 16, 23, true},    {0}},
   [SIM_TENSOR_BLACKWELL_RTX] =               {{25, 16, 23, false},   {25, 8, 23, false},    {25, 32, 23, false},   {0}},
 };

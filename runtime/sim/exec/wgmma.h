@@ -325,7 +325,8 @@ static int wg_end(SimWarp *w, const SimInstr *in) {
   SimCta *c = w->cta;
   if (w->products.n) {
     const SimInstr *first = SIM_AT(&w->products, SimProduct, 0).in;
-    return sim_fault(w, first, -1, DRV_LAUNCH_FAILED, "unwaited_copy", "", 0, "the warp ends while a product is in flight: no wgmma.wait_group has waited for it");
+    return sim_fault(w, first, -1, DRV_LAUNCH_FAILED, "unwaited_copy", "", 0,
+                     "the warp ends while a product is in flight: no wgmma.wait_group has waited for it");
   }
   for (uint32_t i = w->index & ~3u; i < (w->index | 3u) + 1 && i < c->nwarps; i++) {
     const SimWarp *x = &c->warp[i];
