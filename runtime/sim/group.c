@@ -1,6 +1,6 @@
 /* group.c - one group of CTAs: its memory, its start, and its run: warps one at a time, from one synchronising operation to the next, in
  * a seeded order; operations on global memory one by one, each at its moment in virtual time. */
-#include "sim.h"
+#include "engine.h"
 #include "alloc.h"
 #include <stdio.h>
 #include <string.h>
@@ -55,9 +55,22 @@ static void carve_cta(SimCta *cta, const SimLaunch *l, Carve *c) {
 static void carve_barriers(SimCta *cta, const SimLaunch *l, Carve *c) {
   for (int b = 0; b < SIM_MAX_BARRIERS; b++)
     for (int k = 0; k < CLOCKS; k++) {
-      uint32_t *near = carve(c, (size_t)l->group_ctas * l->nwarps * sizeof *near);
+      uint32_t *near = carve(c, (size_t)l->group_ctas * (l->nwarps + l->engines) * sizeof *near);
       if (cta) cta->barrier[b].released[k].near = near;
     }
+}
+
+static void carve_engines(SimGroup *g, const SimLaunch *l, Carve *c) {
+  g->barrier = carve(c, sizeof *g->barrier);
+  g->settled = carve(c, g->ncolumns * sizeof *g->settled);
+  for (int k = 0; k < CLOCKS; k++) {
+    uint32_t *past = carve(c, g->ncolumns * sizeof *past), *seen = carve(c, g->ncolumns * sizeof *seen);
+    if (c->at) g->barrier->past[k].near = past, g->barrier->seen[k].near = seen;
+  }
+  for (uint32_t i = 0; i < l->group_ctas; i++) {
+    uint32_t *touched = carve(c, g->ncolumns * sizeof *touched);
+    if (c->at) g->cta[i].touched = touched;
+  }
 }
 
 static void carve_group(SimGroup *g, const SimLaunch *l, Carve *c) {
@@ -65,28 +78,16 @@ static void carve_group(SimGroup *g, const SimLaunch *l, Carve *c) {
   size_t n = (size_t)l->nwarps * l->group_ctas;
   g->files = carve(c, fn->file_bytes * n);
   g->scratch = carve(c, SIM_SCRATCH_SLOTS * SIM_SCRATCH_SLOT_BYTES);
-  g->lanes = carve(c, fn->ncode * sizeof *g->lanes);
-  g->init = carve(c, fn->ntracked * n * sizeof *g->init);
-  g->cache = carve(c, fn->nmem * sizeof(SimAlloc *));
+  g->lanes = carve(c, (fn->ncode + fn->module->func_code) * sizeof *g->lanes);
+  g->init = carve(c, 2 * fn->ntracked * n * sizeof *g->init); /* and what SimWarp.touch counts */
+  g->cache = carve(c, (fn->nmem + fn->module->func_mem) * sizeof(SimAlloc *));
   g->cta = carve(c, l->group_ctas * sizeof *g->cta);
   g->warp = carve(c, n * sizeof *g->warp);
   for (uint32_t i = 0; i < l->group_ctas; i++) carve_barriers(c->at ? &g->cta[i] : NULL, l, c);
+  carve_engines(g, l, c);
   g->zeroed = c->used; /* what follows is filled at the beginning of each group */
-  g->hb = carve(c, CLOCKS * n * n * sizeof *g->hb);
+  g->hb = carve(c, CLOCKS * n * g->ncolumns * sizeof *g->hb);
   for (uint32_t i = 0; i < l->group_ctas; i++) carve_cta(c->at ? &g->cta[i] : NULL, l, c);
-}
-
-static void fill_constants(SimGroup *g, const SimFunction *fn) {
-  for (uint32_t i = 0; i < g->nagents; i++) {
-    char *file = g->files + (size_t)i * fn->file_bytes;
-    for (uint32_t c = 0; c < fn->nfills; c++) {
-      uint64_t where = fn->fills[2 * c], v = fn->fills[2 * c + 1];
-      char *at = file + (where >> 8);
-      uint32_t width = where & 0xff, half = (uint32_t)v;
-      if (width == 0) memcpy(at, &half, 4);
-      for (int l = 0; l < SIM_LANES && width; l++) memcpy(at + width * (uint32_t)l, width == 8 ? (void *)&v : (void *)&half, width);
-    }
-  }
 }
 
 static SimBlock *take_block(SimLaunch *l, uint32_t nth, size_t need) {
@@ -108,6 +109,8 @@ SimGroup *sim_group_open(SimLaunch *l) {
   g->launch = l;
   g->nctas = l->group_ctas;
   g->nagents = l->group_ctas * l->nwarps;
+  g->nengines = l->engines;
+  g->ncolumns = g->nagents + g->nctas * g->nengines;
   carve_group(g, l, &c);
   SimBlock *block = take_block(l, l->ngroups_open, c.used + ALIGN);
   if (!block) {
@@ -126,14 +129,18 @@ SimGroup *sim_group_open(SimLaunch *l) {
     g->cta[i].nwarps = l->nwarps;
     g->cta[i].warp = g->warp + i * l->nwarps;
   }
-  fill_constants(g, l->fn);
+  for (uint32_t i = 0; i < g->nagents; i++) sim_fill_constants(l->fn, g->files + (size_t)i * l->fn->file_bytes);
   return g;
 }
 
 void sim_group_close(SimGroup *g) {
+  sim_engine_close(g);
   sim_order_end(g);
-  for (uint32_t i = 0; i < g->nagents; i++)
+  for (uint32_t i = 0; i < g->nagents; i++) {
     if (g->warp[i].copies) kiln_mem(g->warp[i].copies, g->warp[i].copies_cap * sizeof(SimCopy), 0);
+    sim_frames_free(&g->warp[i]);
+    sim_buf_free(&g->warp[i].products);
+  }
   sim_delete(g, sizeof *g);
 }
 
@@ -155,6 +162,7 @@ static void place_cta(SimCta *c, const SimGroup *g) {
 void sim_group_begin(SimGroup *g, uint64_t index) {
   const SimLaunch *l = g->launch;
   g->index = index;
+  g->serial++;
   g->time = 1;
   g->now = 0;
   g->first_key = UINT64_MAX;
@@ -162,11 +170,12 @@ void sim_group_begin(SimGroup *g, uint64_t index) {
   g->faulted = g->suspected = false;
   g->random = (l->seed + 1) * 0x9e3779b97f4a7c15ull ^ (index + 1) * 0xbf58476d1ce4e5b9ull;
   if (!g->random) g->random = 1;
-  memset(g->hb, 0, CLOCKS * (size_t)g->nagents * g->nagents * sizeof *g->hb);
+  memset(g->hb, 0, CLOCKS * (size_t)g->nagents * g->ncolumns * sizeof *g->hb);
   for (uint32_t i = 0; i < g->nctas; i++) {
     place_cta(&g->cta[i], g);
     sim_cta_begin(&g->cta[i]);
   }
+  sim_engine_begin(g);
   sim_order_begin(g);
   for (uint32_t i = 0; i < g->nagents; i++) {
     g->warp[i].left = l->dev->limit;
@@ -204,7 +213,10 @@ static bool run_round(SimGroup *g) {
     order[i - 1] = order[j];
     order[j] = t;
   }
-  for (uint32_t i = 0; i < n && running(g); i++) run_warp(g, &g->warp[order[i]]);
+  for (uint32_t i = 0; i < n && running(g); i++) {
+    run_warp(g, &g->warp[order[i]]);
+    if (g->bulks.n && g->launch->policy == POLICY_RANDOM && (sim_group_random(g) & 3) == 0) sim_engine_step(g);
+  }
   return n != 0;
 }
 
@@ -228,7 +240,7 @@ static void run_local(SimGroup *g) { /* until nobody can go on by itself */
     }
     any = false;
     for (uint32_t i = 0; i < g->nctas && running(g); i++) any |= sim_cta_ended(&g->cta[i]);
-    if (running(g) && !any) any = wake_by_value(g);
+    if (running(g) && !any) any = sim_cluster_ended(g) || wake_by_value(g) || sim_engine_step(g); /* copies as late as can be */
   }
 }
 
@@ -259,6 +271,7 @@ static bool parked(const SimGroup *g) {
 
 static SimGroupState end_group(SimGroup *g) {
   if (running(g)) sim_group_stuck(g);
+  if (!g->faulted) sim_engine_finish(g);
   if (g->suspected && !(g->faulted && strcmp(g->finding.kind, "race") == 0)) {
     g->faulted = true;
     g->finding = g->suspect;
@@ -315,7 +328,11 @@ static size_t list_warp(const SimWarp *w, char *at, size_t room) {
     n = snprintf(at, room, "%swarp %u for another value than 0x%llx at 0x%llx, ptx line %u", who, w->index, (unsigned long long)s->value,
                  (unsigned long long)s->address, w->code[w->spin.pc].line);
   } else if (w->state == WARP_HELD) {
-    n = snprintf(at, room, "%swarp %u %s, ptx line %u", who, w->index, w->waits ? w->waits : "waits", in->line);
+    const SimInstr *held = &w->code[w->pc]; /* it is executed again */
+    if (w->held)
+      n = snprintf(at, room, "%swarp %u at the mbarrier 0x%x (phase %u: %u of %u arrivals and %d bytes missing), ptx line %u", who, w->index,
+                   w->held->address, w->held->s.phase, w->held->s.pending, w->held->s.expected, w->held->s.bytes, held->line);
+    else n = snprintf(at, room, "%swarp %u %s, ptx line %u", who, w->index, w->waits ? w->waits : "waits", held->line);
   }
   return n < 0 ? 0 : (size_t)n < room ? (size_t)n : room - 1;
 }
@@ -337,7 +354,7 @@ void sim_group_stuck(SimGroup *g) {
     n += list_warp(w, list + n, sizeof list - n);
   }
   if (!first) return;
-  const SimInstr *in = first->state == WARP_PARKED ? &first->code[first->spin.pc] : &first->code[first->pc ? first->pc - 1 : 0];
+  const SimInstr *in = first->state == WARP_PARKED ? &first->code[first->spin.pc] : first->state == WARP_HELD ? &first->code[first->pc] : &first->code[first->pc ? first->pc - 1 : 0];
   if (done && first->state == WARP_BARRIER)
     sim_fault(first, in, -1, DRV_LAUNCH_FAILED, "barrier", "", 0, "waits for warps that have ended (%u of %u): %s", done, g->nagents, list);
   else sim_fault(first, in, -1, DRV_LAUNCH_FAILED, "deadlock", "", 0, "nobody can go on: %s", list);

@@ -93,14 +93,15 @@ static SimClock *snapshot(const SimWarp *w) {
   }
   const SimClock *far = w->past[CLOCK_GENERIC].far;
   uint32_t rows = far && far->rows > g->order ? far->rows : g->order;
-  SimClock *c = new_clock(rows, g->nagents);
+  uint32_t width = g->ncolumns * g->launch->clocks; /* of a row: all that is known by one proxy, then by the other */
+  SimClock *c = new_clock(rows, width);
   if (!c) {
     lost(w);
     return NULL;
   }
   if (far) memcpy(c->t, far->t, (size_t)far->rows * far->agents * 4);
-  uint32_t *own = c->t + (size_t)(g->order - 1) * g->nagents;
-  memcpy(own, w->hb, g->nagents * 4);
+  uint32_t *own = c->t + (size_t)(g->order - 1) * width;
+  for (uint32_t k = 0; k < g->launch->clocks; k++) memcpy(own + k * g->ncolumns, w->past[k].near, g->ncolumns * 4);
   own[w->agent] = g->time;
   return c;
 }
@@ -114,7 +115,7 @@ uint32_t sim_order_row(const SimLaunch *l, uint64_t group) {
 void sim_order_refresh(SimWarp *w) {
   const SimGroup *g = w->cta->group;
   uint32_t low = SIM_FULL;
-  for (uint32_t a = 0; a < g->nagents; a++)
+  for (uint32_t a = 0; a < g->nagents; a++) /* engines are always looked at */
     if (a != w->agent && w->hb[a] < low) low = w->hb[a];
   w->min_hb = low;
 }
@@ -132,7 +133,7 @@ void sim_past_release(SimPast past[CLOCKS], SimWarp *w) {
   const SimGroup *g = w->cta->group;
   for (uint32_t k = 0; k < g->launch->clocks; k++) {
     uint32_t *to = past[k].near, *from = w->past[k].near;
-    for (uint32_t a = 0; a < g->nagents; a++)
+    for (uint32_t a = 0; a < g->ncolumns; a++)
       if (from[a] > to[a]) to[a] = from[a];
     if (k == CLOCK_GENERIC) to[w->agent] = g->time;
     if (w->past[k].far) join_in(w, &past[k].far, w->past[k].far);
@@ -145,7 +146,7 @@ void sim_past_acquire(SimWarp *w, const SimPast past[CLOCKS]) {
   for (uint32_t k = 0; k < g->launch->clocks; k++) {
     uint32_t *to = w->past[k].near;
     const uint32_t *from = past[k].near;
-    for (uint32_t a = 0; a < g->nagents; a++)
+    for (uint32_t a = 0; a < g->ncolumns; a++)
       if (from[a] > to[a]) to[a] = from[a];
     if (past[k].far) join_in(w, &w->past[k].far, past[k].far);
     if (past[k].narrow) join_in(w, &w->past[k].narrow, past[k].narrow);
@@ -155,17 +156,30 @@ void sim_past_acquire(SimWarp *w, const SimPast past[CLOCKS]) {
 
 void sim_past_clear(SimPast past[CLOCKS], const SimGroup *g) {
   for (int k = 0; k < CLOCKS; k++) {
-    memset(past[k].near, 0, g->nagents * 4);
+    memset(past[k].near, 0, g->ncolumns * 4);
     drop(&past[k].far);
     drop(&past[k].narrow);
   }
+}
+
+void sim_past_keep(SimPast to[CLOCKS], const SimPast from[CLOCKS], const SimGroup *g) {
+  for (uint32_t k = 0; k < g->launch->clocks; k++) {
+    memcpy(to[k].near, from[k].near, g->ncolumns * 4);
+    if (from[k].far) join_in(g->warp, &to[k].far, from[k].far);
+    if (from[k].narrow) join_in(g->warp, &to[k].narrow, from[k].narrow);
+  }
+}
+
+void sim_past_drop(SimPast *past) {
+  drop(&past->far);
+  drop(&past->narrow);
 }
 
 void sim_order_proxy(SimWarp *w) {
   const SimGroup *g = w->cta->group;
   SimPast *to = &w->past[CLOCK_ASYNC], *from = &w->past[CLOCK_GENERIC];
   if (g->launch->clocks < CLOCKS) return;
-  for (uint32_t a = 0; a < g->nagents; a++)
+  for (uint32_t a = 0; a < g->ncolumns; a++)
     if (from->near[a] > to->near[a]) to->near[a] = from->near[a];
   to->near[w->agent] = g->time;
   if (from->far) join_in(w, &to->far, from->far);
@@ -181,9 +195,10 @@ static void acquire_clock(SimWarp *w, SimClock *c, bool enough) {
     return;
   }
   if (g->order && g->order <= c->rows) {
-    const uint32_t *own = c->t + (size_t)(g->order - 1) * g->nagents;
-    for (uint32_t a = 0; a < g->nagents; a++)
-      if (own[a] > w->hb[a]) w->hb[a] = own[a];
+    const uint32_t *own = c->t + (size_t)(g->order - 1) * c->agents;
+    for (uint32_t k = 0; k < g->launch->clocks; k++)
+      for (uint32_t a = 0; a < g->ncolumns; a++)
+        if (own[k * g->ncolumns + a] > w->past[k].near[a]) w->past[k].near[a] = own[k * g->ncolumns + a];
     sim_order_refresh(w);
   }
   join_in(w, &past->far, c);
@@ -393,7 +408,7 @@ static uint64_t hash_words(uint64_t h, const void *at, size_t bytes) {
 }
 
 static uint64_t hash_state(const SimWarp *w, uint32_t mask) {
-  uint64_t h = hash_words(mask * 0x9e3779b97f4a7c15ull ^ w->live, w->regs, w->cta->launch->fn->file_bytes);
+  uint64_t h = hash_words(mask * 0x9e3779b97f4a7c15ull ^ w->live, w->regs, w->fn->file_bytes);
   for (uint32_t i = 0; i < w->nsplit; i++) h = (h ^ ((uint64_t)w->split[i].pc << 32 | w->split[i].mask)) * 0xbf58476d1ce4e5b9ull;
   return h;
 }

@@ -37,6 +37,8 @@ struct SimInstr;
 void sim_past_release(SimPast past[CLOCKS], struct SimWarp *w);
 void sim_past_acquire(struct SimWarp *w, const SimPast past[CLOCKS]);
 void sim_past_clear(SimPast past[CLOCKS], const struct SimGroup *g);
+void sim_past_keep(SimPast to[CLOCKS], const SimPast from[CLOCKS], const struct SimGroup *g); /* a copy, besides what it holds */
+void sim_past_drop(SimPast *past);                    /* its references */
 void sim_order_tick(struct SimWarp *w);
 void sim_order_refresh(struct SimWarp *w);            /* after a change of its hb row: min_hb */
 void sim_order_proxy(struct SimWarp *w);              /* fence.proxy.async */

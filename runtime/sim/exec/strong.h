@@ -24,6 +24,13 @@ static void sort_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, int slot, 
   }
 }
 
+/* The lanes whose generic address is one of their own local memory, which nobody else sees. */
+static uint32_t own_lanes(Spaces *s) {
+  uint32_t own = in_window(s->global, s->addr, SIM_LOCAL_BASE, s->local);
+  s->global &= ~own;
+  return own;
+}
+
 /* Where the lanes' pieces lie, checked. False: faulted. */
 static bool place_lanes(SimWarp *w, const SimInstr *in, const Spaces *s, uint32_t bytes, SimAccess how, char **p) {
   const char *verb = how == ACCESS_STORE ? "writes" : how == ACCESS_LOAD ? "reads" : "updates";
@@ -58,8 +65,10 @@ static uint32_t distinct(const uint64_t *addr, uint32_t mask) {
 HANDLER(ld_strong) {
   Spaces s;
   char *p[SIM_LANES];
-  uint32_t bytes = (uint32_t)in->n * in->size;
+  uint32_t bytes = (uint32_t)in->n * in->size, own;
   sort_lanes(w, in, mask, in->n, &s);
+  if ((own = own_lanes(&s)) && load_local(w, in, own, s.local) != STEP_NEXT) return STEP_YIELD;
+  if (!(mask &= ~own)) return STEP_NEXT;
   if (s.global && !sim_turn(w, in, mask)) return STEP_YIELD;
   uint32_t first = distinct(s.addr, mask);
   ACTIVE(l, first) sim_order_read(w, in, s.addr[l]);
@@ -74,8 +83,10 @@ HANDLER(ld_strong) {
 HANDLER(st_strong) {
   Spaces s;
   char *p[SIM_LANES];
-  uint32_t bytes = (uint32_t)in->n * in->size;
+  uint32_t bytes = (uint32_t)in->n * in->size, own;
   sort_lanes(w, in, mask, 0, &s);
+  if ((own = own_lanes(&s)) && store_local(w, in, own, s.local) != STEP_NEXT) return STEP_YIELD;
+  if (!(mask &= ~own)) return STEP_NEXT;
   if (s.global && !sim_turn(w, in, mask)) return STEP_YIELD;
   w->spin.acted = true;
   if (!place_lanes(w, in, &s, bytes, ACCESS_STORE, p) || !shadow_lanes(w, in, &s, bytes, true)) return STEP_YIELD;
@@ -89,7 +100,7 @@ HANDLER(st_strong) {
 
 /* operands: [d,] address, b (n of them for a vector red) [, c]; one lane: has memory changed? */
 static bool atom_at(SimWarp *w, const SimInstr *in, uint32_t l, char *p, bool flush) {
-  int first = ATOM_RETURNS(in) ? 2 : 1;
+  int first = ATOM_RETURNS(in) ? in->n + 1 : 1;
   bool changed = false;
   for (int i = 0; i < in->n; i++) {
     uint64_t b = in->size == 8 ? R64(first + i)[l] : R32(first + i)[l], now = 0;
@@ -98,8 +109,8 @@ static bool atom_at(SimWarp *w, const SimInstr *in, uint32_t l, char *p, bool fl
     memcpy(&now, p + i * in->size, in->size);
     changed |= now != old;
     if (!ATOM_RETURNS(in)) continue;
-    if (in->size == 8) R64(0)[l] = old;
-    else R32(0)[l] = (uint32_t)old;
+    if (in->size == 8) R64(i)[l] = old;
+    else R32(i)[l] = (uint32_t)old;
   }
   return changed;
 }
@@ -108,7 +119,7 @@ HANDLER(atom) {
   Spaces s;
   char *p[SIM_LANES];
   uint32_t bytes = (uint32_t)in->n * in->size;
-  sort_lanes(w, in, mask, ATOM_RETURNS(in) ? 1 : 0, &s);
+  sort_lanes(w, in, mask, ATOM_RETURNS(in) ? in->n : 0, &s);
   if (s.global && !sim_turn(w, in, mask)) return STEP_YIELD;
   uint32_t first = distinct(s.addr, mask), changed = 0;
   ACTIVE(l, first) sim_order_read(w, in, s.addr[l]);
