@@ -79,12 +79,12 @@ def variants(form, modifiers):
             words.append("gpu")
         if group == "s" and word == "gpu":
             continue  # relaxed shows it
-        if form.id + "_" + re.sub(r"\W+", "_", "_".join(words)) in NAMES:
-            continue
-        yield Variant(form, words, [place_of(form, w, group) + i / 8 for i, w in enumerate(words)], [(sm, int(version))])
+        made = Variant(form, words, [place_of(form, w, group) + i / 8 for i, w in enumerate(words)], [(sm, int(version))])
+        if made.opcode not in OPCODES:  # else a row of its own
+            yield made
 
 
-NAMES = set()
+OPCODES = set()
 
 
 def fits_arithmetic(form, word, group):
@@ -128,7 +128,7 @@ def main():
     here = os.path.dirname(os.path.abspath(__file__))
     without, made, differ = [], {}, []
     for name in FILES:
-        NAMES.update(row[0] for row in ROW.findall(open(os.path.join(here, "../../gen/isa", name + ".def")).read()))
+        OPCODES.update(row[1] for row in ROW.findall(open(os.path.join(here, "../../gen/isa", name + ".def")).read()))
     for name in FILES:
         for row in ROW.findall(open(os.path.join(here, "../../gen/isa", name + ".def")).read()):
             form = Form(row)

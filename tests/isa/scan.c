@@ -47,7 +47,7 @@ static Operand classify(const char *at, size_t n) {
 static bool fits(const IsaOperand *want, Operand have) {
   switch (want->kind) {
   case ISA_OPND_REG:
-    if (have.kind == 'i') return want->imm_ok;
+    if (have.kind == 'i') return want->imm_ok || !want->writes; /* ptxas takes numbers for most sources */
     if (want->pair_pred) return have.kind == '|' && have.cls == want->cls;
     return have.kind == 'r' && have.cls == want->cls && have.count == want->count && have.brace == want->brace;
   case ISA_OPND_MEM: return have.kind == 'm';
