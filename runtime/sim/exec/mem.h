@@ -36,8 +36,22 @@ static inline void load_block(SimWarp *w, const SimInstr *in, const char *src) {
     if (in->flags & SIM_I_SIGNED) LOAD_STRIDED(I16, L32, R32, 1)
     else LOAD_STRIDED(L16, L32, R32, 1)
     break;
-  case 2 << 4 | 2: LOAD_STRIDED(L16, L32, R32, 2) break;
-  case 2 << 4 | 4: LOAD_STRIDED(L16, L32, R32, 4) break;
+  case 1 << 4 | 2:
+    if (in->flags & SIM_I_SIGNED) LOAD_STRIDED(I8, L32, R32, 2)
+    else LOAD_STRIDED(L8, L32, R32, 2)
+    break;
+  case 1 << 4 | 4:
+    if (in->flags & SIM_I_SIGNED) LOAD_STRIDED(I8, L32, R32, 4)
+    else LOAD_STRIDED(L8, L32, R32, 4)
+    break;
+  case 2 << 4 | 2:
+    if (in->flags & SIM_I_SIGNED) LOAD_STRIDED(I16, L32, R32, 2)
+    else LOAD_STRIDED(L16, L32, R32, 2)
+    break;
+  case 2 << 4 | 4:
+    if (in->flags & SIM_I_SIGNED) LOAD_STRIDED(I16, L32, R32, 4)
+    else LOAD_STRIDED(L16, L32, R32, 4)
+    break;
   case 4 << 4 | 1: memcpy(R32(0), src, 128); break;
   case 4 << 4 | 2: LOAD_STRIDED(L32, L32, R32, 2) break;
   case 4 << 4 | 4: load_quads(w, in, src); break;
@@ -96,6 +110,8 @@ static inline void store_block(SimWarp *w, const SimInstr *in, char *dst) {
   switch (in->size << 4 | in->n) {
   case 1 << 4 | 1: STORE_STRIDED(L8, L32, R32, 1) break;
   case 2 << 4 | 1: STORE_STRIDED(L16, L32, R32, 1) break;
+  case 1 << 4 | 2: STORE_STRIDED(L8, L32, R32, 2) break;
+  case 1 << 4 | 4: STORE_STRIDED(L8, L32, R32, 4) break;
   case 2 << 4 | 2: STORE_STRIDED(L16, L32, R32, 2) break;
   case 2 << 4 | 4: STORE_STRIDED(L16, L32, R32, 4) break;
   case 4 << 4 | 1: memcpy(dst, R32(1), 128); break;
@@ -124,7 +140,7 @@ static void store_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, char *con
 static int lanes_agree(SimWarp *w, const SimInstr *in, uint32_t mask, char *const *p, const uint64_t *addr, const char *space) {
   for (int i = 0; i < in->n; i++) {
     const char *s = (const char *)SLOT(i + 1);
-    uint32_t width = in->size == 8 ? 8 : 4;
+    uint32_t width = in->size == 8 || in->flags & SIM_I_WIDE ? 8 : 4;
     ACTIVE(l, mask) {
       if (memcmp(p[l] + in->size * i, s + width * l, in->size) == 0) continue;
       return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "race", space, addr[l] + (uint64_t)(in->size * i),

@@ -70,13 +70,13 @@ HANDLER(ld_strong) {
   if ((own = own_lanes(&s)) && load_local(w, in, own, s.local) != STEP_NEXT) return STEP_YIELD;
   if (!(mask &= ~own)) return STEP_NEXT;
   if (s.global && !sim_turn(w, in, mask)) return STEP_YIELD;
-  uint64_t stamp[SIM_LANES];
   uint32_t first = distinct(s.addr, mask);
-  ACTIVE(l, first) stamp[l] = sim_order_read(w, in, s.addr[l]);
+  ACTIVE(l, first) sim_order_read(w, in, s.addr[l]);
   if (!place_lanes(w, in, &s, bytes, ACCESS_LOAD, p)) return STEP_YIELD;
   if (!shadow_lanes(w, in, &s, bytes, false)) return STEP_YIELD;
   load_lanes(w, in, mask, (const char *const *)p);
-  ACTIVE(k, first) sim_spin_read(w, s.addr[k], p[k], bytes, stamp[k]);
+  ACTIVE(k, first) sim_spin_read(w, s.addr[k], p[k], bytes);
+  if (s.global) sim_turn_done(w);
   return STEP_NEXT;
 }
 
@@ -94,6 +94,7 @@ HANDLER(st_strong) {
   if (w->checks && lanes_agree(w, in, mask, p, s.addr, s.global ? "global" : "shared") != STEP_NEXT) return STEP_YIELD;
   uint32_t first = distinct(s.addr, mask);
   ACTIVE(l, first) sim_order_write(w, in, s.addr[l], false, true);
+  if (s.global) sim_turn_done(w);
   return STEP_NEXT;
 }
 
@@ -127,9 +128,10 @@ HANDLER(atom) {
   ACTIVE(j, mask) changed |= atom_at(w, in, j, p[j], s.global >> j & 1) ? lane_bit[j] : 0;
   w->spin.acted |= changed != 0;
   ACTIVE(k, first) {
-    uint64_t stamp = sim_order_write(w, in, s.addr[k], true, changed != 0);
-    if (!changed) sim_spin_read(w, s.addr[k], p[k], bytes, stamp);
+    sim_order_write(w, in, s.addr[k], true, changed != 0);
+    if (!changed) sim_spin_read(w, s.addr[k], p[k], bytes);
   }
+  if (s.global) sim_turn_done(w);
   return STEP_NEXT;
 }
 
