@@ -127,11 +127,25 @@ PtxReg lower_size(Lower *l, const char *name) {
   return lower_param(l, name);
 }
 
+/* Is the view seen through maps alone? Then the kernel needs neither its pointer nor its strides. */
+static bool only_mapped(const Lower *l, uint32_t view) {
+  bool mapped = false;
+  for (uint32_t i = view + 1; i < l->tiles->nodes.n; i++) {
+    const TileNode *n = &l->tiles->nodes.at[i];
+    for (int k = 0; k < n->nargs; k++) {
+      if (tile_arg(l->tiles, n, k).i != view) continue;
+      if (n->op != TILE_map) return false;
+      mapped = true;
+    }
+  }
+  return mapped;
+}
+
 /* Every parameter that the kernel's views and params name, declared in order of appearance. */
 static void declare_region(Lower *l, const TileRegion *r) {
   for (uint32_t i = 0; i < r->n; i++) {
     const TileNode *n = &l->tiles->nodes.at[r->at[i]];
-    if (n->op == TILE_view) {
+    if (n->op == TILE_view && !only_mapped(l, r->at[i])) {
       const char *names[TILE_RANK];
       int64_t c;
       need_param(l, tile_attr_str(l->tiles, n, TA_tensor, ""), KILN_NO_DTYPE);
@@ -330,7 +344,10 @@ static void lower_if(Lower *l) {
   ptx_place(l->ptx, end);
 }
 
-void lower_sync(Lower *l) { ptx_put(l->ptx, ISA_bar_sync, po_i(0)); }
+void lower_pdl_wait(Lower *l) { ptx_put_n(l->ptx, ISA_griddepcontrol_wait, 0, NULL); }
+void lower_pdl_launch(Lower *l) { ptx_put_n(l->ptx, ISA_griddepcontrol_launch_dependents, 0, NULL); }
+void lower_nothing(Lower *l) { (void)l; }
+void lower_sync(Lower *l) { lower_group_barrier(l); }
 void lower_barrier(Lower *l) { *lower_result(l) = (Val){.kind = VAL_NONE}; } /* without roles every sync is the CTA's */
 
 /* A comment in the PTX for each statement that a reader would look for: its name and what it is about. */
@@ -360,7 +377,7 @@ static void lower_node(Lower *l, uint32_t index) {
   }
   l->ptx->loc = n->loc;
   annotate(l, n);
-  if (n->sync_before && l->lo == 0) ptx_put(l->ptx, ISA_bar_sync, po_i(0)); /* once, with a run's first portion */
+  if (n->sync_before && l->lo == 0) lower_group_barrier(l); /* once, with a run's first portion */
   switch (n->op) {
   case TILE_const: lower_const(l); return;
   case TILE_param: lower_param_node(l); return;
@@ -561,11 +578,19 @@ bool lower_kernel(Arena *a, Diag *d, TileProgram *tiles, TileId kernel, const Ta
   Lower l = {.arena = a, .diag = d, .tiles = tiles, .target = t};
   const char *entry = tile_attr_str(tiles, n, TA_name, "kernel");
   l.ptx = ptx_new(a, d, t, entry);
+  const TileAttr *cluster = tile_attr(tiles, n, TA_cluster);
+  l.kernel = kernel;
+  l.cluster = 1;
+  for (int64_t i = 0; cluster && i < cluster->i; i++) l.cluster *= (int)cluster->list[i];
+  l.groups = tile_has_groups(tiles, kernel);
+  l.barriers = 1;
   l.threads = (int)tile_attr_int(tiles, n, TA_threads, 0);
+  l.role = (RoleScope){.warps = l.threads / 32, .groups = 1};
   l.portion = (int)tile_attr_int(tiles, n, TA_portion, 0);
   l.ptx->threads = (uint32_t)l.threads;
   l.ptx->min_ctas = (uint32_t)tile_attr_int(tiles, n, TA_min_ctas, 0);
   l.ptx->max_regs = (uint32_t)tile_attr_int(tiles, n, TA_regs, 0);
+  for (int i = 0; l.cluster > 1 && i < 3; i++) l.ptx->cluster[i] = i < (int)cluster->i ? (uint32_t)cluster->list[i] : 1;
   l.ptx->loc = n->loc;
   l.val = ARENA_ARRAY(a, PASS, Val, tiles->nodes.n);
   l.param_value = ARENA_ARRAY(a, PASS, PtxReg, count_params(&l, body) + 1);
@@ -573,6 +598,7 @@ bool lower_kernel(Arena *a, Diag *d, TileProgram *tiles, TileId kernel, const Ta
   l.tid = ptx_def(l.ptx, ISA_mov_u32_special, po_special(PTX_TID_X));
   l.lane = ptx_def(l.ptx, ISA_and_b32, po_r(l.tid), po_i(31));
   l.warp = ptx_def(l.ptx, ISA_shr_u32, po_r(l.tid), po_i(5));
+  if (lower_has_roles(&l)) l.warp = lower_uniform(&l, l.warp);
   l.shared_sym = ptx_shared(l.ptx, "kiln_shared", 0, 1024, true);
   l.shared_base = ptx_def(l.ptx, ISA_mov_u32_symbol, po_sym(l.shared_sym));
   lower_region(&l, body);
@@ -583,6 +609,8 @@ bool lower_kernel(Arena *a, Diag *d, TileProgram *tiles, TileId kernel, const Ta
                 (long long)l.shared_bytes, t->name, t->shared_block);
   }
   *out = l.ptx;
-  *result = (LowerResult){entry, l.threads, l.shared_bytes, l.param_names.at, (int)l.param_names.n, l.refused};
+  *result = (LowerResult){.entry = entry, .threads = l.threads, .shared_bytes = l.shared_bytes, .args = l.param_names.at,
+                          .nargs = (int)l.param_names.n, .nmaps = l.nmaps, .refused = l.refused};
+  for (int i = 0; i < l.nmaps; i++) result->map[i] = l.map[i]->line;
   return !l.failed;
 }

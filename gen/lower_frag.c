@@ -70,6 +70,26 @@ void lower_fill(Lower *l) {
 void lower_read(Lower *l) { *lower_result(l) = *lower_arg(l, 0); }
 void lower_rows(Lower *l) { *lower_result(l) = *lower_arg(l, 0); }
 
+/* Part of a fragment: the same registers under another layout. */
+Val *frag_piece(Lower *l, const Val *in) {
+  const TileNode *n = l->node;
+  const Layout *full = frag_layout(l, in->layout), *piece = frag_layout(l, n->type.layout);
+  const TileAttr *start = tile_attr(l->tiles, n, TA_start);
+  int32_t from[LAYOUT_RANK] = {0};
+  for (int d = 0; d < full->rank; d++) from[d] = (int32_t)start->list[d];
+  Val *out = lower_result(l);
+  *out = (Val){.kind = VAL_FRAG, .dtype = in->dtype, .layout = n->type.layout, .packed = in->packed};
+  int per = (int)frag_per_register(in);
+  out->n = (uint32_t)(layout_regs(piece) / per);
+  out->reg = ARENA_ARRAY(l->arena, PASS, PtxReg, out->n);
+  for (uint32_t i = 0; i < out->n && !l->failed; i++) {
+    int k = layout_piece_reg(full, piece, from, (int)i * per);
+    if (k < 0 || k % per) lower_error(l, "slice: the piece does not lie in the same registers of every thread; cut along whole registers");
+    else out->reg[i] = in->reg[k / per];
+  }
+  return out;
+}
+
 /* One digit of lane or warp: (index / below) % extent, times stride. */
 static PtxReg digit_part(Lower *l, PtxReg index, int below, int total, int extent, int stride) {
   PtxReg d = index;
@@ -264,6 +284,7 @@ static WarpReduce put_parts(Lower *l, const Layout *lay, int dim, TileOp op, Val
   Layout part = layout_slice(lay, dim);
   warp_groups(l, lay, dim, &inner, &outer, &w.ninner, &nouter);
   if (w.ninner == 1) return w;
+  if (l->role.groups > 1) lower_error(l, "a reduction that crosses warps needs scratch of its own for each group of a role, which is not lowered yet");
   w.uniform = same_in_all_lanes(&part);
   int lanes = w.uniform ? 1 : 32;
   w.plane = 4ll * w.ninner * nouter * lanes;
@@ -379,7 +400,7 @@ static WarpReduce reduce_in_warp(Lower *l) {
 
 void lower_reduce(Lower *l) {
   WarpReduce w = reduce_in_warp(l);
-  if (w.ninner > 1) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+  if (w.ninner > 1) lower_group_barrier(l);
   take_parts(l, &w);
 }
 
@@ -409,12 +430,12 @@ static void meet(Lower *l, const TileRegion *r, uint32_t first, uint32_t count, 
   bool any = false;
   for (uint32_t i = 0; i < count && !l->failed; i++) {
     TileNode *n = at_node(l, r, first + i);
-    if (i == 0 && n->sync_before) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+    if (i == 0 && n->sync_before) lower_group_barrier(l);
     w[i] = portioned ? reduce_threads(l) : reduce_in_warp(l);
     any |= w[i].ninner > 1;
   }
   if (l->failed) return;
-  if (any) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+  if (any) lower_group_barrier(l);
   for (uint32_t i = 0; i < count; i++) take_parts(l, &w[i]);
 }
 

@@ -18,7 +18,7 @@
   [TILE_div] = {lower_elementwise, 0}, [TILE_rem] = {lower_elementwise, 0}, [TILE_min] = {lower_elementwise, 0},                             \
   [TILE_max] = {lower_elementwise, 0}, [TILE_fma] = {lower_elementwise, 0}, [TILE_lt] = {lower_elementwise, 0},                              \
   [TILE_le] = {lower_elementwise, 0}, [TILE_eq] = {lower_elementwise, 0}, [TILE_ne] = {lower_elementwise, 0},                                \
-  [TILE_and] = {lower_elementwise, 0}, [TILE_or] = {lower_elementwise, 0}, [TILE_mma] = {lower_mma_sync, 0},                              \
+  [TILE_and] = {lower_elementwise, 0}, [TILE_or] = {lower_elementwise, 0},                               \
   [TILE_mma_operands] = {lower_mma_operands, 0}, [TILE_mma_fetch] = {lower_mma_fetch, 0}, [TILE_mma_issue] = {lower_mma_issue, 0},           \
   [TILE_carry] = {lower_carry, 0}, [TILE_swap] = {lower_swap, 0}, [TILE_take] = {lower_take, 0}
 
@@ -30,18 +30,40 @@
   [TILE_fill_slot] = {lower_fill_staged, 0}, [TILE_commit] = {lower_commit_staged, 0}, [TILE_wait] = {lower_wait_staged, 0}, \
   [TILE_drain] = {lower_drain_staged, 0}
 
+/* Roles, their turns, and schedulers. */
+#define ROWS_ROLES                                                                                                                  \
+  [TILE_role] = {lower_role, 0}, [TILE_elect] = {lower_elect, 0}, [TILE_order] = {lower_order, 0}, [TILE_enter] = {lower_enter, 0}, \
+  [TILE_leave] = {lower_leave, 0}, [TILE_sched] = {lower_sched, 0}, [TILE_each] = {lower_each, 0}
+#define ROWS_NO_ROLES                                                                                                              \
+  [TILE_role] = {0, "it has no roles (sm_90a has); all warps do one job"}, [TILE_elect] = {0, "it has no elect (sm_90a has)"},     \
+  [TILE_order] = {0, "orders are between groups of a role (sm_90a has them)"}, [TILE_enter] = {0, "orders need roles (sm_90a)"},   \
+  [TILE_leave] = {0, "orders need roles (sm_90a)"}, [TILE_sched] = {0, "schedulers are lowered for sm_90a; take the tile from cta()"}, \
+  [TILE_each] = {0, "schedulers are lowered for sm_90a; take the tile from cta()"}
+
+/* Bulk copies, by tensor maps and under mbarriers. */
+#define ROWS_BULK                                                                                                    \
+  [TILE_map] = {lower_map, 0}, [TILE_skip] = {lower_skip, 0}, [TILE_put_slot] = {lower_put_slot, 0}, [TILE_store_slot] = {lower_store_slot, 0}
+#define ROWS_NO_BULK                                                                                                                   \
+  [TILE_map] = {0, "tensor maps are lowered for sm_90a; read the view itself"}, [TILE_skip] = {0, "skip needs rings with mbarriers (sm_90a)"}, \
+  [TILE_put_slot] = {0, "slots filled from fragments are lowered for sm_90a"},                                                         \
+  [TILE_store_slot] = {0, "store queues are lowered for sm_90a; store the tile itself"}
+
+/* Products by warps, complete when they are issued; and by warpgroups, in groups that are closed and waited for. */
+#define ROWS_WARP_PRODUCTS                                                                                     \
+  [TILE_mma] = {lower_mma_sync, 0}, [TILE_mma_commit] = {0, "mma.sync is synchronous: leave out mma_commit"}, \
+  [TILE_mma_wait] = {0, "mma.sync is synchronous: leave out mma_wait"}
+#define ROWS_GROUP_PRODUCTS \
+  [TILE_mma] = {lower_mma_groups, 0}, [TILE_mma_commit] = {lower_mma_commit, 0}, [TILE_mma_wait] = {lower_mma_wait, 0}
+
+/* Grids that begin before the one before them has ended; elsewhere they begin after it, and there is nothing to do. */
+#define ROWS_DEPENDENT_GRIDS [TILE_pdl_wait] = {lower_pdl_wait, 0}, [TILE_pdl_launch] = {lower_pdl_launch, 0}
+#define ROWS_GRIDS_IN_ORDER [TILE_pdl_wait] = {lower_nothing, 0}, [TILE_pdl_launch] = {lower_nothing, 0}
+
 /* What no generation lowers yet. */
 #define ROWS_ABSENT                                                                                                                                      \
-  [TILE_map] = {0, "tensor maps are not lowered yet; read the view itself"}, [TILE_tmem] = {0, "tensor memory is not lowered yet; use a fragment"},     \
-  [TILE_order] = {0, "ping-pong orders are not lowered yet"}, [TILE_semaphore] = {0, "semaphores are not lowered yet"},                                \
-  [TILE_sched] = {0, "schedulers are not lowered yet; take the tile from cta()"}, [TILE_role] = {0, "roles are not lowered yet; all warps do one job"}, \
-  [TILE_while] = {0, "while is not lowered yet; use for"}, [TILE_elect] = {0, "elect is not lowered yet"},                                              \
-  [TILE_atomic_add] = {0, "atomic additions are not lowered yet"}, [TILE_put_slot] = {0, "slots filled from fragments are not lowered yet"},           \
-  [TILE_store_slot] = {0, "store queues are not lowered yet; store the tile itself"}, [TILE_skip] = {0, "skip needs mbarrier rings, not lowered yet"}, \
+  [TILE_tmem] = {0, "tensor memory is not lowered yet; use a fragment"}, [TILE_semaphore] = {0, "semaphores are not lowered yet"},                     \
+  [TILE_while] = {0, "while is not lowered yet; use for"},                                                                                             \
+  [TILE_atomic_add] = {0, "atomic additions are not lowered yet"},                                                                                     \
   [TILE_mma_rs] = {0, "products with a in registers are not lowered yet; put a into shared memory"},                                                  \
-  [TILE_mma_scaled] = {0, "block-scaled products are not lowered yet"}, [TILE_mma_commit] = {0, "mma.sync is synchronous: leave out mma_commit"},      \
-  [TILE_mma_wait] = {0, "mma.sync is synchronous: leave out mma_wait"}, [TILE_enter] = {0, "ping-pong orders are not lowered yet"},                     \
-  [TILE_leave] = {0, "ping-pong orders are not lowered yet"}, [TILE_sem_wait] = {0, "semaphores are not lowered yet"},                                 \
-  [TILE_sem_post] = {0, "semaphores are not lowered yet"}, [TILE_each] = {0, "schedulers are not lowered yet"},                                         \
-  [TILE_produce] = {0, "schedulers are not lowered yet"}, [TILE_pdl_wait] = {0, "dependent launches are not lowered yet"},                             \
-  [TILE_pdl_launch] = {0, "dependent launches are not lowered yet"}
+  [TILE_mma_scaled] = {0, "block-scaled products are not lowered yet"}, [TILE_sem_wait] = {0, "semaphores are not lowered yet"},                       \
+  [TILE_sem_post] = {0, "semaphores are not lowered yet"}, [TILE_produce] = {0, "schedulers that publish tiles are not lowered yet"}

@@ -16,7 +16,7 @@ typedef struct Command {
   int (*run)(const Options *o);
 } Command;
 
-extern const Command command_list, command_emit, command_check, command_bench, command_inspect;
+extern const Command command_list, command_emit, command_check, command_bench, command_inspect, command_tune;
 
 /* Messages go to standard error and begin with "kiln: ". */
 void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

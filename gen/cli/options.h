@@ -9,12 +9,15 @@
 #define OPTIONS_MAX_LEADS 4
 #define OPTIONS_MAX_DEVICES 16
 #define OPTIONS_MAX_SMS 4
+#define OPTIONS_MAX_RANGED 256
+#define OPTIONS_MAX_SEEDS 64
 
 /*       id         spelling       value               */
 #define OPTION_TABLE(X)                                \
   X(HELP,     "--help",     NULL)                      \
   X(LUA,      "--lua",      "DIR")                     \
   X(SIZE,     "--size",     "M=2048,N=4096")           \
+  X(SIZES,    "--size",     "M=4096,N=1024..8192*2")   \
   X(SET,      "--set",      "dtype=bf16,w=no")         \
   X(SCHEDULE, "--schedule", "rows=1,warps=8")          \
   X(TARGET,   "--target",   "sm_90a")                  \
@@ -23,12 +26,16 @@
   X(SEED,     "--seed",     "N")                       \
   X(QUICK,    "--quick",    NULL)                      \
   X(SMS,      "--sms",      "1,132")                   \
+  X(SEEDS,    "--seeds",    "N")                       \
   X(JSON,     "--json",     NULL)                      \
   X(OUT,      "-o",         "FILE")                    \
   X(AS,       "--as",       "ptx or c")                \
   X(DUMP,     "--dump",     "PASS")                    \
   X(ALL,      "--all",      NULL)                      \
   X(DIFF,     "--diff",     NULL)                      \
+  X(FORCE,    "--force",    NULL)                      \
+  X(SECONDS,  "--seconds",  "N")                       \
+  X(WORKER,   "--worker",   NULL)                      \
   X(TARGETS,  "--targets",  NULL)                      \
   X(VARIANTS, "--variants", NULL)
 
@@ -56,9 +63,13 @@ typedef struct Options {
   int nset, nschedule;
   Size size[DEF_MAX_DIMS];
   int nsizes;
+  Size ranged[OPTIONS_MAX_RANGED]; /* values of --size with ranges: those of one name are alternatives */
+  int nranged;
+  int seconds;
   const char *device[OPTIONS_MAX_DEVICES]; /* each as kiln_open takes it, but for "sim" and "sim,...": every target */
   int ndevices;
   int sms[OPTIONS_MAX_SMS], nsms; /* SM counts that must give the same bits */
+  int seeds;          /* of simulated devices, that must give the same bits; 0: not asked for */
   uint64_t seed;
   char store[8192];   /* the words above point into this */
   size_t used;
@@ -72,6 +83,7 @@ bool options_parse(Options *o, const char *command, uint32_t allowed, int most, 
 /* The lists by themselves. Pairs may be divided by commas or blanks. */
 bool options_pairs(Options *o, const char *what, const char *text, kiln_gen_pair *pairs, int *n, char *message, size_t bytes);
 bool options_sizes(Options *o, const char *text, char *message, size_t bytes);
+bool options_ranges(Options *o, const char *text, char *message, size_t bytes); /* N=64, N=1024..8192*2, N=64..256+64, N=64|80; repeated */
 bool options_devices(Options *o, const char *text, char *message, size_t bytes);
 
 static inline bool options_has(const Options *o, OptionId id) { return o->given >> id & 1; }

@@ -22,7 +22,7 @@ static const IsaSpecial specials[ISA_SPECIALS] = {
 #undef SPECIAL
 };
 
-#define HASH_SLOTS 4096 /* a power of two, well above the number of rows */
+#define HASH_SLOTS 8192 /* a power of two, well above the number of rows */
 _Static_assert(ISA_COUNT * 2 < HASH_SLOTS, "the opcode index is too small");
 
 static IsaForm forms[ISA_COUNT];
@@ -34,16 +34,21 @@ static IsaOperand decode_operand(const char *s, const char *end) {
   IsaOperand o = {.kind = ISA_OPND_REG, .count = 1, .reads = true};
   if (*s == '=') o.writes = true, o.reads = false, s++;
   else if (*s == '&') o.writes = true, s++;
+  else if (*s == '?') o.writes = o.unset_ok = true, s++;
   if (*s == '!') o.negatable = true, s++;
-  if (*s >= '1' && *s <= '8') o.brace = true, o.count = (uint8_t)(*s++ - '0');
+  if (*s >= '1' && *s <= '9')
+    for (o.brace = true, o.count = 0; *s >= '0' && *s <= '9'; s++) o.count = (uint8_t)(o.count * 10 + *s - '0');
   switch (*s) {
-  case '[': o.kind = ISA_OPND_MEM, o.cls = s[1], s += 3; break;
+  case '[': o.kind = ISA_OPND_MEM, o.cls = s[1], o.opens = s[2] != ']', s += o.opens ? 2 : 3; break;
+  case '_': o.kind = ISA_OPND_SINK, o.imm_ok = o.fixed = true, s++; break;
   case '#':
     o.kind = ISA_OPND_IMM, o.imm_ok = true, s++;
     for (; s < end && *s >= '0' && *s <= '9'; s++) o.fixed = true, o.value = (int16_t)(o.value * 10 + *s - '0');
     break;
   case '@': o.kind = ISA_OPND_LABEL, s++; break;
   case 'S': o.kind = ISA_OPND_SYMBOL, s++; break;
+  case 'T': o.kind = ISA_OPND_TARGETS, s++; break;
+  case 'C': o.kind = ISA_OPND_CALL, s++; break;
   case '%': o.kind = ISA_OPND_SPECIAL, s++; break;
   default: o.cls = *s++; break;
   }
@@ -51,6 +56,7 @@ static IsaOperand decode_operand(const char *s, const char *end) {
     if (*s == 'i') o.imm_ok = true;
     else if (*s == '.') o.optional = true;
     else if (*s == '|') o.pair_pred = true, s++; /* and the 'p' after it */
+    else if (*s == ']') o.closes = true;
   }
   return o;
 }

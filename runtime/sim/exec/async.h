@@ -19,7 +19,7 @@ static void land_copy(SimWarp *w, SimCopy *c) {
 static bool copy_source(SimWarp *w, const SimInstr *in, SimCopy *c, const uint64_t *src, uint32_t mask) {
   uint32_t full = 0;
   ACTIVE(l, mask) full |= c->src_bytes[l] == c->bytes ? lane_bit[l] : 0;
-  if (full && !resolve_global(w, in, full, src, c->bytes, false, (char **)c->src)) return false;
+  if (full && !resolve_global(w, in, full, src, c->bytes, ACCESS_LOAD, (char **)c->src)) return false;
   ACTIVE(k, mask & ~full) {
     if (!c->src_bytes[k]) continue;
     if (src[k] & (c->bytes - 1u))
@@ -28,6 +28,7 @@ static bool copy_source(SimWarp *w, const SimInstr *in, SimCopy *c, const uint64
     SimAlloc *a = sim_memory_range(&w->cta->launch->dev->memory, src[k], c->src_bytes[k]);
     if (!a) return sim_fault_global(w, in, (int)k, src[k], c->src_bytes[k], "copies from"), false;
     c->src[k] = a->host + (src[k] - a->base);
+    if (w->checks && sim_race_range(w, in, a, src[k] - a->base, c->src_bytes[k], false)) return false;
     uint64_t bad;
     if (w->checks && !atomic_load_explicit(&a->all_init, memory_order_relaxed) && !sim_memory_written(a, src[k], c->src_bytes[k], &bad))
       return sim_fault(w, in, (int)k, DRV_LAUNCH_FAILED, "uninitialised", "global", bad,
@@ -60,11 +61,12 @@ HANDLER(cp_async) {
   if (w->checks) {
     Readers readers;
     find_readers(w, &readers);
-    ACTIVE(l, mask) if (shadow_write(w, in, (uint32_t)dst[l], in->size, (int)l, 0x80, &readers) != STEP_NEXT) return STEP_YIELD;
+    ACTIVE(l, mask) if (shadow_write(w, in, (uint32_t)dst[l], in->size, (int)l, SIM_CELL_PENDING, &readers) != STEP_NEXT) return STEP_YIELD;
   }
   w->ncopies++;
   if (w->cta->policy == POLICY_EAGER) land_copy(w, c);
-  else if (w->cta->policy == POLICY_RANDOM && (sim_cta_random(w->cta) & 3) == 0) land_copy(w, &w->copies[sim_cta_random(w->cta) % w->ncopies]);
+  else if (w->cta->policy == POLICY_RANDOM && (sim_group_random(w->cta->group) & 3) == 0)
+    land_copy(w, &w->copies[sim_group_random(w->cta->group) % w->ncopies]);
   return STEP_NEXT;
 }
 
@@ -80,11 +82,11 @@ static void drain_copies(SimWarp *w, uint32_t upto) {
     }
     land_copy(w, c);
     if (!w->checks) continue;
-    uint32_t cells = (uint32_t)c->bytes >> w->shift, now = w->cta->time << 8 | w->index;
+    uint32_t cells = (uint32_t)c->bytes >> w->shift, now = w->cta->group->time << SIM_CELL_TIME | w->agent;
     ACTIVE(l, c->mask) {
       uint32_t *wr = w->wr + ((c->dst[l] - w->shared_first) >> w->shift);
       for (uint32_t k = 0; k < cells; k++)
-        if ((wr[k] & 0xff) == (0x80 | w->index)) wr[k] = now;
+        if ((wr[k] & (SIM_CELL_PENDING | SIM_CELL_AGENT)) == (SIM_CELL_PENDING | w->agent)) wr[k] = now;
     }
   }
   w->ncopies = kept;

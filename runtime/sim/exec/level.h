@@ -50,15 +50,35 @@ static inline void store_quads(SimWarp *w, const SimInstr *in, char *dst) {
 #endif
 
 #include "alu.h"
+#include "arith.h"
 #include "cvt.h"
 #include "mem.h"
+#include "strong.h"
 #include "async.h"
+#include "matrix.h"
+#include "tensor.h"
 #include "mma.h"
+#include "wgmma.h"
+#include "wmma.h"
 #include "warp.h"
+#include "hopper.h"
+#include "call.h"
+
+/* None of them may be in the hands of a product; a fence must come before the next one. */
+static int touch_registers(SimWarp *w, const SimInstr *in, const uint32_t *reg, uint32_t n) {
+  if (w->depth) return STEP_NEXT; /* products are the entry's, and so are their registers */
+  for (uint32_t i = 0; i < n; i++) {
+    if (w->touch[reg[i]] > 1)
+      return sim_fault(w, in, -1, DRV_LAUNCH_FAILED, "in_flight", "register", 0,
+                       "uses a register of a wgmma.mma_async that is in flight: no wgmma.wait_group has waited for it");
+    w->touch[reg[i]] = 1;
+  }
+  return STEP_NEXT;
+}
 
 /* An instruction whose registers are watched: reads must be defined in the executing lanes, writes define them. */
 static int op_tracked(SimWarp *w, const SimInstr *in, uint32_t mask) {
-  const SimFunction *f = w->cta->launch->fn;
+  const SimFunction *f = w->fn;
   const SimTrack *t = &f->tracks[in->track];
   const uint32_t *reg = f->track_regs + t->first;
   for (uint32_t i = 0; i < t->nread; i++) {
@@ -71,7 +91,17 @@ static int op_tracked(SimWarp *w, const SimInstr *in, uint32_t mask) {
       if (!mask) return STEP_NEXT;
     }
   }
-  for (uint32_t i = 0; i < t->nwrite; i++) w->init[reg[t->nread + i]] |= mask;
+  if (t->nheld) { /* a product: what it adds to must be defined */
+    uint32_t add = *(L32 *)(w->regs + in->o[in->imm2]);
+    for (uint32_t i = 0; i < t->nmaybe && add && w->checks; i++)
+      if (~w->init[reg[t->nread + i]] & mask)
+        return sim_fault(w, in, (int)__builtin_ctz(~w->init[reg[t->nread + i]] & mask), DRV_LAUNCH_FAILED, "uninitialised", "register", 0,
+                         "adds into an accumulator that this lane has not written (scale-d is true)");
+  } else if (w->checks && touch_registers(w, in, reg, t->nread + t->nmaybe + t->nwrite) != STEP_NEXT) {
+    return STEP_YIELD;
+  }
+  reg += t->nread + t->nmaybe;
+  for (uint32_t i = 0; i < t->nwrite; i++) w->init[reg[i]] |= mask;
   return t->inner(w, in, mask);
 }
 
@@ -91,8 +121,13 @@ static void run_warp(SimWarp *w) {
     }
     const SimInstr *in = code + pc;
     uint32_t mask = active & (*(L32 *)(regs + in->guard) ^ in->flip);
-    if (__builtin_expect(--budget == 0, 0)) {
-      w->budget = 1;
+    if (__builtin_expect(budget-- == 0, 0)) {
+      w->budget = 0;
+      w->pc = pc;
+      w->active = active;
+      if (!sim_warp_refill(w)) return;
+      budget = w->budget - 1;
+      if (w->budget) continue;
       sim_fault(w, in, -1, DRV_LAUNCH_TIMEOUT, "limit", "", 0, "the warp has executed %llu instructions (option limit)",
                 (unsigned long long)w->cta->launch->dev->limit);
       return;
@@ -110,6 +145,11 @@ static void run_warp(SimWarp *w) {
       continue;
     }
     if (step == STEP_YIELD) return;
+    if (step == STEP_FRAME) {
+      code = w->code;
+      lanes = w->lanes;
+      regs = w->regs;
+    }
     pc = w->pc;
     active = w->active;
     stop = w->stop;
@@ -126,5 +166,7 @@ static void run_warp(SimWarp *w) {
 static const SimHandler handlers[] = {
 #include "../handlers.def"
 };
+
+static SimHandler handler_at(uint16_t i) { return handlers[i]; }
 
 const SimLevel SIM_LEVEL = {SIM_LEVEL_NAME, handlers, op_tracked, run_warp};
