@@ -47,6 +47,8 @@ static IsaOperand decode_operand(const char *s, const char *end) {
     break;
   case '@': o.kind = ISA_OPND_LABEL, s++; break;
   case 'S': o.kind = ISA_OPND_SYMBOL, s++; break;
+  case 'T': o.kind = ISA_OPND_TARGETS, s++; break;
+  case 'C': o.kind = ISA_OPND_CALL, s++; break;
   case '%': o.kind = ISA_OPND_SPECIAL, s++; break;
   default: o.cls = *s++; break;
   }

@@ -24,7 +24,8 @@
  *   [k]       likewise, in shared memory of any CTA of the cluster (shared::cluster); an address of the own CTA's is one too
  *   [a 2r]    two operands in one pair of brackets: the generic address of a tensor map (no offset), a vector of coordinates
  *   _         the sink, printed as such: a result that nobody wants (whoever builds the instruction may leave it out)
- *   @         a label;  S a symbol (address of);  %  a special register
+ *   @         a label;  S a symbol (address of);  %  a special register;  T a list of labels (.branchtargets)
+ *   C         a call: [(results),] function [, (arguments)] [, prototype]
  *   !p        predicate source that may be negated
  *   r|p       destination pair "a|p" (shfl, match, elect)
  *   .         suffix to the last operand(s): may be left out (trailing optionals)
@@ -71,6 +72,8 @@ typedef enum { /* what stands in an operand's place */
   ISA_OPND_SYMBOL,
   ISA_OPND_SPECIAL,
   ISA_OPND_SINK,    /* _ */
+  ISA_OPND_TARGETS,
+  ISA_OPND_CALL,
 } IsaOperandKind;
 
 typedef struct IsaOperand {
@@ -106,6 +109,29 @@ const IsaForm *isa_form(IsaId id);
  * isa_next gives the following one. */
 IsaId isa_find(const char *opcode, uint32_t len);
 IsaId isa_next(IsaId id);
+
+/* ---- opcodes as written (modifier.def) ---- */
+typedef struct IsaModifier {
+  const char *word;
+  char group;
+  const char *opcodes, *last, *sm;
+  uint16_t version;
+  const char *section;
+} IsaModifier;
+const IsaModifier *isa_modifier(uint32_t i); /* NULL: past the last */
+bool isa_modifier_fits(const IsaModifier *m, const char *opcode, uint32_t len); /* may the word stand in that opcode? */
+
+typedef struct IsaSpelling { const char *written, *row; uint16_t version; } IsaSpelling;
+
+#define ISA_MAX_MODIFIERS 8
+typedef struct IsaReading { /* zero before the first isa_read of an opcode */
+  uint32_t step, n, nmodifiers;
+  uint16_t version;         /* that the spelling of its words needs */
+  const IsaModifier *modifier[ISA_MAX_MODIFIERS];
+  char text[96];
+} IsaReading;
+/* The first row of an opcode as PTX text has it, then, call by call, of the other opcodes that it reads as; ISA_NONE: no more. */
+IsaId isa_read(IsaReading *r, const char *opcode, uint32_t len);
 
 /* ---- special registers (special.def) ---- */
 typedef enum {

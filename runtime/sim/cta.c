@@ -114,15 +114,7 @@ bool sim_cta_ended(SimCta *c) {
 
 /* ---- the start ---- */
 
-static void fill_slot(SimWarp *w, uint64_t where, const uint64_t *lane_values) {
-  char *at = w->regs + (where >> 8);
-  for (int l = 0; l < SIM_LANES; l++) {
-    if ((where & 0xff) == 8) memcpy(at + 8 * l, &lane_values[l], 8);
-    else memcpy(at + 4 * l, &lane_values[l], 4);
-  }
-}
-
-static uint64_t special_value(const SimCta *c, uint32_t warp, uint32_t lane, uint64_t which) {
+uint64_t sim_special_value(const SimCta *c, uint32_t warp, uint32_t lane, uint64_t which) {
   const SimLaunch *l = c->launch;
   uint32_t t = warp * SIM_LANES + lane;
   switch (which) {
@@ -176,17 +168,21 @@ static void begin_warp(SimCta *c, uint32_t i) {
   SimWarp *w = &c->warp[i];
   uint32_t left = l->threads - i * SIM_LANES, agent = c->rank * c->nwarps + i;
   SimCopy *copies = w->copies;
-  uint32_t cap = w->copies_cap;
   SimBuf products = w->products;
+  SimFrame *frames = w->frames;
+  uint32_t cap = w->copies_cap, frames_cap = w->frames_cap;
   memset(w, 0, sizeof *w);
   w->products.at = products.at;
   w->products.cap = products.cap;
+  w->frames = frames;
+  w->frames_cap = frames_cap;
   w->regs = g->files + (size_t)agent * fn->file_bytes;
   w->code = fn->code;
   w->lanes = g->lanes;
   w->stop = SIM_FULL;
   w->index = i;
   w->agent = agent;
+  w->self = (uint32_t)(g->index * g->nagents + agent);
   w->cta = c;
   w->init = g->init + 2 * (size_t)agent * fn->ntracked;
   w->touch = w->init + fn->ntracked;
@@ -207,11 +203,11 @@ static void begin_warp(SimCta *c, uint32_t i) {
   w->shift = fn->shift;
   memset(w->init, 0, fn->ntracked * sizeof *w->init);
   for (uint32_t r = 0; r < fn->ntracked; r++) w->touch[r] = 1; /* no fence yet */
-  for (uint32_t s = 0; s < fn->nspecials; s++) {
-    uint64_t v[SIM_LANES];
-    for (uint32_t lane = 0; lane < SIM_LANES; lane++) v[lane] = special_value(c, i, lane, fn->specials[2 * s + 1]);
-    fill_slot(w, fn->specials[2 * s], v);
+  if (!sim_frame_begin(w)) {
+    sim_fault(w, NULL, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory");
+    return;
   }
+  sim_fill_specials(w, &w->frames[0]);
 }
 
 void sim_cta_begin(SimCta *c) {

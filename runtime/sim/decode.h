@@ -17,14 +17,13 @@ typedef struct Decode {
   Words w;
 } Decode;
 
-static inline void split_words(const char *opcode, Words *w) {
+static inline void split_words(const char *opcode, uint32_t len, Words *w) {
   w->count = 0;
-  for (const char *s = opcode; *s && w->count < MAX_WORDS;) {
-    size_t n = strcspn(s, ".");
+  for (const char *s = opcode, *end = s + len; s < end && w->count < MAX_WORDS; s++) {
+    const char *dot = memchr(s, '.', (size_t)(end - s));
     w->at[w->count] = s;
-    w->n[w->count++] = (uint32_t)n;
-    s += n;
-    if (*s == '.') s++;
+    w->n[w->count] = (uint32_t)((dot ? dot : end) - s);
+    s += w->n[w->count++];
   }
 }
 

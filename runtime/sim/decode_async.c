@@ -3,9 +3,11 @@
 #include "engine.h"
 
 bool sim_is_async(const Words *w) {
-  static const char *const mnemonics[] = {"mbarrier", "mapa", "getctarank", "barrier", "griddepcontrol", "wgmma", "setmaxnreg"};
+  static const char *const mnemonics[] = {"mbarrier", "mapa", "getctarank", "griddepcontrol", "wgmma", "setmaxnreg"};
   static const char *const words[] = {"bulk", "shared::cluster", "mbarrier", "mbarrier_init", "proxy"};
-  if (find_in(w, 0, mnemonics, sizeof mnemonics / sizeof *mnemonics) >= 0 || word_is(w, 1, "tensormap")) return true;
+  if (find_in(w, 0, mnemonics, sizeof mnemonics / sizeof *mnemonics) >= 0 || word_is(w, 1, "tensormap") ||
+      (word_is(w, 0, "barrier") && word_is(w, 1, "cluster")))
+    return true;
   for (size_t i = 0; i < sizeof words / sizeof *words; i++)
     if (has_word(w, words[i])) return true;
   return false;
@@ -68,6 +70,7 @@ static bool decode_bulk(Decode *d) {
   in->sub = stores ? reduce ? BULK_REDUCE : BULK_STORE : peer ? reduce ? BULK_REDUCE_PEER : BULK_PEER : BULK_LOAD;
   if (has_word(w, "multicast::cluster")) in->sub |= BULK_MULTICAST;
   if (reduce && !decode_reduction(d, &in->sub)) return refuse(d);
+  if (reduce) in->sem = SEM_RELAXED, in->scope = SCOPE_GPU; /* each element by itself */
   if (has_word(w, "tensor")) {
     in->sub |= BULK_TENSOR;
     for (int i = 0; i < d->nops; i++)
@@ -128,6 +131,7 @@ static bool decode_wgmma(Decode *d) {
   static const char *const types[] = {"f16", "bf16", "tf32", "e4m3", "e5m2", "u8", "s8"}, *const kinds[] = {"f32", "f16", "s32"};
   SimInstr *in = d->in;
   const Words *w = &d->w;
+  if (!d->p->fn->entry) return sim_parse_fail(d->p, d->line, DRV_INVALID_PTX, "'%s' is not simulated in a device function", d->form->opcode);
   if (word_is(w, 1, "fence")) return use(d, "wgmma_fence");
   if (word_is(w, 1, "commit_group")) return use(d, "wgmma_commit");
   if (word_is(w, 1, "wait_group")) {

@@ -147,6 +147,7 @@ SimDevice *sim_device_at(int ordinal) {
 DrvResult sim_pending(SimDevice *dev) {
   DrvResult code = dev->pending;
   dev->pending = DRV_SUCCESS;
+  sim_print_flush(dev);
   if (code) sim_say(code, "%s", dev->finding.text);
   return code;
 }

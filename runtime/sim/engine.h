@@ -40,6 +40,7 @@ typedef struct SimMbar {
 
 /* The live mbarrier at a cluster address, known to w; NULL: faulted. */
 SimMbar *sim_mbar_at(SimWarp *w, const SimInstr *in, int lane, uint32_t address);
+SimMbar *sim_mbar_signalled(SimWarp *w, const SimInstr *in, int lane, uint32_t address); /* by a copy that w issues */
 int sim_mbar_make(SimWarp *w, const SimInstr *in, int lane, uint32_t address, uint32_t count);
 int sim_mbar_drop(SimWarp *w, const SimInstr *in, int lane, uint32_t address);
 void sim_mbar_ended(SimMbar *b, SimWarp *by);              /* its phase has ended: those who wait for it go on */
@@ -60,6 +61,7 @@ void sim_area_written(SimArea a, uint32_t cell);           /* cell: SIM_CELL_* *
 bool sim_area_in(const SimArea *a);                        /* inside the CTA's shared memory */
 
 /* w touches the shared memory of c: which must not have ended, and must not end before it knows of that. False: faulted. */
+bool sim_cluster_lives(SimWarp *w, const SimInstr *in, int lane, const SimCta *c, uint32_t address);
 bool sim_cluster_reach(SimWarp *w, const SimInstr *in, int lane, SimCta *c, uint32_t address);
 
 /* ---- bulk copies (engine_bulk.c) ---- */

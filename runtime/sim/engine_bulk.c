@@ -73,6 +73,7 @@ static bool check_global(const SimBulk *b, bool write) {
     SimAlloc *a = sim_memory_range(m, row.address, row.inside);
     uint64_t bad;
     if (!a) return sim_fault_global(b->warp, b->in, b->lane, row.address, row.inside, write ? "copies to" : "copies from"), false;
+    if (b->warp->checks && sim_race_range(b->warp, b->in, a, row.address - a->base, row.inside, write)) return false;
     if (!b->warp->checks || atomic_load_explicit(&a->all_init, memory_order_relaxed)) continue;
     if (write && KIND(b) == BULK_STORE) sim_memory_mark(a, row.address, row.inside);
     else if (!sim_memory_written(a, row.address, row.inside, &bad))
@@ -104,7 +105,7 @@ static bool check_sizes(const SimBulk *b) {
 }
 
 static SimMbar *mbar_of(const SimBulk *b, uint32_t rank) {
-  return sim_mbar_at(b->warp, b->in, b->lane, b->mbar | (rank + 1) << SIM_RANK_SHIFT);
+  return sim_mbar_signalled(b->warp, b->in, b->lane, b->mbar | (rank + 1) << SIM_RANK_SHIFT);
 }
 
 static bool check_loads(SimBulk *b) { /* every destination: its mbarrier, and what lies there */

@@ -8,12 +8,16 @@ static bool ended(const SimCta *c) {
   return true;
 }
 
-bool sim_cluster_reach(SimWarp *w, const SimInstr *in, int lane, SimCta *c, uint32_t address) {
-  if (c == w->cta) return true;
-  if (ended(c))
+bool sim_cluster_lives(SimWarp *w, const SimInstr *in, int lane, const SimCta *c, uint32_t address) {
+  if (c != w->cta && ended(c))
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "cluster", "shared", address,
                      "touches the shared memory of the CTA of rank %u, which has ended", c->rank), false;
-  c->touched[w->agent] = w->cta->group->time;
+  return true;
+}
+
+bool sim_cluster_reach(SimWarp *w, const SimInstr *in, int lane, SimCta *c, uint32_t address) {
+  if (!sim_cluster_lives(w, in, lane, c, address)) return false;
+  if (c != w->cta) c->touched[w->agent] = w->cta->group->time;
   return true;
 }
 

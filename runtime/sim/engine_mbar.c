@@ -33,7 +33,7 @@ static bool known_to(SimWarp *w, const SimInstr *in, int lane, const SimMbar *b)
   return true;
 }
 
-SimMbar *sim_mbar_at(SimWarp *w, const SimInstr *in, int lane, uint32_t address) {
+SimMbar *sim_mbar_signalled(SimWarp *w, const SimInstr *in, int lane, uint32_t address) {
   SimArea a;
   if (!place_of(w, in, lane, address, &a)) return NULL;
   SimMbar *b = find_mbar(a.cta, a.address);
@@ -42,8 +42,13 @@ SimMbar *sim_mbar_at(SimWarp *w, const SimInstr *in, int lane, uint32_t address)
               b ? "it has been invalidated" : "nobody has initialised one");
     return NULL;
   }
-  if (!sim_cluster_reach(w, in, lane, a.cta, a.address)) return NULL;
+  if (!sim_cluster_lives(w, in, lane, a.cta, a.address)) return NULL;
   return known_to(w, in, lane, b) ? b : NULL;
+}
+
+SimMbar *sim_mbar_at(SimWarp *w, const SimInstr *in, int lane, uint32_t address) {
+  SimMbar *b = sim_mbar_signalled(w, in, lane, address);
+  return b && sim_cluster_reach(w, in, lane, b->cta, b->address) ? b : NULL;
 }
 
 static SimMbar *new_mbar(SimCta *c, uint32_t address) {

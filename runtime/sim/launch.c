@@ -32,9 +32,10 @@ static void count(SimLaunch *l, double seconds) {
     const SimGroup *g = l->groups[k];
     dev->counters.tensor_macs += g->macs;
     dev->counters.warp_instructions += g->warp_instructions;
-    for (uint32_t i = 0; i < l->fn->ncode; i++) {
+    for (uint32_t i = 0; i < l->fn->ncode + l->fn->module->func_code; i++) {
+      if (!g->lanes[i]) continue;
       dev->counters.lane_instructions += g->lanes[i];
-      if (form) form[l->fn->code[i].form] += g->lanes[i];
+      if (form) form[sim_code_at(l, i)->form] += g->lanes[i];
     }
   }
   add_counters(&dev->total, &dev->counters);
@@ -90,6 +91,7 @@ DrvResult sim_launch_run(SimLaunch *l) {
   l->ngroups = l->ctas / l->group_ctas;
   l->engines = l->clocks < CLOCKS ? 0 : ENGINES / l->group_ctas < MOST_ENGINES ? ENGINES / l->group_ctas : MOST_ENGINES;
   l->resident = resident_groups(l);
+  l->serial = l->dev->launches + 1;
   if (n > SIM_MAX_CORES) n = SIM_MAX_CORES;
   l->ncores = (uint32_t)(n < l->ngroups ? n : l->ngroups);
   double start = now_seconds();
@@ -98,5 +100,6 @@ DrvResult sim_launch_run(SimLaunch *l) {
   for (uint32_t i = 0; i < l->ngroups_open; i++) sim_group_close(l->groups[i]);
   if (l->groups) kiln_mem(l->groups, l->groups_cap * sizeof *l->groups, 0);
   sim_order_close(l);
+  sim_print_collect(l);
   return code;
 }

@@ -50,6 +50,7 @@ static inline void store_quads(SimWarp *w, const SimInstr *in, char *dst) {
 #endif
 
 #include "alu.h"
+#include "arith.h"
 #include "cvt.h"
 #include "mem.h"
 #include "strong.h"
@@ -58,9 +59,11 @@ static inline void store_quads(SimWarp *w, const SimInstr *in, char *dst) {
 #include "wgmma.h"
 #include "warp.h"
 #include "hopper.h"
+#include "call.h"
 
 /* None of them may be in the hands of a product; a fence must come before the next one. */
 static int touch_registers(SimWarp *w, const SimInstr *in, const uint32_t *reg, uint32_t n) {
+  if (w->depth) return STEP_NEXT; /* products are the entry's, and so are their registers */
   for (uint32_t i = 0; i < n; i++) {
     if (w->touch[reg[i]] > 1)
       return sim_fault(w, in, -1, DRV_LAUNCH_FAILED, "in_flight", "register", 0,
@@ -72,7 +75,7 @@ static int touch_registers(SimWarp *w, const SimInstr *in, const uint32_t *reg, 
 
 /* An instruction whose registers are watched: reads must be defined in the executing lanes, writes define them. */
 static int op_tracked(SimWarp *w, const SimInstr *in, uint32_t mask) {
-  const SimFunction *f = w->cta->launch->fn;
+  const SimFunction *f = w->fn;
   const SimTrack *t = &f->tracks[in->track];
   const uint32_t *reg = f->track_regs + t->first;
   for (uint32_t i = 0; i < t->nread; i++) {
@@ -137,6 +140,11 @@ static void run_warp(SimWarp *w) {
       continue;
     }
     if (step == STEP_YIELD) return;
+    if (step == STEP_FRAME) {
+      code = w->code;
+      lanes = w->lanes;
+      regs = w->regs;
+    }
     pc = w->pc;
     active = w->active;
     stop = w->stop;

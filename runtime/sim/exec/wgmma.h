@@ -169,27 +169,43 @@ static int wg_uniform(SimWarp *w, const SimInstr *in, int slot, const char *what
   return STEP_NEXT;
 }
 
-/* Each core matrix that the warp reads: f(line's area); 8 lines of 16 bytes each. */
-static bool wg_lines(SimWarp *w, const SimInstr *in, const SimDescriptor *d, bool transposed, uint32_t first, uint32_t groups, int what) {
+/* A line of 16 bytes is read from now on: judged, unless its cells are of the write that was judged last. */
+static inline bool wg_read_line(SimWarp *w, const SimInstr *in, uint32_t address, uint32_t *known) {
+  uint32_t first = (address - w->shared_first) >> w->shift, n = 16u >> w->shift, other = 0, v = *known;
+  if (address < w->shared_first || address + 16 > w->shared_end)
+    return sim_fault(w, in, -1, DRV_ILLEGAL_ADDRESS, "out_of_bounds", "shared", address, "wgmma reads 16 bytes of a matrix here; the block has %u to %u",
+                     w->shared_first, w->shared_end), false;
+  if (!w->checks) return true;
+  for (uint32_t i = 0; i < n; i++) other |= w->wr[first + i] ^ v, w->rd[first + i] = SIM_FLIGHT;
+  if (!other) return true;
+  *known = w->wr[first];
+  for (uint32_t i = 1; i < n; i++)
+    if (w->wr[first + i] != *known) *known = SIM_FULL; /* of several writes: none is remembered */
+  return sim_area_read(w, in, -1, (SimArea){w->cta, address, 16}, true);
+}
+
+static inline void wg_release_line(SimWarp *w, uint32_t address) {
+  uint32_t first = (address - w->shared_first) >> w->shift, n = 16u >> w->shift, now = w->cta->group->time << 1;
+  for (uint32_t i = 0; i < n; i++) w->rd[first + i] = w->rd[first + i] == SIM_FLIGHT ? now : w->rd[first + i];
+}
+
+/* The core matrices of groups `first` and on that the warp reads, or has read. */
+static bool wg_lines(SimWarp *w, const SimInstr *in, const SimDescriptor *d, bool transposed, uint32_t first, uint32_t groups, bool release) {
+  uint32_t known = SIM_FULL; /* no cell */
   for (uint32_t i = first; i < first + groups; i++)
     for (uint32_t j = 0; j < 2; j++)
       for (uint32_t r = 0; r < 8; r++) {
-        SimArea a = {w->cta, sim_descriptor_line(d, transposed, i, j, r), 16};
-        if (what == 1) sim_area_mark(w, a, SIM_FULL, SIM_FLIGHT);
-        else if (what == 2) sim_area_mark(w, a, SIM_FLIGHT, w->cta->group->time << 1);
-        else if (!sim_area_in(&a))
-          return sim_fault(w, in, -1, DRV_ILLEGAL_ADDRESS, "out_of_bounds", "shared", a.address,
-                           "wgmma reads 16 bytes of a matrix here; the block has %u to %u", w->shared_first, w->shared_end), false;
-        else if (!sim_area_read(w, in, -1, a, true)) return false;
+        uint32_t at = sim_descriptor_line(d, transposed, i, j, r);
+        if (release) wg_release_line(w, at);
+        else if (!wg_read_line(w, in, at, &known)) return false;
       }
   return true;
 }
-enum { WG_CHECK, WG_MARK, WG_RELEASE };
 
-static bool wg_areas(SimWarp *w, const SimInstr *in, const SimProduct *p, int what) {
+static bool wg_areas(SimWarp *w, const SimInstr *in, const SimProduct *p, bool release) {
   SimDescriptor a = sim_descriptor(p->a), b = sim_descriptor(p->b);
-  if (!WG_A_REGS(in) && !wg_lines(w, in, &a, WG_TRANS_A(in), (w->index & 3) * 2, 2, what)) return false;
-  return wg_lines(w, in, &b, WG_TRANS_B(in), 0, in->n, what);
+  if (!WG_A_REGS(in) && !wg_lines(w, in, &a, WG_TRANS_A(in), (w->index & 3) * 2, 2, release)) return false;
+  return wg_lines(w, in, &b, WG_TRANS_B(in), 0, in->n, release);
 }
 
 static bool wg_descriptor_ok(SimWarp *w, const SimInstr *in, uint64_t bits, const char *what) {
@@ -234,10 +250,9 @@ HANDLER(wgmma) { /* D, A, B, scale-d, ... */
   if ((!WG_A_REGS(in) && wg_uniform(w, in, first_a, "A") != STEP_NEXT) || wg_uniform(w, in, first_b, "B") != STEP_NEXT) return STEP_YIELD;
   SimProduct p = {.in = in, .a = WG_A_REGS(in) ? 0 : R64(first_a)[0], .b = R64(first_b)[0], .group = w->product_group, .add = add != 0};
   if ((!WG_A_REGS(in) && !wg_descriptor_ok(w, in, p.a, "A")) || !wg_descriptor_ok(w, in, p.b, "B")) return STEP_YIELD;
-  if (wg_registers(w, in) != STEP_NEXT || !wg_areas(w, in, &p, WG_CHECK)) return STEP_YIELD;
+  if (wg_registers(w, in) != STEP_NEXT || !wg_areas(w, in, &p, false)) return STEP_YIELD;
   w->spin.acted = true;
   if (w->checks) {
-    wg_areas(w, in, &p, WG_MARK);
     w->cta->last_read[w->index] = SIM_FULL;
     w->flights++;
   }
@@ -272,7 +287,7 @@ HANDLER(wgmma_wait) { /* imm: groups that may stay in flight */
     wg_compute(w, &p[done]);
     for (uint32_t i = 0; i < nheld; i++) w->touch[held[i]] -= 2;
     if (!w->checks) continue;
-    wg_areas(w, p[done].in, &p[done], WG_RELEASE);
+    wg_areas(w, p[done].in, &p[done], true);
     if (--w->flights == 0) w->cta->last_read[w->index] = w->cta->group->time;
   }
   if (done) {
