@@ -481,11 +481,24 @@ static uint32_t in_window(uint32_t mask, const uint64_t *addr, uint64_t base, ui
   return m;
 }
 
+/* Lanes whose shared address names a CTA of the cluster (engine.h): hopper.h. */
+static inline uint32_t far_lanes(uint32_t mask, const uint64_t *local) {
+  uint32_t far = 0;
+  ACTIVE(l, mask) far |= local[l] >> SIM_RANK_SHIFT ? lane_bit[l] : 0;
+  return far;
+}
+static bool far_pieces(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *local, uint32_t bytes, SimAccess how, char **p);
+
 HANDLER(ld_generic) {
   uint64_t addr[SIM_LANES] __attribute__((aligned(64))), local[SIM_LANES] __attribute__((aligned(64))) = {0};
   read_addresses(w, in, in->n, false, in->imm, addr);
-  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local);
-  if (shared && load_shared(w, in, shared, local) != STEP_NEXT) return STEP_YIELD;
+  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local), far = far_lanes(shared, local);
+  if (far) {
+    char *p[SIM_LANES];
+    if (!far_pieces(w, in, far, local, (uint32_t)in->n * in->size, ACCESS_LOAD, p)) return STEP_YIELD;
+    load_lanes(w, in, far, (const char *const *)p);
+  }
+  if (shared & ~far && load_shared(w, in, shared & ~far, local) != STEP_NEXT) return STEP_YIELD;
   uint32_t param = in_window(mask, addr, SIM_PARAM_BASE, local);
   if (param && load_param(w, in, param, local) != STEP_NEXT) return STEP_YIELD;
   uint32_t stack = in_window(mask, addr, SIM_LOCAL_BASE, local);
@@ -496,8 +509,13 @@ HANDLER(ld_generic) {
 HANDLER(st_generic) {
   uint64_t addr[SIM_LANES] __attribute__((aligned(64))), local[SIM_LANES] __attribute__((aligned(64))) = {0};
   read_addresses(w, in, 0, false, in->imm, addr);
-  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local);
-  if (shared && store_shared(w, in, shared, local) != STEP_NEXT) return STEP_YIELD;
+  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local), far = far_lanes(shared, local);
+  if (far) {
+    char *p[SIM_LANES];
+    if (!far_pieces(w, in, far, local, (uint32_t)in->n * in->size, ACCESS_STORE, p)) return STEP_YIELD;
+    store_lanes(w, in, far, p);
+  }
+  if (shared & ~far && store_shared(w, in, shared & ~far, local) != STEP_NEXT) return STEP_YIELD;
   uint32_t stack = in_window(mask, addr, SIM_LOCAL_BASE, local), rest = mask & ~shared & ~stack;
   if (stack && store_local(w, in, stack, local) != STEP_NEXT) return STEP_YIELD;
   return rest ? store_global(w, in, rest, addr) : STEP_NEXT;
