@@ -37,6 +37,9 @@ static bool judge_write(SimWarp *w, const SimInstr *in, int lane, uint32_t v, ui
   uint32_t agent = v & SIM_CELL_AGENT, time = v >> SIM_CELL_TIME, column = sim_column(w->cta->group, agent);
   char who[64];
   if (!v) return true;
+  if ((v & SIM_CELL_MBAR) == SIM_CELL_MBAR)
+    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "mbarrier", "shared", address, "%s an mbarrier, which only mbarrier instructions may touch", verb),
+           false;
   if (v & SIM_CELL_PENDING)
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "pending_copy", "shared", address,
                      "%s what an asynchronous copy is still writing", verb), false;

@@ -82,7 +82,7 @@ int sim_mbar_make(SimWarp *w, const SimInstr *in, int lane, uint32_t address, ui
   SimMbarFault f = sim_mbar_init(&b->s, count);
   if (f) return sim_mbar_fault_at(w, in, lane, b, f);
   if (!sim_area_write(w, in, lane, a, false)) return STEP_YIELD;
-  sim_area_written(a, g->time << SIM_CELL_TIME | w->agent);
+  sim_area_written(a, g->time << SIM_CELL_TIME | SIM_CELL_MBAR);
   sim_past_clear(b->past, g);
   sim_past_clear(b->seen, g);
   b->live = true;
@@ -100,6 +100,7 @@ int sim_mbar_drop(SimWarp *w, const SimInstr *in, int lane, uint32_t address) {
     if (b->cta->warp[i].held == b)
       return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "mbarrier", "shared", b->address, "invalidates an mbarrier that warp %u waits for", i);
   b->live = false;
+  sim_area_written((SimArea){b->cta, b->address, 8}, w->cta->group->time << SIM_CELL_TIME | w->agent);
   return STEP_NEXT;
 }
 

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ALIGN = 128, SLICE_MEETS = 4096 };
-#define SLICE_ALONE ((uint64_t)1 << 20) /* warp instructions before others get their chance */
+enum { ALIGN = 128, CHUNK_MEETS = 512, SLICE_MEETS = 4096 };
+#define SLICE_ALONE ((uint64_t)1 << 20) /* warp instructions before other warps get their chance */
 
 uint64_t sim_group_random(SimGroup *g) { /* xorshift64* */
   uint64_t x = g->random;
@@ -18,6 +18,20 @@ uint64_t sim_group_random(SimGroup *g) { /* xorshift64* */
 }
 
 uint64_t sim_warp_count(const SimWarp *w) { return w->cta->launch->dev->limit - w->left - w->budget; }
+
+static void fill_budget(SimWarp *w) {
+  uint64_t chunk = w->cta->launch->fn->meets ? CHUNK_MEETS : SLICE_ALONE;
+  w->budget = w->left < chunk ? w->left : chunk;
+  w->left -= w->budget;
+}
+
+bool sim_warp_refill(SimWarp *w) {
+  SimGroup *g = w->cta->group;
+  uint64_t count = sim_warp_count(w);
+  fill_budget(w);
+  sim_schedule_progress(g, g->now + count - g->before);
+  return count < g->yield_at && !sim_schedule_halted(g);
+}
 
 /* ---- memory: one block, which the device keeps from launch to launch ---- */
 
@@ -151,9 +165,10 @@ void sim_group_begin(SimGroup *g, uint64_t index) {
   g->serial++;
   g->time = 1;
   g->now = 0;
-  atomic_store_explicit(&g->seen, 0, memory_order_relaxed);
+  g->first_key = UINT64_MAX;
   g->horizon = 0;
   g->faulted = g->suspected = false;
+  g->expired = 0;
   g->random = (l->seed + 1) * 0x9e3779b97f4a7c15ull ^ (index + 1) * 0xbf58476d1ce4e5b9ull;
   if (!g->random) g->random = 1;
   memset(g->hb, 0, CLOCKS * (size_t)g->nagents * g->ncolumns * sizeof *g->hb);
@@ -163,10 +178,9 @@ void sim_group_begin(SimGroup *g, uint64_t index) {
   }
   sim_engine_begin(g);
   sim_order_begin(g);
-  uint64_t limit = l->dev->limit, slice = l->fn->meets ? SLICE_MEETS : SLICE_ALONE;
   for (uint32_t i = 0; i < g->nagents; i++) {
-    g->warp[i].budget = limit < slice ? limit : slice;
-    g->warp[i].left = limit - g->warp[i].budget;
+    g->warp[i].left = l->dev->limit;
+    fill_budget(&g->warp[i]);
   }
 }
 
@@ -176,19 +190,16 @@ static bool running(const SimGroup *g) { return !g->faulted && !sim_schedule_hal
 
 /* One warp until it lets others go on; virtual time advances by what it has executed. */
 static void run_warp(SimGroup *g, SimWarp *w) {
-  uint64_t before = sim_warp_count(w);
+  g->before = sim_warp_count(w);
+  g->yield_at = g->before + (g->launch->fn->meets ? SLICE_MEETS : SLICE_ALONE);
   g->launch->dev->level->run(w);
-  g->now += sim_warp_count(w) - before;
-  if (w->budget == 0 && !g->faulted) { /* its slice is used up */
-    uint64_t slice = g->launch->fn->meets ? SLICE_MEETS : SLICE_ALONE;
-    w->budget = w->left < slice ? w->left : slice;
-    w->left -= w->budget;
-  }
+  g->now += sim_warp_count(w) - g->before;
   if (w->state == WARP_TURN) { /* the operation happens a little later: by seed */
     uint64_t r = g->launch->seed ? sim_group_random(g) : 0;
-    w->key = g->now + (r & 7 ? (r >> 3) & 63 : (r >> 3) & 4095);
+    w->key = g->now + SIM_LATENCY + (r & 7 ? (r >> 3) & 63 : (r >> 3) & 4095);
+    if (w->key < g->first_key) g->first_key = w->key;
   }
-  sim_schedule_progress(g);
+  sim_schedule_progress(g, g->now);
 }
 
 /* One round: every warp that can run does, in an order drawn from the seed (seed 0: by number). */
@@ -276,14 +287,40 @@ static SimGroupState end_group(SimGroup *g) {
   return GROUP_ENDS;
 }
 
+static void begin_operation(SimGroup *g, const SimWarp *w, uint64_t key) {
+  g->now = key;
+  g->first_key = UINT64_MAX;
+  for (uint32_t i = 0; i < g->nagents; i++) {
+    const SimWarp *x = &g->warp[i];
+    if (x != w && x->state == WARP_TURN && x->key < g->first_key) g->first_key = x->key;
+  }
+  atomic_store(&g->acts, key);
+  atomic_store(&g->seen, key);
+}
+
+/* Tries to wait for an mbarrier end without success in the end. Only if that has led to nothing is it a deadlock. */
+static bool expire_waits(SimGroup *g) {
+  bool any = false;
+  if (g->expired == g->time) return false;
+  g->expired = g->time;
+  for (uint32_t i = 0; i < g->nagents; i++) {
+    SimWarp *w = &g->warp[i];
+    if (w->state != WARP_HELD || !w->held) continue;
+    w->expired = any = true;
+    sim_group_ready(w);
+  }
+  return any;
+}
+
 SimGroupState sim_group_run(SimGroup *g, uint64_t *key) {
   for (;;) {
     run_local(g);
     SimWarp *w = running(g) ? next_warp(g, key) : NULL;
+    if (!w && running(g) && !parked(g) && expire_waits(g)) continue;
     if (!w) return running(g) && parked(g) ? GROUP_PARKED : end_group(g);
     if (*key < g->now) *key = g->now;
     if (*key >= g->horizon) return GROUP_TURN;
-    g->now = *key;
+    begin_operation(g, w, *key);
     if (w->state == WARP_PARKED) sim_spin_leave(w);
     else w->granted = true;
     w->state = WARP_READY;
@@ -333,7 +370,9 @@ void sim_group_stuck(SimGroup *g) {
     n += list_warp(w, list + n, sizeof list - n);
   }
   if (!first) return;
-  const SimInstr *in = first->state == WARP_PARKED ? &first->code[first->spin.pc] : first->state == WARP_HELD ? &first->code[first->pc] : &first->code[first->pc ? first->pc - 1 : 0];
+  const SimInstr *in = first->state == WARP_PARKED ? &first->code[first->spin.pc]
+                       : first->state == WARP_HELD ? &first->code[first->pc]
+                                                   : &first->code[first->pc ? first->pc - 1 : 0];
   if (done && first->state == WARP_BARRIER)
     sim_fault(first, in, -1, DRV_LAUNCH_FAILED, "barrier", "", 0, "waits for warps that have ended (%u of %u): %s", done, g->nagents, list);
   else sim_fault(first, in, -1, DRV_LAUNCH_FAILED, "deadlock", "", 0, "nobody can go on: %s", list);

@@ -21,6 +21,7 @@ extern "C" {
  *   seed=N       order of warps, and the moments at which asynchronous copies complete
  *   policy=      lazy, eager, random, or alternate (default: lazy on even launches, eager on odd ones)
  *   limit=N      warp instructions that one warp may execute before it is stopped (default: 20000000000)
+ *   mma=         fast: tensor products added in f32, one rounding for each; exact: as the target's tensor cores do (default: fast)
  *   level=       base, v3, v4: handlers for SSE2, AVX2, AVX-512 (default: the best that the host runs); results are the same
  * An option or target it does not know: invalid value, and kilnsim_message says which. */
 unsigned kilnsim_configure(const char *options, int *ordinal);
@@ -58,6 +59,9 @@ unsigned kilnsim_total(int ordinal, kilnsim_counters *out);
 
 /* Lane instructions of the last launch by PTX form, most frequent first; index runs from 0, not found past the last. */
 unsigned kilnsim_count_form(int ordinal, int index, const char **opcode, uint64_t *lane_instructions);
+
+/* Does the simulator take a form of the PTX table (gen/isa, by its id)? Success; not supported (801), and kilnsim_message says why. */
+unsigned kilnsim_simulates(const char *form);
 
 /* Who gets what device code prints (vprintf), when a call of the driver synchronises; NULL: the program's standard output. */
 void kilnsim_print(void (*fn)(void *user, const char *text, size_t bytes), void *user);

@@ -7,7 +7,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ENGINES = SIM_CELL_ENGINE, MOST_ENGINES = 16 }; /* agents that a cell can name beside warps; of a CTA: more would cost time, and few mbarriers share one */
+/* Engines of asynchronous copies: how many a cell can name (one number stands for an mbarrier), and how many a CTA gets. More would cost
+ * time; few mbarriers share one as it is. */
+enum { ENGINES = SIM_CELL_ENGINE - 1, MOST_ENGINES = 16 };
 
 static int compare_forms(const void *a, const void *b) {
   const SimFormCount *x = a, *y = b;

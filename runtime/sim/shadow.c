@@ -23,6 +23,10 @@ static bool suspect_unwritten(SimWarp *w, const SimInstr *in, int lane, uint32_t
 /* The cell's last write was a bulk copy's. */
 static bool engine_wrote(SimWarp *w, const SimInstr *in, int lane, uint32_t v, uint32_t address, const char *what) {
   uint32_t column = sim_column(w->cta->group, v & SIM_CELL_AGENT);
+  if ((v & SIM_CELL_MBAR) == SIM_CELL_MBAR) {
+    sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "mbarrier", "shared", address, "%s an mbarrier, which only mbarrier instructions may touch", what);
+    return true;
+  }
   if (v & SIM_CELL_PENDING) {
     sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "pending_copy", "shared", address,
               "%s what an asynchronous copy is still writing: the phase of its mbarrier has not been waited for", what);

@@ -24,6 +24,7 @@
 /* A cell of the shadow of shared memory says who wrote last, when, and how. */
 #define SIM_CELL_AGENT 0x3ffu
 #define SIM_CELL_ENGINE 0x200u  /* of the agent: not a warp, but an engine of asynchronous copies (engine.h) */
+#define SIM_CELL_MBAR (SIM_CELL_PENDING | SIM_CELL_AGENT) /* nobody may access it: an mbarrier is here */
 #define SIM_CELL_STRONG 0x400u  /* atomically, or by a strong store */
 #define SIM_CELL_PENDING 0x800u /* an asynchronous copy, not complete */
 #define SIM_CELL_TIME 12        /* from this bit on */
@@ -37,6 +38,7 @@
 #define SIM_PARAM_BASE 0x0040000000000000ull
 #define SIM_CODE_BASE 0x0050000000000000ull /* addresses of functions: the i-th at i + 1 steps */
 #define SIM_CODE_STEP 16u
+#define SIM_RANK_SHIFT 24 /* of a shared address: from here on the rank of its CTA in the cluster + 1, or 0 (engine.h) */
 #define SIM_WINDOW_MASK 0x0000ffffffffffffull
 #define SIM_GUARD_BYTES 65536u /* unmapped space between allocations */
 
@@ -51,6 +53,8 @@ char *sim_copy_text(const char *s, size_t n);
 #define SIM_COUNT(buf, T) ((uint32_t)((buf)->n / sizeof(T)))
 
 /* ---- targets (target.c) ---- */
+typedef enum { SIM_TENSOR_TURING, SIM_TENSOR_AMPERE, SIM_TENSOR_ADA, SIM_TENSOR_HOPPER, SIM_TENSOR_BLACKWELL, SIM_TENSOR_BLACKWELL_RTX,
+               SIM_TENSOR_GENERATIONS } SimTensor;
 typedef struct SimTarget {
   const char *name;
   uint16_t sm;             /* 90 */
@@ -59,6 +63,7 @@ typedef struct SimTarget {
   uint16_t threads_sm, ctas_sm;
   uint32_t shared_first;   /* where a CTA's shared memory begins in its window */
   uint32_t reserved;       /* shared memory of the SM that the system takes per CTA */
+  uint8_t tensor;          /* SimTensor: how its tensor cores add up */
 } SimTarget;
 const SimTarget *sim_target_find(const char *name, size_t n);
 const SimTarget *sim_target_default(void);
@@ -101,7 +106,7 @@ typedef struct SimDevice {
   char *options;
   const SimTarget *target;
   int ordinal, sms, cores;
-  bool checks;
+  bool checks, mma_exact;
   const struct SimLevel *level; /* handlers for this host */
   uint64_t seed, limit;
   SimPolicy policy;
@@ -288,7 +293,8 @@ typedef struct SimWatch { /* one location that a spinning warp has read */
   uint64_t address;       /* generic: in the window of its space */
   const char *at;
   uint32_t bytes;
-  uint64_t value, stamp;  /* what it read; the location's writes so far (order.c), 0 outside global memory */
+  bool global, watched;   /* watched: a write there sets the warp's wake */
+  uint64_t value;         /* what it read */
 } SimWatch;
 
 typedef struct SimSplit { /* lanes of a warp that stand elsewhere; see exec/warp.h */
@@ -323,9 +329,9 @@ struct SimWarp {
   uint32_t self;                    /* its number in the launch */
   uint32_t agent;                   /* its number in the group: rank of its CTA x warps per CTA + index */
   uint32_t barrier, min_hb;         /* where it is parked; lowest of its hb row (itself left out) */
-  uint64_t budget, left;            /* warp instructions until it lets others go on; after that, before the limit */
+  uint64_t budget, left;            /* warp instructions until it tells how far it is (sim_warp_refill); after that, before the limit */
   uint64_t key;                     /* WARP_TURN: virtual time of its operation */
-  atomic_uint_fast64_t wake;        /* WARP_PARKED: virtual time at which it goes on, 0: nobody has written */
+  atomic_uint_fast64_t wake;        /* virtual time at which a location that it looks at was first written since then; 0: not yet */
   bool granted;                     /* the operation at pc may be executed */
   const char *waits;                /* WARP_HELD: for what, for the report of a deadlock */
   uint64_t macs;
@@ -333,8 +339,11 @@ struct SimWarp {
   uint32_t *touch;                  /* of those that products hold (exec/wgmma.h): operations in flight << 1 | used since the last fence */
   SimBuf products;                  /* SimProduct: of a warpgroup, in flight, oldest first */
   uint32_t product_group;           /* groups of products committed */
+  uint32_t nproducts;               /* products so far, and what they were: the same in all warps of a warpgroup */
+  uint64_t product_hash;
   struct SimMbar *held;             /* WARP_HELD: the mbarrier whose phase it waits for */
   bool held_any;                    /* or any other of its CTA */
+  bool expired;                     /* its try_wait ends without success, since nobody can go on */
   bool waits_cluster, waits_regs;   /* WARP_HELD: at the cluster's barrier; for registers */
   uint32_t flights;                 /* areas of shared memory that its asynchronous operations are reading */
   uint32_t bulk_group[SIM_LANES];   /* groups of bulk copies that the thread has committed */
@@ -350,7 +359,7 @@ struct SimWarp {
   struct {                          /* the loop it may be spinning in */
     uint32_t pc, n;                 /* its backward branch; locations that it has looked at since then */
     uint64_t hash;                  /* of registers and splits there */
-    bool acted, watches;            /* since then it has done more than look; others are told to wake it */
+    bool acted, watches;            /* since then it has done more than look; it is on the list of those that watch (order.c) */
     SimWatch at[SIM_MAX_WATCH];
   } spin;
   struct SimCta *cta;
@@ -406,11 +415,14 @@ typedef struct SimGroup {
   uint32_t order;            /* its row in far clocks + 1; 0: it has released nothing yet */
   SimPlaces places;          /* in its shared memory (order.c) */
   SimBuf bulks;              /* SimBulk: copies under way */
+  uint32_t expired;          /* its time when tries to wait for mbarriers last ended without success */
   struct SimClusterBarrier *barrier;
   uint32_t *settled;         /* by column: up to which time an agent is known to have done what it did, without regard to memory order */
   uint64_t random;
   uint64_t now;              /* virtual time since its start: warp instructions, and delays drawn from the seed */
-  atomic_uint_fast64_t seen; /* the same for other host cores, a little late */
+  uint64_t before, yield_at; /* the running warp: its count when it began, and at which it lets others go on */
+  uint64_t first_key;        /* of its operations that wait for their turn, but for the one that is executed */
+  atomic_uint_fast64_t seen, acts; /* for other host cores, a little late: now; the moment before which it has no operation */
   uint64_t horizon;          /* it may go on with operations before this moment without asking (schedule.c) */
   bool faulted, suspected;
   kilnsim_finding finding, suspect;   /* suspect: an unwritten cell was read; a race, if its writer comes later */
@@ -487,13 +499,15 @@ uint64_t sim_group_random(SimGroup *g);
 /* A warp that was WARP_HELD, or at a barrier, can go on. */
 static inline void sim_group_ready(SimWarp *w) { w->state = WARP_READY; }
 uint64_t sim_warp_count(const SimWarp *w);            /* warp instructions executed */
+bool sim_warp_refill(SimWarp *w);                     /* its budget is used up; false: it lets others go on. A budget of 0: the limit */
 void sim_group_stuck(SimGroup *g);                    /* records who waits for what, as a deadlock */
 
 /* ---- schedule.c ---- */
 DrvResult sim_schedule_run(SimLaunch *l);             /* the whole grid on ncores host cores */
-void sim_schedule_progress(SimGroup *g);              /* g has advanced: others may be waiting for that */
+#define SIM_LATENCY 1024 /* virtual time that an operation on global memory takes at least */
+void sim_schedule_progress(SimGroup *g, uint64_t now); /* g has come so far: others may be waiting for that */
 bool sim_schedule_halted(const SimGroup *g);          /* the launch has failed before g's present: it need not go on */
-/* A parked warp of another group, or of the same, goes on after the moment `now` of g. */
+/* What w, of another group or of the same, looks at was written at the moment `now` of g: if it is parked, or will be, it goes on then. */
 void sim_schedule_wake(SimGroup *g, SimWarp *w);
 /* The handler of an operation on global memory that others may see asks for its turn. False: not yet, it must return STEP_YIELD and will
  * be executed again. */
@@ -502,6 +516,7 @@ static inline bool sim_turn(SimWarp *w, const SimInstr *in, uint32_t mask) {
   if (w->granted) return w->granted = false, true;
   return sim_turn_ask(w, in, mask);
 }
+void sim_turn_done(SimWarp *w);                       /* it has executed it */
 
 /* ---- cta.c ---- */
 void sim_cta_begin(SimCta *c);

@@ -55,8 +55,11 @@ static inline void store_quads(SimWarp *w, const SimInstr *in, char *dst) {
 #include "mem.h"
 #include "strong.h"
 #include "async.h"
+#include "matrix.h"
+#include "tensor.h"
 #include "mma.h"
 #include "wgmma.h"
+#include "wmma.h"
 #include "warp.h"
 #include "hopper.h"
 #include "call.h"
@@ -122,7 +125,9 @@ static void run_warp(SimWarp *w) {
       w->budget = 0;
       w->pc = pc;
       w->active = active;
-      if (w->left) return; /* others get their chance */
+      if (!sim_warp_refill(w)) return;
+      budget = w->budget - 1;
+      if (w->budget) continue;
       sim_fault(w, in, -1, DRV_LAUNCH_TIMEOUT, "limit", "", 0, "the warp has executed %llu instructions (option limit)",
                 (unsigned long long)w->cta->launch->dev->limit);
       return;

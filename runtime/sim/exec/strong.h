@@ -34,8 +34,10 @@ static uint32_t own_lanes(Spaces *s) {
 /* Where the lanes' pieces lie, checked. False: faulted. */
 static bool place_lanes(SimWarp *w, const SimInstr *in, const Spaces *s, uint32_t bytes, SimAccess how, char **p) {
   const char *verb = how == ACCESS_STORE ? "writes" : how == ACCESS_LOAD ? "reads" : "updates";
-  if (s->shared && shared_bad(w, s->shared, s->local, bytes)) return fault_shared(w, in, s->shared, s->local, bytes, verb), false;
-  ACTIVE(l, s->shared) p[l] = w->shared + s->local[l];
+  uint32_t far = far_lanes(s->shared, s->local), near = s->shared & ~far;
+  if (far && !far_pieces(w, in, far, s->local, bytes, how, p)) return false;
+  if (near && shared_bad(w, near, s->local, bytes)) return fault_shared(w, in, near, s->local, bytes, verb), false;
+  ACTIVE(l, near) p[l] = w->shared + s->local[l];
   return !s->global || resolve_global(w, in, s->global, s->addr, bytes, how, p);
 }
 
@@ -43,7 +45,7 @@ static bool shadow_lanes(SimWarp *w, const SimInstr *in, const Spaces *s, uint32
   Readers readers;
   if (!w->checks || !s->shared) return true;
   if (write) find_readers(w, &readers);
-  ACTIVE(l, s->shared) {
+  ACTIVE(l, s->shared & ~far_lanes(s->shared, s->local)) {
     uint32_t at = (uint32_t)s->local[l];
     int r = write ? shadow_write(w, in, at, bytes, (int)l, SIM_CELL_STRONG, &readers) : shadow_read(w, in, at, bytes, (int)l);
     if (r != STEP_NEXT) return false;
@@ -70,13 +72,13 @@ HANDLER(ld_strong) {
   if ((own = own_lanes(&s)) && load_local(w, in, own, s.local) != STEP_NEXT) return STEP_YIELD;
   if (!(mask &= ~own)) return STEP_NEXT;
   if (s.global && !sim_turn(w, in, mask)) return STEP_YIELD;
-  uint64_t stamp[SIM_LANES];
   uint32_t first = distinct(s.addr, mask);
-  ACTIVE(l, first) stamp[l] = sim_order_read(w, in, s.addr[l]);
+  ACTIVE(l, first) sim_order_read(w, in, s.addr[l]);
   if (!place_lanes(w, in, &s, bytes, ACCESS_LOAD, p)) return STEP_YIELD;
   if (!shadow_lanes(w, in, &s, bytes, false)) return STEP_YIELD;
   load_lanes(w, in, mask, (const char *const *)p);
-  ACTIVE(k, first) sim_spin_read(w, s.addr[k], p[k], bytes, stamp[k]);
+  ACTIVE(k, first) sim_spin_read(w, s.addr[k], p[k], bytes);
+  if (s.global) sim_turn_done(w);
   return STEP_NEXT;
 }
 
@@ -94,6 +96,7 @@ HANDLER(st_strong) {
   if (w->checks && lanes_agree(w, in, mask, p, s.addr, s.global ? "global" : "shared") != STEP_NEXT) return STEP_YIELD;
   uint32_t first = distinct(s.addr, mask);
   ACTIVE(l, first) sim_order_write(w, in, s.addr[l], false, true);
+  if (s.global) sim_turn_done(w);
   return STEP_NEXT;
 }
 
@@ -127,9 +130,10 @@ HANDLER(atom) {
   ACTIVE(j, mask) changed |= atom_at(w, in, j, p[j], s.global >> j & 1) ? lane_bit[j] : 0;
   w->spin.acted |= changed != 0;
   ACTIVE(k, first) {
-    uint64_t stamp = sim_order_write(w, in, s.addr[k], true, changed != 0);
-    if (!changed) sim_spin_read(w, s.addr[k], p[k], bytes, stamp);
+    sim_order_write(w, in, s.addr[k], true, changed != 0);
+    if (!changed) sim_spin_read(w, s.addr[k], p[k], bytes);
   }
+  if (s.global) sim_turn_done(w);
   return STEP_NEXT;
 }
 
