@@ -84,7 +84,7 @@ end
 
 -- Names of the contract beside the op's own.
 function gemm.names(o, claim)
-  for _, name in ipairs { "tiles_m", "tiles_n", "k_tiles" } do claim(name, "a value of the family") end
+  for _, name in ipairs { "tiles_m", "tiles_n", "tiles", "k_tiles" } do claim(name, "a value of the family") end
   for _, t in ipairs(o.specs) do
     for i = 0, #t.dims - 1 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end
   end

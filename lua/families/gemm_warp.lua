@@ -237,12 +237,13 @@ local function refuse_dtype(inst)
 end
 
 -- Small tiles could be many on an SM by their registers, and ptxas spills for it: three are enough, no more are there than shared
--- memory holds, and two where single elements are copied along m or n, each with a predicate and an address of its own.
+-- memory holds, and two where single elements are copied along m or n or of several products, each with a predicate and an address of its
+-- own.
 local function min_ctas(inst, s)
   if s.bm * s.bn > 32 * 32 * s.wm * s.wn then return nil end
   local fit = core.target.shared_sm // (shared_bytes(inst, s) + 1024)
   local turned = not (is_k_major(inst, "a") and is_k_major(inst, "b"))
-  return math.max(1, math.min(fit, s.vec == 1 and turned and 2 or 3))
+  return math.max(1, math.min(fit, s.vec == 1 and (turned or #inst.op.products > 1) and 2 or 3))
 end
 
 function warp.emit(inst, graph, given)

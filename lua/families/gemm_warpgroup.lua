@@ -117,6 +117,7 @@ local function put_contract(inst, s)
   common.put_tensors(inst, function() return 16 end)
   contract.line("let tiles_m ceildiv(M,%d)", s.bm * (s.share == "b" and s.cluster or 1))
   contract.line("let tiles_n ceildiv(N,%d)", s.bn * (s.share == "a" and s.cluster or 1))
+  contract.line("let tiles tiles_m*tiles_n*B") -- as one number: a product of parameters would take a register throughout
   contract.line("let k_tiles ceildiv(K,%d)", s.bk)
   local piece = 0
   for _, t in ipairs(outputs(inst)) do piece = math.max(piece, 16 // bytes(t)) end
@@ -134,7 +135,7 @@ local function put_cost(inst, s)
   local each, operands = s.bm * s.bn * #inst.op.products, {}
   local rate = (RATE[each] or 0.5) * (s.bm < 256 and each == 256 * 128 and 0.97 or 1)
   for _, t in ipairs(common.operands(inst)) do table.insert(operands, table.concat(t.dims, "*") .. "*" .. bytes(t)) end
-  contract.line("cost ceildiv(tiles_m*tiles_n*B,sms/%d)*%d*(K+%d)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", s.cluster, 2 * each, s.way == "coop" and 256 or 128,
+  contract.line("cost ceildiv(tiles,sms/%d)*%d*(K+%d)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", s.cluster, 2 * each, s.way == "coop" and 256 or 128,
     rate, table.concat(operands, "+"))
 end
 
@@ -289,13 +290,13 @@ function warpgroup.emit(inst, graph, given)
       out[t.name] = tile.ring({ stages = s.out, filled_by = "store", per_group = true }, { t.name }, { slot })
     end
     local turns = s.way == "pingpong" and { main = tile.order(GROUPS), epilogue = tile.order(GROUPS) }
-    local tiles = tile.sched({ i32("B"), i32("tiles_m"), i32("tiles_n") }, { kind = "persistent" })
+    local tiles = tile.sched({ i32("tiles") }, { kind = "persistent" })
     load_role(inst, s, map, ring, tiles, k_tiles)
     math_role(inst, s, graph, view, map, ring, out, turns, tiles, k_tiles)
   end)
   local c = s.cluster
   contract.line("step main entry $entry0 grid %s,1,1 block $block0 shared $shared0%s when M>0&&N>0&&B>0 args $args0",
-    c > 1 and string.format("min(sms/%d,tiles_m*tiles_n*B)*%d", c, c) or "min(sms,tiles_m*tiles_n*B)", c > 1 and string.format(" cluster %d,1,1", c) or "")
+    c > 1 and string.format("max(1,min(sms/%d,tiles))*%d", c, c) or "min(sms,tiles)", c > 1 and string.format(" cluster %d,1,1", c) or "")
   return name
 end
 
