@@ -96,7 +96,8 @@ static IsaId form_of(const char *line) {
       int given = count - has_policy(&r);
       bool ok = (given >= f->nmin && given <= f->nops) || (f->nops && f->op[0].kind == ISA_OPND_CALL);
       for (int i = 0; ok && i < given && f->op[0].kind != ISA_OPND_CALL; i++)
-        ok = fits(&f->op[i], have[i], line[0] == 'l' || line[0] == 's') && (!f->op[i].fixed || f->op[i].kind == ISA_OPND_SINK || atoi(text[i]) == f->op[i].value);
+        ok = fits(&f->op[i], have[i], line[0] == 'l' || line[0] == 's') &&
+             (!f->op[i].fixed || f->op[i].kind == ISA_OPND_SINK || atoi(text[i]) == f->op[i].value);
       if (ok) return id;
     }
   return ISA_NONE;
