@@ -37,7 +37,8 @@
   X(SECONDS,  "--seconds",  "N")                       \
   X(WORKER,   "--worker",   NULL)                      \
   X(TARGETS,  "--targets",  NULL)                      \
-  X(VARIANTS, "--variants", NULL)
+  X(VARIANTS, "--variants", NULL)                      \
+  X(ISA,      "--isa",      NULL)
 
 typedef enum OptionId {
 #define OPTION_ID(id, spelling, value) OPTION_##id,

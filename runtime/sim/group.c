@@ -168,6 +168,7 @@ void sim_group_begin(SimGroup *g, uint64_t index) {
   g->first_key = UINT64_MAX;
   g->horizon = 0;
   g->faulted = g->suspected = false;
+  g->expired = 0;
   g->random = (l->seed + 1) * 0x9e3779b97f4a7c15ull ^ (index + 1) * 0xbf58476d1ce4e5b9ull;
   if (!g->random) g->random = 1;
   memset(g->hb, 0, CLOCKS * (size_t)g->nagents * g->ncolumns * sizeof *g->hb);
@@ -297,10 +298,25 @@ static void begin_operation(SimGroup *g, const SimWarp *w, uint64_t key) {
   atomic_store(&g->seen, key);
 }
 
+/* Tries to wait for an mbarrier end without success in the end. Only if that has led to nothing is it a deadlock. */
+static bool expire_waits(SimGroup *g) {
+  bool any = false;
+  if (g->expired == g->time) return false;
+  g->expired = g->time;
+  for (uint32_t i = 0; i < g->nagents; i++) {
+    SimWarp *w = &g->warp[i];
+    if (w->state != WARP_HELD || !w->held) continue;
+    w->expired = any = true;
+    sim_group_ready(w);
+  }
+  return any;
+}
+
 SimGroupState sim_group_run(SimGroup *g, uint64_t *key) {
   for (;;) {
     run_local(g);
     SimWarp *w = running(g) ? next_warp(g, key) : NULL;
+    if (!w && running(g) && !parked(g) && expire_waits(g)) continue;
     if (!w) return running(g) && parked(g) ? GROUP_PARKED : end_group(g);
     if (*key < g->now) *key = g->now;
     if (*key >= g->horizon) return GROUP_TURN;

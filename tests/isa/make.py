@@ -14,9 +14,11 @@ import warp  # noqa: E402
 import matrix  # noqa: E402
 import fragments  # noqa: E402
 import scalar  # noqa: E402
+import hopper  # noqa: E402
 
 ROW = re.compile(r'^ISA\((\w+),\s*"([^"]*)",\s*"([^"]*)",\s*"([^"]*)",\s*(\d+),\s*"([^"]*)",\s*"([^"]*)"\)', re.M)
-FILES = ("int", "float", "half", "cvt", "mem", "sync", "mma", "async", "control")
+FILES = ("int", "float", "half", "cvt", "mem", "sync", "mma", "async", "mbarrier", "tma", "cluster", "control", "wgmma")
+HOPPER = ("mbarrier", "tma", "cluster", "wgmma")
 TARGET = {"100f": "100a", "100": "100a"}
 
 
@@ -95,7 +97,7 @@ def fits_arithmetic(form, word, group):
     if op == "cvt":
         floats = [p for p in parts[-2:] if p in ("f16", "bf16", "f32", "f64")]
         if group == "f":
-            return "f32" in parts[-2:] and not any(p in parts for p in ("rna", "relu", "satfinite")) and "bf16" not in parts \
+            return "sat" not in parts and "f32" in parts[-2:] and not any(p in parts for p in ("rna", "relu", "satfinite")) and "bf16" not in parts \
                 and not any("x2" in p or p == "tf32" for p in parts)
         return len(floats) == 2 and parts[-2] != "bf16" and parts[-1] != "bf16" and "x2" not in parts[-2] and not any(
             p in parts for p in ("relu", "satfinite", "tf32"))
@@ -114,12 +116,41 @@ def is_elementwise(form):
 
 
 def kernels_of(form):
+    if form.file in HOPPER:
+        maker = hopper.find(form)
+        return [maker(form)] if maker else []
     if form.parts[0] == "mma":
         return matrix.products(form)
     maker = fragments.fragments if form.parts[0] == "wmma" else matrix.find(form) or warp.find(form) or memory.find(form) or scalar.find(form)
     if maker:
         return [maker(form)]
     return [elementwise.make(form)] if is_elementwise(form) else []
+
+
+def products(here):
+    """The rows of wgmma.mma_async, which macros write: as recorded with what ptxas said of them."""
+    lines = [line.split(" | ") for line in open(os.path.join(here, "verdicts.txt")) if re.match(r"wgmma_\w+_n\d+ ", line)]
+    return [(i, what.split(" ", 1)[0], what.split(" ", 1)[1], "90a", oldest.split()[1].replace(".", "").rstrip(":"), "--------",
+             "Asynchronous Warpgroup-level Matrix: wgmma.mma_async") for i, what, oldest, *_ in lines]
+
+
+def write_coverage(path, record, made, check):
+    """tested.def: for each form its test files, and those that gpu.txt lists: a comment line with date and device, then names."""
+    lines = open(record).read().split("\n") if os.path.exists(record) else []
+    compared = {line for line in lines if line and line[0] != "#"}
+    counts = {}
+    for name in sorted(n[:-4] for n in made):
+        form = counts.setdefault(name.split("-")[0], [0, 0])
+        form[0] += 1
+        form[1] += name in compared
+    text = "/* tested.def - written by tests/isa/make.py: TESTED(form, test files, those that a GPU agreed with). */\n"
+    text += 'COMPARED_ON("%s")\n' % next((line[1:].strip() for line in lines if line.startswith("#")), "")
+    text += "".join(f"TESTED({form}, {files}, {on_gpu})\n" for form, (files, on_gpu) in counts.items())
+    if os.path.exists(path) and open(path).read() == text:
+        return []
+    if not check:
+        open(path, "w").write(text)
+    return [path]
 
 
 def main():
@@ -130,8 +161,10 @@ def main():
     for name in FILES:
         OPCODES.update(row[1] for row in ROW.findall(open(os.path.join(here, "../../gen/isa", name + ".def")).read()))
     for name in FILES:
-        for row in ROW.findall(open(os.path.join(here, "../../gen/isa", name + ".def")).read()):
+        text = open(os.path.join(here, "../../gen/isa", name + ".def")).read()
+        for row in ROW.findall(text) + (products(here) if name == "wgmma" else []):
             form = Form(row)
+            form.file = name
             kernels = [k for k in kernels_of(form) if k]
             if not kernels:
                 without.append(form.id)
@@ -149,6 +182,7 @@ def main():
         differ.append(name)
         if not check:
             open(path, "w").write(text)
+    differ += write_coverage(os.path.join(here, "../../gen/isa/tested.def"), os.path.join(here, "gpu.txt"), made, check)
     for path in glob.glob(os.path.join(folder, "*.ptx")):
         if os.path.basename(path) not in made:
             differ.append(os.path.basename(path) + " (no form makes it)")

@@ -95,7 +95,8 @@ HANDLER(mbarrier_wait) { /* p, address, state or parity [, time] */
     last = b;
   }
   SimGroup *g = w->cta->group;
-  bool gives_up = !again && w->cta->policy == POLICY_RANDOM && (sim_group_random(g) & 3) == 0; /* a try may end without success */
+  bool gives_up = w->expired || (!again && w->cta->policy == POLICY_RANDOM && (sim_group_random(g) & 3) == 0); /* a try may end without success */
+  w->expired = false;
   if (!done && (in->sub & MBAR_TRY) && !gives_up) return wait_aside(w, in, mask, last);
   if (!done) sim_engine_step(g); /* time goes on for the copies too */
   return set_pred(&PRED(0), done, mask);
@@ -297,6 +298,14 @@ static char *cluster_piece(SimWarp *w, const SimInstr *in, uint32_t l, uint32_t 
   if (!write && !in->sem && !sim_area_read(w, in, (int)l, a, false)) return NULL;
   if (write) sim_area_written(a, w->cta->group->time << SIM_CELL_TIME | w->agent | flags);
   return c->warp[0].shared + at;
+}
+
+static bool far_pieces(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *local, uint32_t bytes, SimAccess how, char **p) {
+  uint32_t flags = how == ACCESS_UPDATE || in->sem ? SIM_CELL_STRONG : 0;
+  if (how != ACCESS_LOAD) w->spin.acted = true;
+  ACTIVE(l, mask)
+    if (!(p[l] = cluster_piece(w, in, l, (uint32_t)local[l], bytes, how != ACCESS_LOAD, flags))) return false;
+  return true;
 }
 
 HANDLER(ld_cluster) {

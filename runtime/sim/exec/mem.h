@@ -481,11 +481,24 @@ static uint32_t in_window(uint32_t mask, const uint64_t *addr, uint64_t base, ui
   return m;
 }
 
+/* Lanes whose shared address names a CTA of the cluster (engine.h): hopper.h. */
+static inline uint32_t far_lanes(uint32_t mask, const uint64_t *local) {
+  uint32_t far = 0;
+  ACTIVE(l, mask) far |= local[l] >> SIM_RANK_SHIFT ? lane_bit[l] : 0;
+  return far;
+}
+static bool far_pieces(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *local, uint32_t bytes, SimAccess how, char **p);
+
 HANDLER(ld_generic) {
   uint64_t addr[SIM_LANES] __attribute__((aligned(64))), local[SIM_LANES] __attribute__((aligned(64))) = {0};
   read_addresses(w, in, in->n, false, in->imm, addr);
-  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local);
-  if (shared && load_shared(w, in, shared, local) != STEP_NEXT) return STEP_YIELD;
+  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local), far = far_lanes(shared, local);
+  if (far) {
+    char *p[SIM_LANES];
+    if (!far_pieces(w, in, far, local, (uint32_t)in->n * in->size, ACCESS_LOAD, p)) return STEP_YIELD;
+    load_lanes(w, in, far, (const char *const *)p);
+  }
+  if (shared & ~far && load_shared(w, in, shared & ~far, local) != STEP_NEXT) return STEP_YIELD;
   uint32_t param = in_window(mask, addr, SIM_PARAM_BASE, local);
   if (param && load_param(w, in, param, local) != STEP_NEXT) return STEP_YIELD;
   uint32_t stack = in_window(mask, addr, SIM_LOCAL_BASE, local);
@@ -496,8 +509,13 @@ HANDLER(ld_generic) {
 HANDLER(st_generic) {
   uint64_t addr[SIM_LANES] __attribute__((aligned(64))), local[SIM_LANES] __attribute__((aligned(64))) = {0};
   read_addresses(w, in, 0, false, in->imm, addr);
-  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local);
-  if (shared && store_shared(w, in, shared, local) != STEP_NEXT) return STEP_YIELD;
+  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local), far = far_lanes(shared, local);
+  if (far) {
+    char *p[SIM_LANES];
+    if (!far_pieces(w, in, far, local, (uint32_t)in->n * in->size, ACCESS_STORE, p)) return STEP_YIELD;
+    store_lanes(w, in, far, p);
+  }
+  if (shared & ~far && store_shared(w, in, shared & ~far, local) != STEP_NEXT) return STEP_YIELD;
   uint32_t stack = in_window(mask, addr, SIM_LOCAL_BASE, local), rest = mask & ~shared & ~stack;
   if (stack && store_local(w, in, stack, local) != STEP_NEXT) return STEP_YIELD;
   return rest ? store_global(w, in, rest, addr) : STEP_NEXT;
@@ -517,9 +535,9 @@ enum { ATOM_U32, ATOM_S32, ATOM_U64, ATOM_S64, ATOM_F32, ATOM_F64, ATOM_F16X2, A
 #define ATOM_RETURNS(in) ((in)->sub >> 8 & 1)
 #define ATOM_ORDER(x, y, op) ((op) == ATOM_MIN ? ((x) < (y) ? (x) : (y)) : (x) > (y) ? (x) : (y))
 
-static uint32_t atom_half(int op, bool bf, uint32_t a, uint32_t b) { /* one element of 16 bits */
+static uint32_t atom_half(int op, bool bf, uint32_t a, uint32_t b) { /* the smaller or larger of 16 bits */
   float x = bf ? f32_of_bf16(a & 0xffff) : f32_of_f16(a & 0xffff), y = bf ? f32_of_bf16(b & 0xffff) : f32_of_f16(b & 0xffff);
-  float r = op == ATOM_ADD ? x + y : op == ATOM_MIN ? smaller(x, y) : larger(x, y);
+  float r = op == ATOM_MIN ? smaller(x, y) : larger(x, y);
   return bf ? bf16_of_f32(r) : f16_of_f32(r);
 }
 
@@ -545,6 +563,7 @@ static uint64_t atom_apply(int op, int type, uint64_t old, uint64_t b, uint64_t 
     if (type == ATOM_BF16X2) return half_add_bf16x2(o, v, 0) | half_add_bf16x2(o, v, 1) << 16;
     return type == ATOM_U64 || type == ATOM_S64 ? old + b : (uint32_t)(o + v);
   default:
+    if (type == ATOM_F16 || type == ATOM_BF16) return atom_half(op, type == ATOM_BF16, o, v);
     if (type == ATOM_F16X2 || type == ATOM_BF16X2)
       return atom_half(op, type == ATOM_BF16X2, o, v) | (uint64_t)atom_half(op, type == ATOM_BF16X2, o >> 16, v >> 16) << 16;
     if (type == ATOM_S32) return (uint32_t)ATOM_ORDER((int32_t)o, (int32_t)v, op);
@@ -556,13 +575,6 @@ static uint64_t atom_apply(int op, int type, uint64_t old, uint64_t b, uint64_t 
 
 static uint64_t atom_lane(char *p, const SimInstr *in, uint64_t b, uint64_t c, bool flush) {
   int op = ATOM_OP(in), type = ATOM_TYPE(in);
-  if (in->size == 2) {
-    L16 *q = (L16 *)p;
-    uint16_t old = __atomic_load_n(q, __ATOMIC_RELAXED);
-    while (!__atomic_compare_exchange_n(q, &old, (uint16_t)atom_half(op, type == ATOM_BF16, old, (uint32_t)b), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
-    }
-    return old;
-  }
   if (in->size == 8) {
     L64 *q = (L64 *)p;
     uint64_t old = __atomic_load_n(q, __ATOMIC_RELAXED);
