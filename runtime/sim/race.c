@@ -230,7 +230,7 @@ static Access *free_access(Line *x, bool write) { /* NULL: out of memory */
 }
 
 static void keep_reader(const Now *n, Line *x, uint32_t agent, uint32_t how) {
-  uint32_t *a = x->many_agent, size = n->w->cta->group->nagents, group = agent / size;
+  uint32_t a[2] = {x->many_agent[0], x->many_agent[1]}, size = n->w->cta->group->nagents, group = agent / size;
   if (a[0] == a[1]) a[0] = a[1] = SIM_FULL; /* there is none yet */
   if (agent < a[0]) {
     if (a[0] / size != group) a[1] = a[0];
@@ -239,6 +239,8 @@ static void keep_reader(const Now *n, Line *x, uint32_t agent, uint32_t how) {
   } else if (agent < a[1] && group != a[0] / size) {
     a[1] = agent;
   }
+  x->many_agent[0] = a[0];
+  __atomic_store_n(&x->many_agent[1], a[1], __ATOMIC_RELAXED); /* known_shared has not the lock */
 }
 
 /* Granules that another group has read as well, where nothing will ever order the two: they are marked, and need no more. */
@@ -248,7 +250,7 @@ static uint32_t share_reads(const Now *n, Line *x, Access *e, uint32_t m) {
   if (!both || e->how & HOW_WRITE || e->agent / size == n->agent / size) return m;
   keep_reader(n, x, e->agent, e->how);
   keep_reader(n, x, n->agent, n->how);
-  x->many |= both;
+  __atomic_store_n(&x->many, x->many | both, __ATOMIC_RELEASE);
   e->mask &= ~both;
   return m & ~both;
 }
@@ -320,14 +322,12 @@ static bool enter_lines(Now *n, SimRacePage *p, uint64_t last, uint32_t first_ma
   return bad;
 }
 
-/* Read by several groups, as weights are: nothing to note. */
+/* Read by several groups, as weights are, two of them lower than this one: nothing to note. A write there is judged by the writer. */
 static bool known_shared(const SimRacePage *p, uint64_t line, uint64_t last, uint32_t mask, uint32_t agent) {
   if (line != last) mask = SIM_FULL;
   for (; line <= last; line++) {
     const Line *x = &p->line[line % PAGE_LINES];
-    if (mask & ~__atomic_load_n(&x->many, __ATOMIC_RELAXED) || __atomic_load_n(&x->write.mask, __ATOMIC_RELAXED) ||
-        __atomic_load_n(&x->more, __ATOMIC_RELAXED) || agent < __atomic_load_n(&x->many_agent[1], __ATOMIC_RELAXED))
-      return false;
+    if (mask & ~__atomic_load_n(&x->many, __ATOMIC_ACQUIRE) || agent < __atomic_load_n(&x->many_agent[1], __ATOMIC_RELAXED)) return false;
   }
   return true;
 }
