@@ -4,7 +4,8 @@
  * who has read which of its granules since the launch began, and when (order.h): an access by one agent at one time, with a mask. As
  * long as one agent alone uses a line, which is the rule, that is one write and one read; others come into a list. An access that
  * happens before a later one of the same granules, and conflicts with whatever that conflicts with, is forgotten. In a kernel whose CTAs
- * never meet nothing orders two groups, so that of granules which several have read no more needs to be known than that.
+ * never meet nothing orders two groups, so that of granules which several have read no more needs to be known than that. In one whose CTAs
+ * do meet, the lowest agents of other groups that have read a line stand for those beyond MAX_READERS.
  *
  * Shadows are made page by page when first touched, and emptied when a later launch touches them: launches are ordered.
  *
@@ -15,7 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PAGE_LINES = 256, LINE_BITS = 5, PAGE_BITS = LINE_BITS + 8 };
+enum { MAX_READERS = 16, PAGE_LINES = 256, LINE_BITS = 5, PAGE_BITS = LINE_BITS + 8 };
 #define HOW_STRONG 0x80000000u
 #define HOW_WRITE 0x40000000u
 #define HOW_PC 0x3fffffffu
@@ -255,6 +256,19 @@ static uint32_t share_reads(const Now *n, Line *x, Access *e, uint32_t m) {
   return m & ~both;
 }
 
+/* A line that many read, such as weights: of other groups the highest reader gives way to the present one. */
+static void limit_readers(const Now *n, Line *x) {
+  uint32_t size = n->w->cta->group->nagents, count = 0;
+  Access *highest = NULL;
+  for (uint32_t i = 0; x->more && i < x->more->n + 1; i++) {
+    Access *e = i ? &x->more->at[i - 1] : &x->read;
+    if (!e->mask || e->how & HOW_WRITE || e->agent / size == n->agent / size) continue;
+    count++;
+    if (!highest || e->agent > highest->agent) highest = e;
+  }
+  if (count >= MAX_READERS) highest->mask = 0;
+}
+
 static bool enter_slow(const Now *n, Line *x, uint32_t m) { /* true: faulted */
   bool write = n->how & HOW_WRITE, meets = n->w->cta->group->launch->fn->meets;
   uint32_t others = x->more ? x->more->n : 0;
@@ -280,6 +294,7 @@ static bool enter_slow(const Now *n, Line *x, uint32_t m) { /* true: faulted */
     merge->mask |= m;
     return false;
   }
+  if (!write) limit_readers(n, x);
   Access *e = free_access(x, write);
   if (!e) {
     sim_fault(n->w, n->in, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory");
