@@ -21,6 +21,7 @@ extern "C" {
  *   seed=N       order of warps, and the moments at which asynchronous copies complete
  *   policy=      lazy, eager, random, or alternate (default: lazy on even launches, eager on odd ones)
  *   limit=N      warp instructions that one warp may execute before it is stopped (default: 20000000000)
+ *   mma=         fast: tensor products added in f32, one rounding for each; exact: as the target's tensor cores do (default: fast)
  *   level=       base, v3, v4: handlers for SSE2, AVX2, AVX-512 (default: the best that the host runs); results are the same
  * An option or target it does not know: invalid value, and kilnsim_message says which. */
 unsigned kilnsim_configure(const char *options, int *ordinal);
