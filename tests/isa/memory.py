@@ -525,7 +525,7 @@ def find(form):
         return store if op == "st" else load
     if op == "isspacep":
         return spaces
-    if op in ("atom", "red"):
+    if op in ("atom", "red") and not ("noftz" in form.parts and re.search("v[248]", form.opcode)) and not (op == "atom" and ".v" in form.opcode):
         return atomic
     if op == "cvta" or form.id in ("mov_u32_symbol", "mov_u64_symbol"):
         return addresses
