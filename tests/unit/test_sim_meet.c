@@ -212,6 +212,7 @@ static void test_no_memory(void **state) {
 
 int main(void) {
   kiln_mem_hook(failing_memory, NULL);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_memory), cmocka_unit_test(test_patterns), cmocka_unit_test(test_deadlock), cmocka_unit_test(test_order)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_memory), cmocka_unit_test(test_patterns),
+                                     cmocka_unit_test(test_deadlock), cmocka_unit_test(test_order)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
