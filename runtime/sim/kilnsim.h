@@ -60,6 +60,9 @@ unsigned kilnsim_total(int ordinal, kilnsim_counters *out);
 /* Lane instructions of the last launch by PTX form, most frequent first; index runs from 0, not found past the last. */
 unsigned kilnsim_count_form(int ordinal, int index, const char **opcode, uint64_t *lane_instructions);
 
+/* Does the simulator take a form of the PTX table (gen/isa, by its id)? Success; not supported (801), and kilnsim_message says why. */
+unsigned kilnsim_simulates(const char *form);
+
 /* Who gets what device code prints (vprintf), when a call of the driver synchronises; NULL: the program's standard output. */
 void kilnsim_print(void (*fn)(void *user, const char *text, size_t bytes), void *user);
 

@@ -95,7 +95,7 @@ def fits_arithmetic(form, word, group):
     if op == "cvt":
         floats = [p for p in parts[-2:] if p in ("f16", "bf16", "f32", "f64")]
         if group == "f":
-            return "f32" in parts[-2:] and not any(p in parts for p in ("rna", "relu", "satfinite")) and "bf16" not in parts \
+            return "sat" not in parts and "f32" in parts[-2:] and not any(p in parts for p in ("rna", "relu", "satfinite")) and "bf16" not in parts \
                 and not any("x2" in p or p == "tf32" for p in parts)
         return len(floats) == 2 and parts[-2] != "bf16" and parts[-1] != "bf16" and "x2" not in parts[-2] and not any(
             p in parts for p in ("relu", "satfinite", "tf32"))
@@ -120,6 +120,25 @@ def kernels_of(form):
     if maker:
         return [maker(form)]
     return [elementwise.make(form)] if is_elementwise(form) else []
+
+
+def write_coverage(path, record, made, check):
+    """tested.def: for each form its test files, and those that gpu.txt lists: a comment line with date and device, then names."""
+    lines = open(record).read().split("\n") if os.path.exists(record) else []
+    compared = {line for line in lines if line and line[0] != "#"}
+    counts = {}
+    for name in sorted(n[:-4] for n in made):
+        form = counts.setdefault(name.split("-")[0], [0, 0])
+        form[0] += 1
+        form[1] += name in compared
+    text = "/* tested.def - written by tests/isa/make.py: TESTED(form, test files, those that a GPU agreed with). */\n"
+    text += 'COMPARED_ON("%s")\n' % next((line[1:].strip() for line in lines if line.startswith("#")), "")
+    text += "".join(f"TESTED({form}, {files}, {on_gpu})\n" for form, (files, on_gpu) in counts.items())
+    if os.path.exists(path) and open(path).read() == text:
+        return []
+    if not check:
+        open(path, "w").write(text)
+    return [path]
 
 
 def main():
@@ -149,6 +168,7 @@ def main():
         differ.append(name)
         if not check:
             open(path, "w").write(text)
+    differ += write_coverage(os.path.join(here, "../../gen/isa/tested.def"), os.path.join(here, "gpu.txt"), made, check)
     for path in glob.glob(os.path.join(folder, "*.ptx")):
         if os.path.basename(path) not in made:
             differ.append(os.path.basename(path) + " (no form makes it)")
