@@ -174,7 +174,7 @@ void sim_race_conclude(SimLaunch *l) { /* told by the lowest writer and the lowe
   SimRacer a = r->writer[0], b = r->writer[1], t;
   for (int i = 0; i < 2; i++)
     if (r->reader[i].agent && r->reader[i].agent != a.agent && (!b.agent || r->reader[i].agent < b.agent)) b = r->reader[i];
-  if (!r->address || !b.agent) return;
+  if (!r->address || !b.agent || l->code == DRV_OUT_OF_MEMORY) return; /* a clock that is lost makes races of what is none */
   if (a.agent > b.agent) t = a, a = b, b = t;
   uint32_t id[3], other[3], warp, other_warp;
   place_agent(l, b.agent - 1, id, &warp);
