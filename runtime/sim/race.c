@@ -34,6 +34,9 @@ typedef struct Line {
 typedef struct SimRacePage {
   uint64_t launch;         /* whose accesses these are */
   atomic_flag lock;
+  uint8_t granule;         /* of that launch */
+  bool written;            /* `before` is not all 0 */
+  uint32_t before[PAGE_LINES]; /* what the launch before has written, if this one may have started earlier than that has ended */
   Line line[PAGE_LINES];
 } SimRacePage;
 
@@ -59,6 +62,18 @@ void sim_race_free(SimAlloc *a) {
   a->pages = NULL;
 }
 
+/* What the launch has written stays known to the next one if that may overlap with it. */
+static void keep_writes(SimRacePage *p) {
+  p->written = false;
+  for (int i = 0; i < PAGE_LINES; i++) {
+    const Line *x = &p->line[i];
+    uint32_t mask = x->write.mask;
+    for (uint32_t k = 0; x->more && k < x->more->n; k++) mask |= x->more->at[k].how & HOW_WRITE ? x->more->at[k].mask : 0;
+    p->before[i] = mask;
+    p->written |= mask != 0;
+  }
+}
+
 /* The page of this launch; NULL: out of memory. */
 static SimRacePage *find_page(SimLaunch *l, SimAlloc *a, uint64_t index) {
   SimRacePage **table = __atomic_load_n(&a->pages, __ATOMIC_ACQUIRE);
@@ -69,7 +84,10 @@ static SimRacePage *find_page(SimLaunch *l, SimAlloc *a, uint64_t index) {
   p = a->pages ? a->pages[index] : NULL;
   if (a->pages && !p && (p = sim_new(sizeof *p))) __atomic_store_n(&a->pages[index], p, __ATOMIC_RELEASE);
   if (p && p->launch != l->serial) {
+    if (l->overlaps && p->launch == l->serial - 1 && p->granule == l->fn->granule) keep_writes(p);
+    else p->written = false;
     if (p->launch) empty_page(p);
+    p->granule = (uint8_t)l->fn->granule;
     __atomic_store_n(&p->launch, l->serial, __ATOMIC_RELEASE);
   }
   pthread_mutex_unlock(&l->lock);
@@ -347,6 +365,31 @@ static bool known_shared(const SimRacePage *p, uint64_t line, uint64_t last, uin
   return true;
 }
 
+/* Has w, or a warp whose wait happens before its present, executed griddepcontrol.wait? */
+static bool has_waited(const SimWarp *w) {
+  const SimGroup *g = w->cta->group;
+  if (w->depended) return true;
+  for (uint32_t i = 0; i < g->nagents; i++)
+    if (g->warp[i].depended && g->warp[i].depended <= w->hb[i]) return true;
+  return false;
+}
+
+static bool too_early(const Now *n, const SimRacePage *p, uint64_t stop, uint32_t first_mask, uint32_t last_mask) {
+  uint32_t mask = first_mask;
+  if (!p->written || has_waited(n->w)) return false;
+  for (uint64_t line = n->line; line <= stop; line++, mask = SIM_FULL) {
+    if (line == stop) mask &= last_mask;
+    uint32_t bad = p->before[line % PAGE_LINES] & mask;
+    if (!bad) continue;
+    Now at = *n;
+    at.line = line;
+    sim_fault(n->w, n->in, -1, DRV_LAUNCH_FAILED, "race", "global", address_of(&at, bad),
+              "%s what the kernel before has written, and may still be writing: griddepcontrol.wait comes first", n->how & HOW_WRITE ? "overwrites" : "reads");
+    return true;
+  }
+  return false;
+}
+
 bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset, uint64_t bytes, bool write) {
   const SimGroup *g = w->cta->group;
   SimLaunch *l = g->launch;
@@ -361,6 +404,7 @@ bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset
     SimRacePage *p = find_page(l, a, page);
     if (!p) return sim_fault(w, in, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory"), true;
     n.line = line;
+    if (l->overlaps && too_early(&n, p, stop, first_mask, stop == last ? last_mask : SIM_FULL)) return true;
     if (write || !known_shared(p, line, stop, first_mask & last_mask, n.agent))
       if (enter_lines(&n, p, stop, first_mask, stop == last ? last_mask : SIM_FULL)) return true;
     first_mask = SIM_FULL;
