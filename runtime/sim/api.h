@@ -36,4 +36,6 @@ bool sim_handle_known(const SimBuf *list, const void *h);
 void sim_handle_drop(SimBuf *list, const void *h);
 DrvResult sim_pending(SimDevice *dev);       /* the code of a failed launch, once */
 bool sim_stream_ok(DrvStream s);
+
+void sim_report_hand(char kind, const char *text); /* report.c: to the process that asked for it, if one did */
 #endif

@@ -12,6 +12,7 @@ DRV_EXPORT DrvResult cuInit(unsigned flags) {
   sim_enter();
   if (flags) return sim_leave(sim_say(DRV_INVALID_VALUE, "cuInit takes flags 0"));
   DrvResult code = sim_device_default();
+  if (!code && !sim_state.ready) sim_report_hand('d', sim_state.device[0]->target->name);
   if (!code) sim_state.ready = true;
   return sim_leave(code);
 }

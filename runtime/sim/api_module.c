@@ -37,7 +37,10 @@ static DrvResult load(DrvModule *module, const char *text, unsigned n, unsigned 
   SimModule *m = sim_parse_module(ctx->dev, text, &code, log, sizeof log);
   write_log(jit.error, jit.error_bytes, jit.error_size, m ? "" : log);
   write_log(jit.info, jit.info_bytes, jit.info_size, "");
-  if (!m) return sim_say(code, "%s", log);
+  if (!m) {
+    sim_report_hand('r', log);
+    return sim_say(code, "%s", log);
+  }
   m->ctx = ctx;
   if (!sim_handle_add(&sim_state.modules, m)) {
     sim_module_free(m);
@@ -249,11 +252,12 @@ static DrvResult launch(SimDevice *d, const SimFunction *f, const DrvLaunchConfi
                  .dynamic_bytes = c->shared_bytes, .shared_bytes = c->shared_bytes + f->shared_static, .checks = d->checks, .seed = d->seed,
                  .policy = policy_of(d)};
   DrvResult code = check_launch(f, &l);
-  if (code) return code;
+  if (code) return sim_report_hand('r', sim_message()), code;
   uint8_t *block = sim_new(f->param_bytes);
   if (!block) return sim_say(DRV_OUT_OF_MEMORY, "out of memory");
   code = gather_params(f, params, extra, block);
-  if (!code) {
+  if (code) sim_report_hand('r', sim_message());
+  else {
     l.params = block;
     l.threads = l.block[0] * l.block[1] * l.block[2];
     l.nwarps = (l.threads + SIM_LANES - 1) / SIM_LANES;
@@ -264,6 +268,7 @@ static DrvResult launch(SimDevice *d, const SimFunction *f, const DrvLaunchConfi
     d->finding = l.finding;
     d->pending = code;
     if (code) sim_say(code, "%s", d->found ? l.finding.text : "out of memory for the launch");
+    sim_report_hand(code ? 'f' : 'l', sim_message());
   }
   sim_delete(block, f->param_bytes);
   return code;
