@@ -34,12 +34,12 @@ extern "C" __global__ void reduce(const float *x, unsigned n, Partial *partial, 
     __threadfence();
 #endif
     last = atomicInc(&finished, gridDim.x - 1) == gridDim.x - 1;
+#ifndef NO_FENCE
+    __threadfence(); // before the barrier: the thread that saw the others finish takes over what they published, and hands it on
+#endif
   }
   __syncthreads();
   if (!last) return;
-#ifndef NO_FENCE
-  __threadfence();
-#endif
   p = {0.0f, -INFINITY};
   for (unsigned i = threadIdx.x; i < gridDim.x; i += blockDim.x) p = join(p, partial[i]); // MARK: reads other blocks' partials
   p = over_block(p, slot);

@@ -3,6 +3,15 @@
 // begin, so that a tile waits only for such as run already. Two ways to publish:
 //   scan_volatile   value and flag are two words: plain store, __threadfence, volatile flag
 //   scan_acquire    the same with st.release and ld.acquire
+// -DNO_FENCE is the broken twin of both: the flag says that a value is there which nothing has published.
+#ifdef NO_FENCE
+#define FENCE()
+#define RELEASE "st.relaxed.gpu.global.u32"
+#else
+#define FENCE() __threadfence()
+#define RELEASE "st.release.gpu.global.u32"
+#endif
+
 enum { THREADS = 128, EACH = 4, TILE = THREADS * EACH };
 enum { NOTHING = 0, SUM = 1, PREFIX = 2 };
 
@@ -10,7 +19,7 @@ struct State { unsigned flag, sum, prefix, pad; }; // per tile
 
 struct Volatile {
   static __device__ void publish(unsigned *flag, unsigned v) {
-    __threadfence();
+    FENCE();
     *(volatile unsigned *)flag = v;
   }
   static __device__ unsigned look(const unsigned *flag) {
@@ -21,7 +30,7 @@ struct Volatile {
 };
 
 struct Acquire {
-  static __device__ void publish(unsigned *flag, unsigned v) { asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(flag), "r"(v) : "memory"); }
+  static __device__ void publish(unsigned *flag, unsigned v) { asm volatile(RELEASE " [%0], %1;" ::"l"(flag), "r"(v) : "memory"); }
   static __device__ unsigned look(const unsigned *flag) {
     unsigned v;
     asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(flag) : "memory");
@@ -44,7 +53,7 @@ template <typename Way> static __device__ unsigned look_back(State *state, unsig
     unsigned flag;
     while ((flag = Way::look(&state[i].flag)) == NOTHING) {}
     if (flag == PREFIX) return before + state[i].prefix;
-    before += state[i].sum;
+    before += state[i].sum; // MARK: what a predecessor published
   }
   return before;
 }
