@@ -178,7 +178,7 @@ HANDLER(cvt_fp8_f32) { /* n: 1 e4m3, 2 e5m2 */
   for (int l = 0; l < SIM_LANES; l++) {
     if (!(mask & lane_bit[l])) continue;
     float x = a[l], y = b[l];
-    if (CVT_MODS(in) & CVT_RELU) x = x < 0 ? 0 : x, y = y < 0 ? 0 : y;
+    if (CVT_MODS(in) & CVT_RELU) x = x == x && __builtin_signbit(x) ? 0 : x, y = y == y && __builtin_signbit(y) ? 0 : y; /* -0 too */
     d[l] = in->n == 1 ? e4m3_of_f32(x) << 8 | e4m3_of_f32(y) : e5m2_of_f32(x) << 8 | e5m2_of_f32(y);
   }
   return STEP_NEXT;
