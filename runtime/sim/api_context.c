@@ -95,6 +95,7 @@ static int attribute_value(const SimDevice *d, unsigned attribute) {
   case DRV_DEVICE_COMPUTE_CAPABILITY_MAJOR: return t->sm / 10;
   case DRV_DEVICE_COMPUTE_CAPABILITY_MINOR: return t->sm % 10;
   case 41: /* unified addressing */ return 1;
+  case DRV_DEVICE_COOPERATIVE_LAUNCH: return 1;
   case 111: /* reserved shared memory per block */ return (int)t->reserved;
   default: return 0; /* what is not simulated is not there */
   }
@@ -169,10 +170,8 @@ DRV_EXPORT DrvResult cuDevicePrimaryCtxRelease_v2(DrvDevice device) {
     sim_memory_close(&d->memory);
     d->memory = (SimMemory){.next_base = next, .serial = serial, .total_bytes = total};
     sim_buf_free(&d->forms);
-    for (int i = 0; i < SIM_MAX_CORES; i++) {
-      sim_delete(d->block[i].at, d->block[i].bytes);
-      d->block[i] = (SimBlock){0};
-    }
+    for (uint32_t i = 0; i < SIM_COUNT(&d->blocks, SimBlock); i++) sim_delete(SIM_AT(&d->blocks, SimBlock, i).at, SIM_AT(&d->blocks, SimBlock, i).bytes);
+    sim_buf_free(&d->blocks);
     d->pending = DRV_SUCCESS;
   }
   return sim_leave(DRV_SUCCESS);

@@ -187,15 +187,7 @@ DRV_EXPORT DrvResult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, Dr
   SimFunction *f = known_function(function);
   if (!blocks || threads < 1 || threads > 1024) return sim_leave(DRV_INVALID_VALUE);
   if (!f) return sim_leave(DRV_INVALID_HANDLE);
-  const SimTarget *t = f->module->dev->target;
-  uint32_t warps = (uint32_t)(threads + 31) / 32, n = t->ctas_sm;
-  uint32_t by_threads = t->threads_sm / (warps * 32), by_regs = 65536 / ((uint32_t)registers(f) * 32 * warps);
-  uint64_t bytes = (uint64_t)shared + f->shared_static + t->reserved;
-  uint64_t by_shared = bytes ? t->shared_sm / bytes : n;
-  if (by_threads < n) n = by_threads;
-  if (by_regs < n) n = by_regs;
-  if (by_shared < n) n = (uint32_t)by_shared;
-  *blocks = (int)n;
+  *blocks = (int)sim_launch_occupancy(f->module->dev->target, f, (uint32_t)threads, shared);
   return sim_leave(DRV_SUCCESS);
 }
 
@@ -247,55 +239,69 @@ static SimPolicy policy_of(const SimDevice *d) {
   return d->launches & 1 ? POLICY_EAGER : POLICY_LAZY;
 }
 
-static DrvResult launch(SimDevice *d, const SimFunction *f, const DrvLaunchConfig *c, void **params, void **extra) {
+static DrvResult launch(SimDevice *d, const SimFunction *f, const DrvLaunchConfig *c, bool cooperative, void **params, void **extra) {
   SimLaunch l = {.dev = d, .fn = f, .grid = {c->grid_x, c->grid_y, c->grid_z}, .block = {c->block_x, c->block_y, c->block_z},
                  .dynamic_bytes = c->shared_bytes, .shared_bytes = c->shared_bytes + f->shared_static, .checks = d->checks, .seed = d->seed,
-                 .policy = policy_of(d)};
+                 .policy = policy_of(d), .cooperative = cooperative};
   DrvResult code = check_launch(f, &l);
-  if (code) return sim_report_hand('r', sim_message()), code;
+  if (code) return code;
+  l.threads = l.block[0] * l.block[1] * l.block[2];
+  l.nwarps = (l.threads + SIM_LANES - 1) / SIM_LANES;
+  l.cluster[0] = l.cluster[1] = l.cluster[2] = l.clocks = 1;
+  l.ctas = (uint64_t)l.grid[0] * l.grid[1] * l.grid[2];
+  uint32_t most = sim_launch_occupancy(d->target, f, l.threads, l.dynamic_bytes) * (uint32_t)d->sms;
+  if (cooperative && l.ctas > most)
+    return sim_say(DRV_COOPERATIVE_LAUNCH_TOO_LARGE, "%s: a cooperative launch of %llu blocks; %d multiprocessors hold %u at a time", f->name,
+                   (unsigned long long)l.ctas, d->sms, most);
   uint8_t *block = sim_new(f->param_bytes);
   if (!block) return sim_say(DRV_OUT_OF_MEMORY, "out of memory");
   code = gather_params(f, params, extra, block);
-  if (code) sim_report_hand('r', sim_message());
-  else {
+  if (!code) {
     l.params = block;
-    l.threads = l.block[0] * l.block[1] * l.block[2];
-    l.nwarps = (l.threads + SIM_LANES - 1) / SIM_LANES;
-    l.ctas = (uint64_t)l.grid[0] * l.grid[1] * l.grid[2];
     code = sim_launch_run(&l);
     d->launches++;
     d->found = l.code != DRV_SUCCESS;
     d->finding = l.finding;
     d->pending = code;
     if (code) sim_say(code, "%s", d->found ? l.finding.text : "out of memory for the launch");
-    sim_report_hand(code ? 'f' : 'l', sim_message());
   }
   sim_delete(block, f->param_bytes);
   return code;
 }
 
-static DrvResult launch_config(const DrvLaunchConfig *c, DrvFunction function, void **params, void **extra) {
+static DrvResult launch_config(const DrvLaunchConfig *c, DrvFunction function, bool cooperative, void **params, void **extra) {
   SimDevice *d = sim_current_device();
   if (!d) return DRV_INVALID_CONTEXT;
   SimFunction *f = known_function(function);
   if (!f || !sim_stream_ok(c->stream)) return DRV_INVALID_HANDLE;
   if (f->module->dev != d) return sim_say(DRV_INVALID_CONTEXT, "%s belongs to another device", f->name);
-  return launch(d, f, c, params, extra);
+  uint64_t before = d->launches;
+  DrvResult code = launch(d, f, c, cooperative, params, extra);
+  sim_report_hand(!code ? 'l' : d->launches != before ? 'f' : 'r', sim_message());
+  return code;
 }
 
 DRV_EXPORT DrvResult cuLaunchKernel(DrvFunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                                     unsigned shared, DrvStream stream, void **params, void **extra) {
   sim_enter();
   DrvLaunchConfig c = {.grid_x = gx, .grid_y = gy, .grid_z = gz, .block_x = bx, .block_y = by, .block_z = bz, .shared_bytes = shared, .stream = stream};
-  return sim_leave(launch_config(&c, function, params, extra));
+  return sim_leave(launch_config(&c, function, false, params, extra));
 }
 
-static DrvResult check_attributes(const DrvLaunchConfig *c) {
+DRV_EXPORT DrvResult cuLaunchCooperativeKernel(DrvFunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                                               unsigned bz, unsigned shared, DrvStream stream, void **params) {
+  sim_enter();
+  DrvLaunchConfig c = {.grid_x = gx, .grid_y = gy, .grid_z = gz, .block_x = bx, .block_y = by, .block_z = bz, .shared_bytes = shared, .stream = stream};
+  return sim_leave(launch_config(&c, function, true, params, NULL));
+}
+
+static DrvResult check_attributes(const DrvLaunchConfig *c, bool *cooperative) {
   for (unsigned i = 0; i < c->count; i++) {
     const DrvLaunchAttribute *a = &c->attributes[i];
     bool single = a->id == DRV_LAUNCH_CLUSTER_DIMENSION && a->value.cluster.x == 1 && a->value.cluster.y == 1 && a->value.cluster.z == 1;
     bool harmless = a->id == 0 || a->id == 1 || a->id == 8 || a->id == 14 || /* ignore, access window, priority, carve-out */
-                    a->id == DRV_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION || (a->id == DRV_LAUNCH_COOPERATIVE && !a->value.cooperative);
+                    a->id == DRV_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION || a->id == DRV_LAUNCH_COOPERATIVE;
+    if (a->id == DRV_LAUNCH_COOPERATIVE) *cooperative = a->value.cooperative != 0;
     if (!single && !harmless) return sim_say(DRV_NOT_SUPPORTED, "launch attribute %u is not simulated", a->id);
   }
   return DRV_SUCCESS;
@@ -304,6 +310,7 @@ static DrvResult check_attributes(const DrvLaunchConfig *c) {
 DRV_EXPORT DrvResult cuLaunchKernelEx(const DrvLaunchConfig *config, DrvFunction function, void **params, void **extra) {
   sim_enter();
   if (!config || (config->count && !config->attributes)) return sim_leave(DRV_INVALID_VALUE);
-  DrvResult code = check_attributes(config);
-  return sim_leave(code ? code : launch_config(config, function, params, extra));
+  bool cooperative = false;
+  DrvResult code = check_attributes(config, &cooperative);
+  return sim_leave(code ? code : launch_config(config, function, cooperative, params, extra));
 }

@@ -57,7 +57,8 @@ DRV_EXPORT DrvResult cuGetErrorString(DrvResult error, const char **text) {
   E(cuCtxSetCurrent, "") E(cuCtxGetDevice, "") E(cuCtxSynchronize, "") E(cuModuleLoad, "") E(cuModuleLoadData, "")      \
   E(cuModuleLoadDataEx, "") E(cuModuleUnload, "") E(cuModuleGetFunction, "") E(cuModuleGetGlobal, "_v2")                \
   E(cuFuncGetAttribute, "") E(cuFuncSetAttribute, "") E(cuOccupancyMaxActiveBlocksPerMultiprocessor, "")                \
-  E(cuLaunchKernel, "") E(cuLaunchKernelEx, "") E(cuMemAlloc, "_v2") E(cuMemFree, "_v2") E(cuMemGetInfo, "_v2")         \
+  E(cuLaunchKernel, "") E(cuLaunchKernelEx, "") E(cuLaunchCooperativeKernel, "") E(cuMemAlloc, "_v2")                   \
+  E(cuMemFree, "_v2") E(cuMemGetInfo, "_v2")                                                                             \
   E(cuMemcpy, "") E(cuMemcpyAsync, "") E(cuMemcpyHtoD, "_v2") E(cuMemcpyDtoH, "_v2") E(cuMemcpyDtoD, "_v2")             \
   E(cuMemcpyHtoDAsync, "_v2") E(cuMemcpyDtoHAsync, "_v2") E(cuMemcpyDtoDAsync, "_v2") E(cuMemsetD8, "_v2")              \
   E(cuMemsetD16, "_v2") E(cuMemsetD32, "_v2") E(cuMemsetD8Async, "") E(cuMemsetD16Async, "") E(cuMemsetD32Async, "")    \

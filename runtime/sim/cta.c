@@ -1,18 +1,7 @@
-/* cta.c - one CTA: its warps run one at a time, from one synchronising operation to the next, in a seeded order; barriers; the end,
- * or who waits for what when nobody can go on. */
+/* cta.c - one CTA: what its warps begin with, its barriers, copies in flight. */
 #include "sim.h"
 #include "alloc.h"
-#include <stdio.h>
 #include <string.h>
-
-uint64_t sim_cta_random(SimCta *c) { /* xorshift64* */
-  uint64_t x = c->random;
-  x ^= x >> 12;
-  x ^= x << 25;
-  x ^= x >> 27;
-  c->random = x;
-  return (x * 2685821657736338717ull) >> 32;
-}
 
 bool sim_cta_more_copies(SimWarp *w) {
   uint32_t cap = w->copies_cap ? w->copies_cap * 2 : 16;
@@ -39,15 +28,42 @@ static void write_reduction(SimWarp *w, const SimBarrier *b) {
   *p = (*p & ~w->live) | (yes ? w->live : 0);
 }
 
-static void complete_barrier(SimCta *c, SimBarrier *b) {
-  for (uint32_t m = b->waiters; m; m &= m - 1) {
-    SimWarp *w = &c->warp[__builtin_ctz(m)];
-    if (b->reduces) write_reduction(w, b);
-    w->state = WARP_READY;
-  }
-  sim_shadow_release(c, b->released, b->waiters);
-  c->time++;
+static void clear_barrier(SimBarrier *b, const SimGroup *g) {
+  SimPast past[CLOCKS];
+  memcpy(past, b->released, sizeof past);
+  sim_past_clear(past, g);
   *b = (SimBarrier){0};
+  memcpy(b->released, past, sizeof past);
+}
+
+static void complete_barrier(SimCta *c, SimBarrier *b) {
+  SimWarp *any = NULL;
+  if (c->launch->checks)
+    for (uint32_t m = b->waiters; m; m &= m - 1) /* what the waiters know meanwhile is not less than at their arrival */
+      sim_past_acquire(&c->warp[__builtin_ctz(m)], b->released);
+  for (uint32_t m = b->waiters; m; m &= m - 1) {
+    SimWarp *w = any = &c->warp[__builtin_ctz(m)];
+    if (b->reduces) write_reduction(w, b);
+    sim_group_ready(w);
+  }
+  if (any) sim_order_tick(any);
+  clear_barrier(b, c->group);
+}
+
+static int bad_barrier(SimWarp *w, const SimInstr *in, uint32_t id, uint32_t threads, uint32_t expected, bool reduces) {
+  const SimCta *c = w->cta;
+  const SimBarrier *b = &c->barrier[id];
+  int lane = __builtin_ctz(w->live);
+  if (expected > c->nwarps)
+    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "barrier", "", 0, "barrier %u waits for %u threads, the block has %u warps", id, threads, c->nwarps);
+  if (b->arrived && b->expected != expected)
+    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "barrier", "", 0, "barrier %u: this warp expects %u warps, those before it expect %u", id,
+                     expected, b->expected);
+  if (b->waiters >> w->index & 1 || b->arrivers >> w->index & 1)
+    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "barrier", "", 0, "barrier %u: this warp arrives a second time before the first is complete", id);
+  if (b->arrived && b->reduces != reduces)
+    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "barrier", "", 0, "barrier %u: some warps execute bar.red, others bar.sync", id);
+  return STEP_NEXT;
 }
 
 int sim_cta_barrier(SimWarp *w, const SimInstr *in, uint32_t id, uint32_t threads, bool park, uint32_t value) {
@@ -59,49 +75,34 @@ int sim_cta_barrier(SimWarp *w, const SimInstr *in, uint32_t id, uint32_t thread
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "barrier", "", 0, "barrier %u: a count of %u threads is no multiple of 32", id, threads);
   SimBarrier *b = &c->barrier[id];
   uint32_t expected = threads ? threads / SIM_LANES : c->nwarps;
-  if (expected > c->nwarps)
-    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "barrier", "", 0, "barrier %u waits for %u threads, the block has %u warps", id, threads, c->nwarps);
-  if (b->arrived && b->expected != expected)
-    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "barrier", "", 0, "barrier %u: this warp expects %u warps, those before it expect %u", id,
-                     expected, b->expected);
-  if (b->waiters >> w->index & 1 || b->arrivers >> w->index & 1)
-    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "barrier", "", 0, "barrier %u: this warp arrives a second time before the first is complete", id);
   bool reduces = strcmp(sim_handler_name(in->handler), "bar_red") == 0;
-  if (b->arrived && b->reduces != reduces)
-    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "barrier", "", 0, "barrier %u: some warps execute bar.red, others bar.sync", id);
+  if (bad_barrier(w, in, id, threads, expected, reduces) != STEP_NEXT) return STEP_YIELD;
   b->reduces = reduces;
   b->whole = threads == 0;
   b->expected = expected;
   b->arrived++;
   b->arrived_threads += (uint32_t)__builtin_popcount(w->live);
   b->votes += (uint32_t)__builtin_popcount(value);
-  for (uint32_t r = 0; r < c->nwarps; r++) { /* what the arriver knows is handed on, and its own past */
-    uint32_t known = r == w->index ? c->time : w->hb[r];
-    if (known > b->released[r]) b->released[r] = known;
-  }
+  if (c->launch->checks) sim_past_release(b->released, w); /* what the arriver knows is handed on, and its own past */
+  w->spin.acted = true;
   if (park) {
     b->waiters |= 1u << w->index;
     w->state = WARP_BARRIER;
     w->barrier = id;
   } else {
     b->arrivers |= 1u << w->index;
-    c->time++; /* what it does from now on is not handed over */
+    sim_order_tick(w); /* what it does from now on is not handed over */
   }
   if (b->arrived == b->expected) complete_barrier(c, b);
   return park ? STEP_YIELD : STEP_NEXT;
 }
 
-static uint32_t count_ended(const SimCta *c) {
-  uint32_t n = 0;
-  for (uint32_t i = 0; i < c->nwarps; i++) n += c->warp[i].state == WARP_DONE;
-  return n;
-}
-
 /* A barrier of the whole CTA waits for threads that have not exited; the end of a warp completes it if nobody else is missing
  * (exit). A barrier with a count goes on waiting for its count. What the ended warps did is not handed on: nothing says so. */
-static bool complete_for_ended(SimCta *c) {
-  uint32_t ended = count_ended(c);
+bool sim_cta_ended(SimCta *c) {
+  uint32_t ended = 0;
   bool any = false;
+  for (uint32_t i = 0; i < c->nwarps; i++) ended += c->warp[i].state == WARP_DONE;
   for (uint32_t id = 0; id < SIM_MAX_BARRIERS && ended; id++) {
     SimBarrier *b = &c->barrier[id];
     if (!b->waiters || !b->whole || b->arrived + ended != c->nwarps) continue;
@@ -111,30 +112,7 @@ static bool complete_for_ended(SimCta *c) {
   return any;
 }
 
-/* ---- the end ---- */
-
-static void report_stuck(SimCta *c) {
-  char list[400];
-  size_t n = 0;
-  SimWarp *first = NULL;
-  uint32_t done = count_ended(c);
-  for (uint32_t i = 0; i < c->nwarps; i++) {
-    SimWarp *w = &c->warp[i];
-    if (w->state != WARP_BARRIER) continue;
-    const SimBarrier *b = &c->barrier[w->barrier];
-    if (!first) first = w;
-    if (n < sizeof list - 80)
-      n += (size_t)snprintf(list + n, sizeof list - n, "%swarp %u at barrier %u (%u of %u warps), ptx line %u", n ? "; " : "", i, w->barrier,
-                            b->arrived, b->expected, w->code[w->pc - 1].line);
-  }
-  if (!first) return;
-  const SimInstr *in = &first->code[first->pc - 1];
-  if (done)
-    sim_fault(first, in, -1, DRV_LAUNCH_FAILED, "barrier", "", 0, "waits for warps that have ended (%u of %u): %s", done, c->nwarps, list);
-  else sim_fault(first, in, -1, DRV_LAUNCH_FAILED, "deadlock", "", 0, "nobody can go on: %s", list);
-}
-
-/* ---- running ---- */
+/* ---- the start ---- */
 
 static void fill_slot(SimWarp *w, uint64_t where, const uint64_t *lane_values) {
   char *at = w->regs + (where >> 8);
@@ -180,23 +158,34 @@ static uint64_t special_value(const SimCta *c, uint32_t warp, uint32_t lane, uin
 static void begin_warp(SimCta *c, uint32_t i) {
   const SimLaunch *l = c->launch;
   const SimFunction *fn = l->fn;
-  SimWorker *k = c->worker;
+  SimGroup *g = c->group;
   SimWarp *w = &c->warp[i];
-  uint32_t left = l->threads - i * SIM_LANES;
+  uint32_t left = l->threads - i * SIM_LANES, agent = c->rank * c->nwarps + i;
   SimCopy *copies = w->copies;
   uint32_t cap = w->copies_cap;
-  *w = (SimWarp){.regs = k->files + (size_t)i * fn->file_bytes, .code = fn->code, .lanes = k->lanes, .stop = SIM_FULL, .index = i,
-                 .cta = c, .budget = l->dev->limit, .init = k->init + (size_t)i * fn->ntracked, .copies = copies, .copies_cap = cap,
-                 .hb = c->hb[i], .checks = l->checks, .cache = k->cache};
+  memset(w, 0, sizeof *w);
+  w->regs = g->files + (size_t)agent * fn->file_bytes;
+  w->code = fn->code;
+  w->lanes = g->lanes;
+  w->stop = SIM_FULL;
+  w->index = i;
+  w->agent = agent;
+  w->cta = c;
+  w->init = g->init + (size_t)agent * fn->ntracked;
+  w->copies = copies;
+  w->copies_cap = cap;
+  for (uint32_t k = 0; k < CLOCKS; k++) w->past[k].near = g->hb + ((size_t)k * g->nagents + agent) * g->nagents;
+  w->hb = w->past[CLOCK_GENERIC].near;
+  w->checks = l->checks;
+  w->cache = g->cache;
   w->threads = left >= SIM_LANES ? SIM_FULL : (1u << left) - 1;
   w->active = w->live = w->threads;
   w->shared_first = l->dev->target->shared_first;
   w->shared_end = w->shared_first + l->shared_bytes;
-  w->shared = k->shared - w->shared_first;
-  w->wr = k->wr;
-  w->rd = k->rd ? k->rd + i * k->cells : NULL;
+  w->shared = c->shared - w->shared_first;
+  w->wr = c->wr;
+  w->rd = c->rd ? c->rd + i * c->cells : NULL;
   w->shift = fn->shift;
-  w->min_hb = c->nwarps == 1 ? SIM_FULL : 0;
   memset(w->init, 0, fn->ntracked * sizeof *w->init);
   for (uint32_t s = 0; s < fn->nspecials; s++) {
     uint64_t v[SIM_LANES];
@@ -205,61 +194,15 @@ static void begin_warp(SimCta *c, uint32_t i) {
   }
 }
 
-static void begin_cta(SimCta *c) {
+void sim_cta_begin(SimCta *c) {
   const SimLaunch *l = c->launch;
-  SimWorker *k = c->worker;
-  c->id[0] = (uint32_t)(c->index % l->grid[0]);
-  c->id[1] = (uint32_t)(c->index / l->grid[0] % l->grid[1]);
-  c->id[2] = (uint32_t)(c->index / l->grid[0] / l->grid[1]);
-  c->nwarps = l->nwarps;
-  c->time = 1;
-  c->faulted = c->suspected = false;
-  c->random = (l->seed + 1) * 0x9e3779b97f4a7c15ull ^ (c->index + 1) * 0xbf58476d1ce4e5b9ull;
-  if (!c->random) c->random = 1;
   c->policy = l->policy;
-  memset(c->barrier, 0, sizeof c->barrier);
-  memset(c->hb, 0, sizeof c->hb);
+  for (int b = 0; b < SIM_MAX_BARRIERS; b++) clear_barrier(&c->barrier[b], c->group);
   memset(c->last_read, 0, sizeof c->last_read);
-  if (l->checks && k->cells) {
-    memset(k->wr, 0, k->cells * sizeof *k->wr);
-    memset(k->rd, 0, k->cells * c->nwarps * sizeof *k->rd);
+  if (c->cells) {
+    memset(c->wr, 0, c->cells * sizeof *c->wr);
+    memset(c->rd, 0, c->cells * c->nwarps * sizeof *c->rd);
   }
-  if (k->shared_bytes) memset(k->shared, 0xff, k->shared_bytes);
+  if (l->shared_bytes) memset(c->shared, 0xff, l->shared_bytes);
   for (uint32_t i = 0; i < c->nwarps; i++) begin_warp(c, i);
-}
-
-/* One round: every warp that can run does, in an order drawn from the seed (seed 0: by number). */
-static bool run_round(SimCta *c, const SimLevel *level) {
-  uint8_t order[SIM_MAX_WARPS];
-  uint32_t n = 0;
-  for (uint32_t i = 0; i < c->nwarps; i++)
-    if (c->warp[i].state == WARP_READY) order[n++] = (uint8_t)i;
-  for (uint32_t i = n; i > 1 && c->launch->seed; i--) {
-    uint32_t j = (uint32_t)(sim_cta_random(c) % i);
-    uint8_t t = order[i - 1];
-    order[i - 1] = order[j];
-    order[j] = t;
-  }
-  for (uint32_t i = 0; i < n && !c->faulted; i++) level->run(&c->warp[order[i]]);
-  return n != 0;
-}
-
-void sim_cta_run(SimCta *c) {
-  const SimLevel *level = c->launch->dev->level;
-  begin_cta(c);
-  do {
-    while (!c->faulted && run_round(c, level)) {
-    }
-  } while (!c->faulted && complete_for_ended(c));
-  if (!c->faulted) report_stuck(c);
-  if (c->suspected && !(c->faulted && strcmp(c->finding.kind, "race") == 0)) {
-    c->faulted = true;
-    c->finding = c->suspect;
-    c->code = DRV_LAUNCH_FAILED;
-  }
-  for (uint32_t i = 0; i < c->nwarps; i++) {
-    c->worker->macs += c->warp[i].macs;
-    c->worker->warp_instructions += c->launch->dev->limit - c->warp[i].budget;
-    c->warp[i].ncopies = 0;
-  }
 }

@@ -217,8 +217,26 @@ static bool element_type(Decode *d, int i) { /* size and sign from a type word; 
   return true;
 }
 
+/* .sem and .scope. A strong access that may touch global memory makes the kernel one whose CTAs may wait for each other. */
+static void strength(Decode *d, SimSem otherwise) {
+  static const char *const sems[] = {"relaxed", "acquire", "release", "acq_rel", "sc"};
+  static const char *const scopes[] = {"cta", "cluster", "gpu", "sys"};
+  SimInstr *in = d->in;
+  in->sem = (uint8_t)otherwise;
+  for (int i = 1; i < d->w.count; i++) {
+    int sem = find_in(&d->w, i, sems, 5), scope = find_in(&d->w, i, scopes, 4);
+    if (sem >= 0) in->sem = (uint8_t)(SEM_RELAXED + sem);
+    if (scope >= 0) in->scope = (uint8_t)(SCOPE_CTA + scope);
+  }
+  if (has_word(&d->w, "volatile") || has_word(&d->w, "mmio")) in->sem = SEM_RELAXED, in->scope = SCOPE_SYS;
+  if (in->sem && !in->scope) in->scope = SCOPE_GPU;
+  if (in->sem && in->space != SPACE_SHARED && in->space != SPACE_NONE) d->p->fn->meets = true;
+}
+
 static bool decode_load(Decode *d) {
   if (!element_type(d, d->w.count - 1)) return false;
+  strength(d, SEM_WEAK);
+  if (d->in->sem && (d->in->space == SPACE_GLOBAL || d->in->space == SPACE_SHARED || d->in->space == SPACE_GENERIC)) return use(d, "ld_strong");
   switch (d->in->space) {
   case SPACE_GLOBAL:
   case SPACE_CONST: return use(d, "ld_global");
@@ -231,6 +249,8 @@ static bool decode_load(Decode *d) {
 
 static bool decode_store(Decode *d) {
   if (!element_type(d, d->w.count - 1)) return false;
+  strength(d, SEM_WEAK);
+  if (d->in->sem && (d->in->space == SPACE_GLOBAL || d->in->space == SPACE_SHARED || d->in->space == SPACE_GENERIC)) return use(d, "st_strong");
   switch (d->in->space) {
   case SPACE_GLOBAL: return use(d, "st_global");
   case SPACE_SHARED: return use(d, "st_shared");
@@ -253,8 +273,20 @@ static bool decode_atom(Decode *d) {
   d->in->sub = (uint16_t)(op | type << 4 | (returns ? 1 << 8 : 0));
   d->in->size = type == 2 || type == 3 || type == 5 ? 8 : 4;
   d->in->n = has_word(&d->w, "v2") ? 2 : has_word(&d->w, "v4") ? 4 : 1;
-  if (has_word(&d->w, "shared")) return use(d, "atom_shared");
-  return has_word(&d->w, "global") ? use(d, "atom_global") : refuse(d);
+  d->in->space = has_word(&d->w, "shared") ? SPACE_SHARED : has_word(&d->w, "global") ? SPACE_GLOBAL : SPACE_GENERIC;
+  if (d->in->space != SPACE_GLOBAL && d->in->size == 4 && d->p->fn->shift > 2) d->p->fn->shift = 2;
+  strength(d, SEM_RELAXED);
+  return use(d, "atom");
+}
+
+/* fence.{sc,acq_rel}.scope; membar.{cta,gl,sys} is fence.sc. Fences of proxies and the like have no effect in what is simulated. */
+static bool decode_fence(Decode *d) {
+  bool old = word_is(&d->w, 0, "membar");
+  strength(d, SEM_SC);
+  d->in->scope = (uint8_t)(has_word(&d->w, "cta") ? SCOPE_CTA : has_word(&d->w, "cluster") ? SCOPE_CLUSTER
+                           : has_word(&d->w, "gl") || has_word(&d->w, "gpu") ? SCOPE_GPU : SCOPE_SYS);
+  if (!old && !has_word(&d->w, "sc") && !has_word(&d->w, "acq_rel")) return use(d, "nop");
+  return use(d, "fence");
 }
 
 static bool decode_cp(Decode *d) {
@@ -375,7 +407,7 @@ static const struct { const char *mnemonic; bool (*decode)(Decode *d); } decoder
   {"atom", decode_atom}, {"red", decode_atom}, {"cp", decode_cp}, {"ldmatrix", decode_matrix}, {"stmatrix", decode_matrix},
   {"movmatrix", decode_movmatrix}, {"prefetch", decode_prefetch}, {"createpolicy", decode_policy},
   {"mma", decode_mma}, {"bra", decode_bra}, {"ret", decode_exit},
-  {"exit", decode_exit}, {"trap", decode_trap}, {"nanosleep", decode_nop}, {"membar", decode_nop}, {"fence", decode_nop},
+  {"exit", decode_exit}, {"trap", decode_trap}, {"nanosleep", decode_nop}, {"membar", decode_fence}, {"fence", decode_fence},
   {"bar", decode_bar}, {"shfl", decode_shfl}, {"vote", decode_vote}, {"match", decode_match}, {"activemask", decode_activemask},
   {"redux", decode_redux}, {"elect", decode_elect},
 };

@@ -30,11 +30,12 @@ static void write_sentence(kilnsim_finding *f, const char *what) {
 
 int sim_fault(SimWarp *w, const SimInstr *in, int lane, DrvResult code, const char *kind, const char *space, uint64_t address,
               const char *fmt, ...) {
-  SimCta *c = w->cta;
-  if (c->faulted) return STEP_YIELD;
-  c->faulted = true;
-  c->code = code;
-  kilnsim_finding *f = &c->finding;
+  const SimCta *c = w->cta;
+  SimGroup *g = c->group;
+  if (g->faulted) return STEP_YIELD;
+  g->faulted = true;
+  g->code = code;
+  kilnsim_finding *f = &g->finding;
   *f = (kilnsim_finding){.cta = {c->id[0], c->id[1], c->id[2]}, .warp = (int)w->index, .lane = lane, .address = address};
   snprintf(f->kind, sizeof f->kind, "%s", kind);
   snprintf(f->space, sizeof f->space, "%s", space);

@@ -1,5 +1,4 @@
-/* launch.c - a grid over the host's cores. CTAs are independent and taken in order; of several that fail the first counts, so that the
- * outcome does not depend on how many cores there are. */
+/* launch.c - a grid: how much of it is resident, its execution, what it counted. */
 #include "sim.h"
 #include "alloc.h"
 #include <stdio.h>
@@ -7,93 +6,6 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-enum { ALIGN = 128 };
-
-/* A worker's memory is one block that the device keeps from launch to launch. */
-typedef struct Carve { char *at; size_t used; } Carve;
-
-static void *carve(Carve *c, size_t bytes) { /* aligned for the widest vectors; at NULL: only counts */
-  size_t start = (c->used + ALIGN - 1) / ALIGN * ALIGN;
-  c->used = start + bytes;
-  return c->at ? c->at + start : NULL;
-}
-
-static void carve_worker(SimWorker *k, const SimLaunch *l, Carve *c) {
-  const SimFunction *fn = l->fn;
-  size_t n = l->nwarps;
-  k->files = carve(c, fn->file_bytes * n);
-  k->lanes = carve(c, fn->ncode * sizeof *k->lanes);
-  k->init = carve(c, fn->ntracked * n * sizeof *k->init);
-  k->cache = carve(c, fn->nmem * sizeof *k->cache);
-  k->zeroed = c->used; /* what follows is filled at the beginning of each CTA */
-  k->shared_bytes = l->shared_bytes;
-  k->shared = carve(c, l->shared_bytes + ALIGN);
-  k->cells = l->checks ? (l->shared_bytes >> fn->shift) + 1 : 0;
-  k->wr = carve(c, k->cells * sizeof *k->wr);
-  k->rd = carve(c, k->cells * n * sizeof *k->rd);
-}
-
-static void fill_constants(SimWorker *k, const SimFunction *fn, uint32_t nwarps) {
-  for (uint32_t i = 0; i < nwarps; i++) {
-    char *file = k->files + (size_t)i * fn->file_bytes;
-    for (uint32_t c = 0; c < fn->nfills; c++) {
-      uint64_t where = fn->fills[2 * c], v = fn->fills[2 * c + 1];
-      char *at = file + (where >> 8);
-      uint32_t width = where & 0xff, half = (uint32_t)v;
-      if (width == 0) memcpy(at, &half, 4);
-      for (int l = 0; l < SIM_LANES && width; l++) memcpy(at + width * (uint32_t)l, width == 8 ? (void *)&v : (void *)&half, width);
-    }
-  }
-}
-
-static bool open_worker(SimWorker *k, SimLaunch *l, SimBlock *block) {
-  Carve c = {0};
-  k->launch = l;
-  k->cta.launch = l;
-  k->cta.worker = k;
-  carve_worker(k, l, &c);
-  size_t need = c.used + ALIGN;
-  if (block->bytes < need) {
-    sim_delete(block->at, block->bytes);
-    *block = (SimBlock){sim_new(need), 0};
-    if (!block->at) return false;
-    block->bytes = need;
-  }
-  c = (Carve){(char *)(((uintptr_t)block->at + ALIGN - 1) / ALIGN * ALIGN), 0};
-  carve_worker(k, l, &c);
-  memset(c.at, 0, k->zeroed);
-  fill_constants(k, l->fn, l->nwarps);
-  return true;
-}
-
-static void close_worker(SimWorker *k) {
-  for (uint32_t i = 0; i < SIM_MAX_WARPS; i++)
-    if (k->cta.warp[i].copies) kiln_mem(k->cta.warp[i].copies, k->cta.warp[i].copies_cap * sizeof(SimCopy), 0);
-}
-
-static void keep_fault(SimLaunch *l, const SimCta *c) {
-  pthread_mutex_lock(&l->lock);
-  if (!l->code || c->index < l->fault_cta) {
-    l->fault_cta = c->index;
-    l->finding = c->finding;
-    l->code = c->code;
-    atomic_store(&l->stop_at, c->index);
-  }
-  pthread_mutex_unlock(&l->lock);
-}
-
-static void *run_worker(void *arg) {
-  SimWorker *k = arg;
-  SimLaunch *l = k->launch;
-  for (;;) {
-    uint64_t i = atomic_fetch_add(&l->next, 1);
-    if (i >= l->ctas || i >= atomic_load(&l->stop_at)) return NULL;
-    k->cta.index = i;
-    sim_cta_run(&k->cta);
-    if (k->cta.faulted) keep_fault(l, &k->cta);
-  }
-}
 
 static int compare_forms(const void *a, const void *b) {
   const SimFormCount *x = a, *y = b;
@@ -109,17 +21,18 @@ static void add_counters(kilnsim_counters *to, const kilnsim_counters *x) {
   to->seconds += x->seconds;
 }
 
-static void count(SimLaunch *l, SimWorker *workers, int n, double seconds) {
+static void count(SimLaunch *l, double seconds) {
   SimDevice *dev = l->dev;
   uint64_t *form = sim_new(ISA_COUNT * sizeof *form);
   dev->counters = (kilnsim_counters){.ctas = l->ctas, .seconds = seconds};
   dev->forms.n = 0;
-  for (int k = 0; k < n; k++) {
-    dev->counters.tensor_macs += workers[k].macs;
-    dev->counters.warp_instructions += workers[k].warp_instructions;
+  for (uint32_t k = 0; k < l->ngroups_open; k++) {
+    const SimGroup *g = l->groups[k];
+    dev->counters.tensor_macs += g->macs;
+    dev->counters.warp_instructions += g->warp_instructions;
     for (uint32_t i = 0; i < l->fn->ncode; i++) {
-      dev->counters.lane_instructions += workers[k].lanes[i];
-      if (form) form[l->fn->code[i].form] += workers[k].lanes[i];
+      dev->counters.lane_instructions += g->lanes[i];
+      if (form) form[l->fn->code[i].form] += g->lanes[i];
     }
   }
   add_counters(&dev->total, &dev->counters);
@@ -139,26 +52,39 @@ static double now_seconds(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+uint32_t sim_launch_occupancy(const SimTarget *t, const SimFunction *f, uint32_t threads, uint64_t dynamic_bytes) {
+  uint32_t warps = (threads + 31) / 32, n = t->ctas_sm, regs = (f->regs + 7) / 8 * 8;
+  uint32_t room = 65536 / (warps * 32) / 8 * 8; /* the estimate, brought below what the block leaves */
+  if (regs > room) regs = room;
+  if (regs > 255) regs = 255;
+  uint32_t by_threads = t->threads_sm / (warps * 32), by_regs = 65536 / (regs * 32 * warps);
+  uint64_t bytes = dynamic_bytes + f->shared_static + t->reserved, by_shared = bytes ? t->shared_sm / bytes : n;
+  if (by_threads < n) n = by_threads;
+  if (by_regs < n) n = by_regs;
+  return by_shared < n ? (uint32_t)by_shared : n;
+}
+
+/* Groups that the device holds at a time. */
+static uint32_t resident_groups(const SimLaunch *l) {
+  uint32_t per_sm = sim_launch_occupancy(l->dev->target, l->fn, l->threads, l->dynamic_bytes);
+  uint64_t n = (uint64_t)per_sm * (uint32_t)l->dev->sms / l->group_ctas;
+  if (n < 1) n = 1;
+  return (uint32_t)(n < l->ngroups ? n : l->ngroups);
+}
+
 DrvResult sim_launch_run(SimLaunch *l) {
   long online = sysconf(_SC_NPROCESSORS_ONLN);
   uint64_t n = l->dev->cores ? (uint64_t)l->dev->cores : online > 0 ? (uint64_t)online : 1;
+  l->group_ctas = l->cluster[0] * l->cluster[1] * l->cluster[2];
+  l->ngroups = l->ctas / l->group_ctas;
+  l->resident = resident_groups(l);
   if (n > SIM_MAX_CORES) n = SIM_MAX_CORES;
-  if (n > l->ctas) n = l->ctas;
-  SimWorker *workers = sim_new(n * sizeof *workers);
-  bool ok = workers != NULL;
-  for (uint64_t i = 0; i < n && ok; i++) ok = open_worker(&workers[i], l, &l->dev->block[i]);
+  l->ncores = (uint32_t)(n < l->ngroups ? n : l->ngroups);
   double start = now_seconds();
-  if (ok) {
-    pthread_mutex_init(&l->lock, NULL);
-    atomic_store(&l->stop_at, l->ctas);
-    for (uint64_t i = 1; i < n; i++) workers[i].started = pthread_create(&workers[i].thread, NULL, run_worker, &workers[i]) == 0;
-    run_worker(&workers[0]);
-    for (uint64_t i = 1; i < n; i++)
-      if (workers[i].started) pthread_join(workers[i].thread, NULL);
-    pthread_mutex_destroy(&l->lock);
-    count(l, workers, (int)n, now_seconds() - start);
-  }
-  for (uint64_t i = 0; i < n && workers; i++) close_worker(&workers[i]);
-  sim_delete(workers, n * sizeof *workers);
-  return ok ? l->code : DRV_OUT_OF_MEMORY;
+  DrvResult code = sim_order_open(l) ? sim_schedule_run(l) : DRV_OUT_OF_MEMORY;
+  if (code != DRV_OUT_OF_MEMORY) count(l, now_seconds() - start);
+  for (uint32_t i = 0; i < l->ngroups_open; i++) sim_group_close(l->groups[i]);
+  if (l->groups) kiln_mem(l->groups, l->groups_cap * sizeof *l->groups, 0);
+  sim_order_close(l);
+  return code;
 }

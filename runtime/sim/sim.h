@@ -1,8 +1,9 @@
 /* sim.h - the simulator's inner structures: device, memory, module, predecoded instruction, warp, CTA, launch.
  *
  * One way through: lex.c, parse.c, operand.c read PTX; decode.c turns a row of gen/isa into a handler and operands; flow.c finds
- * register lifetimes and gives them slots; launch.c spreads CTAs over host cores; cta.c runs the warps of one; exec/ holds the
- * handlers, compiled once per instruction-set level of the host; memory.c and shadow.c are the checker's; api_*.c the driver. */
+ * register lifetimes and gives them slots; launch.c opens a grid, schedule.c decides which groups of CTAs are resident and whose turn
+ * it is, group.c runs one group, cta.c its barriers; exec/ holds the handlers, compiled once per instruction-set level of the host;
+ * order.c keeps what happens before what, shadow.c and race.c judge shared and global memory by it; api_*.c is the driver. */
 #ifndef KILN_SIM_H
 #define KILN_SIM_H
 #include "cuda/driver_abi.h"
@@ -18,6 +19,14 @@
 #define SIM_LANES 32
 #define SIM_MAX_WARPS 32
 #define SIM_MAX_BARRIERS 16
+#define SIM_MAX_AGENTS 512 /* warps of a group */
+
+/* A cell of the shadow of shared memory says who wrote last, when, and how. */
+#define SIM_CELL_AGENT 0x1ffu
+#define SIM_CELL_STRONG 0x200u  /* atomically, or by a strong store */
+#define SIM_CELL_PENDING 0x400u /* an asynchronous copy, not complete */
+#define SIM_CELL_TIME 11        /* from this bit on */
+#define SIM_MAX_TIME ((1u << (32 - SIM_CELL_TIME)) - 1)
 
 /* Generic addresses: where the windows of the state spaces lie. Beyond any host address, so that a host pointer is never valid. */
 #define SIM_GLOBAL_BASE 0x0010000000000000ull
@@ -81,7 +90,7 @@ void sim_memory_close(SimMemory *m);
 /* ---- device (device.c) ---- */
 typedef enum { POLICY_LAZY, POLICY_EAGER, POLICY_RANDOM, POLICY_ALTERNATE } SimPolicy;
 #define SIM_MAX_CORES 64
-typedef struct SimBlock { void *at; size_t bytes; } SimBlock;
+typedef struct SimBlock { void *at; size_t bytes; } SimBlock; /* memory of a group, kept from launch to launch */
 typedef struct SimDevice {
   char *options;
   const SimTarget *target;
@@ -97,13 +106,17 @@ typedef struct SimDevice {
   DrvResult pending;       /* its code, not yet returned by a synchronising call */
   kilnsim_counters counters, total; /* of the last launch; of all */
   SimBuf forms;            /* SimFormCount */
-  SimBlock block[SIM_MAX_CORES]; /* memory of the workers, kept from launch to launch */
+  SimBuf blocks;           /* SimBlock, the nth for the nth group that is open at a time */
   struct CUctx_st *primary;
   int primary_users;
 } SimDevice;
 typedef struct SimFormCount { const char *opcode; uint64_t lanes; } SimFormCount;
 
 /* ---- module ---- */
+/* Semantics and scope (PTX ISA, Memory Consistency Model: Operation Types, Scope). Weak accesses have neither. */
+typedef enum { SEM_WEAK, SEM_RELAXED, SEM_ACQUIRE, SEM_RELEASE, SEM_ACQ_REL, SEM_SC } SimSem;
+typedef enum { SCOPE_NONE, SCOPE_CTA, SCOPE_CLUSTER, SCOPE_GPU, SCOPE_SYS } SimScope;
+
 typedef enum { SPACE_NONE, SPACE_GLOBAL, SPACE_SHARED, SPACE_LOCAL, SPACE_PARAM, SPACE_CONST, SPACE_GENERIC } SimSpace;
 typedef struct SimWarp SimWarp;
 typedef struct SimInstr SimInstr;
@@ -127,6 +140,7 @@ struct SimInstr {          /* predecoded; 64 bytes or a little more */
   uint8_t n, size;         /* vector length; bytes per element */
   uint8_t flags;           /* SIM_I_* */
   uint8_t space;
+  uint8_t sem, scope;      /* SimSem, SimScope of a memory access, an atomic or a fence */
   uint32_t mem;            /* index for the look-up cache of memory instructions */
   int32_t imm2;            /* offset of the second memory operand (cp.async) */
   uint32_t track;          /* first entry in SimFunction.tracks, 0: registers need no run-time check */
@@ -188,6 +202,8 @@ typedef struct SimFunction {
   uint32_t shift;         /* shared shadow: log2 of bytes per cell */
   uint32_t max_dynamic;   /* CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES */
   bool uses_cp_async;
+  bool meets;             /* has strong accesses or atomics that may touch global memory: its CTAs may wait for one another */
+  uint32_t granule;       /* global shadow: log2 of the bytes of its narrowest access */
 } SimFunction;
 
 typedef struct SimModule {
@@ -205,6 +221,8 @@ SimModule *sim_parse_module(SimDevice *dev, const char *text, DrvResult *code, c
 void sim_module_free(SimModule *m);
 
 /* ---- execution ---- */
+#include "order.h"
+
 typedef struct SimCopy { /* one cp.async instruction of a warp, not complete */
   uint32_t group;        /* commit serial it belongs to */
   uint32_t mask, line;
@@ -216,29 +234,60 @@ typedef struct SimCopy { /* one cp.async instruction of a warp, not complete */
   const char *src[SIM_LANES];
 } SimCopy;
 
-enum { WARP_READY, WARP_BARRIER, WARP_DONE };
+/* Why a warp does not run. WARP_TURN: at an operation on global memory that others may see, until its moment in virtual time.
+ * WARP_PARKED: in a loop that has only looked at memory and would find the same again, until somebody writes there. WARP_HELD: waits
+ * for what exec/ decides (an mbarrier, an asynchronous operation); whoever fulfils it calls sim_group_ready. */
+enum { WARP_READY, WARP_BARRIER, WARP_TURN, WARP_PARKED, WARP_HELD, WARP_DONE };
+
+#define SIM_MAX_WATCH 8
+typedef struct SimWatch { /* one location that a spinning warp has read */
+  uint64_t address;       /* generic: in the window of its space */
+  const char *at;
+  uint32_t bytes;
+  uint64_t value, stamp;  /* what it read; the location's writes so far (order.c), 0 outside global memory */
+} SimWatch;
+
+typedef struct SimSplit { /* lanes of a warp that stand elsewhere; see exec/warp.h */
+  uint32_t pc, mask;
+  uint32_t members;       /* they wait at the collective at pc for these lanes; 0: they do not */
+  uint32_t asleep;        /* backward branch + 1 of the loop in which they spin; 0: they do not */
+} SimSplit;
 
 struct SimWarp {
   char *regs;                       /* predicates, then slots of 32 lanes */
   const SimInstr *code;
-  uint64_t *lanes;                  /* lane count per instruction, of the worker */
-  uint32_t pc, active, live, stop;  /* stop: lowest pc at which another split waits */
-  struct { uint32_t pc, mask; } split[SIM_LANES];
+  uint64_t *lanes;                  /* lane count per instruction, of the group */
+  uint32_t pc, active, live, stop;  /* stop: lowest pc at which another split waits that can go on */
+  SimSplit split[SIM_LANES];
   uint32_t nsplit;
   uint32_t index, state, threads;   /* threads: mask of lanes that exist */
+  uint32_t agent;                   /* its number in the group: rank of its CTA x warps per CTA + index */
   uint32_t barrier, min_hb;         /* where it is parked; lowest of its hb row (itself left out) */
-  uint64_t budget;                  /* warp instructions left before the limit */
+  uint64_t budget, left;            /* warp instructions until it lets others go on; after that, before the limit */
+  uint64_t key;                     /* WARP_TURN: virtual time of its operation */
+  atomic_uint_fast64_t wake;        /* WARP_PARKED: virtual time at which it goes on, 0: nobody has written */
+  bool granted;                     /* the operation at pc may be executed */
+  const char *waits;                /* WARP_HELD: for what, for the report of a deadlock */
   uint64_t macs;
   uint32_t *init;                   /* definedness masks of watched registers */
   SimCopy *copies;                  /* in flight, oldest first */
   uint32_t ncopies, copies_cap, group; /* groups committed */
-  uint32_t *hb;                     /* hb[r]: accesses of warp r up to this time happen before this warp's present */
+  uint32_t *hb;                     /* hb[a]: accesses of agent a of its group up to this time happen before this warp's present */
+  SimPast past[CLOCKS];             /* all that it knows (order.h); past[CLOCK_GENERIC].near is hb */
+  SimClock *fence[REACHES];         /* its past at the last fence that reaches so far: what its relaxed writes release */
+  SimClock *pending[REACHES];       /* what its relaxed reads have seen: acquired by a fence that reaches so far */
+  struct {                          /* the loop it may be spinning in */
+    uint32_t pc, n;                 /* its backward branch; locations that it has looked at since then */
+    uint64_t hash;                  /* of registers and splits there */
+    bool acted, watches;            /* since then it has done more than look; others are told to wake it */
+    SimWatch at[SIM_MAX_WATCH];
+  } spin;
   struct SimCta *cta;
   bool checks;
   char *shared;                     /* shared memory of the CTA minus its first address */
   uint32_t shared_first, shared_end;
-  uint32_t *wr;                     /* shadow: time<<8 | pending<<7 | atomic<<6 | warp of the last write; 0: never written */
-  uint32_t *rd;                     /* shadow: time of this warp's last read, per cell */
+  uint32_t *wr;                     /* shadow: SIM_CELL_* of the last write; 0: never written */
+  uint32_t *rd;                     /* shadow: time << 1 | strong of this warp's last read, per cell */
   uint32_t shift;
   SimAlloc **cache;                 /* per memory instruction: the allocation it met last */
 };
@@ -248,66 +297,119 @@ typedef struct SimBarrier {
   uint32_t waiters, arrivers;                  /* warps parked here; warps that only arrived */
   uint32_t votes;                              /* bar.red: threads whose predicate holds */
   bool reduces, whole;                         /* whole: no count was given, so it waits for those warps that have not ended */
-  uint32_t released[SIM_MAX_WARPS];            /* what the arrivals hand on: times per warp */
+  SimPast released[CLOCKS];                    /* what the arrivals hand on */
 } SimBarrier;
 
 typedef struct SimCta {
   struct SimLaunch *launch;
-  struct SimWorker *worker;
+  struct SimGroup *group;
   uint64_t index;
-  uint32_t id[3];
+  uint32_t id[3], rank;               /* rank in the group */
   uint32_t nwarps;
-  SimWarp warp[SIM_MAX_WARPS];
+  SimWarp *warp;
   SimBarrier barrier[SIM_MAX_BARRIERS];
-  uint32_t hb[SIM_MAX_WARPS][SIM_MAX_WARPS];
   uint32_t last_read[SIM_MAX_WARPS];  /* latest time of any shared read by the warp */
-  uint32_t time;
+  SimPolicy policy;                   /* lazy, eager or random */
+  char *shared;
+  uint32_t *wr, *rd;                  /* shadow of shared memory: cells of the last write; nwarps rows of cells of reads */
+  size_t cells;
+} SimCta;
+
+/* A group: CTAs that are resident together and run on one host core at a time. A cluster, or a single CTA. Everything in it is
+ * executed in one order that follows from the seed, so that only what it does to global memory needs a moment in virtual time. */
+typedef struct SimGroup {
+  struct SimLaunch *launch;
+  uint64_t index;            /* nth of the grid */
+  uint32_t nctas, nagents;
+  SimCta *cta;
+  SimWarp *warp;             /* of all its CTAs: nagents */
+  uint32_t *hb;              /* nagents rows of nagents times */
+  uint32_t time;             /* advances at every release */
+  uint32_t order;            /* its row in far clocks + 1; 0: it has released nothing yet */
+  SimPlaces places;          /* in its shared memory (order.c) */
   uint64_t random;
-  SimPolicy policy;                   /* of this CTA: lazy, eager or random */
+  uint64_t now;              /* virtual time since its start: warp instructions, and delays drawn from the seed */
+  atomic_uint_fast64_t seen; /* the same for other host cores, a little late */
+  uint64_t horizon;          /* it may go on with operations before this moment without asking (schedule.c) */
   bool faulted, suspected;
   kilnsim_finding finding, suspect;   /* suspect: an unwritten cell was read; a race, if its writer comes later */
   DrvResult code;
-} SimCta;
-
-typedef struct SimWorker {
-  struct SimLaunch *launch;
-  SimCta cta;
-  char *files;       /* register files of all warps */
-  size_t zeroed;     /* bytes of its block that a launch clears */
-  char *shared;
-  uint32_t *wr, *rd;
-  size_t shared_bytes, cells;
+  /* memory, one block: register files, lane counts, masks of defined registers, look-up caches, shared memory and its shadow */
+  char *files, *scratch; /* scratch: registers for a collective whose members stand at several instructions */
+  size_t zeroed;     /* bytes of its block that opening clears */
+  size_t shared_bytes;
   uint64_t *lanes;
   uint32_t *init;
   SimAlloc **cache;
   uint64_t macs, warp_instructions;
-  pthread_t thread;
-  bool started;
-} SimWorker;
+  struct SimGroup *next;     /* of the launch's list of free ones */
+} SimGroup;
 
 typedef struct SimLaunch {
   SimDevice *dev;
   const SimFunction *fn;
-  uint32_t grid[3], block[3], threads, nwarps;
+  uint32_t grid[3], block[3], cluster[3], threads, nwarps;
   uint32_t shared_bytes, dynamic_bytes;
-  uint64_t ctas;
+  uint64_t ctas, ngroups;
+  uint32_t group_ctas, resident;      /* CTAs of a group; groups that the device holds at a time */
   const uint8_t *params;
-  bool checks;
+  bool checks, cooperative;
+  uint32_t clocks;                    /* 1, or CLOCKS if the kernel has operations of the asynchronous proxy */
   uint64_t seed;
   SimPolicy policy;
-  atomic_uint_fast64_t next, stop_at; /* next CTA to take; CTAs from here on need not run (one before has failed) */
+  uint32_t ncores;                    /* host cores at work */
+  SimGroup **groups;                  /* opened so far; all are kept until the end, for their counters */
+  uint32_t ngroups_open, groups_cap;
+  SimGroup *free_groups;
+  struct SimSchedule *schedule;       /* schedule.c */
+  struct SimOrder *order;             /* order.c */
   pthread_mutex_t lock;
-  uint64_t fault_cta;
+  bool failed;                        /* finding and code are of group fault_group */
+  uint64_t fault_group;
   kilnsim_finding finding;
   DrvResult code;
 } SimLaunch;
 
 DrvResult sim_launch_run(SimLaunch *l);               /* launch.c */
-void sim_cta_run(SimCta *c);                          /* cta.c */
+uint32_t sim_launch_occupancy(const SimTarget *t, const SimFunction *f, uint32_t threads, uint64_t dynamic_bytes); /* CTAs per SM */
+
+enum { SIM_SCRATCH_SLOTS = 8, SIM_SCRATCH_SLOT_BYTES = 256 };
+
+/* ---- group.c ---- */
+SimGroup *sim_group_open(SimLaunch *l);               /* memory for one more group; NULL: out of memory */
+void sim_group_close(SimGroup *g);
+void sim_group_begin(SimGroup *g, uint64_t index);
+/* Runs until it ends (GROUP_ENDS, perhaps faulted), until its next operation on global memory (GROUP_TURN, at *key), or until others
+ * must write what its warps look at (GROUP_PARKED). */
+typedef enum { GROUP_ENDS, GROUP_TURN, GROUP_PARKED } SimGroupState;
+SimGroupState sim_group_run(SimGroup *g, uint64_t *key);
+bool sim_group_next(SimGroup *g, uint64_t *key);      /* virtual time of its next operation or waking; false: none */
+uint64_t sim_group_random(SimGroup *g);
+/* A warp that was WARP_HELD, or at a barrier, can go on. */
+static inline void sim_group_ready(SimWarp *w) { w->state = WARP_READY; }
+uint64_t sim_warp_count(const SimWarp *w);            /* warp instructions executed */
+void sim_group_stuck(SimGroup *g);                    /* records who waits for what, as a deadlock */
+
+/* ---- schedule.c ---- */
+DrvResult sim_schedule_run(SimLaunch *l);             /* the whole grid on ncores host cores */
+void sim_schedule_progress(SimGroup *g);              /* g has advanced: others may be waiting for that */
+bool sim_schedule_halted(const SimGroup *g);          /* the launch has failed before g's present: it need not go on */
+/* A parked warp of another group, or of the same, goes on after the moment `now` of g. */
+void sim_schedule_wake(SimGroup *g, SimWarp *w);
+/* The handler of an operation on global memory that others may see asks for its turn. False: not yet, it must return STEP_YIELD and will
+ * be executed again. */
+bool sim_turn_ask(SimWarp *w, const SimInstr *in, uint32_t mask);
+static inline bool sim_turn(SimWarp *w, const SimInstr *in, uint32_t mask) {
+  if (w->granted) return w->granted = false, true;
+  return sim_turn_ask(w, in, mask);
+}
+
+/* ---- cta.c ---- */
+void sim_cta_begin(SimCta *c);
 /* The warp arrives at a barrier; value: its lanes' predicate for a reduction. Parks it if `park`. */
 int sim_cta_barrier(SimWarp *w, const SimInstr *in, uint32_t id, uint32_t threads, bool park, uint32_t value);
+bool sim_cta_ended(SimCta *c);                        /* barriers that waited for warps which have ended are complete: true if any */
 bool sim_cta_more_copies(SimWarp *w);                 /* room for another copy in flight; false: out of memory */
-uint64_t sim_cta_random(SimCta *c);
 
 /* fault.c: every one records the finding of the CTA (the first stays) and returns STEP_YIELD. */
 int sim_fault(SimWarp *w, const SimInstr *in, int lane, DrvResult code, const char *kind, const char *space, uint64_t address,
@@ -317,8 +419,6 @@ int sim_fault_global(SimWarp *w, const SimInstr *in, int lane, uint64_t address,
 /* shadow.c: slow paths of the race check, called when the vector test could not rule a race out. Return true if there is one. */
 bool sim_shadow_read_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane);
 bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane, uint32_t flags);
-/* The warps that waited at a barrier take over what its arrivals handed on. */
-void sim_shadow_release(SimCta *c, const uint32_t *released, uint32_t waiters);
 
 /* exec/: one table per host level */
 struct SimLevel {

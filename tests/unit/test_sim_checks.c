@@ -37,7 +37,7 @@ static const Fault faults[] = {
    DRV_LAUNCH_FAILED, NULL},
   {"race", "shared", "st.shared.b32 [%r3], %r1; // HERE\n", DRV_LAUNCH_FAILED, "has written"},
   {"race", "shared", "cvt.u16.u32 %h1, %r2;\n shl.b32 %r9, %r6, 1;\n add.s32 %r10, %r3, %r9;\n st.shared.b16 [%r10], %h1; // OR\n"
-   " st.shared.b16 [%r3], %h1; // HERE\n", DRV_LAUNCH_FAILED, "has written"},
+   " st.shared.b16 [%r3], %h1; // HERE\n", DRV_LAUNCH_FAILED, NULL},
   /* ---- registers ---- */
   {"uninitialised", "register", "add.s32 %r9, %r10, 1; // HERE\n", DRV_LAUNCH_FAILED, "not written"},
   {"uninitialised", "register", "@%p2 mov.b32 %r9, 1;\n add.s32 %r10, %r9, 1; // HERE\n", DRV_LAUNCH_FAILED, "not written"},
@@ -53,7 +53,8 @@ static const Fault faults[] = {
   {"barrier", "", "bar.sync 3, 96; // HERE\n", DRV_LAUNCH_FAILED, "the block has 2 warps"},
   {"deadlock", "", "@%p1 bra one;\n bar.sync 2; // HERE\n bra end;\none:\n bar.sync 1; // OR\nend:\n", DRV_LAUNCH_FAILED, "at barrier"},
   /* ---- collectives ---- */
-  {"collective", "", "@%p2 bra skip;\n shfl.sync.bfly.b32 %r9, %r2, 1, 31, -1; // HERE\nskip:\n", DRV_LAUNCH_FAILED, "do not execute it"},
+  {"collective", "", "@%p2 bra skip;\n shfl.sync.bfly.b32 %r9, %r2, 1, 31, -1; // HERE\n bra end;\nskip:\n bar.warp.sync -1; // OR\nend:\n",
+   DRV_LAUNCH_FAILED, "do not execute it"},
   {"collective", "", "shfl.sync.bfly.b32 %r9, %r2, 1, 31, 65535; // HERE\n", DRV_LAUNCH_FAILED, "leaves out"},
   {"collective", "", "st.shared.b32 [%r5], %r1;\n bar.sync 0;\n @%p2 bra skip;\n ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r9}, [%r3]; "
     "// HERE\nskip:\n", DRV_LAUNCH_FAILED, "all 32 lanes"},

@@ -436,7 +436,7 @@ HANDLER(mov_unpack_b64_h) {
   return STEP_NEXT;
 }
 HANDLER(mov_clock) { /* warp instructions that the CTA's warps have left, downwards: monotonic within a warp */
-  uint64_t now = w->cta->launch->dev->limit - w->budget;
+  uint64_t now = sim_warp_count(w);
   if (in->size == 8) {
     L64 *d = R64(0);
     LANES { d[l] = (mask & lane_bit[l]) ? now : d[l]; }

@@ -60,11 +60,12 @@ HANDLER(cp_async) {
   if (w->checks) {
     Readers readers;
     find_readers(w, &readers);
-    ACTIVE(l, mask) if (shadow_write(w, in, (uint32_t)dst[l], in->size, (int)l, 0x80, &readers) != STEP_NEXT) return STEP_YIELD;
+    ACTIVE(l, mask) if (shadow_write(w, in, (uint32_t)dst[l], in->size, (int)l, SIM_CELL_PENDING, &readers) != STEP_NEXT) return STEP_YIELD;
   }
   w->ncopies++;
   if (w->cta->policy == POLICY_EAGER) land_copy(w, c);
-  else if (w->cta->policy == POLICY_RANDOM && (sim_cta_random(w->cta) & 3) == 0) land_copy(w, &w->copies[sim_cta_random(w->cta) % w->ncopies]);
+  else if (w->cta->policy == POLICY_RANDOM && (sim_group_random(w->cta->group) & 3) == 0)
+    land_copy(w, &w->copies[sim_group_random(w->cta->group) % w->ncopies]);
   return STEP_NEXT;
 }
 
@@ -80,11 +81,11 @@ static void drain_copies(SimWarp *w, uint32_t upto) {
     }
     land_copy(w, c);
     if (!w->checks) continue;
-    uint32_t cells = (uint32_t)c->bytes >> w->shift, now = w->cta->time << 8 | w->index;
+    uint32_t cells = (uint32_t)c->bytes >> w->shift, now = w->cta->group->time << SIM_CELL_TIME | w->agent;
     ACTIVE(l, c->mask) {
       uint32_t *wr = w->wr + ((c->dst[l] - w->shared_first) >> w->shift);
       for (uint32_t k = 0; k < cells; k++)
-        if ((wr[k] & 0xff) == (0x80 | w->index)) wr[k] = now;
+        if ((wr[k] & (SIM_CELL_PENDING | SIM_CELL_AGENT)) == (SIM_CELL_PENDING | w->agent)) wr[k] = now;
     }
   }
   w->ncopies = kept;

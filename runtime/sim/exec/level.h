@@ -52,6 +52,7 @@ static inline void store_quads(SimWarp *w, const SimInstr *in, char *dst) {
 #include "alu.h"
 #include "cvt.h"
 #include "mem.h"
+#include "strong.h"
 #include "async.h"
 #include "mma.h"
 #include "warp.h"
@@ -91,8 +92,11 @@ static void run_warp(SimWarp *w) {
     }
     const SimInstr *in = code + pc;
     uint32_t mask = active & (*(L32 *)(regs + in->guard) ^ in->flip);
-    if (__builtin_expect(--budget == 0, 0)) {
-      w->budget = 1;
+    if (__builtin_expect(budget-- == 0, 0)) {
+      w->budget = 0;
+      w->pc = pc;
+      w->active = active;
+      if (w->left) return; /* others get their chance */
       sim_fault(w, in, -1, DRV_LAUNCH_TIMEOUT, "limit", "", 0, "the warp has executed %llu instructions (option limit)",
                 (unsigned long long)w->cta->launch->dev->limit);
       return;
@@ -126,5 +130,7 @@ static void run_warp(SimWarp *w) {
 static const SimHandler handlers[] = {
 #include "../handlers.def"
 };
+
+static SimHandler handler_at(uint16_t i) { return handlers[i]; }
 
 const SimLevel SIM_LEVEL = {SIM_LEVEL_NAME, handlers, op_tracked, run_warp};

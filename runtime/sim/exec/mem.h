@@ -114,6 +114,20 @@ static void store_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, char *con
   }
 }
 
+/* Lanes that store to one address at once: which of them is last is not defined, so their values must be the same. */
+static int lanes_agree(SimWarp *w, const SimInstr *in, uint32_t mask, char *const *p, const uint64_t *addr, const char *space) {
+  for (int i = 0; i < in->n; i++) {
+    const char *s = (const char *)SLOT(i + 1);
+    uint32_t width = in->size == 8 ? 8 : 4;
+    ACTIVE(l, mask) {
+      if (memcmp(p[l] + in->size * i, s + width * l, in->size) == 0) continue;
+      return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "race", space, addr[l] + (uint64_t)(in->size * i),
+                       "and another lane of the instruction store different values to one address");
+    }
+  }
+  return STEP_NEXT;
+}
+
 /* ---- global ---- */
 
 /* Where the active lanes' pieces lie: a pointer per lane. False: faulted. */
@@ -168,6 +182,7 @@ static int load_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint
 }
 
 static int store_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
+  w->spin.acted = true;
   uint32_t bytes = (uint32_t)in->n * in->size;
   char *p[SIM_LANES], *block = block_global(w, in, mask, addr, bytes, true);
   if (block) {
@@ -176,7 +191,7 @@ static int store_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uin
   }
   if (!resolve_global(w, in, mask, addr, bytes, true, p)) return STEP_YIELD;
   store_lanes(w, in, mask, p);
-  return STEP_NEXT;
+  return w->checks ? lanes_agree(w, in, mask, p, addr, "global") : STEP_NEXT;
 }
 
 HANDLER(ld_global) {
@@ -195,8 +210,10 @@ HANDLER(st_global) {
 /* Cells of one access, four at a time where there are four. A cell is bad for a reader that is unwritten, in flight, or written by
  * another warp since its last release to this one. */
 typedef uint32_t ALIAS __attribute__((vector_size(16), aligned(4))) Cells;
-#define BAD_WRITER(v, limit, me) (((v) & 0x80) | ((Cells)((v) >> 8 > (limit)) & (Cells)(((v) & 0x3f) != (me))))
-#define BAD_WRITER1(v, limit, me) (((v) & 0x80) | ((uint32_t)((v) >> 8 > (limit)) & (uint32_t)(((v) & 0x3f) != (me))))
+#define BAD_WRITER(v, limit, me)                                                                                       \
+  (((v) & SIM_CELL_PENDING) | ((Cells)((v) >> SIM_CELL_TIME > (limit)) & (Cells)(((v) & SIM_CELL_AGENT) != (me))))
+#define BAD_WRITER1(v, limit, me)                                                                                      \
+  (((v) & SIM_CELL_PENDING) | ((uint32_t)((v) >> SIM_CELL_TIME > (limit)) & (uint32_t)(((v) & SIM_CELL_AGENT) != (me))))
 static inline uint32_t any_cell(Cells v) { return v[0] | v[1] | v[2] | v[3]; }
 
 static inline uint32_t read_cells(const uint32_t *wr, uint32_t *rd, uint32_t n, uint32_t now, uint32_t limit, uint32_t me) {
@@ -215,9 +232,10 @@ static inline uint32_t read_cells(const uint32_t *wr, uint32_t *rd, uint32_t n, 
 }
 
 static inline int shadow_read(SimWarp *w, const SimInstr *in, uint32_t addr, uint32_t bytes, int lane) {
-  uint32_t c = (addr - w->shared_first) >> w->shift, n = bytes >> w->shift, now = w->cta->time, limit = w->min_hb, me = w->index;
+  uint32_t c = (addr - w->shared_first) >> w->shift, n = bytes >> w->shift, time = w->cta->group->time, limit = w->min_hb, me = w->agent;
+  uint32_t now = time << 1 | (in->sem != SEM_WEAK);
   uint32_t bad = n == 4 ? read_cells(w->wr + c, w->rd + c, 4, now, limit, me) : read_cells(w->wr + c, w->rd + c, n, now, limit, me);
-  w->cta->last_read[me] = now;
+  w->cta->last_read[w->index] = time;
   if (__builtin_expect(bad == 0, 1)) return STEP_NEXT;
   uint32_t per_lane = lane < 0 ? n / SIM_LANES : n;
   for (uint32_t i = 0; i < n; i++)
@@ -231,10 +249,11 @@ typedef struct Readers { uint32_t n, seen[SIM_MAX_WARPS]; const uint32_t *rd[SIM
 static inline void find_readers(SimWarp *w, Readers *r) {
   const SimCta *cta = w->cta;
   r->n = 0;
-  for (uint32_t i = 0; i < cta->nwarps; i++) {
-    if (i == w->index || cta->last_read[i] <= w->hb[i]) continue;
-    r->seen[r->n] = w->hb[i];
-    r->rd[r->n++] = cta->worker->rd + i * cta->worker->cells;
+  for (uint32_t i = 0, first = cta->rank * cta->nwarps; i < cta->nwarps; i++) {
+    uint32_t known = w->hb[first + i];
+    if (i == w->index || cta->last_read[i] <= known) continue;
+    r->seen[r->n] = known << 1 | 1;
+    r->rd[r->n++] = cta->rd + i * cta->cells;
   }
 }
 
@@ -256,7 +275,8 @@ static inline uint32_t write_cells(uint32_t *wr, uint32_t n, uint32_t now, uint3
 }
 
 static inline int shadow_write(SimWarp *w, const SimInstr *in, uint32_t addr, uint32_t bytes, int lane, uint32_t flags, const Readers *r) {
-  uint32_t c = (addr - w->shared_first) >> w->shift, n = bytes >> w->shift, limit = w->min_hb, me = w->index, now = w->cta->time << 8 | flags | me;
+  uint32_t c = (addr - w->shared_first) >> w->shift, n = bytes >> w->shift, limit = w->min_hb, me = w->agent;
+  uint32_t now = w->cta->group->time << SIM_CELL_TIME | flags | me;
   uint32_t bad = n == 4 ? write_cells(w->wr + c, 4, now, limit, me, c, r) : write_cells(w->wr + c, n, now, limit, me, c, r);
   if (__builtin_expect(bad == 0, 1)) return STEP_NEXT;
   uint32_t per_lane = lane < 0 ? n / SIM_LANES : n;
@@ -308,6 +328,7 @@ static int load_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uint
 }
 
 static int store_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
+  w->spin.acted = true;
   uint32_t bytes = (uint32_t)in->n * in->size;
   if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "writes");
   Readers readers;
@@ -323,7 +344,7 @@ static int store_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uin
     p[l] = w->shared + addr[l];
   }
   store_lanes(w, in, mask, p);
-  return STEP_NEXT;
+  return w->checks ? lanes_agree(w, in, mask, p, addr, "shared") : STEP_NEXT;
 }
 
 HANDLER(ld_shared) {
@@ -443,45 +464,4 @@ static uint64_t atom_lane(char *p, const SimInstr *in, uint64_t b, uint64_t c, b
   while (!__atomic_compare_exchange_n(q, &old, (uint32_t)atom_apply(op, type, old, b, c, flush), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
   }
   return old;
-}
-
-/* operands: [d,] address, b (n of them for a vector red) [, c] */
-static void atom_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, char *const *p, bool flush) {
-  int first = ATOM_RETURNS(in) ? 2 : 1;
-  ACTIVE(l, mask) {
-    for (int i = 0; i < in->n; i++) {
-      uint64_t b = in->size == 8 ? R64(first + i)[l] : R32(first + i)[l];
-      uint64_t c = ATOM_OP(in) != ATOM_CAS ? 0 : in->size == 8 ? R64(first + 1)[l] : R32(first + 1)[l];
-      uint64_t old = atom_lane(p[l] + i * in->size, in, b, c, flush);
-      if (!ATOM_RETURNS(in)) continue;
-      if (in->size == 8) R64(0)[l] = old;
-      else R32(0)[l] = (uint32_t)old;
-    }
-  }
-}
-
-HANDLER(atom_global) {
-  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
-  char *p[SIM_LANES];
-  uint32_t bytes = (uint32_t)in->n * in->size;
-  read_addresses(w, in, ATOM_RETURNS(in) ? 1 : 0, false, in->imm, addr);
-  if (!resolve_global(w, in, mask, addr, bytes, false, p)) return STEP_YIELD;
-  atom_lanes(w, in, mask, p, true);
-  return STEP_NEXT;
-}
-
-HANDLER(atom_shared) {
-  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
-  char *p[SIM_LANES];
-  uint32_t bytes = (uint32_t)in->n * in->size;
-  read_addresses(w, in, ATOM_RETURNS(in) ? 1 : 0, in->flags & SIM_I_ADDR32, in->imm, addr);
-  if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "updates");
-  Readers readers;
-  if (w->checks) find_readers(w, &readers);
-  ACTIVE(l, mask) {
-    p[l] = w->shared + addr[l];
-    if (w->checks && shadow_write(w, in, (uint32_t)addr[l], bytes, (int)l, 0x40, &readers) != STEP_NEXT) return STEP_YIELD;
-  }
-  atom_lanes(w, in, mask, p, false);
-  return STEP_NEXT;
 }

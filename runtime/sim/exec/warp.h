@@ -1,33 +1,42 @@
 /* warp.h - control flow, barriers, and the exchange of values within a warp.
  *
- * Divergence: the warp is a set of splits (pc, lanes); the one with the lowest pc runs, and splits that meet at a pc become one. */
+ * Divergence: the warp is a set of splits (pc, lanes); the one with the lowest pc runs, and splits that meet at a pc become one. Lanes
+ * that wait at a collective for others, or spin on memory, stand aside until the others have come, or can go no further either
+ * (independent thread scheduling of sm_70 and later). */
 
 /* ---- splits ---- */
 
+static inline bool can_run(const SimSplit *s) { return !s->members && !s->asleep; }
+
 static void add_split(SimWarp *w, uint32_t pc, uint32_t mask) {
   for (uint32_t i = 0; i < w->nsplit; i++)
-    if (w->split[i].pc == pc) {
+    if (w->split[i].pc == pc && can_run(&w->split[i])) {
       w->split[i].mask |= mask;
       return;
     }
-  w->split[w->nsplit].pc = pc;
-  w->split[w->nsplit++].mask = mask;
+  w->split[w->nsplit++] = (SimSplit){.pc = pc, .mask = mask};
 }
 
 static void find_stop(SimWarp *w) {
   w->stop = SIM_FULL;
   for (uint32_t i = 0; i < w->nsplit; i++)
-    if (w->split[i].pc < w->stop) w->stop = w->split[i].pc;
+    if (w->split[i].pc < w->stop && can_run(&w->split[i])) w->stop = w->split[i].pc;
 }
 
-static void take_split(SimWarp *w) { /* the lowest becomes the running one */
-  uint32_t best = 0;
-  for (uint32_t i = 1; i < w->nsplit; i++)
-    if (w->split[i].pc < w->split[best].pc) best = i;
-  w->pc = w->split[best].pc;
-  w->active = w->split[best].mask;
-  w->split[best] = w->split[--w->nsplit];
+static void run_split(SimWarp *w, uint32_t i) {
+  w->pc = w->split[i].pc;
+  w->active = w->split[i].mask;
+  w->split[i] = w->split[--w->nsplit];
   find_stop(w);
+}
+
+static bool take_split(SimWarp *w) { /* the lowest that can run becomes the running one; false: there is none */
+  uint32_t best = SIM_LANES;
+  for (uint32_t i = 0; i < w->nsplit; i++)
+    if (can_run(&w->split[i]) && (best == SIM_LANES || w->split[i].pc < w->split[best].pc)) best = i;
+  if (best == SIM_LANES) return false;
+  run_split(w, best);
+  return true;
 }
 
 /* The running split has reached or passed the pc of a waiting one. */
@@ -36,18 +45,58 @@ static void meet_split(SimWarp *w) {
   take_split(w);
 }
 
+/* No lanes can run. Those that spin do so again if anything may have changed, else the warp parks; if nobody spins, lanes wait for
+ * others that cannot come. */
+static int exhausted(SimWarp *w) {
+  uint32_t sleepers = 0, last = 0;
+  for (uint32_t i = 0; i < w->nsplit; i++)
+    if (w->split[i].asleep) sleepers++, last = i;
+  if (!sleepers) {
+    const SimSplit *s = &w->split[0];
+    uint32_t missing = s->members & w->live & ~s->mask;
+    const SimInstr *in = &w->code[s->pc];
+    bool barrier = strncmp(isa_form((IsaId)in->form)->opcode, "bar", 3) == 0 && in->target == SIM_FULL && s->members == w->live;
+    return sim_fault(w, in, (int)__builtin_ctz(missing ? missing : s->mask), DRV_LAUNCH_FAILED, barrier ? "barrier" : "collective", "", 0,
+                     "%s: lanes 0x%08x wait for lanes 0x%08x of the member mask 0x%08x, which do not execute it with them: they wait elsewhere",
+                     isa_form((IsaId)in->form)->opcode, s->mask, missing, s->members);
+  }
+  if (sleepers == 1 && !w->spin.acted && w->spin.n && w->spin.pc + 1 == w->split[last].asleep) {
+    run_split(w, last);
+    sim_spin_park(w);
+    return STEP_YIELD;
+  }
+  for (uint32_t i = 0; i < w->nsplit; i++) w->split[i].asleep = 0;
+  w->spin.n = 0;
+  w->spin.pc = SIM_FULL;
+  take_split(w);
+  return STEP_JUMP;
+}
+
+/* A backward branch of all running lanes, after strong reads: are they spinning? */
+static int spin_branch(SimWarp *w, const SimInstr *in, uint32_t mask) {
+  uint32_t here = (uint32_t)(in - w->code);
+  w->pc = in->target;
+  if (!sim_spin_again(w, here, mask)) return STEP_JUMP;
+  w->split[w->nsplit++] = (SimSplit){.pc = in->target, .mask = mask, .asleep = here + 1};
+  return take_split(w) ? STEP_JUMP : exhausted(w);
+}
+
 HANDLER(bra) {
   uint32_t here = (uint32_t)(in - w->code), rest = w->active & ~mask;
   if (!rest) {
+    if (__builtin_expect(w->spin.n != 0, 0) && in->target <= here) return spin_branch(w, in, mask);
     w->pc = in->target;
     return STEP_JUMP;
   }
+  if (in->target <= here) w->spin.n = 0, w->spin.pc = SIM_FULL; /* some have left the loop */
   add_split(w, here + 1, rest);
   w->pc = in->target;
   w->active = mask;
   meet_split(w);
   return STEP_JUMP;
 }
+
+static bool meet_waiting(SimWarp *w);
 
 HANDLER(exit) {
   w->live &= ~mask;
@@ -56,9 +105,9 @@ HANDLER(exit) {
     w->pc = (uint32_t)(in - w->code) + 1;
     return STEP_JUMP;
   }
-  if (w->nsplit) {
-    take_split(w);
-    return STEP_JUMP;
+  if (w->nsplit) { /* those that waited for the lanes which have ended now may be complete */
+    if (meet_waiting(w)) return STEP_YIELD;
+    return take_split(w) ? STEP_JUMP : exhausted(w);
   }
   if (w->ncopies && w->checks) {
     const SimCopy *c = &w->copies[0];
@@ -81,14 +130,32 @@ HANDLER(nop) {
 
 /* ---- barriers of the CTA ---- */
 
+/* All lanes of the warp must execute it together. Lanes that spin may still come. */
 static int whole_warp(SimWarp *w, const SimInstr *in, uint32_t mask, const char *what) {
   if (mask == w->live) return STEP_NEXT;
-  return sim_fault(w, in, (int)__builtin_ctz(w->live & ~mask), DRV_LAUNCH_FAILED, "barrier", "", 0,
-                   "%s is executed by lanes 0x%08x of the warp alone; lanes 0x%08x are elsewhere", what, mask, w->live & ~mask);
+  uint32_t here = (uint32_t)(in - w->code), together = mask, spinning = 0;
+  for (uint32_t i = 0; i < w->nsplit; i++) {
+    if (w->split[i].pc == here && w->split[i].members) together |= w->split[i].mask;
+    if (w->split[i].asleep) spinning |= w->split[i].mask;
+  }
+  if (together == w->live) {
+    for (uint32_t i = w->nsplit; i-- > 0;)
+      if (w->split[i].members) w->split[i] = w->split[--w->nsplit];
+    w->active = together;
+    find_stop(w);
+    return STEP_NEXT;
+  }
+  if (!spinning || w->active != mask)
+    return sim_fault(w, in, (int)__builtin_ctz(w->live & ~mask), DRV_LAUNCH_FAILED, "barrier", "", 0,
+                     "%s is executed by lanes 0x%08x of the warp alone; lanes 0x%08x are elsewhere", what, mask, w->live & ~mask);
+  w->split[w->nsplit++] = (SimSplit){.pc = here, .mask = mask, .members = w->live};
+  return take_split(w) ? STEP_JUMP : exhausted(w);
 }
 
 static int at_barrier(SimWarp *w, const SimInstr *in, uint32_t mask, int id_slot, int count_slot, bool park, uint32_t value, const char *what) {
-  if (whole_warp(w, in, mask, what) != STEP_NEXT) return STEP_YIELD;
+  int step = whole_warp(w, in, mask, what);
+  if (step != STEP_NEXT) return step;
+  mask = w->live;
   int lane = __builtin_ctz(mask);
   uint32_t id = R32(id_slot)[lane], count = count_slot >= 0 ? R32(count_slot)[lane] : 0;
   ACTIVE(l, mask) {
@@ -96,31 +163,113 @@ static int at_barrier(SimWarp *w, const SimInstr *in, uint32_t mask, int id_slot
       return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "barrier", "", 0, "%s: barrier number or thread count differs between lanes", what);
   }
   w->pc = (uint32_t)(in - w->code) + 1;
-  return sim_cta_barrier(w, in, id, count, park, value);
+  step = sim_cta_barrier(w, in, id, count, park, value);
+  return step == STEP_NEXT ? STEP_JUMP : step;
 }
 
 HANDLER(bar_sync) { return at_barrier(w, in, mask, 0, in->n ? 1 : -1, true, 0, "bar.sync"); }
 HANDLER(bar_arrive) { return at_barrier(w, in, mask, 0, 1, false, 0, "bar.arrive"); }
 HANDLER(bar_red) { /* d, barrier, predicate; the result is written when the barrier completes (cta.c) */
-  uint32_t p = (PRED(2) ^ (in->flags & SIM_I_NEGATE ? SIM_FULL : 0)) & mask;
+  uint32_t p = (PRED(2) ^ (in->flags & SIM_I_NEGATE ? SIM_FULL : 0)) & w->live;
   return at_barrier(w, in, mask, 1, -1, true, p, "bar.red");
 }
 
 /* ---- collectives with a mask of members ---- */
 
-/* All members that still live must execute this together, and each executing lane must be a member. */
+/* Operands of a collective, as bits by position: predicates, 64-bit registers, the predicate that SIM_I_NEGATE means. */
+typedef struct Shape { uint8_t n, preds, wide, negated; } Shape;
+
+static bool same_kind(const SimInstr *a, const SimInstr *b) {
+  return a->handler == b->handler && a->sub == b->sub && a->n == b->n && a->size == b->size;
+}
+
+static void move_operand(SimWarp *w, const Shape *s, int i, uint32_t to, uint32_t from, uint32_t mask, bool flip) {
+  char *d = w->regs + to, *r = w->regs + from;
+  if (s->preds >> i & 1) {
+    uint32_t v = *(L32 *)r ^ (flip ? SIM_FULL : 0);
+    *(L32 *)d = (*(L32 *)d & ~mask) | (v & mask);
+  } else if (s->wide >> i & 1) {
+    ACTIVE(l, mask)((L64 *)d)[l] = ((L64 *)r)[l];
+  } else {
+    ACTIVE(l, mask)((L32 *)d)[l] = ((L32 *)r)[l];
+  }
+}
+
+static Shape shape_of(const SimInstr *in);
+static SimHandler handler_at(uint16_t i);
+
+/* Lanes at several instructions of one kind: their operands are brought together in the group's scratch registers, the operation is
+ * executed there, and its results go back to each. */
+static void execute_together(SimWarp *w, const uint32_t *which, uint32_t n, uint32_t all) {
+  const SimInstr *first = &w->code[w->split[which[0]].pc];
+  Shape s = shape_of(first);
+  SimInstr t = *first;
+  uint32_t o[SIM_SCRATCH_SLOTS];
+  for (int i = 0; i < s.n; i++) o[i] = (uint32_t)(w->cta->group->scratch - w->regs) + (uint32_t)i * SIM_SCRATCH_SLOT_BYTES;
+  t.o = o;
+  t.flags &= (uint8_t)~SIM_I_NEGATE;
+  for (int pass = 0; pass < 2; pass++) {
+    for (uint32_t k = 0; k < n; k++) {
+      const SimSplit *p = &w->split[which[k]];
+      const SimInstr *in = &w->code[p->pc];
+      for (int i = 0; i < s.n; i++) {
+        bool flip = s.negated >> i & 1 && in->flags & SIM_I_NEGATE;
+        if (pass == 0) move_operand(w, &s, i, o[i], in->o[i], p->mask, flip);
+        else move_operand(w, &s, i, in->o[i], o[i], p->mask, flip);
+      }
+    }
+    if (pass == 0) w->cta->launch->dev->level->handler[t.handler](w, &t, all);
+  }
+}
+
+/* Lanes that wait at collectives go on where all members have come. True: that has faulted. */
+static bool meet_waiting(SimWarp *w) {
+  for (uint32_t i = 0; i < w->nsplit; i++) {
+    const SimSplit *a = &w->split[i];
+    if (!a->members) continue;
+    uint32_t which[SIM_LANES], n = 0, all = 0, members = a->members;
+    for (uint32_t k = 0; k < w->nsplit; k++) {
+      const SimSplit *b = &w->split[k];
+      if (b->members != members || !same_kind(&w->code[a->pc], &w->code[b->pc])) continue;
+      which[n++] = k;
+      all |= b->mask;
+    }
+    if (members & w->live & ~all || shape_of(&w->code[a->pc]).n == 0) continue;
+    execute_together(w, which, n, all);
+    if (w->cta->group->faulted) return true;
+    for (uint32_t k = 0; k < n; k++) {
+      w->split[which[k]].members = 0;
+      w->split[which[k]].pc++;
+    }
+    find_stop(w);
+  }
+  return false;
+}
+
+/* The members that live must execute it, here or at other instructions of the kind, and each executing lane must be a member.
+ * STEP_NEXT: all are here. */
 static int members_here(SimWarp *w, const SimInstr *in, uint32_t mask, uint32_t members, const char *what) {
-  uint32_t missing = members & w->threads & w->live & ~mask, outside = mask & ~members;
+  uint32_t missing = members & w->live & ~mask, outside = mask & ~members;
   if (!missing && !outside) return STEP_NEXT;
   if (outside)
     return sim_fault(w, in, (int)__builtin_ctz(outside), DRV_LAUNCH_FAILED, "collective", "", 0,
                      "%s: lanes 0x%08x execute it, the member mask 0x%08x leaves out 0x%08x", what, mask, members, outside);
-  return sim_fault(w, in, (int)__builtin_ctz(missing), DRV_LAUNCH_FAILED, "collective", "", 0,
-                   "%s: the member mask 0x%08x names lanes 0x%08x that do not execute it with the others (0x%08x do)", what, members,
-                   missing, mask);
+  uint32_t here = (uint32_t)(in - w->code), rest = w->active & ~mask;
+  if (rest) add_split(w, here + 1, rest);
+  w->split[w->nsplit++] = (SimSplit){.pc = here, .mask = mask, .members = members};
+  if (meet_waiting(w)) return STEP_YIELD;
+  return take_split(w) ? STEP_JUMP : exhausted(w);
 }
+#define MEMBERS_HERE(members, what)                                                                                    \
+  do {                                                                                                                 \
+    int step_ = members_here(w, in, mask, members, what);                                                              \
+    if (__builtin_expect(step_ != STEP_NEXT, 0)) return step_;                                                         \
+  } while (0)
 
-HANDLER(bar_warp_sync) { return members_here(w, in, mask, R32(0)[__builtin_ctz(mask)], "bar.warp.sync"); }
+HANDLER(bar_warp_sync) {
+  MEMBERS_HERE(R32(0)[__builtin_ctz(mask)], "bar.warp.sync");
+  return STEP_NEXT;
+}
 
 enum { SHFL_UP, SHFL_DOWN, SHFL_BFLY, SHFL_IDX };
 static inline int shfl_source(int how, int lane, uint32_t b, uint32_t c, bool *inside) {
@@ -136,7 +285,7 @@ HANDLER(shfl) {
   L32 *d = R32(0);
   int k = in->n;
   const L32 *a = R32(k), *b = R32(k + 1), *c = R32(k + 2);
-  if (members_here(w, in, mask, R32(k + 3)[__builtin_ctz(mask)], "shfl.sync") != STEP_NEXT) return STEP_YIELD;
+  MEMBERS_HERE(R32(k + 3)[__builtin_ctz(mask)], "shfl.sync");
   uint32_t src[SIM_LANES] __attribute__((aligned(64)));
   memcpy(src, a, sizeof src);
   uint32_t other = 0; /* lanes may name different distances */
@@ -161,7 +310,7 @@ HANDLER(shfl) {
 enum { VOTE_ALL, VOTE_ANY, VOTE_UNI, VOTE_BALLOT };
 HANDLER(vote) { /* d predicate members */
   uint32_t p = (PRED(1) ^ (in->flags & SIM_I_NEGATE ? SIM_FULL : 0)) & mask;
-  if (members_here(w, in, mask, R32(2)[__builtin_ctz(mask)], "vote.sync") != STEP_NEXT) return STEP_YIELD;
+  MEMBERS_HERE(R32(2)[__builtin_ctz(mask)], "vote.sync");
   if (in->sub == VOTE_BALLOT) {
     L32 *d = R32(0);
     LANES { d[l] = (mask & lane_bit[l]) ? p : d[l]; }
@@ -175,7 +324,7 @@ HANDLER(match) { /* any: d a members; all (n = 2): d|p a members */
   int k = in->n;
   L32 *d = R32(0);
   const L32 *a = R32(k);
-  if (members_here(w, in, mask, R32(k + 1)[__builtin_ctz(mask)], "match.sync") != STEP_NEXT) return STEP_YIELD;
+  MEMBERS_HERE(R32(k + 1)[__builtin_ctz(mask)], "match.sync");
   uint32_t r[SIM_LANES];
   bool all = true;
   ACTIVE(l, mask) {
@@ -198,7 +347,7 @@ enum { REDUX_ADD, REDUX_MIN, REDUX_MAX, REDUX_AND, REDUX_OR, REDUX_XOR };
 HANDLER(redux) { /* d a members; size: 1 signed, 2 float, 3 float with NaN */
   L32 *d = R32(0);
   const L32 *a = R32(1);
-  if (members_here(w, in, mask, R32(2)[__builtin_ctz(mask)], "redux.sync") != STEP_NEXT) return STEP_YIELD;
+  MEMBERS_HERE(R32(2)[__builtin_ctz(mask)], "redux.sync");
   bool first = true;
   uint32_t r = 0;
   ACTIVE(l, mask) {
@@ -222,9 +371,21 @@ HANDLER(redux) { /* d a members; size: 1 signed, 2 float, 3 float with NaN */
 
 HANDLER(elect) { /* d|p members: the lowest member */
   uint32_t members = R32(2)[__builtin_ctz(mask)];
-  if (members_here(w, in, mask, members, "elect.sync") != STEP_NEXT) return STEP_YIELD;
+  MEMBERS_HERE(members, "elect.sync");
   uint32_t leader = (uint32_t)__builtin_ctz(mask);
   L32 *d = R32(0);
   ACTIVE(l, mask) d[l] = leader;
   return set_pred(&PRED(1), lane_bit[leader], mask);
+}
+
+static Shape shape_of(const SimInstr *in) { /* n = 0: no collective of this kind */
+  SimHandler f = handler_at(in->handler);
+  uint8_t k = in->n;
+  if (f == op_shfl) return (Shape){.n = (uint8_t)(k + 4), .preds = k == 2 ? 2 : 0};
+  if (f == op_vote) return (Shape){.n = 3, .preds = in->sub == VOTE_BALLOT ? 2 : 3, .negated = 2};
+  if (f == op_match) return (Shape){.n = (uint8_t)(k + 2), .preds = k == 2 ? 2 : 0};
+  if (f == op_redux) return (Shape){.n = 3};
+  if (f == op_elect) return (Shape){.n = 3, .preds = 2};
+  if (f == op_bar_warp_sync) return (Shape){.n = 1};
+  return (Shape){0};
 }

@@ -1,0 +1,473 @@
+/* order.c - happens-before: clocks, what fences and strong accesses hand on, and who spins on what.
+ *
+ * PTX ISA, Memory Consistency Model. A release pattern on a location (st.release, red or atom with .release, or a fence followed by a
+ * strong write) synchronises with an acquire pattern (ld.acquire, atom with .acquire, or a strong read followed by a fence) that reads
+ * the written value, directly or through a chain of atomics, if the two are morally strong: the scope of each includes the other.
+ * What each location holds is therefore kept by how far its releases reach, and what a warp has read by how far the reading reaches. */
+#include "sim.h"
+#include "alloc.h"
+#include <string.h>
+
+typedef struct Release { SimClock *clock; uint64_t cta, group; } Release; /* cta, group: of the only releaser; MANY: of several */
+#define MANY UINT64_MAX
+
+typedef struct SimPlace {      /* a location that strong accesses meet */
+  uint64_t address;         /* 0: free */
+  uint64_t stamp;           /* writes so far + 1 */
+  Release release[REACHES]; /* what an acquiring reader of the present value gets */
+  uint32_t watchers;        /* warps that are parked on it */
+} SimPlace;
+
+typedef struct SimOrder {
+  pthread_mutex_t lock;     /* groups on several host cores */
+  SimPlaces places;         /* in global memory */
+  uint32_t rows;            /* groups that have released something */
+  SimBuf parked;            /* SimWarp*: those that watch places in global memory */
+} SimOrder;
+
+/* ---- clocks ---- */
+
+static size_t clock_bytes(uint32_t rows, uint32_t agents) { return sizeof(SimClock) + (size_t)rows * agents * 4; }
+
+static SimClock *hold(SimClock *c) {
+  if (c) atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+  return c;
+}
+
+static void drop(SimClock **p) {
+  SimClock *c = *p;
+  *p = NULL;
+  if (c && atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) == 1) sim_delete(c, clock_bytes(c->rows, c->agents));
+}
+
+static SimClock *new_clock(uint32_t rows, uint32_t agents) {
+  SimClock *c = sim_new(clock_bytes(rows, agents));
+  if (!c) return NULL;
+  atomic_init(&c->refs, 1);
+  c->rows = rows;
+  c->agents = agents;
+  return c;
+}
+
+static bool covers(const SimClock *a, const SimClock *b) { /* a knows all that b knows */
+  if (!b || a == b) return true;
+  if (!a || a->rows < b->rows) return false;
+  uint32_t bad = 0;
+  for (uint32_t i = 0, n = b->rows * b->agents; i < n; i++) bad |= a->t[i] < b->t[i];
+  return !bad;
+}
+
+static bool join(SimClock **to, SimClock *from) { /* false: out of memory */
+  SimClock *a = *to;
+  if (covers(a, from)) return true;
+  if (covers(from, a)) {
+    drop(to);
+    *to = hold(from);
+    return true;
+  }
+  SimClock *c = new_clock(a->rows > from->rows ? a->rows : from->rows, a->agents);
+  if (!c) return false;
+  memcpy(c->t, a->t, (size_t)a->rows * a->agents * 4);
+  for (uint32_t i = 0, n = from->rows * from->agents; i < n; i++)
+    if (from->t[i] > c->t[i]) c->t[i] = from->t[i];
+  drop(to);
+  *to = c;
+  return true;
+}
+
+static void lost(const SimWarp *w) { /* memory for a clock: the launch ends as out of memory, since it can no longer be judged */
+  sim_fault((SimWarp *)w, NULL, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory");
+}
+
+static void join_in(const SimWarp *w, SimClock **to, SimClock *from) {
+  if (!join(to, from)) lost(w);
+}
+
+/* All that w knows now, its own past included, as a clock for anybody. */
+static SimClock *snapshot(const SimWarp *w) {
+  SimGroup *g = w->cta->group;
+  SimOrder *o = g->launch->order;
+  if (!g->order) g->order = __atomic_add_fetch(&o->rows, 1, __ATOMIC_RELAXED);
+  const SimClock *far = w->past[CLOCK_GENERIC].far;
+  uint32_t rows = far && far->rows > g->order ? far->rows : g->order;
+  SimClock *c = new_clock(rows, g->nagents);
+  if (!c) {
+    lost(w);
+    return NULL;
+  }
+  if (far) memcpy(c->t, far->t, (size_t)far->rows * far->agents * 4);
+  uint32_t *own = c->t + (size_t)(g->order - 1) * g->nagents;
+  memcpy(own, w->hb, g->nagents * 4);
+  own[w->agent] = g->time;
+  return c;
+}
+
+/* ---- pasts ---- */
+
+void sim_order_refresh(SimWarp *w) {
+  const SimGroup *g = w->cta->group;
+  uint32_t low = SIM_FULL;
+  for (uint32_t a = 0; a < g->nagents; a++)
+    if (a != w->agent && w->hb[a] < low) low = w->hb[a];
+  w->min_hb = low;
+}
+
+void sim_order_tick(SimWarp *w) {
+  SimGroup *g = w->cta->group;
+  if (g->time < SIM_MAX_TIME) {
+    g->time++;
+    return;
+  }
+  if (w->checks) sim_fault(w, NULL, -1, DRV_LAUNCH_TIMEOUT, "limit", "", 0, "the block has synchronised %u times: race checks count no further", g->time);
+}
+
+void sim_past_release(SimPast past[CLOCKS], SimWarp *w) {
+  const SimGroup *g = w->cta->group;
+  for (uint32_t k = 0; k < g->launch->clocks; k++) {
+    uint32_t *to = past[k].near, *from = w->past[k].near;
+    for (uint32_t a = 0; a < g->nagents; a++)
+      if (from[a] > to[a]) to[a] = from[a];
+    if (k == CLOCK_GENERIC) to[w->agent] = g->time;
+    if (w->past[k].far) join_in(w, &past[k].far, w->past[k].far);
+    if (w->past[k].narrow) join_in(w, &past[k].narrow, w->past[k].narrow);
+  }
+}
+
+void sim_past_acquire(SimWarp *w, const SimPast past[CLOCKS]) {
+  const SimGroup *g = w->cta->group;
+  for (uint32_t k = 0; k < g->launch->clocks; k++) {
+    uint32_t *to = w->past[k].near;
+    const uint32_t *from = past[k].near;
+    for (uint32_t a = 0; a < g->nagents; a++)
+      if (from[a] > to[a]) to[a] = from[a];
+    if (past[k].far) join_in(w, &w->past[k].far, past[k].far);
+    if (past[k].narrow) join_in(w, &w->past[k].narrow, past[k].narrow);
+  }
+  sim_order_refresh(w);
+}
+
+void sim_past_clear(SimPast past[CLOCKS], const SimGroup *g) {
+  for (int k = 0; k < CLOCKS; k++) {
+    memset(past[k].near, 0, g->nagents * 4);
+    drop(&past[k].far);
+    drop(&past[k].narrow);
+  }
+}
+
+void sim_order_proxy(SimWarp *w) {
+  const SimGroup *g = w->cta->group;
+  SimPast *to = &w->past[CLOCK_ASYNC], *from = &w->past[CLOCK_GENERIC];
+  if (g->launch->clocks < CLOCKS) return;
+  for (uint32_t a = 0; a < g->nagents; a++)
+    if (from->near[a] > to->near[a]) to->near[a] = from->near[a];
+  to->near[w->agent] = g->time;
+  if (from->far) join_in(w, &to->far, from->far);
+  sim_order_tick(w);
+}
+
+/* A clock that w acquires: its own group's row belongs to the near past. */
+static void acquire_clock(SimWarp *w, SimClock *c, bool enough) {
+  const SimGroup *g = w->cta->group;
+  SimPast *past = &w->past[CLOCK_GENERIC];
+  if (!enough) {
+    join_in(w, &past->narrow, c);
+    return;
+  }
+  if (g->order && g->order <= c->rows) {
+    const uint32_t *own = c->t + (size_t)(g->order - 1) * g->nagents;
+    for (uint32_t a = 0; a < g->nagents; a++)
+      if (own[a] > w->hb[a]) w->hb[a] = own[a];
+    sim_order_refresh(w);
+  }
+  join_in(w, &past->far, c);
+}
+
+bool sim_order_before(const SimWarp *w, const SimGroup *g, uint32_t a, uint32_t t) {
+  if (g == w->cta->group) return a == w->agent || t <= w->hb[a];
+  return g->order && sim_clock_knows(w->past[CLOCK_GENERIC].far, g->order, a, t);
+}
+
+/* ---- locations ---- */
+
+static uint32_t hash_address(uint64_t a) { return (uint32_t)((a >> 2) * 0x9e3779b97f4a7c15ull >> 32); }
+
+static bool grow_places(SimPlaces *p) {
+  uint32_t cap = p->cap ? p->cap * 2 : 64;
+  SimPlace *at = sim_new(cap * sizeof *at);
+  if (!at) return false;
+  for (uint32_t i = 0; i < p->cap; i++) {
+    if (!p->at[i].address) continue;
+    uint32_t h = hash_address(p->at[i].address) & (cap - 1);
+    while (at[h].address) h = (h + 1) & (cap - 1);
+    at[h] = p->at[i];
+  }
+  sim_delete(p->at, p->cap * sizeof *p->at);
+  p->at = at;
+  p->cap = cap;
+  return true;
+}
+
+static SimPlace *find_place(SimPlaces *p, uint64_t address) { /* NULL: out of memory */
+  if (2 * p->n >= p->cap && !grow_places(p)) return NULL;
+  uint32_t h = hash_address(address) & (p->cap - 1);
+  while (p->at[h].address && p->at[h].address != address) h = (h + 1) & (p->cap - 1);
+  if (!p->at[h].address) {
+    p->at[h] = (SimPlace){.address = address, .stamp = 1};
+    p->n++;
+  }
+  return &p->at[h];
+}
+
+static void free_places(SimPlaces *p) {
+  for (uint32_t i = 0; i < p->cap; i++)
+    for (int r = 0; r < REACHES; r++) drop(&p->at[i].release[r].clock);
+  sim_delete(p->at, p->cap * sizeof *p->at);
+  *p = (SimPlaces){0};
+}
+
+static int reach_of(uint32_t scope) { return scope <= SCOPE_CTA ? REACH_CTA : scope == SCOPE_CLUSTER ? REACH_CLUSTER : REACH_GPU; }
+
+/* ---- accesses ---- */
+
+static bool acquires(const SimInstr *in) { return in->sem == SEM_ACQUIRE || in->sem == SEM_ACQ_REL || in->sem == SEM_SC; }
+static bool releases(const SimInstr *in) { return in->sem == SEM_RELEASE || in->sem == SEM_ACQ_REL || in->sem == SEM_SC; }
+
+static void read_place(SimWarp *w, const SimInstr *in, SimPlace *p) {
+  const SimCta *c = w->cta;
+  int mine = reach_of(in->scope);
+  for (int r = 0; r < REACHES; r++) {
+    Release *e = &p->release[r];
+    if (!e->clock) continue;
+    int needs = e->cta == c->index ? REACH_CTA : e->group == c->group->index ? REACH_CLUSTER : REACH_GPU;
+    bool enough = r >= needs && mine >= needs;
+    if (acquires(in)) acquire_clock(w, e->clock, enough);
+    else if (!enough) acquire_clock(w, e->clock, false);
+    if (enough) join_in(w, &w->pending[needs], e->clock);
+  }
+}
+
+static void add_release(SimWarp *w, SimPlace *p, int reach, SimClock *clock) {
+  Release *e = &p->release[reach];
+  if (!e->clock) *e = (Release){NULL, w->cta->index, w->cta->group->index};
+  if (e->cta != w->cta->index) e->cta = MANY;
+  if (e->group != w->cta->group->index) e->group = MANY;
+  join_in(w, &e->clock, clock);
+}
+
+static void write_place(SimWarp *w, const SimInstr *in, SimPlace *p, bool update) {
+  int mine = reach_of(in->scope);
+  for (int r = 0; r < REACHES && !update; r++) drop(&p->release[r].clock); /* a store ends what earlier writers have released */
+  if (releases(in)) {
+    SimClock *c = snapshot(w);
+    if (c) add_release(w, p, mine, c);
+    drop(&c);
+    sim_order_tick(w);
+    return;
+  }
+  SimClock *last = NULL;
+  for (int r = REACHES - 1; r >= 0; r--) { /* fences before it, each as far as both reach */
+    SimClock *c = w->fence[r];
+    if (c && c != last) add_release(w, p, r < mine ? r : mine, c);
+    last = c;
+  }
+}
+
+static void wake_watchers(SimWarp *w, uint64_t address) {
+  SimBuf *parked = &w->cta->launch->order->parked;
+  for (uint32_t i = 0; i < SIM_COUNT(parked, SimWarp *); i++) {
+    SimWarp *x = SIM_AT(parked, SimWarp *, i);
+    for (uint32_t k = 0; k < x->spin.n; k++)
+      if (x->spin.at[k].stamp && (x->spin.at[k].address & ~(uint64_t)3) == address) sim_schedule_wake(w->cta->group, x);
+  }
+}
+
+/* The location of a generic address, with the lock on it if it may be others' as well. NULL: out of memory. */
+static SimPlace *enter_place(SimWarp *w, uint64_t address, bool global) {
+  SimGroup *g = w->cta->group;
+  SimOrder *o = g->launch->order;
+  if (global && g->launch->ncores > 1) pthread_mutex_lock(&o->lock);
+  SimPlace *p = find_place(global ? &o->places : &g->places, (address & ~(uint64_t)3) + (global ? 0 : (uint64_t)w->cta->rank << 32));
+  if (!p) lost(w);
+  return p;
+}
+
+static void leave_place(SimWarp *w, bool global) {
+  if (global && w->cta->launch->ncores > 1) pthread_mutex_unlock(&w->cta->launch->order->lock);
+}
+
+static bool is_global(uint64_t address) { return (address & ~SIM_WINDOW_MASK) != SIM_SHARED_BASE; }
+
+uint64_t sim_order_read(SimWarp *w, const SimInstr *in, uint64_t address) {
+  bool global = is_global(address);
+  if (!global && !w->checks) return 0;
+  SimPlace *p = enter_place(w, address, global);
+  if (p && w->checks) read_place(w, in, p);
+  uint64_t stamp = p && global ? p->stamp : 0;
+  leave_place(w, global);
+  return stamp;
+}
+
+uint64_t sim_order_write(SimWarp *w, const SimInstr *in, uint64_t address, bool update, bool changed) {
+  bool global = is_global(address);
+  if (!global && !w->checks) return 0;
+  SimPlace *p = enter_place(w, address, global);
+  if (p && w->checks) write_place(w, in, p, update);
+  if (p) p->stamp += changed;
+  if (p && changed && p->watchers) wake_watchers(w, p->address);
+  uint64_t stamp = p && global ? p->stamp : 0;
+  leave_place(w, global);
+  return stamp;
+}
+
+void sim_order_fence(SimWarp *w, const SimInstr *in) {
+  int reach = reach_of(in->scope);
+  if (!w->checks) return;
+  for (int r = 0; r <= reach; r++)
+    if (w->pending[r]) acquire_clock(w, w->pending[r], true);
+  for (int r = reach + 1; r < REACHES; r++)
+    if (w->pending[r]) acquire_clock(w, w->pending[r], false);
+  SimClock *c = snapshot(w);
+  for (int r = 0; r <= reach && c; r++) {
+    drop(&w->fence[r]);
+    w->fence[r] = hold(c);
+  }
+  drop(&c);
+  sim_order_tick(w);
+}
+
+/* ---- spinning: a loop that has done nothing but look, and is in the same state as a turn ago, would do the same for ever ---- */
+
+void sim_spin_read(SimWarp *w, uint64_t address, const char *at, uint32_t bytes, uint64_t stamp) {
+  SimWatch s = {.address = address, .at = at, .bytes = bytes > 8 ? 8 : bytes, .stamp = stamp};
+  memcpy(&s.value, at, s.bytes);
+  for (uint32_t k = 0; k < w->spin.n; k++)
+    if (w->spin.at[k].address == address) {
+      w->spin.at[k] = s;
+      return;
+    }
+  if (w->spin.n == SIM_MAX_WATCH) w->spin.acted = true;
+  else w->spin.at[w->spin.n++] = s;
+}
+
+static uint64_t hash_words(uint64_t h, const void *at, size_t bytes) {
+  const char *p = at;
+  for (size_t i = 0; i + 8 <= bytes; i += 8) {
+    uint64_t v;
+    memcpy(&v, p + i, 8);
+    h = (h ^ v) * 0x9e3779b97f4a7c15ull;
+    h ^= h >> 29;
+  }
+  return h;
+}
+
+static uint64_t hash_state(const SimWarp *w, uint32_t mask) {
+  uint64_t h = hash_words(mask * 0x9e3779b97f4a7c15ull ^ w->live, w->regs, w->cta->launch->fn->file_bytes);
+  for (uint32_t i = 0; i < w->nsplit; i++) h = (h ^ ((uint64_t)w->split[i].pc << 32 | w->split[i].mask)) * 0xbf58476d1ce4e5b9ull;
+  return h;
+}
+
+bool sim_spin_again(SimWarp *w, uint32_t pc, uint32_t mask) {
+  uint64_t h = hash_state(w, mask);
+  bool same = w->spin.pc == pc && !w->spin.acted && w->spin.hash == h;
+  w->spin.pc = pc;
+  w->spin.hash = h;
+  w->spin.acted = false;
+  if (!same) w->spin.n = 0;
+  return same;
+}
+
+/* The locations of w in global memory are watched; one that was written since it was read wakes it at once. */
+void sim_spin_park(SimWarp *w) {
+  SimOrder *o = w->cta->launch->order;
+  bool several = w->cta->launch->ncores > 1, global = false, written = false;
+  for (uint32_t k = 0; k < w->spin.n; k++) global |= w->spin.at[k].stamp != 0;
+  atomic_store(&w->wake, 0);
+  w->state = WARP_PARKED;
+  w->spin.watches = global;
+  if (!global) return;
+  if (several) pthread_mutex_lock(&o->lock);
+  SimWarp **slot = sim_push(&o->parked, sizeof *slot);
+  if (slot) *slot = w;
+  else lost(w);
+  for (uint32_t k = 0; k < w->spin.n; k++) {
+    const SimWatch *s = &w->spin.at[k];
+    SimPlace *p = s->stamp ? find_place(&o->places, s->address & ~(uint64_t)3) : NULL;
+    if (!p) continue;
+    p->watchers++;
+    written |= p->stamp != s->stamp;
+  }
+  if (several) pthread_mutex_unlock(&o->lock);
+  if (written) sim_schedule_wake(w->cta->group, w);
+}
+
+void sim_spin_leave(SimWarp *w) {
+  SimOrder *o = w->cta->launch->order;
+  bool several = w->cta->launch->ncores > 1;
+  atomic_store(&w->wake, 0);
+  if (w->spin.watches) {
+    if (several) pthread_mutex_lock(&o->lock);
+    uint32_t n = SIM_COUNT(&o->parked, SimWarp *);
+    for (uint32_t i = 0; i < n; i++)
+      if (SIM_AT(&o->parked, SimWarp *, i) == w) {
+        SIM_AT(&o->parked, SimWarp *, i) = SIM_AT(&o->parked, SimWarp *, n - 1);
+        o->parked.n -= sizeof(SimWarp *);
+        break;
+      }
+    for (uint32_t k = 0; k < w->spin.n; k++) {
+      SimPlace *p = w->spin.at[k].stamp ? find_place(&o->places, w->spin.at[k].address & ~(uint64_t)3) : NULL;
+      if (p) p->watchers--;
+    }
+    if (several) pthread_mutex_unlock(&o->lock);
+  }
+  w->spin.watches = false;
+  w->spin.n = 0;
+  w->spin.pc = SIM_FULL;
+}
+
+bool sim_spin_changed(const SimWarp *w, bool global) {
+  for (uint32_t k = 0; k < w->spin.n; k++) {
+    const SimWatch *s = &w->spin.at[k];
+    if ((s->stamp != 0) == global && memcmp(s->at, &s->value, s->bytes) != 0) return true;
+  }
+  return false;
+}
+
+/* ---- groups and launches ---- */
+
+void sim_order_begin(SimGroup *g) {
+  g->order = 0;
+  for (uint32_t i = 0; i < g->nagents; i++) {
+    g->warp[i].spin.pc = SIM_FULL;
+    sim_order_refresh(&g->warp[i]);
+  }
+}
+
+void sim_order_end(SimGroup *g) {
+  for (uint32_t i = 0; i < g->nagents; i++) {
+    SimWarp *w = &g->warp[i];
+    if (w->state == WARP_PARKED) sim_spin_leave(w);
+    for (int k = 0; k < CLOCKS; k++) drop(&w->past[k].far), drop(&w->past[k].narrow);
+    for (int r = 0; r < REACHES; r++) drop(&w->fence[r]), drop(&w->pending[r]);
+  }
+  for (uint32_t i = 0; i < g->nctas; i++)
+    for (int b = 0; b < SIM_MAX_BARRIERS; b++)
+      for (int k = 0; k < CLOCKS; k++) drop(&g->cta[i].barrier[b].released[k].far), drop(&g->cta[i].barrier[b].released[k].narrow);
+  free_places(&g->places);
+}
+
+bool sim_order_open(SimLaunch *l) {
+  SimOrder *o = l->order = sim_new(sizeof *o);
+  if (!o) return false;
+  pthread_mutex_init(&o->lock, NULL);
+  return true;
+}
+
+void sim_order_close(SimLaunch *l) {
+  SimOrder *o = l->order;
+  if (!o) return;
+  free_places(&o->places);
+  sim_buf_free(&o->parked);
+  pthread_mutex_destroy(&o->lock);
+  sim_delete(o, sizeof *o);
+  l->order = NULL;
+}
