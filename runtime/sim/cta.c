@@ -170,6 +170,7 @@ static void begin_warp(SimCta *c, uint32_t i) {
   w->stop = SIM_FULL;
   w->index = i;
   w->agent = agent;
+  w->self = (uint32_t)(g->index * g->nagents + agent);
   w->cta = c;
   w->init = g->init + (size_t)agent * fn->ntracked;
   w->copies = copies;

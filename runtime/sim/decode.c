@@ -214,6 +214,10 @@ static bool element_type(Decode *d, int i) { /* size and sign from a type word; 
     uint32_t shift = bytes == 1 ? 0 : bytes == 2 ? 1 : 2;
     if (d->p->fn->shift > shift) d->p->fn->shift = shift;
   }
+  if (d->in->space == SPACE_GLOBAL || d->in->space == SPACE_GENERIC) {
+    uint32_t granule = bytes == 1 ? 0 : bytes == 2 ? 1 : 2;
+    if (d->p->fn->granule > granule) d->p->fn->granule = granule;
+  }
   return true;
 }
 
@@ -274,7 +278,6 @@ static bool decode_atom(Decode *d) {
   d->in->size = type == 2 || type == 3 || type == 5 ? 8 : 4;
   d->in->n = has_word(&d->w, "v2") ? 2 : has_word(&d->w, "v4") ? 4 : 1;
   d->in->space = has_word(&d->w, "shared") ? SPACE_SHARED : has_word(&d->w, "global") ? SPACE_GLOBAL : SPACE_GENERIC;
-  if (d->in->space != SPACE_GLOBAL && d->in->size == 4 && d->p->fn->shift > 2) d->p->fn->shift = 2;
   strength(d, SEM_RELAXED);
   return use(d, "atom");
 }

@@ -28,6 +28,16 @@ static void write_sentence(kilnsim_finding *f, const char *what) {
   else snprintf(f->text, sizeof f->text, "%s%s: %s: %s %s", where, f->entry, f->kind, who, what);
 }
 
+void sim_fault_text(kilnsim_finding *f, const SimFunction *fn, const SimInstr *in, const char *fmt, ...) {
+  char what[512];
+  va_list ap;
+  place_finding(f, fn, in);
+  va_start(ap, fmt);
+  vsnprintf(what, sizeof what, fmt, ap);
+  va_end(ap);
+  write_sentence(f, what);
+}
+
 int sim_fault(SimWarp *w, const SimInstr *in, int lane, DrvResult code, const char *kind, const char *space, uint64_t address,
               const char *fmt, ...) {
   const SimCta *c = w->cta;

@@ -78,6 +78,7 @@ DrvResult sim_launch_run(SimLaunch *l) {
   l->group_ctas = l->cluster[0] * l->cluster[1] * l->cluster[2];
   l->ngroups = l->ctas / l->group_ctas;
   l->resident = resident_groups(l);
+  l->serial = l->dev->launches + 1;
   if (n > SIM_MAX_CORES) n = SIM_MAX_CORES;
   l->ncores = (uint32_t)(n < l->ngroups ? n : l->ngroups);
   double start = now_seconds();

@@ -9,6 +9,7 @@ enum { MAX_TOMBSTONES = 4096 };
 static SimAlloc **allocs(const SimMemory *m) { return m->allocs.at; }
 
 static void free_alloc(SimAlloc *a) {
+  sim_race_free(a);
   sim_delete(a->host, a->bytes);
   sim_delete(a->init, (a->bytes + 7) / 8);
   a->host = NULL;

@@ -22,6 +22,7 @@ typedef struct SimOrder {
   pthread_mutex_t lock;     /* groups on several host cores */
   SimPlaces places;         /* in global memory */
   uint32_t rows;            /* groups that have released something */
+  uint32_t *row;            /* of each group + 1, in a kernel that meets */
   SimBuf parked;            /* SimWarp*: those that watch places in global memory */
 } SimOrder;
 
@@ -87,7 +88,10 @@ static void join_in(const SimWarp *w, SimClock **to, SimClock *from) {
 static SimClock *snapshot(const SimWarp *w) {
   SimGroup *g = w->cta->group;
   SimOrder *o = g->launch->order;
-  if (!g->order) g->order = __atomic_add_fetch(&o->rows, 1, __ATOMIC_RELAXED);
+  if (!g->order) {
+    g->order = __atomic_add_fetch(&o->rows, 1, __ATOMIC_RELAXED);
+    if (o->row) __atomic_store_n(&o->row[g->index], g->order, __ATOMIC_RELEASE);
+  }
   const SimClock *far = w->past[CLOCK_GENERIC].far;
   uint32_t rows = far && far->rows > g->order ? far->rows : g->order;
   SimClock *c = new_clock(rows, g->nagents);
@@ -100,6 +104,10 @@ static SimClock *snapshot(const SimWarp *w) {
   memcpy(own, w->hb, g->nagents * 4);
   own[w->agent] = g->time;
   return c;
+}
+
+uint32_t sim_order_row(const SimLaunch *l, uint64_t group) {
+  return l->order->row ? __atomic_load_n(&l->order->row[group], __ATOMIC_ACQUIRE) : 0;
 }
 
 /* ---- pasts ---- */
@@ -459,7 +467,8 @@ bool sim_order_open(SimLaunch *l) {
   SimOrder *o = l->order = sim_new(sizeof *o);
   if (!o) return false;
   pthread_mutex_init(&o->lock, NULL);
-  return true;
+  if (l->fn->meets && l->checks) o->row = sim_new(l->ngroups * sizeof *o->row);
+  return o->row || !(l->fn->meets && l->checks);
 }
 
 void sim_order_close(SimLaunch *l) {
@@ -467,6 +476,7 @@ void sim_order_close(SimLaunch *l) {
   if (!o) return;
   free_places(&o->places);
   sim_buf_free(&o->parked);
+  sim_delete(o->row, o->row ? l->ngroups * sizeof *o->row : 0);
   pthread_mutex_destroy(&o->lock);
   sim_delete(o, sizeof *o);
   l->order = NULL;

@@ -21,6 +21,7 @@ typedef struct SimPast {
   SimClock *far;           /* NULL: nothing */
   SimClock *narrow;        /* would be known too if every scope on the way were wide enough: for the report */
 } SimPast;
+typedef enum { ACCESS_LOAD, ACCESS_STORE, ACCESS_UPDATE } SimAccess;
 enum { CLOCK_GENERIC, CLOCK_ASYNC, CLOCKS };
 enum { REACH_CTA, REACH_CLUSTER, REACH_GPU, REACHES }; /* how far a scope has to reach; gpu and sys are one device's */
 
@@ -50,6 +51,7 @@ void sim_order_fence(struct SimWarp *w, const struct SimInstr *in);
 uint64_t sim_order_read(struct SimWarp *w, const struct SimInstr *in, uint64_t address);
 uint64_t sim_order_write(struct SimWarp *w, const struct SimInstr *in, uint64_t address, bool update, bool changed);
 
+uint32_t sim_order_row(const struct SimLaunch *l, uint64_t group); /* of a group in far clocks, + 1; 0: it has released nothing */
 static inline bool sim_clock_knows(const SimClock *c, uint32_t order, uint32_t agent, uint32_t time) {
   return c && order && order <= c->rows && c->t[(size_t)(order - 1) * c->agents + agent] >= time;
 }

@@ -417,6 +417,7 @@ static bool parse_entry(SimParser *p, uint64_t shared_next, uint32_t shared_alig
   *slot = p->fn = f;
   f->module = p->mod;
   f->shared_align = shared_align;
+  f->shift = f->granule = 2;
   f->max_dynamic = p->dev->target->shared_static > 48 * 1024 ? 48 * 1024 : p->dev->target->shared_static;
   f->name = sim_copy_text(name.at, name.n);
   if (!f->name || !sim_push(&p->vregs, sizeof(SimVreg)) || !sim_push(&p->const_next, 4)) return sim_parse_memory(p);

@@ -375,6 +375,7 @@ DrvResult sim_schedule_run(SimLaunch *l) {
     for (uint32_t i = 1; i < n; i++) pthread_join(thread[i], NULL);
     pthread_cond_destroy(&s->moved);
     pthread_mutex_destroy(&l->lock);
+    sim_race_conclude(l);
     if (s->code && !l->failed && !l->ngroups_open) ok = false; /* a core without memory leaves its share to the others */
     if (l->fn->meets && s->code) ok = false;
   }

@@ -71,6 +71,7 @@ typedef struct SimAlloc {
   atomic_bool all_init;
   bool freed;
   uint64_t serial;     /* nth allocation of the device */
+  struct SimRacePage **pages; /* race.c; NULL until a checked launch touches it */
 } SimAlloc;
 
 typedef struct SimMemory {
@@ -261,6 +262,7 @@ struct SimWarp {
   SimSplit split[SIM_LANES];
   uint32_t nsplit;
   uint32_t index, state, threads;   /* threads: mask of lanes that exist */
+  uint32_t self;                    /* its number in the launch */
   uint32_t agent;                   /* its number in the group: rank of its CTA x warps per CTA + index */
   uint32_t barrier, min_hb;         /* where it is parked; lowest of its hb row (itself left out) */
   uint64_t budget, left;            /* warp instructions until it lets others go on; after that, before the limit */
@@ -345,6 +347,13 @@ typedef struct SimGroup {
   struct SimGroup *next;     /* of the launch's list of free ones */
 } SimGroup;
 
+typedef struct SimRacer { uint32_t agent, how; } SimRacer; /* agent + 1, 0: none; how: race.c's */
+typedef struct SimRace { /* the race between groups that is to be reported */
+  uint64_t address;      /* 0: none */
+  SimRacer writer[2], reader[2];
+  bool narrow;
+} SimRace;
+
 typedef struct SimLaunch {
   SimDevice *dev;
   const SimFunction *fn;
@@ -363,6 +372,8 @@ typedef struct SimLaunch {
   SimGroup *free_groups;
   struct SimSchedule *schedule;       /* schedule.c */
   struct SimOrder *order;             /* order.c */
+  uint64_t serial;                    /* of the device's launches, from 1 */
+  SimRace race;
   pthread_mutex_t lock;
   bool failed;                        /* finding and code are of group fault_group */
   uint64_t fault_group;
@@ -414,11 +425,18 @@ bool sim_cta_more_copies(SimWarp *w);                 /* room for another copy i
 /* fault.c: every one records the finding of the CTA (the first stays) and returns STEP_YIELD. */
 int sim_fault(SimWarp *w, const SimInstr *in, int lane, DrvResult code, const char *kind, const char *space, uint64_t address,
               const char *fmt, ...) __attribute__((format(printf, 8, 9)));
+void sim_fault_text(kilnsim_finding *f, const SimFunction *fn, const SimInstr *in, const char *fmt, ...)
+  __attribute__((format(printf, 4, 5))); /* places a finding whose other fields are filled, and writes its sentence */
 int sim_fault_global(SimWarp *w, const SimInstr *in, int lane, uint64_t address, uint32_t bytes, const char *verb);
 
 /* shadow.c: slow paths of the race check, called when the vector test could not rule a race out. Return true if there is one. */
 bool sim_shadow_read_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane);
 bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane, uint32_t flags);
+
+/* race.c: bytes of an allocation that one instruction of w reads or writes. True: a race within the group, which has faulted. */
+bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset, uint64_t bytes, bool write);
+void sim_race_conclude(SimLaunch *l);                 /* the launch fails if groups have raced */
+void sim_race_free(SimAlloc *a);
 
 /* exec/: one table per host level */
 struct SimLevel {

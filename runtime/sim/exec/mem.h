@@ -131,9 +131,32 @@ static int lanes_agree(SimWarp *w, const SimInstr *in, uint32_t mask, char *cons
 /* ---- global ---- */
 
 /* Where the active lanes' pieces lie: a pointer per lane. False: faulted. */
-static bool resolve_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr, uint32_t bytes, bool write, char **p) {
-  const char *verb = write ? "writes" : "reads";
+/* Bytes that are written are marked, those that are read must have been written. */
+static bool resolve_written(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr, uint32_t bytes, bool write) {
   SimAlloc *a = w->cache[in->mem];
+  ACTIVE(l, mask) {
+    uint64_t bad;
+    if (addr[l] < a->base || addr[l] - a->base >= a->bytes) a = sim_memory_find(&w->cta->launch->dev->memory, addr[l]);
+    if (atomic_load_explicit(&a->all_init, memory_order_relaxed)) continue;
+    if (write) sim_memory_mark(a, addr[l], bytes);
+    else if (!sim_memory_written(a, addr[l], bytes, &bad))
+      return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "uninitialised", "global", bad,
+                       "reads global memory that nobody has written (byte %llu of allocation %llu)",
+                       (unsigned long long)(bad - a->base), (unsigned long long)a->serial), false;
+  }
+  return true;
+}
+
+typedef struct Stretch { SimAlloc *a; uint64_t at, end; } Stretch; /* neighbouring pieces of lanes, judged together */
+
+static bool judge_stretch(SimWarp *w, const SimInstr *in, const Stretch *s, bool write) { /* false: faulted */
+  return s->end == s->at || !sim_race_range(w, in, s->a, s->at - s->a->base, s->end - s->at, write);
+}
+
+static bool resolve_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr, uint32_t bytes, SimAccess how, char **p) {
+  const char *verb = how == ACCESS_STORE ? "writes" : how == ACCESS_LOAD ? "reads" : "updates";
+  SimAlloc *a = w->cache[in->mem];
+  Stretch s = {0};
   ACTIVE(l, mask) {
     if (!a || a->freed || addr[l] < a->base || addr[l] - a->base > a->bytes || a->bytes - (addr[l] - a->base) < bytes) {
       a = sim_memory_range(&w->cta->launch->dev->memory, addr[l], bytes);
@@ -144,19 +167,19 @@ static bool resolve_global(SimWarp *w, const SimInstr *in, uint32_t mask, const 
       return sim_fault(w, in, (int)l, DRV_MISALIGNED_ADDRESS, "misaligned", "global", addr[l],
                        "%s %u bytes at an address that is no multiple of %u", verb, bytes, bytes), false;
     p[l] = a->host + (addr[l] - a->base);
-    if (!w->checks || atomic_load_explicit(&a->all_init, memory_order_relaxed)) continue;
-    uint64_t bad;
-    if (write) sim_memory_mark(a, addr[l], bytes);
-    else if (!sim_memory_written(a, addr[l], bytes, &bad))
-      return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "uninitialised", "global", bad,
-                       "reads global memory that nobody has written (byte %llu of allocation %llu)",
-                       (unsigned long long)(bad - a->base), (unsigned long long)a->serial), false;
+    if (!w->checks) continue;
+    if (a == s.a && addr[l] >= s.at && addr[l] <= s.end) {
+      if (addr[l] + bytes > s.end) s.end = addr[l] + bytes;
+    } else {
+      if (!judge_stretch(w, in, &s, how != ACCESS_LOAD)) return false;
+      s = (Stretch){a, addr[l], addr[l] + bytes};
+    }
   }
-  return true;
+  if (!w->checks) return true;
+  return judge_stretch(w, in, &s, how != ACCESS_LOAD) && resolve_written(w, in, mask, addr, bytes, how == ACCESS_STORE);
 }
-
 /* Block path: all lanes adjacent and inside the allocation met last. NULL: take the other path. */
-static inline char *block_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr, uint32_t bytes, bool write) {
+static inline char *block_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr, uint32_t bytes, bool write, SimAlloc **alloc) {
   if (mask != SIM_FULL || !adjacent(addr, bytes)) return NULL;
   SimAlloc *a = w->cache[in->mem];
   uint64_t at = addr[0], total = (uint64_t)bytes * SIM_LANES;
@@ -166,17 +189,20 @@ static inline char *block_global(SimWarp *w, const SimInstr *in, uint32_t mask, 
     if (write) sim_memory_mark(a, at, total);
     else if (!sim_memory_written(a, at, total, &bad)) return NULL; /* the other path names the lane */
   }
+  *alloc = a;
   return a->host + (at - a->base);
 }
 
 static int load_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
   uint32_t bytes = (uint32_t)in->n * in->size;
-  char *p[SIM_LANES], *block = block_global(w, in, mask, addr, bytes, false);
-  if (block) {
+  char *p[SIM_LANES], *block;
+  SimAlloc *a;
+  if ((block = block_global(w, in, mask, addr, bytes, false, &a))) {
+    if (w->checks && sim_race_range(w, in, a, addr[0] - a->base, bytes * SIM_LANES, false)) return STEP_YIELD;
     load_block(w, in, block);
     return STEP_NEXT;
   }
-  if (!resolve_global(w, in, mask, addr, bytes, false, p)) return STEP_YIELD;
+  if (!resolve_global(w, in, mask, addr, bytes, ACCESS_LOAD, p)) return STEP_YIELD;
   load_lanes(w, in, mask, (const char *const *)p);
   return STEP_NEXT;
 }
@@ -184,12 +210,14 @@ static int load_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint
 static int store_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
   w->spin.acted = true;
   uint32_t bytes = (uint32_t)in->n * in->size;
-  char *p[SIM_LANES], *block = block_global(w, in, mask, addr, bytes, true);
-  if (block) {
+  char *p[SIM_LANES], *block;
+  SimAlloc *a;
+  if ((block = block_global(w, in, mask, addr, bytes, true, &a))) {
+    if (w->checks && sim_race_range(w, in, a, addr[0] - a->base, bytes * SIM_LANES, true)) return STEP_YIELD;
     store_block(w, in, block);
     return STEP_NEXT;
   }
-  if (!resolve_global(w, in, mask, addr, bytes, true, p)) return STEP_YIELD;
+  if (!resolve_global(w, in, mask, addr, bytes, ACCESS_STORE, p)) return STEP_YIELD;
   store_lanes(w, in, mask, p);
   return w->checks ? lanes_agree(w, in, mask, p, addr, "global") : STEP_NEXT;
 }

@@ -25,11 +25,11 @@ static void sort_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, int slot, 
 }
 
 /* Where the lanes' pieces lie, checked. False: faulted. */
-static bool place_lanes(SimWarp *w, const SimInstr *in, const Spaces *s, uint32_t bytes, bool write, char **p) {
-  const char *verb = write ? "writes" : "reads";
+static bool place_lanes(SimWarp *w, const SimInstr *in, const Spaces *s, uint32_t bytes, SimAccess how, char **p) {
+  const char *verb = how == ACCESS_STORE ? "writes" : how == ACCESS_LOAD ? "reads" : "updates";
   if (s->shared && shared_bad(w, s->shared, s->local, bytes)) return fault_shared(w, in, s->shared, s->local, bytes, verb), false;
   ACTIVE(l, s->shared) p[l] = w->shared + s->local[l];
-  return !s->global || resolve_global(w, in, s->global, s->addr, bytes, write, p);
+  return !s->global || resolve_global(w, in, s->global, s->addr, bytes, how, p);
 }
 
 static bool shadow_lanes(SimWarp *w, const SimInstr *in, const Spaces *s, uint32_t bytes, bool write) {
@@ -61,10 +61,10 @@ HANDLER(ld_strong) {
   uint32_t bytes = (uint32_t)in->n * in->size;
   sort_lanes(w, in, mask, in->n, &s);
   if (s.global && !sim_turn(w, in, mask)) return STEP_YIELD;
-  if (!place_lanes(w, in, &s, bytes, false, p)) return STEP_YIELD;
   uint64_t stamp[SIM_LANES];
   uint32_t first = distinct(s.addr, mask);
   ACTIVE(l, first) stamp[l] = sim_order_read(w, in, s.addr[l]);
+  if (!place_lanes(w, in, &s, bytes, ACCESS_LOAD, p)) return STEP_YIELD;
   if (!shadow_lanes(w, in, &s, bytes, false)) return STEP_YIELD;
   load_lanes(w, in, mask, (const char *const *)p);
   ACTIVE(k, first) sim_spin_read(w, s.addr[k], p[k], bytes, stamp[k]);
@@ -78,7 +78,7 @@ HANDLER(st_strong) {
   sort_lanes(w, in, mask, 0, &s);
   if (s.global && !sim_turn(w, in, mask)) return STEP_YIELD;
   w->spin.acted = true;
-  if (!place_lanes(w, in, &s, bytes, true, p) || !shadow_lanes(w, in, &s, bytes, true)) return STEP_YIELD;
+  if (!place_lanes(w, in, &s, bytes, ACCESS_STORE, p) || !shadow_lanes(w, in, &s, bytes, true)) return STEP_YIELD;
   store_lanes(w, in, mask, p);
   if (w->checks && lanes_agree(w, in, mask, p, s.addr, s.global ? "global" : "shared") != STEP_NEXT) return STEP_YIELD;
   uint32_t first = distinct(s.addr, mask);
@@ -109,9 +109,9 @@ HANDLER(atom) {
   uint32_t bytes = (uint32_t)in->n * in->size;
   sort_lanes(w, in, mask, ATOM_RETURNS(in) ? 1 : 0, &s);
   if (s.global && !sim_turn(w, in, mask)) return STEP_YIELD;
-  if (!place_lanes(w, in, &s, bytes, false, p)) return STEP_YIELD;
   uint32_t first = distinct(s.addr, mask), changed = 0;
   ACTIVE(l, first) sim_order_read(w, in, s.addr[l]);
+  if (!place_lanes(w, in, &s, bytes, ACCESS_UPDATE, p)) return STEP_YIELD;
   if (!shadow_lanes(w, in, &s, bytes, true)) return STEP_YIELD;
   ACTIVE(j, mask) changed |= atom_at(w, in, j, p[j], s.global >> j & 1) ? lane_bit[j] : 0;
   w->spin.acted |= changed != 0;
