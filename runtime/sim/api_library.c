@@ -194,7 +194,8 @@ DRV_EXPORT DrvResult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *b
 }
 
 typedef size_t (*SharedOf)(int threads);
-DRV_EXPORT DrvResult cuOccupancyMaxPotentialBlockSizeWithFlags(int *grid, int *block, DrvFunction function, SharedOf shared_of, size_t shared, int limit, unsigned flags) {
+DRV_EXPORT DrvResult cuOccupancyMaxPotentialBlockSizeWithFlags(int *grid, int *block, DrvFunction function, SharedOf shared_of, size_t shared,
+                                                               int limit, unsigned flags) {
   int most = 0, best = 0, best_threads = -1, sms = 0, blocks;
   DrvDevice device;
   if (!grid || !block || flags > 1) return DRV_INVALID_VALUE;

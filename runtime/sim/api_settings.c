@@ -144,7 +144,8 @@ DRV_EXPORT DrvResult cuDeviceGetByPCIBusId(DrvDevice *device, const char *id) {
   sim_enter();
   unsigned domain, bus;
   if (!device || !id) return sim_leave(DRV_INVALID_VALUE);
-  if (sscanf(id, "%x:%x:", &domain, &bus) != 2 || domain != 0x51ad || !sim_device_at((int)bus)) return sim_leave(sim_say(DRV_INVALID_DEVICE, "no device %.40s", id));
+  if (sscanf(id, "%x:%x:", &domain, &bus) != 2 || domain != 0x51ad || !sim_device_at((int)bus))
+    return sim_leave(sim_say(DRV_INVALID_DEVICE, "no device %.40s", id));
   *device = (DrvDevice)bus;
   return sim_leave(DRV_SUCCESS);
 }

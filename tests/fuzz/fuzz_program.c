@@ -17,7 +17,8 @@
 enum { THREADS = PROGRAM_MAX_BLOCK * PROGRAM_MAX_GRID, OUT_BYTES = THREADS * PROGRAM_SLOT_BYTES, CELL_BYTES = (PROGRAM_MAX_GRID + 1) * PROGRAM_CELLS * 8 };
 
 /* The same programs under each: host levels, orders, with and without the checker. Levels that this host lacks are left out. */
-static const char *const devices[] = {"sm_100a,cores=1,limit=1000000", "sm_100a,cores=1,limit=1000000,checks=off,seed=3", "sm_100a,cores=1,limit=1000000,level=base,seed=1",
+static const char *const devices[] = {"sm_100a,cores=1,limit=1000000", "sm_100a,cores=1,limit=1000000,checks=off,seed=3",
+                                      "sm_100a,cores=1,limit=1000000,level=base,seed=1",
                                       "sm_100a,cores=1,limit=1000000,level=v3,policy=random,seed=2"};
 typedef struct Device { DrvContext ctx; DrvPtr in, out, cells; } Device;
 static Device opened[sizeof devices / sizeof *devices];

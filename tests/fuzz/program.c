@@ -179,8 +179,9 @@ static void put_arithmetic(Maker *m) {
 /* ---- memory ---- */
 
 typedef struct Width { const char *suffix; char letter; int count, bytes; } Width;
-static const Width loads[] = {{"u8", 'r', 1, 1}, {"s8", 'r', 1, 1}, {"u16", 'r', 1, 2}, {"s16", 'r', 1, 2}, {"b16", 'h', 1, 2}, {"b32", 'r', 1, 4}, {"b64", 'l', 1, 8},
-                              {"f32", 'f', 1, 4}, {"f64", 'd', 1, 8}, {"v2.b32", 'r', 2, 8}, {"v4.b32", 'r', 4, 16}, {"v2.f32", 'f', 2, 8}, {"v4.f32", 'f', 4, 16},
+static const Width loads[] = {{"u8", 'r', 1, 1}, {"s8", 'r', 1, 1}, {"u16", 'r', 1, 2}, {"s16", 'r', 1, 2}, {"b16", 'h', 1, 2}, {"b32", 'r', 1, 4},
+                              {"b64", 'l', 1, 8}, {"f32", 'f', 1, 4}, {"f64", 'd', 1, 8}, {"v2.b32", 'r', 2, 8}, {"v4.b32", 'r', 4, 16},
+                              {"v2.f32", 'f', 2, 8}, {"v4.f32", 'f', 4, 16},
                               {"v2.b16", 'h', 2, 4}, {"v4.b16", 'h', 4, 8}, {"v2.b64", 'l', 2, 16}, {"v2.f64", 'd', 2, 16}};
 enum { WIDTHS = sizeof loads / sizeof *loads };
 
@@ -389,7 +390,8 @@ static void put_loop(Maker *m) {
   }
   put(m, "$loop_%d:\n", label);
   put_block(m, n);
-  put(m, "  sub.s32 %%r%d, %%r%d, 1;\n  setp.gt.s32 %%p%d, %%r%d, 0;\n  @%%p%d bra $loop_%d;\n", counter, counter, 100 + m->depth, counter, 100 + m->depth, label);
+  put(m, "  sub.s32 %%r%d, %%r%d, 1;\n  setp.gt.s32 %%p%d, %%r%d, 0;\n  @%%p%d bra $loop_%d;\n", counter, counter, 100 + m->depth, counter,
+      100 + m->depth, label);
   m->depth = before.depth, m->uniform = before.uniform, m->full = before.full, m->mask = before.mask, m->converged = before.converged;
 }
 

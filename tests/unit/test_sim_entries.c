@@ -35,8 +35,10 @@ static void test_versions(void **state) {
   unsigned status;
   *(void **)&get = ask("cuGetProcAddress_v2");
   static const struct { const char *name, *exact; int version; } cases[] = {
-    {"cuCtxCreate", "cuCtxCreate_v2", 4000}, {"cuCtxCreate", "cuCtxCreate_v3", 11040}, {"cuCtxCreate", "cuCtxCreate_v4", 13000}, {"cuMemAlloc", "cuMemAlloc_v2", 3020},
-    {"cuGetProcAddress", "cuGetProcAddress", 11030}, {"cuGetProcAddress", "cuGetProcAddress_v2", 12000}, {"cuLaunchCooperativeKernel", "cuLaunchCooperativeKernel", 9000}};
+    {"cuCtxCreate", "cuCtxCreate_v2", 4000}, {"cuCtxCreate", "cuCtxCreate_v3", 11040}, {"cuCtxCreate", "cuCtxCreate_v4", 13000},
+    {"cuMemAlloc", "cuMemAlloc_v2", 3020},
+    {"cuGetProcAddress", "cuGetProcAddress", 11030}, {"cuGetProcAddress", "cuGetProcAddress_v2", 12000},
+    {"cuLaunchCooperativeKernel", "cuLaunchCooperativeKernel", 9000}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     OK(get(cases[i].name, &f, cases[i].version, 0, &status));
     assert_ptr_equal(f, ask(cases[i].exact));
@@ -116,7 +118,8 @@ static void test_memory(void **state) {
   Copy2D up = {.from_type = DRV_MEMORYTYPE_HOST, .from_host = host, .from_pitch = 8, .to_type = DRV_MEMORYTYPE_DEVICE, .to = d, .to_pitch = pitch, .to_x = 2,
                .to_y = 1, .width = 8, .height = 3};
   OK(cuMemcpy2D_v2(&up));
-  Copy2D down = {.from_type = DRV_MEMORYTYPE_DEVICE, .from = d, .from_pitch = pitch, .from_y = 1, .to_type = DRV_MEMORYTYPE_HOST, .to_host = back, .to_pitch = 8,
+  Copy2D down = {.from_type = DRV_MEMORYTYPE_DEVICE, .from = d, .from_pitch = pitch, .from_y = 1, .to_type = DRV_MEMORYTYPE_HOST, .to_host = back,
+                 .to_pitch = 8,
                  .width = 8, .height = 3};
   OK(cuMemcpy2D_v2(&down));
   for (int row = 0; row < 3; row++)
@@ -247,7 +250,8 @@ static void test_streams(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_exports), cmocka_unit_test(test_versions), cmocka_unit_test(test_settings), cmocka_unit_test(test_memory),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_exports), cmocka_unit_test(test_versions), cmocka_unit_test(test_settings),
+                                     cmocka_unit_test(test_memory),
                                      cmocka_unit_test(test_modules), cmocka_unit_test(test_occupancy), cmocka_unit_test(test_streams)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,7 +49,8 @@ static Type take_type(Words *w) { /* the first that is left */
 static bool is_int(Type t) { return t.kind == TYPE_SIGNED || t.kind == TYPE_UNSIGNED; }
 static bool is_float(Type t) { return t.kind == TYPE_FLOAT; }
 
-static const char *const comparisons[] = {"eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan", "lo", "ls", "hi", "hs", NULL};
+static const char *const comparisons[] = {"eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan", "lo", "ls",
+                                          "hi", "hs", NULL};
 enum { EQ, NE, LT, LE, GT, GE, EQU, NEU, LTU, LEU, GTU, GEU, NUM, NOTNUM, LO, LS, HI, HS };
 
 static bool take_rounding(Words *w, Meaning *m) {
@@ -137,7 +138,9 @@ static bool find_cvt(Words *w, Meaning *m) {
   m->satfinite = take(w, "satfinite");
   m->type = take_type(w);
   m->from = take_type(w);
-  if (m->type.kind == TYPE_NONE || m->from.kind == TYPE_NONE || m->type.kind == TYPE_PRED || m->type.kind == TYPE_BITS || m->from.kind == TYPE_BITS) return false;
+  if (m->type.kind == TYPE_NONE || m->from.kind == TYPE_NONE || m->type.kind == TYPE_PRED || m->type.kind == TYPE_BITS ||
+      m->from.kind == TYPE_BITS)
+    return false;
   bool small = is_float(m->type) && m->type.bits == 8;
   if (small && !m->satfinite) return false;
   if (m->how == TO_AWAY && m->type.kind != TYPE_TF32) return false;

@@ -35,7 +35,8 @@ static bool take(Reader *r, char c) {
 /* ---- memory forms ---- */
 
 static bool known_modifier(const char *w, size_t n) { /* advice, order and scope: one thread at a time needs none of them */
-  static const char *const list[] = {"nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "volatile", "relaxed", "acquire", "release", "acq_rel", "weak", "cta", "gpu",
+  static const char *const list[] = {"nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "volatile", "relaxed", "acquire", "release", "acq_rel", "weak",
+                                     "cta", "gpu",
                                      "sys", "L1::no_allocate", "L1::evict_first", "L1::evict_last", "L1::evict_normal", "L2::64B", "L2::128B", "L2::256B"};
   for (size_t i = 0; i < sizeof list / sizeof *list; i++)
     if (strlen(list[i]) == n && memcmp(list[i], w, n) == 0) return true;
@@ -218,7 +219,9 @@ static bool read_declaration(Reader *r, const char *word) {
     return take(r, '<') && read_number(r, &n) && take(r, '>') && take(r, ';');
   }
   if (!strcmp(word, ".shared")) { /* .align 16 .b8 name[n]; */
-    if (p->nshared == 8 || !read_word(r, type, sizeof type) || !read_number(r, &n) || !read_word(r, type, sizeof type) || !read_word(r, name, sizeof name)) return false;
+    if (p->nshared == 8 || !read_word(r, type, sizeof type) || !read_number(r, &n) || !read_word(r, type, sizeof type) ||
+        !read_word(r, name, sizeof name))
+      return false;
     snprintf(p->shared[p->nshared].name, sizeof p->shared[0].name, "%.23s", name);
     p->shared[p->nshared++].at = p->shared_bytes;
     if (!take(r, '[') || !read_number(r, &n) || !take(r, ']') || !take(r, ';')) return false;
