@@ -22,7 +22,7 @@ static const IsaSpecial specials[ISA_SPECIALS] = {
 #undef SPECIAL
 };
 
-#define HASH_SLOTS 4096 /* a power of two, well above the number of rows */
+#define HASH_SLOTS 8192 /* a power of two, well above the number of rows */
 _Static_assert(ISA_COUNT * 2 < HASH_SLOTS, "the opcode index is too small");
 
 static IsaForm forms[ISA_COUNT];
@@ -44,6 +44,8 @@ static IsaOperand decode_operand(const char *s, const char *end) {
     break;
   case '@': o.kind = ISA_OPND_LABEL, s++; break;
   case 'S': o.kind = ISA_OPND_SYMBOL, s++; break;
+  case 'T': o.kind = ISA_OPND_TARGETS, s++; break;
+  case 'C': o.kind = ISA_OPND_CALL, s++; break;
   case '%': o.kind = ISA_OPND_SPECIAL, s++; break;
   default: o.cls = *s++; break;
   }

@@ -20,7 +20,8 @@
  *   i         suffix to a class: an immediate of that class is accepted too (ri = .b32 register or immediate)
  *   #         an immediate only;  #16: that very number, fixed by the form (whoever builds the instruction may leave it out)
  *   [g] [s] [l] [p] [c] [a]   memory operand of state space global, shared, local, param, const, generic: register+imm or symbol+imm
- *   @         a label;  S a symbol (address of);  %  a special register
+ *   @         a label;  S a symbol (address of);  %  a special register;  T a list of labels (.branchtargets)
+ *   C         a call: [(results),] function [, (arguments)] [, prototype]
  *   !p        predicate source that may be negated
  *   r|p       destination pair "a|p" (shfl, match, elect)
  *   .         suffix to the last operand(s): may be left out (trailing optionals)
@@ -66,6 +67,8 @@ typedef enum { /* what stands in an operand's place */
   ISA_OPND_LABEL,
   ISA_OPND_SYMBOL,
   ISA_OPND_SPECIAL,
+  ISA_OPND_TARGETS,
+  ISA_OPND_CALL,
 } IsaOperandKind;
 
 typedef struct IsaOperand {
@@ -99,6 +102,30 @@ const IsaForm *isa_form(IsaId id);
  * isa_next gives the following one. */
 IsaId isa_find(const char *opcode, uint32_t len);
 IsaId isa_next(IsaId id);
+
+/* ---- opcodes as written (modifier.def) ---- */
+typedef struct IsaModifier {
+  const char *word;
+  char group;
+  const char *opcodes, *last, *sm;
+  uint16_t version;
+  const char *section;
+} IsaModifier;
+const IsaModifier *isa_modifier(uint32_t i); /* NULL: past the last */
+bool isa_modifier_fits(const IsaModifier *m, const char *opcode, uint32_t len); /* may the word stand in that opcode? */
+
+typedef struct IsaSpelling { const char *written, *row; uint16_t version; } IsaSpelling;
+const IsaSpelling *isa_spelling(const char *word, uint32_t len); /* of a part of an opcode; NULL: it stands for itself */
+
+#define ISA_MAX_MODIFIERS 8
+typedef struct IsaReading { /* zero before the first isa_read of an opcode */
+  uint32_t step, n, nmodifiers;
+  uint16_t version;         /* that the spelling of its words needs */
+  const IsaModifier *modifier[ISA_MAX_MODIFIERS];
+  char text[96];
+} IsaReading;
+/* The first row of an opcode as PTX text has it, then, call by call, of the other opcodes that it reads as; ISA_NONE: no more. */
+IsaId isa_read(IsaReading *r, const char *opcode, uint32_t len);
 
 /* ---- special registers (special.def) ---- */
 typedef enum {

@@ -112,7 +112,7 @@ DRV_EXPORT DrvResult cuModuleGetFunction(DrvFunction *function, DrvModule module
   if (!m) return sim_leave(DRV_INVALID_HANDLE);
   for (uint32_t i = 0; i < SIM_COUNT(&m->functions, SimFunction *); i++) {
     SimFunction *f = SIM_AT(&m->functions, SimFunction *, i);
-    if (strcmp(f->name, name) != 0) continue;
+    if (!f->entry || strcmp(f->name, name) != 0) continue;
     *function = (DrvFunction)(void *)f;
     return sim_leave(DRV_SUCCESS);
   }

@@ -114,15 +114,7 @@ bool sim_cta_ended(SimCta *c) {
 
 /* ---- the start ---- */
 
-static void fill_slot(SimWarp *w, uint64_t where, const uint64_t *lane_values) {
-  char *at = w->regs + (where >> 8);
-  for (int l = 0; l < SIM_LANES; l++) {
-    if ((where & 0xff) == 8) memcpy(at + 8 * l, &lane_values[l], 8);
-    else memcpy(at + 4 * l, &lane_values[l], 4);
-  }
-}
-
-static uint64_t special_value(const SimCta *c, uint32_t warp, uint32_t lane, uint64_t which) {
+uint64_t sim_special_value(const SimCta *c, uint32_t warp, uint32_t lane, uint64_t which) {
   const SimLaunch *l = c->launch;
   uint32_t t = warp * SIM_LANES + lane;
   switch (which) {
@@ -162,8 +154,11 @@ static void begin_warp(SimCta *c, uint32_t i) {
   SimWarp *w = &c->warp[i];
   uint32_t left = l->threads - i * SIM_LANES, agent = c->rank * c->nwarps + i;
   SimCopy *copies = w->copies;
-  uint32_t cap = w->copies_cap;
+  SimFrame *frames = w->frames;
+  uint32_t cap = w->copies_cap, frames_cap = w->frames_cap;
   memset(w, 0, sizeof *w);
+  w->frames = frames;
+  w->frames_cap = frames_cap;
   w->regs = g->files + (size_t)agent * fn->file_bytes;
   w->code = fn->code;
   w->lanes = g->lanes;
@@ -188,11 +183,11 @@ static void begin_warp(SimCta *c, uint32_t i) {
   w->rd = c->rd ? c->rd + i * c->cells : NULL;
   w->shift = fn->shift;
   memset(w->init, 0, fn->ntracked * sizeof *w->init);
-  for (uint32_t s = 0; s < fn->nspecials; s++) {
-    uint64_t v[SIM_LANES];
-    for (uint32_t lane = 0; lane < SIM_LANES; lane++) v[lane] = special_value(c, i, lane, fn->specials[2 * s + 1]);
-    fill_slot(w, fn->specials[2 * s], v);
+  if (!sim_frame_begin(w)) {
+    sim_fault(w, NULL, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory");
+    return;
   }
+  sim_fill_specials(w, &w->frames[0]);
 }
 
 void sim_cta_begin(SimCta *c) {

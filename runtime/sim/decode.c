@@ -17,14 +17,16 @@ typedef struct Decode {
   Words w;
 } Decode;
 
-static void split_words(const char *opcode, Words *w) {
+static void split_words(const char *opcode, uint32_t len, Words *w) {
   w->count = 0;
-  for (const char *s = opcode; *s && w->count < MAX_WORDS;) {
-    size_t n = strcspn(s, ".");
+  for (const char *s = opcode, *end = s + len; s < end && w->count < MAX_WORDS; s++) {
+    const char *dot = memchr(s, '.', (size_t)(end - s));
     w->at[w->count] = s;
-    w->n[w->count++] = (uint32_t)n;
-    s += n;
-    if (*s == '.') s++;
+    w->n[w->count] = (uint32_t)((dot ? dot : end) - s);
+    s += w->n[w->count];
+    const IsaSpelling *other = isa_spelling(w->at[w->count], w->n[w->count]);
+    if (other) w->at[w->count] = other->row, w->n[w->count] = (uint32_t)strlen(other->row);
+    w->count++;
   }
 }
 
@@ -55,40 +57,108 @@ static bool use(Decode *d, const char *name) {
   return true;
 }
 
-/* mnemonic and modifiers joined by '_', without .rn; then, for operations that do not look at signs, with the type as .bN */
-static bool decode_plain(Decode *d) {
-  char name[96];
+/* mnemonic and modifiers joined by '_', without .rn; returns where the last word begins, 0: too long */
+static size_t plain_name(const Decode *d, char name[96]) {
   size_t n = 0, last = 0;
   for (int i = 0; i < d->w.count; i++) {
     if (i && word_is(&d->w, i, "rn")) continue;
-    if (n + d->w.n[i] + 2 > sizeof name) return refuse(d);
+    if (n + d->w.n[i] + 2 > 96) return 0;
     if (n) name[n++] = '_';
     last = n;
     memcpy(name + n, d->w.at[i], d->w.n[i]);
     n += d->w.n[i];
   }
   name[n] = 0;
-  if (sim_handler_find(name, n) >= 0) return use(d, name);
-  name[last] = 'b';
-  return use(d, name);
+  return last;
+}
+
+/* A handler of that name; then, for operations that do not look at signs, with the type as .bN */
+static bool decode_plain(Decode *d) {
+  char name[96];
+  for (int written = 1; written >= 0; written--) { /* as written, then as the row has it */
+    if (!written) split_words(d->form->opcode, (uint32_t)strlen(d->form->opcode), &d->w);
+    size_t last = plain_name(d, name);
+    if (!last) return refuse(d);
+    if (sim_handler_find(name, strlen(name)) >= 0) return use(d, name);
+    name[last] = 'b';
+    if (sim_handler_find(name, strlen(name)) >= 0) return use(d, name);
+  }
+  return refuse(d);
 }
 
 static bool decode_lop3(Decode *d) {
-  d->in->sub = (uint16_t)(d->ops[d->nops - 1].imm & 0xff);
-  return use(d, "lop3_b32");
+  bool pred = !word_is(&d->w, 1, "b32");
+  d->in->sub = (uint16_t)(d->ops[pred ? 4 : d->nops - 1].imm & 0xff);
+  if (!pred) return use(d, "lop3_b32");
+  if (word_is(&d->w, 1, "and")) d->in->sub |= 0x100;
+  return use(d, "lop3_pred");
 }
 
-static bool decode_selp(Decode *d) {
-  return use(d, word_is(&d->w, 1, "b64") || word_is(&d->w, 1, "f64") || word_is(&d->w, 1, "u64") || word_is(&d->w, 1, "s64") ? "selp_b64" : "selp_b32");
+static bool is_wide_word(const Words *w, int i) { return i >= 0 && i < w->count && w->n[i] == 3 && w->at[i][1] == '6'; } /* b64, f64 ... */
+
+static bool decode_selp(Decode *d) { return use(d, is_wide_word(&d->w, 1) ? "selp_b64" : "selp_b32"); }
+
+static bool decode_slct(Decode *d) {
+  d->in->sub = (uint16_t)((word_is(&d->w, d->w.count - 1, "f32") ? 1 : 0) | (has_word(&d->w, "ftz") ? 2 : 0));
+  return use(d, is_wide_word(&d->w, d->w.count - 2) ? "slct_b64" : "slct_b32");
+}
+
+/* comparison and type of set, setp.ftz, setp of pairs: as exec/arith.h has them */
+static const char *const comparisons[] = {"eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
+static int find_comparison(const Decode *d) {
+  static const char *const unsigned_names[] = {"lo", "ls", "hi", "hs"};
+  int cmp = find_in(&d->w, 1, comparisons, 14), u = find_in(&d->w, 1, unsigned_names, 4);
+  return u >= 0 ? 2 + u : cmp; /* lt le gt ge */
+}
+
+static int find_set_type(const Decode *d) {
+  static const char *const types[] = {"s32", "u32", "f32", "f16", "bf16", "f16x2", "bf16x2"};
+  int t = find_in(&d->w, d->w.count - 1, types, 7);
+  return t >= 5 ? t - 2 : t;
+}
+
+static bool ends_in_pair(const Decode *d) {
+  int last = d->w.count - 1;
+  return d->w.n[last] > 2 && memcmp(d->w.at[last] + d->w.n[last] - 2, "x2", 2) == 0;
+}
+
+static bool decode_set(Decode *d) {
+  int cmp = find_comparison(d), type = find_set_type(d), to = d->w.count - 2;
+  if (cmp < 0 || type < 0) return refuse(d);
+  d->in->sub = (uint16_t)(cmp | type << 4);
+  d->in->n = word_is(&d->w, to, "u32") || word_is(&d->w, to, "s32") ? 1 : 2;
+  d->in->size = ends_in_pair(d) ? 8 : type >= 3 && d->in->n == 2 ? 2 : 4;
+  if (has_word(&d->w, "ftz")) d->in->flags |= SIM_I_SIGNED;
+  if (word_is(&d->w, to, "f32")) d->in->flags |= SIM_I_WIDE;
+  return use(d, "set");
+}
+
+/* p|q: the second result becomes the last register, so that the others lie where they lie without it. */
+static void move_second_result(Decode *d) {
+  uint32_t n = SIM_COUNT(&d->p->refs, SimRef), first = SIM_AT(&d->p->first_ref, uint32_t, SIM_COUNT(&d->p->first_ref, uint32_t) - 1) + 1;
+  SimRef q = SIM_AT(&d->p->refs, SimRef, first + 1);
+  for (uint32_t i = first + 1; i + 1 < n; i++) SIM_AT(&d->p->refs, SimRef, i) = SIM_AT(&d->p->refs, SimRef, i + 1);
+  SIM_AT(&d->p->refs, SimRef, n - 1) = q;
+  d->in->n = (uint8_t)(n - 1 - first);
 }
 
 static bool decode_setp(Decode *d) {
-  static const char *const cmps[] = {"eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
   static const char *const joins[] = {"", "and", "or", "xor"};
   char name[32];
-  int cmp = find_in(&d->w, 1, cmps, 14), last = d->w.count - 1, join = d->w.count == 4 ? find_in(&d->w, 2, joins, 4) : 0;
-  if (cmp < 0 || join < 0 || d->w.count < 3 || d->w.count > 4 || d->w.n[last] > 8) return refuse(d);
+  int cmp = find_comparison(d), last = d->w.count - 1, join = find_in(&d->w, 2, joins, 4);
+  if (cmp < 0 || d->w.count < 3 || d->w.n[last] > 8) return refuse(d);
+  if (join < 0) join = 0;
+  if (ends_in_pair(d)) {
+    d->in->sub = (uint16_t)(cmp | find_set_type(d) << 4);
+    if (has_word(&d->w, "ftz")) d->in->flags |= SIM_I_SIGNED;
+    return join ? refuse(d) : use(d, "setp_pair");
+  }
   d->in->sub = (uint16_t)(cmp | join << 8);
+  if (d->ops[0].kind == OPND_PAIR) move_second_result(d);
+  if (has_word(&d->w, "ftz")) {
+    d->in->size = (uint8_t)find_set_type(d);
+    return use(d, "setp_flushed");
+  }
   char type[12];
   memcpy(type, d->w.at[last], d->w.n[last]);
   type[d->w.n[last]] = 0;
@@ -101,7 +171,53 @@ static bool decode_testp(Decode *d) {
   static const char *const tests[] = {"finite", "infinite", "number", "notanumber", "normal", "subnormal"};
   int t = find_in(&d->w, 1, tests, 6);
   d->in->sub = (uint16_t)t;
-  return t < 0 ? refuse(d) : use(d, "testp_f32");
+  return t < 0 ? refuse(d) : use(d, word_is(&d->w, 2, "f64") ? "testp_f64" : "testp_f32");
+}
+
+/* ---- floats: a handler of its own where there is one, the general ones otherwise ---- */
+
+static bool decode_general_float(Decode *d, int op) {
+  static const char *const rounds[] = {"rn", "rz", "rm", "rp"};
+  int last = d->w.count - 1, round = 0;
+  for (int k = 0; k < 4; k++)
+    if (has_word(&d->w, rounds[k])) round = k;
+  d->in->sub = (uint16_t)(op | round << 4 | (has_word(&d->w, "ftz") ? 1 << 6 : 0) | (has_word(&d->w, "sat") ? 1 << 7 : 0) |
+                          (has_word(&d->w, "relu") ? 1 << 8 : 0) | (has_word(&d->w, "NaN") ? 1 << 9 : 0) | (has_word(&d->w, "xorsign") ? 1 << 10 : 0));
+  d->in->n = (uint8_t)(d->nops - 1);
+  if (word_is(&d->w, last, "f32")) return use(d, "arith_f32");
+  if (word_is(&d->w, last, "f64")) return use(d, "arith_f64");
+  if (d->w.at[last][0] == 'b') d->in->flags |= SIM_I_SIGNED;
+  d->in->size = ends_in_pair(d) ? 4 : 2;
+  return use(d, "arith_half");
+}
+
+static bool decode_float(Decode *d) { /* add sub mul fma mad div rcp sqrt min max abs neg */
+  static const char *const ops[] = {"add", "sub", "mul", "fma", "div", "rcp", "sqrt", "min", "max", "abs", "neg"};
+  char name[96];
+  const char *last = d->w.at[d->w.count - 1];
+  bool mad = word_is(&d->w, 0, "mad"), real = *last == 'f' || (*last == 'b' && last[1] == 'f');
+  if (!real) return decode_plain(d);
+  if (!mad && plain_name(d, name) && sim_handler_find(name, strlen(name)) >= 0) return use(d, name);
+  int op = mad ? 3 : find_in(&d->w, 0, ops, 11);
+  return op < 0 ? refuse(d) : decode_general_float(d, op);
+}
+
+/* ---- sums in pieces: the carry is a register that nobody names ---- */
+
+static bool push_carry(Decode *d, int access) {
+  uint32_t *cc = &d->p->carry;
+  if (!*cc) *cc = sim_vreg_new(d->p, VREG_PLAIN, 0, 0);
+  return *cc && sim_push_ref(d->p, *cc, access);
+}
+
+static bool decode_carry(Decode *d) {
+  bool reads = d->w.at[0][d->w.n[0] - 1] == 'c', mad = d->w.at[0][0] == 'm', writes = has_word(&d->w, "cc") != 0; /* addc subc madc */
+  if (!reads && !writes) return decode_float(d);
+  int last = d->w.count - 1;
+  d->in->sub = (uint16_t)((d->w.at[0][0] == 's' ? 1 : !mad ? 0 : has_word(&d->w, "hi") ? 3 : 2) | (reads ? 4 : 0) | (writes ? 8 : 0));
+  d->in->size = is_wide_word(&d->w, last) ? 8 : 4;
+  if (d->w.at[last][0] == 's') d->in->flags |= SIM_I_SIGNED;
+  return (!reads || push_carry(d, SIM_REF_READ)) && (!writes || push_carry(d, SIM_REF_WRITTEN)) && use(d, "carry");
 }
 
 static bool decode_trig(Decode *d) {
@@ -120,7 +236,7 @@ static bool decode_mov(Decode *d) {
   uint32_t v = opnd_vreg(d, 1);
   if (v) {
     const SimVreg *r = &SIM_AT(&d->p->vregs, SimVreg, v);
-    if (r->kind == VREG_SPECIAL && r->value >= SPECIAL_CLOCK) {
+    if (r->kind == VREG_SPECIAL && SIM_SPECIAL(r->value) >= SPECIAL_CLOCK) {
       d->in->size = wide ? 8 : 4;
       return use(d, "mov_clock");
     }
@@ -141,8 +257,10 @@ static bool push_window(Decode *d, uint64_t base) { /* the window as a second so
 static bool decode_cvta(Decode *d) {
   bool to = word_is(&d->w, 1, "to");
   int i = to ? 2 : 1;
-  uint64_t base = word_is(&d->w, i, "shared") ? SIM_SHARED_BASE : word_is(&d->w, i, "param") && to ? SIM_PARAM_BASE : 0;
-  if (word_is(&d->w, i, "local")) return refuse(d);
+  uint64_t base = word_is(&d->w, i, "shared")        ? SIM_SHARED_BASE
+                  : word_is(&d->w, i, "local")       ? SIM_LOCAL_BASE
+                  : word_is(&d->w, i, "param") && to ? SIM_PARAM_BASE
+                                                     : 0;
   return push_window(d, base) && use(d, to ? "cvta_to" : "cvta_from"); /* a parameter's symbol is a generic address already */
 }
 
@@ -169,6 +287,7 @@ static bool decode_cvt(Decode *d) {
   if (has_word(&d->w, "sat")) mods |= 1;
   if (has_word(&d->w, "relu")) mods |= 2;
   if (has_word(&d->w, "satfinite")) mods |= 4;
+  if (has_word(&d->w, "ftz")) mods |= 8;
   in->sub = (uint16_t)((from & 15) | (to & 15) << 4 | cvt_round(&d->w) << 8 | mods << 12);
   if (has_word(&d->w, "e4m3x2") || has_word(&d->w, "e5m2x2")) {
     in->n = has_word(&d->w, "e4m3x2") ? 1 : 2;
@@ -186,15 +305,16 @@ static bool decode_cvt(Decode *d) {
     return use(d, has_word(&d->w, "rna") ? "cvt_rna_tf32_f32" : "cvt_pair");
   }
   if (from < 0 || to < 0) return refuse(d);
-  if (d->form->op[0].cls == 'r') in->flags |= SIM_I_WIDE;
+  if (d->ops[0].kind == OPND_REG && SIM_AT(&d->p->vregs, SimVreg, d->ops[0].reg[0]).bits == 32) in->flags |= SIM_I_WIDE;
   snprintf(name, sizeof name, "cvt_%.*s_%.*s", (int)d->w.n[last - 1], d->w.at[last - 1], (int)d->w.n[last], d->w.at[last]);
   if (plain && sim_handler_find(name, strlen(name)) >= 0) return use(d, name);
   if (from < 8 && to < 8) {
-    if (from == 5 && to >= 6) return use(d, "cvt_u64_u32"); /* zero extension, whatever the destination's sign */
-    if (from == 4 && to >= 6) return use(d, "cvt_s64_s32");
+    if (!mods && from == 5 && to >= 6) return use(d, "cvt_u64_u32"); /* zero extension, whatever the destination's sign */
+    if (!mods && from == 4 && to >= 6) return use(d, "cvt_s64_s32");
     if (!mods && (from == 6 || from == 7) && (to == 4 || to == 5)) return use(d, "mov_narrow");
     return use(d, "cvt_int");
   }
+  in->size = has_word(&d->w, "rni") || has_word(&d->w, "rzi") || has_word(&d->w, "rmi") || has_word(&d->w, "rpi");
   return use(d, to < 8 ? "cvt_to_int" : from < 8 ? "cvt_from_int" : "cvt_float");
 }
 
@@ -207,6 +327,10 @@ static bool element_type(Decode *d, int i) { /* size and sign from a type word; 
   if (type == 's') d->in->flags |= SIM_I_SIGNED;
   d->in->n = has_word(&d->w, "v2") ? 2 : has_word(&d->w, "v4") ? 4 : has_word(&d->w, "v8") ? 8 : 1;
   uint32_t bytes = d->in->size;
+  const SimOpnd *value = &d->ops[word_is(&d->w, 0, "st") ? 1 : 0]; /* narrower than its registers */
+  for (int k = 0; k < value->n && bytes < 8; k++)
+    if (value->reg[k] && value->reg[k] < SIM_SINK && value->kind != OPND_MEM && SIM_AT(&d->p->vregs, SimVreg, value->reg[k]).width == 8)
+      d->in->flags |= SIM_I_WIDE;
   d->in->space = has_word(&d->w, "shared") ? SPACE_SHARED : has_word(&d->w, "param") ? SPACE_PARAM
                  : has_word(&d->w, "global") ? SPACE_GLOBAL : has_word(&d->w, "local") ? SPACE_LOCAL
                  : has_word(&d->w, "const") ? SPACE_CONST : SPACE_GENERIC;
@@ -219,6 +343,13 @@ static bool element_type(Decode *d, int i) { /* size and sign from a type word; 
     if (d->p->fn->granule > granule) d->p->fn->granule = granule;
   }
   return true;
+}
+
+/* .param of a device function, or of a call: the stack. An entry's own parameters are the launch's. */
+static bool param_on_stack(const Decode *d, int place) {
+  const SimOpnd *o = &d->ops[place];
+  if (o->sym_base) return SIM_AT(&d->p->syms, SimSym, o->sym).kind == SYM_STACK;
+  return !d->p->fn->entry;
 }
 
 /* .sem and .scope. A strong access that may touch global memory makes the kernel one whose CTAs may wait for each other. */
@@ -245,10 +376,18 @@ static bool decode_load(Decode *d) {
   case SPACE_GLOBAL:
   case SPACE_CONST: return use(d, "ld_global");
   case SPACE_SHARED: return use(d, "ld_shared");
-  case SPACE_PARAM: return use(d, "ld_param");
+  case SPACE_PARAM: return use(d, param_on_stack(d, 1) ? "ld_local" : "ld_param");
+  case SPACE_LOCAL: return use(d, "ld_local");
   case SPACE_GENERIC: return use(d, "ld_generic");
   default: return refuse(d);
   }
+}
+
+/* Compilers hand on structures whole: what lies between their members comes from registers that nobody has written. */
+static bool store_stack(Decode *d) {
+  uint32_t n = SIM_COUNT(&d->p->refs, SimRef);
+  for (uint32_t i = 1; i <= d->in->n; i++) SIM_AT(&d->p->refs, SimRef, n - i).access |= SIM_REF_LAX;
+  return use(d, "st_local");
 }
 
 static bool decode_store(Decode *d) {
@@ -258,6 +397,8 @@ static bool decode_store(Decode *d) {
   switch (d->in->space) {
   case SPACE_GLOBAL: return use(d, "st_global");
   case SPACE_SHARED: return use(d, "st_shared");
+  case SPACE_PARAM: return param_on_stack(d, 0) ? store_stack(d) : refuse(d);
+  case SPACE_LOCAL: return store_stack(d);
   case SPACE_GENERIC: return use(d, "st_generic");
   default: return refuse(d);
   }
@@ -265,18 +406,21 @@ static bool decode_store(Decode *d) {
 
 static bool decode_atom(Decode *d) {
   static const char *const ops[] = {"add", "min", "max", "and", "or", "xor", "exch", "inc", "dec", "cas"};
-  static const char *const types[] = {"u32", "s32", "u64", "s64", "f32", "f64", "f16x2", "bf16x2", "b32", "b64"};
+  static const char *const types[] = {"u32", "s32", "u64", "s64", "f32", "f64", "f16x2", "bf16x2", "f16", "bf16", "b16", "b32", "b64"};
   int op = -1, type = -1;
   for (int i = 1; i < d->w.count; i++) {
     if (op < 0) op = find_in(&d->w, i, ops, 10);
-    if (type < 0) type = find_in(&d->w, i, types, 10);
+    if (type < 0) type = find_in(&d->w, i, types, 13);
   }
   if (op < 0 || type < 0) return refuse(d);
-  if (type >= 8) type = type == 8 ? 0 : 2;
+  if (type >= 11) type = type == 11 ? 0 : 2;
   bool returns = word_is(&d->w, 0, "atom");
   d->in->sub = (uint16_t)(op | type << 4 | (returns ? 1 << 8 : 0));
-  d->in->size = type == 2 || type == 3 || type == 5 ? 8 : 4;
+  d->in->size = type == 2 || type == 3 || type == 5 ? 8 : type >= 8 ? 2 : 4;
   d->in->n = has_word(&d->w, "v2") ? 2 : has_word(&d->w, "v4") ? 4 : 1;
+  uint32_t shift = d->in->size == 2 ? 1 : 2;
+  if (d->p->fn->shift > shift) d->p->fn->shift = shift;
+  if (d->p->fn->granule > shift) d->p->fn->granule = shift;
   d->in->space = has_word(&d->w, "shared") ? SPACE_SHARED : has_word(&d->w, "global") ? SPACE_GLOBAL : SPACE_GENERIC;
   strength(d, SEM_RELAXED);
   return use(d, "atom");
@@ -324,53 +468,121 @@ static bool decode_policy(Decode *d) { return use(d, "mov_b64"); }
 static bool decode_prefetch(Decode *d) { return use(d, "prefetch"); }
 static bool decode_movmatrix(Decode *d) { return use(d, "movmatrix"); }
 
-/* ---- mma.sync.aligned.SHAPE.row.col.D.A.B.C ---- */
-static bool decode_mma(Decode *d) {
-  static const char *const types[] = {"f16", "bf16", "tf32", "e4m3", "e5m2"};
+/* ---- mma.sync.aligned.SHAPE.row.col.D.A.B.C, wmma ---- */
+
+static bool read_shape(const Words *w, int i, int shape[3]) { /* m16n8k16 */
+  const char *at = w->at[i], *end = at + w->n[i];
+  for (int k = 0; k < 3; k++) {
+    if (at >= end || *at++ != "mnk"[k]) return false;
+    for (shape[k] = 0; at < end && *at >= '0' && *at <= '9'; at++) shape[k] = shape[k] * 10 + (*at - '0');
+  }
+  return at == end;
+}
+
+/* satfinite may stand before the types, an operation on bits behind them */
+static bool decode_mma_int(Decode *d, int types, const int shape[3]) {
   const Words *w = &d->w;
   SimInstr *in = d->in;
-  int last = w->count - 1, K = 0;
-  if (w->count != 10 || !word_is(w, 4, "row") || !word_is(w, 5, "col")) return refuse(d);
-  const char *k = memchr(w->at[3], 'k', w->n[3]);
-  if (!k) return refuse(d);
-  for (k++; k < w->at[3] + w->n[3]; k++) K = K * 10 + (*k - '0');
+  int bits = word_is(w, types + 1, "b1") ? 1 : w->at[types + 1][1] == '4' ? 4 : 8;
+  in->n = (uint8_t)(shape[2] / 8);
+  in->size = (uint8_t)shape[0];
+  in->space = (uint8_t)bits;
+  in->sub = (uint16_t)((w->at[types + 1][0] == 's' ? 1 : 0) | (w->at[types + 2][0] == 's' ? 2 : 0) | (has_word(w, "satfinite") ? 4 : 0) |
+                       (has_word(w, "and") ? 8 : 0));
+  return use(d, "mma_int");
+}
+
+static bool decode_mma(Decode *d) {
+  static const char *const kinds[] = {"f16", "bf16", "tf32", "e4m3", "e5m2"};
+  const Words *w = &d->w;
+  SimInstr *in = d->in;
+  int shape[3], types = has_word(w, "satfinite") ? 7 : 6, c = types + 3;
+  if (w->count < c + 1 || !read_shape(w, 3, shape)) return refuse(d);
   in->flags |= SIM_I_MACS;
-  if (word_is(w, last, "f64")) return word_is(w, 3, "m8n8k4") ? use(d, "mma_f64") : refuse(d);
-  in->n = (uint8_t)K;
-  if (word_is(w, last, "s32")) {
-    if ((K != 16 && K != 32) || has_word(w, "satfinite")) return refuse(d);
-    in->size = w->at[3][1] == '8' ? 8 : 16;
-    in->sub = (uint16_t)((word_is(w, 7, "s8") ? 1 : 0) | (word_is(w, 8, "s8") ? 2 : 0));
-    return use(d, "mma_int");
+  if (shape[0] == 8 && shape[2] == 4 && word_is(w, types + 1, "f16")) {
+    in->sub = (uint16_t)((word_is(w, 4, "col") ? 1 : 0) | (word_is(w, 5, "row") ? 2 : 0) | (word_is(w, c, "f32") ? 4 : 0) |
+                         (word_is(w, types, "f32") ? 8 : 0));
+    return use(d, "mma_quad");
   }
-  int ta = find_in(w, 7, types, 5), tb = find_in(w, 8, types, 5);
-  if (ta < 0 || tb < 0 || memcmp(w->at[3], "m16n8k", 6) != 0 || K > 32) return refuse(d);
+  if (!word_is(w, 4, "row") || !word_is(w, 5, "col")) return refuse(d);
+  if (word_is(w, c, "f64")) return shape[0] == 8 && shape[2] == 4 ? use(d, "mma_f64") : refuse(d);
+  if (word_is(w, c, "s32")) return decode_mma_int(d, types, shape);
+  int ta = find_in(w, types + 1, kinds, 5), tb = find_in(w, types + 2, kinds, 5);
+  if (ta < 0 || tb < 0 || shape[0] != 16 || shape[1] != 8 || shape[2] > 32) return refuse(d);
+  in->n = (uint8_t)shape[2];
   in->sub = (uint16_t)(ta | tb << 4);
-  bool half = word_is(w, last, "f16") && word_is(w, 6, "f16");
+  bool half = word_is(w, c, "f16") && word_is(w, types, "f16");
   if (half) in->flags |= SIM_I_SIGNED;
-  else if (!word_is(w, last, "f32") || !word_is(w, 6, "f32")) return refuse(d);
-  if (!half && ta == tb && ta <= 1 && (K == 8 || K == 16)) {
-    in->n = (uint8_t)(K / 8);
+  else if (!word_is(w, c, "f32") || !word_is(w, types, "f32")) return refuse(d);
+  if (!half && ta == tb && ta <= 1 && (shape[2] == 8 || shape[2] == 16)) {
+    in->n = (uint8_t)(shape[2] / 8);
+    if (d->p->dev->mma_exact) return use(d, ta ? "mma_bf16_exact" : "mma_f16_exact");
     return use(d, ta ? "mma_bf16" : "mma_f16");
   }
   return use(d, "mma_general");
 }
 
+static int fragment_type(const Words *w, int i) {
+  static const char *const types[] = {"f16", "bf16", "tf32", "f32", "f64", "s32", "s8", "u8", "s4", "u4", "b1"};
+  return find_in(w, i, types, 11);
+}
+
+static bool decode_wmma_mma(Decode *d, int at, const int shape[3]) { /* .D.C of f16, .D.A.B.C of others */
+  const Words *w = &d->w;
+  SimInstr *in = d->in;
+  int last = word_is(w, w->count - 1, "rn") ? w->count - 2 : w->count - 1;
+  int td = fragment_type(w, at + 1), tc = fragment_type(w, last), ta = last - at == 2 ? 0 : fragment_type(w, at + 2);
+  if (td < 0 || tc < 0 || ta < 0) return refuse(d);
+  in->imm2 = shape[0] | shape[1] << 8 | shape[2] << 16;
+  in->sub = (uint16_t)(ta | tc << 4 | td << 8);
+  in->n = (uint8_t)(d->ops[1].n | d->ops[2].n << 4);
+  in->size = (uint8_t)(d->ops[0].n | d->ops[3].n << 4);
+  in->flags |= SIM_I_MACS | (has_word(w, "and") ? SIM_I_TRANS : 0);
+  return use(d, "wmma_mma");
+}
+
+static bool decode_wmma(Decode *d) {
+  const Words *w = &d->w;
+  SimInstr *in = d->in;
+  int shape[3], at = 1;
+  while (at < w->count && !read_shape(w, at, shape)) at++;
+  if (at == w->count) return refuse(d);
+  if (word_is(w, 1, "mma")) return decode_wmma_mma(d, at, shape);
+  bool store = word_is(w, 1, "store");
+  int type = fragment_type(w, w->count - 1), what = store || word_is(w, 2, "c") ? 2 : word_is(w, 2, "b") ? 1 : 0;
+  if (type < 0) return refuse(d);
+  in->imm2 = shape[0] | shape[1] << 8 | shape[2] << 16;
+  in->sub = (uint16_t)(type | what << 4 | (word_is(w, at - 1, "col") ? 1 << 6 : 0));
+  in->n = d->ops[store ? 1 : 0].n;
+  in->size = d->nops > 2;
+  in->space = has_word(w, "global") ? SPACE_GLOBAL : has_word(w, "shared") ? SPACE_SHARED : SPACE_GENERIC;
+  return use(d, store ? "wmma_store" : "wmma_load");
+}
+
 /* ---- control, barriers, warp ---- */
 
 static bool decode_bra(Decode *d) { return use(d, "bra"); }
-static bool decode_exit(Decode *d) { return use(d, "exit"); }
+static bool decode_brx(Decode *d) { return use(d, "brx"); }
+static bool decode_exit(Decode *d) { return use(d, word_is(&d->w, 0, "ret") && !d->p->fn->entry ? "ret" : "exit"); }
 static bool decode_trap(Decode *d) { return use(d, "trap"); }
 static bool decode_nop(Decode *d) { return use(d, "nop"); }
 
 static bool decode_bar(Decode *d) {
   if (word_is(&d->w, 1, "warp")) return use(d, "bar_warp_sync");
   d->in->n = d->nops > 1;
-  if (word_is(&d->w, 1, "sync")) return use(d, "bar_sync");
-  if (word_is(&d->w, 1, "arrive")) return use(d, "bar_arrive");
-  if (!word_is(&d->w, 1, "red")) return refuse(d);
-  d->in->sub = word_is(&d->w, 2, "and") ? 1 : word_is(&d->w, 2, "or") ? 2 : 3;
+  if (has_word(&d->w, "sync")) return use(d, "bar_sync");
+  if (has_word(&d->w, "arrive")) return use(d, "bar_arrive");
+  if (!has_word(&d->w, "red")) return refuse(d);
+  d->in->n = d->nops > 3; /* a count before the predicate */
+  d->in->sub = has_word(&d->w, "and") ? 1 : has_word(&d->w, "or") ? 2 : 3;
   return use(d, "bar_red");
+}
+
+static bool decode_isspacep(Decode *d) {
+  static const char *const spaces[] = {"global", "shared", "local", "param", "const"};
+  int s = find_in(&d->w, 1, spaces, 5);
+  d->in->space = (uint8_t)(SPACE_GLOBAL + s);
+  return s < 0 ? refuse(d) : use(d, "isspacep");
 }
 
 static bool decode_shfl(Decode *d) {
@@ -390,7 +602,9 @@ static bool decode_vote(Decode *d) {
 
 static bool decode_match(Decode *d) {
   d->in->n = d->ops[0].kind == OPND_PAIR ? 2 : 1;
-  return has_word(&d->w, "b32") && (d->in->n == 2) == word_is(&d->w, 1, "all") ? use(d, "match") : refuse(d);
+  d->in->sub = word_is(&d->w, 1, "all");
+  d->in->size = has_word(&d->w, "b64") ? 8 : 4;
+  return use(d, "match");
 }
 
 static bool decode_activemask(Decode *d) { return use(d, "activemask"); }
@@ -405,19 +619,24 @@ static bool decode_redux(Decode *d) {
 }
 
 static const struct { const char *mnemonic; bool (*decode)(Decode *d); } decoders[] = {
+  {"add", decode_carry}, {"addc", decode_carry}, {"sub", decode_carry}, {"subc", decode_carry}, {"mad", decode_carry}, {"madc", decode_carry},
+  {"mul", decode_float}, {"fma", decode_float}, {"div", decode_float}, {"rcp", decode_float}, {"sqrt", decode_float}, {"min", decode_float},
+  {"max", decode_float}, {"abs", decode_float}, {"neg", decode_float}, {"set", decode_set}, {"slct", decode_slct},
   {"lop3", decode_lop3}, {"selp", decode_selp}, {"setp", decode_setp}, {"testp", decode_testp}, {"sin", decode_trig},
   {"cos", decode_trig}, {"mov", decode_mov}, {"cvta", decode_cvta}, {"cvt", decode_cvt}, {"ld", decode_load}, {"st", decode_store},
   {"atom", decode_atom}, {"red", decode_atom}, {"cp", decode_cp}, {"ldmatrix", decode_matrix}, {"stmatrix", decode_matrix},
   {"movmatrix", decode_movmatrix}, {"prefetch", decode_prefetch}, {"createpolicy", decode_policy},
-  {"mma", decode_mma}, {"bra", decode_bra}, {"ret", decode_exit},
+  {"mma", decode_mma}, {"wmma", decode_wmma}, {"bra", decode_bra}, {"brx", decode_brx}, {"ret", decode_exit},
   {"exit", decode_exit}, {"trap", decode_trap}, {"nanosleep", decode_nop}, {"membar", decode_fence}, {"fence", decode_fence},
-  {"bar", decode_bar}, {"shfl", decode_shfl}, {"vote", decode_vote}, {"match", decode_match}, {"activemask", decode_activemask},
+  {"bar", decode_bar}, {"barrier", decode_bar}, {"isspacep", decode_isspacep}, {"ldu", decode_load}, {"prefetchu", decode_prefetch},
+  {"applypriority", decode_prefetch}, {"discard", decode_prefetch}, {"brkpt", decode_trap}, {"pmevent", decode_nop},
+  {"shfl", decode_shfl}, {"vote", decode_vote}, {"match", decode_match}, {"activemask", decode_activemask},
   {"redux", decode_redux}, {"elect", decode_elect},
 };
 
-bool sim_decode(SimParser *p, const IsaForm *form, SimInstr *in, const SimOpnd *ops, int n, uint32_t line) {
-  Decode d = {.p = p, .form = form, .in = in, .ops = ops, .nops = n, .line = line};
-  split_words(form->opcode, &d.w);
+bool sim_decode(SimParser *p, const IsaForm *form, SimInstr *in, const SimOpnd *ops, int n, const SimToken *opcode) {
+  Decode d = {.p = p, .form = form, .in = in, .ops = ops, .nops = n, .line = opcode->line};
+  split_words(opcode->at, opcode->n, &d.w);
   for (size_t i = 0; i < sizeof decoders / sizeof decoders[0]; i++)
     if (word_is(&d.w, 0, decoders[i].mnemonic)) return decoders[i].decode(&d);
   return decode_plain(&d);

@@ -9,7 +9,7 @@
 
 enum { MAX_SET_BYTES = 96 << 20, MAX_ROUNDS = 64, SLOT_BYTES = 128, MAX_FILE_BYTES = 1 << 28 };
 
-typedef struct Block { uint32_t first, end, next[2]; } Block; /* next: block + 1, 0: none */
+typedef struct Block { uint32_t first, end, next[2]; const uint32_t *list; } Block; /* next: block + 1, 0: none; list: of brx.idx, or NULL */
 
 typedef struct Flow {
   SimParser *p;
@@ -34,13 +34,21 @@ static bool is_guarded(const Flow *f, uint32_t i) { return f->vregs[f->refs[f->f
 static bool is_branch(const Flow *f, uint32_t i) { return f->code[i].target != SIM_FULL; }
 static bool is_exit(const Flow *f, uint32_t i) {
   const char *name = sim_handler_name(f->code[i].handler);
-  return strcmp(name, "exit") == 0 || strcmp(name, "trap") == 0;
+  return strcmp(name, "exit") == 0 || strcmp(name, "ret") == 0 || strcmp(name, "trap") == 0;
+}
+
+static const uint32_t *targets_of(const Flow *f, uint32_t i) { /* of brx.idx: their number and they; NULL: another instruction */
+  return strcmp(sim_handler_name(f->code[i].handler), "brx") == 0 ? &SIM_AT(&f->p->targets, uint32_t, f->code[i].imm) : NULL;
+}
+static uint32_t count_next(const Block *b) { return 2 + (b->list ? b->list[0] : 0); }
+static uint32_t next_block(const Flow *f, const Block *b, uint32_t s) { /* block + 1; 0: none */
+  return s < 2 ? b->next[s] : f->block_of[b->list[s - 1]] + 1;
 }
 
 /* ---- the end of the text: an exit, jump targets, addresses that depend on all declarations ---- */
 
 static bool append_exit(SimParser *p) {
-  SimToken op = {.kind = TOK_WORD, .at = "exit", .n = 4, .line = p->tok.line};
+  SimToken op = {.kind = TOK_WORD, .at = p->fn->entry ? "exit" : "ret", .n = p->fn->entry ? 4 : 3, .line = p->tok.line};
   uint32_t *first = sim_push(&p->first_ref, sizeof *first);
   SimInstr *in = first ? sim_push(&p->code_buf, sizeof *in) : NULL;
   SimRef *r = in ? sim_push(&p->refs, sizeof *r) : NULL;
@@ -52,7 +60,7 @@ static bool append_exit(SimParser *p) {
   in->src_file = p->src_file;
   in->target = SIM_FULL;
   in->form = (uint16_t)isa_find(op.at, op.n);
-  in->handler = (uint16_t)sim_handler_find("exit", 4);
+  in->handler = (uint16_t)sim_handler_find(op.at, op.n);
   r->vreg = guard;
   r->access = 1;
   p->first_ref.n -= sizeof *last; /* pushed to be sure of the room; its place follows from the counts */
@@ -87,7 +95,9 @@ static bool make_blocks(Flow *f) {
   leader[0] = 1;
   for (uint32_t i = 0; i < f->ncode; i++) {
     if (is_branch(f, i)) leader[f->code[i].target] = 1;
-    if (is_branch(f, i) || is_exit(f, i)) leader[i + 1] = 1;
+    const uint32_t *list = targets_of(f, i);
+    for (uint32_t k = 0; list && k < list[0]; k++) leader[list[1 + k]] = 1;
+    if (is_branch(f, i) || is_exit(f, i) || list) leader[i + 1] = 1;
   }
   for (uint32_t i = 0; i < f->ncode; i++) f->nblocks += leader[i];
   f->blocks = sim_new(f->nblocks * sizeof *f->blocks);
@@ -100,7 +110,8 @@ static bool make_blocks(Flow *f) {
   }
   for (b = 0; b < f->nblocks; b++) {
     uint32_t last = f->blocks[b].end - 1;
-    bool falls = (!is_branch(f, last) && !is_exit(f, last)) || is_guarded(f, last);
+    f->blocks[b].list = targets_of(f, last);
+    bool falls = (!is_branch(f, last) && !is_exit(f, last) && !f->blocks[b].list) || is_guarded(f, last);
     if (falls && b + 1 < f->nblocks) f->blocks[b].next[0] = b + 2;
     if (is_branch(f, last)) f->blocks[b].next[1] = f->block_of[f->code[last].target] + 1;
   }
@@ -130,8 +141,8 @@ static bool spread_live(Flow *f) { /* backwards; false: not settled within the b
       const uint64_t *def = set_of(f, SET_DEF, b), *use = set_of(f, SET_USE, b);
       for (uint32_t k = 0; k < f->words; k++) {
         uint64_t o = 0;
-        for (int s = 0; s < 2; s++)
-          if (f->blocks[b].next[s]) o |= set_of(f, SET_LIVE_IN, f->blocks[b].next[s] - 1)[k];
+        for (uint32_t s = 0, to; s < count_next(&f->blocks[b]); s++)
+          if ((to = next_block(f, &f->blocks[b], s))) o |= set_of(f, SET_LIVE_IN, to - 1)[k];
         out[k] = o;
         o = use[k] | (o & ~def[k]);
         changed |= o != in[k];
@@ -151,9 +162,10 @@ static bool spread_ready(Flow *f) { /* forwards: written on every way here */
     changed = false;
     for (uint32_t b = 0; b < f->nblocks; b++) {
       const uint64_t *in = set_of(f, SET_READY, b), *def = set_of(f, SET_DEF, b);
-      for (int s = 0; s < 2; s++) {
-        if (!f->blocks[b].next[s]) continue;
-        uint64_t *to = set_of(f, SET_READY, f->blocks[b].next[s] - 1);
+      for (uint32_t s = 0; s < count_next(&f->blocks[b]); s++) {
+        uint32_t next = next_block(f, &f->blocks[b], s);
+        if (!next) continue;
+        uint64_t *to = set_of(f, SET_READY, next - 1);
         for (uint32_t k = 0; k < f->words; k++) {
           uint64_t v = to[k] & (in[k] | def[k]);
           changed |= v != to[k];
@@ -171,7 +183,7 @@ static void find_watched(Flow *f) {
     for (uint32_t i = f->blocks[b].first; i < f->blocks[b].end; i++) {
       bool guarded = is_guarded(f, i);
       for (uint32_t r = f->first_ref[i]; r < f->first_ref[i + 1]; r++)
-        if (f->refs[r].access & 1 && !has(ready, f->refs[r].vreg)) f->watched[f->refs[r].vreg] = 1;
+        if ((f->refs[r].access & (SIM_REF_READ | SIM_REF_LAX)) == SIM_REF_READ && !has(ready, f->refs[r].vreg)) f->watched[f->refs[r].vreg] = 1;
       for (uint32_t r = f->first_ref[i]; r < f->first_ref[i + 1] && !guarded; r++)
         if (f->refs[r].access & 2) put(ready, f->refs[r].vreg);
     }
@@ -309,7 +321,7 @@ static bool list_tracks(Flow *f, SimFunction *fn) {
     for (int access = 1; access <= 2; access++)
       for (uint32_t r = f->first_ref[i]; r < f->first_ref[i + 1]; r++) {
         uint32_t v = f->refs[r].vreg;
-        if (!f->watched[v] || !(f->refs[r].access & access)) continue;
+        if (!f->watched[v] || !(f->refs[r].access & access) || f->refs[r].access & SIM_REF_LAX) continue;
         fn->track_regs[at++] = f->from[v];
         if (access == 1) k.nread++;
         else k.nwrite++;
@@ -350,8 +362,31 @@ static bool finish_code(Flow *f, SimFunction *fn) {
   return list_tracks(f, fn);
 }
 
+/* What calls and tables refer to outlives the parser. */
+static bool move_list(SimParser *p, SimBuf *from, void **to, uint32_t *n, size_t each) {
+  if (!from->n) return true;
+  *to = sim_new(from->n);
+  if (!*to) return sim_parse_memory(p);
+  memcpy(*to, from->at, from->n);
+  *n = (uint32_t)(from->n / each);
+  return true;
+}
+
+static bool keep_lists(SimParser *p, SimFunction *fn) {
+  void *calls = NULL, *args = NULL, *targets = NULL, *map = NULL;
+  uint32_t bytes;
+  bool ok = move_list(p, &p->calls, &calls, &fn->ncalls, sizeof(SimCall)) && move_list(p, &p->args, &args, &fn->nargs, sizeof(SimArg)) &&
+            move_list(p, &p->targets, &targets, &fn->ntargets, 4) &&
+            move_list(p, &p->stack_map, &map, &bytes, 1);
+  fn->calls = calls;
+  fn->args = args;
+  fn->targets = targets;
+  fn->stack_map = map;
+  return ok;
+}
+
 bool sim_flow_finish(SimParser *p) {
-  if (!close_text(p)) return false;
+  if (!close_text(p) || !keep_lists(p, p->fn)) return false;
   Flow f = {.p = p, .code = p->code_buf.at, .ncode = SIM_COUNT(&p->code_buf, SimInstr), .nvregs = SIM_COUNT(&p->vregs, SimVreg),
             .refs = p->refs.at, .first_ref = p->first_ref.at, .vregs = p->vregs.at};
   f.from = sim_new(f.nvregs * 4);

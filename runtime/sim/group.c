@@ -51,28 +51,15 @@ static void carve_group(SimGroup *g, const SimLaunch *l, Carve *c) {
   size_t n = (size_t)l->nwarps * l->group_ctas;
   g->files = carve(c, fn->file_bytes * n);
   g->scratch = carve(c, SIM_SCRATCH_SLOTS * SIM_SCRATCH_SLOT_BYTES);
-  g->lanes = carve(c, fn->ncode * sizeof *g->lanes);
+  g->lanes = carve(c, (fn->ncode + fn->module->func_code) * sizeof *g->lanes);
   g->init = carve(c, fn->ntracked * n * sizeof *g->init);
-  g->cache = carve(c, fn->nmem * sizeof(SimAlloc *));
+  g->cache = carve(c, (fn->nmem + fn->module->func_mem) * sizeof(SimAlloc *));
   g->cta = carve(c, l->group_ctas * sizeof *g->cta);
   g->warp = carve(c, n * sizeof *g->warp);
   for (uint32_t i = 0; i < l->group_ctas; i++) carve_barriers(c->at ? &g->cta[i] : NULL, l, c);
   g->zeroed = c->used; /* what follows is filled at the beginning of each group */
   g->hb = carve(c, CLOCKS * n * n * sizeof *g->hb);
   for (uint32_t i = 0; i < l->group_ctas; i++) carve_cta(c->at ? &g->cta[i] : NULL, l, c);
-}
-
-static void fill_constants(SimGroup *g, const SimFunction *fn) {
-  for (uint32_t i = 0; i < g->nagents; i++) {
-    char *file = g->files + (size_t)i * fn->file_bytes;
-    for (uint32_t c = 0; c < fn->nfills; c++) {
-      uint64_t where = fn->fills[2 * c], v = fn->fills[2 * c + 1];
-      char *at = file + (where >> 8);
-      uint32_t width = where & 0xff, half = (uint32_t)v;
-      if (width == 0) memcpy(at, &half, 4);
-      for (int l = 0; l < SIM_LANES && width; l++) memcpy(at + width * (uint32_t)l, width == 8 ? (void *)&v : (void *)&half, width);
-    }
-  }
 }
 
 static SimBlock *take_block(SimLaunch *l, uint32_t nth, size_t need) {
@@ -112,14 +99,16 @@ SimGroup *sim_group_open(SimLaunch *l) {
     g->cta[i].nwarps = l->nwarps;
     g->cta[i].warp = g->warp + i * l->nwarps;
   }
-  fill_constants(g, l->fn);
+  for (uint32_t i = 0; i < g->nagents; i++) sim_fill_constants(l->fn, g->files + (size_t)i * l->fn->file_bytes);
   return g;
 }
 
 void sim_group_close(SimGroup *g) {
   sim_order_end(g);
-  for (uint32_t i = 0; i < g->nagents; i++)
+  for (uint32_t i = 0; i < g->nagents; i++) {
     if (g->warp[i].copies) kiln_mem(g->warp[i].copies, g->warp[i].copies_cap * sizeof(SimCopy), 0);
+    sim_frames_free(&g->warp[i]);
+  }
   sim_delete(g, sizeof *g);
 }
 
@@ -141,6 +130,7 @@ static void place_cta(SimCta *c, const SimGroup *g) {
 void sim_group_begin(SimGroup *g, uint64_t index) {
   const SimLaunch *l = g->launch;
   g->index = index;
+  g->serial++;
   g->time = 1;
   g->now = 0;
   atomic_store_explicit(&g->seen, 0, memory_order_relaxed);

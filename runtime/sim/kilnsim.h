@@ -3,6 +3,7 @@
  * The library is a CUDA driver whose devices are simulated. Without any configuration it offers one device, "sm_80". */
 #ifndef KILNSIM_H
 #define KILNSIM_H
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -20,6 +21,7 @@ extern "C" {
  *   seed=N       order of warps, and the moments at which asynchronous copies complete
  *   policy=      lazy, eager, random, or alternate (default: lazy on even launches, eager on odd ones)
  *   limit=N      warp instructions that one warp may execute before it is stopped (default: 20000000000)
+ *   mma=         fast: tensor products added in f32, one rounding for each; exact: as the target's tensor cores do (default: fast)
  *   level=       base, v3, v4: handlers for SSE2, AVX2, AVX-512 (default: the best that the host runs); results are the same
  * An option or target it does not know: invalid value, and kilnsim_message says which. */
 unsigned kilnsim_configure(const char *options, int *ordinal);
@@ -29,7 +31,7 @@ unsigned kilnsim_message(const char **text);
 
 typedef struct kilnsim_finding { /* what stopped the last failed launch */
   char kind[32];          /* "out_of_bounds" "misaligned" "use_after_free" "uninitialised" "race" "pending_copy" "barrier" "deadlock"
-                             "collective" "unwaited_copy" "limit" "trap" "memory" (the simulator's own ran out) */
+                             "collective" "unwaited_copy" "limit" "trap" "call" "stack" "assert" "memory" (the simulator's own ran out) */
   char space[16];         /* "global" "shared" "param" "register" or "" */
   char entry[128];        /* kernel */
   char file[256];         /* script file of .file/.loc, "" if none */
@@ -57,6 +59,9 @@ unsigned kilnsim_total(int ordinal, kilnsim_counters *out);
 
 /* Lane instructions of the last launch by PTX form, most frequent first; index runs from 0, not found past the last. */
 unsigned kilnsim_count_form(int ordinal, int index, const char **opcode, uint64_t *lane_instructions);
+
+/* Who gets what device code prints (vprintf), when a call of the driver synchronises; NULL: the program's standard output. */
+void kilnsim_print(void (*fn)(void *user, const char *text, size_t bytes), void *user);
 
 #ifdef __cplusplus
 }

@@ -30,9 +30,10 @@ static void count(SimLaunch *l, double seconds) {
     const SimGroup *g = l->groups[k];
     dev->counters.tensor_macs += g->macs;
     dev->counters.warp_instructions += g->warp_instructions;
-    for (uint32_t i = 0; i < l->fn->ncode; i++) {
+    for (uint32_t i = 0; i < l->fn->ncode + l->fn->module->func_code; i++) {
+      if (!g->lanes[i]) continue;
       dev->counters.lane_instructions += g->lanes[i];
-      if (form) form[l->fn->code[i].form] += g->lanes[i];
+      if (form) form[sim_code_at(l, i)->form] += g->lanes[i];
     }
   }
   add_counters(&dev->total, &dev->counters);
@@ -87,5 +88,6 @@ DrvResult sim_launch_run(SimLaunch *l) {
   for (uint32_t i = 0; i < l->ngroups_open; i++) sim_group_close(l->groups[i]);
   if (l->groups) kiln_mem(l->groups, l->groups_cap * sizeof *l->groups, 0);
   sim_order_close(l);
+  sim_print_collect(l);
   return code;
 }

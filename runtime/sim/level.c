@@ -12,7 +12,7 @@
 static const char *const names[] = {
 #include "handlers.def"
 };
-enum { HANDLERS = sizeof names / sizeof names[0], SLOTS = 1024 };
+enum { HANDLERS = sizeof names / sizeof names[0], SLOTS = 2048 };
 _Static_assert(HANDLERS * 2 < SLOTS, "the index of handler names is too small");
 
 static uint32_t hash_name(const char *s, size_t n) {

@@ -137,7 +137,7 @@ static bool read_vector(SimParser *p, SimOpnd *o) {
   return sim_lex_expect(p, '}');
 }
 
-static bool read_operand(SimParser *p, SimOpnd *o) {
+bool sim_parse_operand(SimParser *p, SimOpnd *o) {
   if (sim_lex_take(p, '[')) return read_memory(p, o);
   if (sim_lex_take(p, '{')) return read_vector(p, o);
   if (sim_lex_take(p, '!')) {
@@ -173,7 +173,8 @@ static bool register_fits(SimParser *p, uint32_t v, char cls) {
   if (v == SIM_SINK) return true;
   const SimVreg *r = &SIM_AT(&p->vregs, SimVreg, v);
   if (r->kind == VREG_CONST) return cls != 'p';
-  return r->bits == class_bits(cls) || (r->bits == 8 && cls == 'h');
+  return r->bits == class_bits(cls) || (r->bits == 8 && cls == 'h') || 
+         (p->takes_wider && (cls == 'h' || cls == 'r') && r->bits >= p->takes_wider && r->bits >= 16);
 }
 
 static bool element_fits(SimParser *p, const SimOpnd *o, int i, const IsaOperand *want) {
@@ -184,18 +185,24 @@ static bool element_fits(SimParser *p, const SimOpnd *o, int i, const IsaOperand
 static bool space_fits(SimParser *p, const SimOpnd *o, char cls) {
   if (o->sym_base) {
     SimSymKind k = SIM_AT(&p->syms, SimSym, o->sym).kind;
-    return cls == 'p' ? k == SYM_PARAM : cls == 's' ? k == SYM_SHARED || k == SYM_DYNAMIC : k == SYM_GLOBAL;
+    if (cls == 'a' && p->in_shared) cls = 's';
+    return cls == 'p'   ? k == SYM_PARAM || k == SYM_STACK
+           : cls == 's' ? k == SYM_SHARED || k == SYM_DYNAMIC
+           : cls == 'l' ? k == SYM_STACK
+                        : k == SYM_GLOBAL;
   }
   if (!o->reg[0]) return true; /* an absolute address */
   uint8_t bits = SIM_AT(&p->vregs, SimVreg, o->reg[0]).bits;
-  return bits == 64 || (bits == 32 && cls != 'g' && cls != 'a');
+  return bits == 64 || (bits == 32 && cls != 'g' && (cls != 'a' || p->in_shared));
 }
 
 static bool operand_fits(SimParser *p, const SimOpnd *o, const IsaOperand *want) {
   if (o->negated && !want->negatable) return false;
   if (want->brace != (o->kind == OPND_VEC)) return false;
   switch (want->kind) {
-  case ISA_OPND_REG:
+  case ISA_OPND_REG: {
+    if (o->kind == OPND_PAIR && p->takes_second && want->writes && want->cls == 'p')
+      return register_fits(p, o->reg[0], 'p') && register_fits(p, o->reg[1], 'p');
     if (want->pair_pred)
       return o->kind == OPND_PAIR && register_fits(p, o->reg[0], want->cls) && register_fits(p, o->reg[1], 'p');
     if (o->kind == OPND_VEC) {
@@ -207,12 +214,16 @@ static bool operand_fits(SimParser *p, const SimOpnd *o, const IsaOperand *want)
     if (want->count != 1) return false;
     if (o->kind == OPND_REG) return register_fits(p, o->reg[0], want->cls);
     if (o->kind == OPND_SINK) return want->writes;
-    if (o->kind == OPND_INT) return want->imm_ok && want->cls != 'f' && want->cls != 'd';
-    if (o->kind == OPND_FLOAT) return want->imm_ok && want->cls != 'h';
+    bool number = want->imm_ok || (p->takes_number && !want->writes);
+    if (o->kind == OPND_INT) return number && want->cls != 'f' && want->cls != 'd';
+    if (o->kind == OPND_FLOAT) return number && want->cls != 'h';
     return false;
+  }
   case ISA_OPND_MEM: return o->kind == OPND_MEM && space_fits(p, o, want->cls);
   case ISA_OPND_IMM: return o->kind == OPND_INT && (!want->fixed || want->value == o->imm);
-  case ISA_OPND_LABEL: return o->kind == OPND_SYM;
+  case ISA_OPND_LABEL:
+  case ISA_OPND_TARGETS: return o->kind == OPND_SYM;
+  case ISA_OPND_CALL: return false; /* func.c reads these */
   case ISA_OPND_SYMBOL: return o->kind == OPND_SYM && o->sym && SIM_AT(&p->syms, SimSym, o->sym).kind != SYM_LABEL;
   case ISA_OPND_SPECIAL: return o->kind == OPND_REG && SIM_AT(&p->vregs, SimVreg, o->reg[0]).kind != VREG_PLAIN;
   }
@@ -230,7 +241,7 @@ static bool row_fits(SimParser *p, const IsaForm *f, const SimOpnd *ops, int n) 
 
 /* ---- flattening: every operand's registers, in order, become byte offsets later ---- */
 
-static bool push_ref(SimParser *p, uint32_t v, int access) {
+bool sim_push_ref(SimParser *p, uint32_t v, int access) {
   SimRef *r = sim_push(&p->refs, sizeof *r);
   if (!v || !r) return p->code ? false : sim_parse_memory(p);
   r->vreg = v;
@@ -245,7 +256,7 @@ static uint32_t sink_vreg(SimParser *p, char cls) {
   return *s;
 }
 
-static uint32_t immediate_vreg(SimParser *p, const SimToken *t, char cls) {
+uint32_t sim_vreg_immediate(SimParser *p, const SimToken *t, char cls) {
   uint8_t width = cls == 'l' || cls == 'd' ? 8 : cls == 'p' ? 0 : 4;
   uint64_t v = t->value;
   if (t->kind == TOK_FLOAT) {
@@ -272,8 +283,19 @@ static uint32_t immediate_vreg(SimParser *p, const SimToken *t, char cls) {
   return sim_vreg_const(p, width, v);
 }
 
+static uint32_t special_new(SimParser *p, uint64_t value) { return sim_vreg_new(p, VREG_SPECIAL, 8, value); }
+
+/* What lies on the stack has its address from the activation: that of the stack itself for accesses, of the array where it is taken. */
+static uint32_t stack_vreg(SimParser *p, uint32_t sym, bool access) {
+  SimSym *s = &SIM_AT(&p->syms, SimSym, sym);
+  uint32_t *known = access ? &p->special[SPECIAL_STACK] : &s->id;
+  if (!*known) *known = special_new(p, SPECIAL_STACK | (access ? 0 : s->value << SIM_SPECIAL_BITS));
+  return *known;
+}
+
 static uint32_t address_vreg(SimParser *p, const SimOpnd *o, uint8_t width) { /* of a symbol */
   SimSym *s = &SIM_AT(&p->syms, SimSym, o->sym);
+  if (s->kind == SYM_FUNCTION) sim_use_function(p, s->id, o->token.line);
   if (s->kind != SYM_DYNAMIC) return sim_vreg_const(p, width, s->value);
   p->fn->dynamic_shared = true;
   uint32_t v = sim_vreg_new(p, VREG_CONST, width, 0); /* the base is known when the function ends */
@@ -285,51 +307,56 @@ static bool flatten(SimParser *p, SimInstr *in, const IsaOperand *want, const Si
   int access = (want->reads ? 1 : 0) | (want->writes ? 2 : 0);
   if (o->negated) in->flags |= SIM_I_NEGATE;
   switch (o->kind) {
-  case OPND_REG: return push_ref(p, o->reg[0], access);
-  case OPND_SINK: return push_ref(p, sink_vreg(p, want->cls), access);
+  case OPND_REG: return sim_push_ref(p, o->reg[0], access);
+  case OPND_SINK: return sim_push_ref(p, sink_vreg(p, want->cls), access);
   case OPND_PAIR:
-    return push_ref(p, o->reg[0] == SIM_SINK ? sink_vreg(p, want->cls) : o->reg[0], access) &&
-           push_ref(p, o->reg[1] == SIM_SINK ? sink_vreg(p, 'p') : o->reg[1], access);
+    return sim_push_ref(p, o->reg[0] == SIM_SINK ? sink_vreg(p, want->cls) : o->reg[0], access) &&
+           sim_push_ref(p, o->reg[1] == SIM_SINK ? sink_vreg(p, 'p') : o->reg[1], access);
   case OPND_VEC:
     for (int i = 0; i < o->n; i++) {
       uint32_t v = o->reg[i] == SIM_SINK        ? sink_vreg(p, want->cls)
-                   : o->reg[i] == SIM_IMMEDIATE ? immediate_vreg(p, &o->element[i], want->cls)
+                   : o->reg[i] == SIM_IMMEDIATE ? sim_vreg_immediate(p, &o->element[i], want->cls)
                                                 : o->reg[i];
-      if (!push_ref(p, v, access)) return false;
+      if (!sim_push_ref(p, v, access)) return false;
     }
     return true;
   case OPND_INT:
-  case OPND_FLOAT: return push_ref(p, immediate_vreg(p, &o->token, want->kind == ISA_OPND_IMM ? 'r' : want->cls), 1);
+  case OPND_FLOAT: return sim_push_ref(p, sim_vreg_immediate(p, &o->token, want->kind == ISA_OPND_IMM ? 'r' : want->cls), 1);
   case OPND_MEM: {
-    uint32_t v = o->sym_base ? address_vreg(p, o, 8) : o->reg[0] ? o->reg[0] : sim_vreg_const(p, 8, 0);
+    bool stack = o->sym_base && SIM_AT(&p->syms, SimSym, o->sym).kind == SYM_STACK;
+    uint32_t v = stack ? stack_vreg(p, o->sym, true) : o->sym_base ? address_vreg(p, o, 8) : o->reg[0] ? o->reg[0] : sim_vreg_const(p, 8, 0);
     if (!v) return false;
     bool narrow = SIM_AT(&p->vregs, SimVreg, v).width == 4;
     if (*nmem == 0) {
-      in->imm = o->imm;
+      in->imm = o->imm + (stack ? (int64_t)SIM_AT(&p->syms, SimSym, o->sym).value : 0);
       in->flags |= narrow ? SIM_I_ADDR32 : 0;
     } else {
       in->imm2 = (int32_t)o->imm;
       in->flags |= narrow ? SIM_I_ADDR32B : 0;
     }
     ++*nmem;
-    return push_ref(p, v, 1);
+    return sim_push_ref(p, v, 1);
   }
   case OPND_SYM: {
-    if (want->kind == ISA_OPND_LABEL) {
+    if (want->kind == ISA_OPND_LABEL || want->kind == ISA_OPND_TARGETS) {
       SimJump *j = sim_push(&p->jumps, sizeof *j);
       if (!j) return sim_parse_memory(p);
-      *j = (SimJump){SIM_COUNT(&p->code_buf, SimInstr) - 1, o->token.at, o->token.n, o->token.line, (uint8_t)p->depth};
+      *j = (SimJump){SIM_COUNT(&p->code_buf, SimInstr) - 1, o->token.at, o->token.n, o->token.line, (uint8_t)p->depth,
+                     want->kind == ISA_OPND_LABEL ? JUMP_BRANCH : JUMP_LIST};
       return true;
     }
     const SimSym *s = &SIM_AT(&p->syms, SimSym, o->sym);
     uint8_t width = want[-1].cls == 'l' ? 8 : 4; /* mov d, symbol: as wide as d */
-    uint32_t v = s->kind == SYM_PARAM ? sim_vreg_const(p, width, SIM_PARAM_BASE + s->value) : address_vreg(p, o, width);
+    uint32_t v = s->kind == SYM_PARAM   ? sim_vreg_const(p, width, SIM_PARAM_BASE + s->value)
+                 : s->kind == SYM_STACK ? o->imm ? special_new(p, SPECIAL_STACK | (s->value + (uint64_t)o->imm) << SIM_SPECIAL_BITS)
+                                                 : stack_vreg(p, o->sym, false)
+                                        : address_vreg(p, o, width);
     if (!v) return false;
-    if (o->imm) {
+    if (o->imm && s->kind != SYM_STACK) {
       if (SIM_AT(&p->vregs, SimVreg, v).name) SIM_AT(&p->vregs, SimVreg, v).value += (uint64_t)o->imm;
       else v = sim_vreg_const(p, width, SIM_AT(&p->vregs, SimVreg, v).value + (uint64_t)o->imm);
     }
-    return push_ref(p, v, 1);
+    return sim_push_ref(p, v, 1);
   }
   }
   return false;
@@ -337,56 +364,101 @@ static bool flatten(SimParser *p, SimInstr *in, const IsaOperand *want, const Si
 
 /* ---- the instruction ---- */
 
-static const IsaForm *find_row(SimParser *p, const SimToken *op, const SimOpnd *ops, int n) {
-  IsaId first = isa_find(op->at, op->n);
+/* What loads and stores takes registers that are wider than its type, what converts 8 or 16 bits any of 16 and 32: the narrowest, or 0. */
+static uint8_t takes_wider(const IsaForm *f) {
+  const char *last = strrchr(f->opcode, '.');
+  uint8_t type, bits;
+  if (strncmp(f->opcode, "cvt.", 4) == 0)
+    return strstr(f->opcode, ".s8") || strstr(f->opcode, ".u8") || strstr(f->opcode, ".s16") || strstr(f->opcode, ".u16") ? 16 : 0;
+  bool moves = strncmp(f->opcode, "ld.", 3) == 0 || strncmp(f->opcode, "ldu.", 4) == 0 || strncmp(f->opcode, "st.", 3) == 0;
+  return moves && last && sim_type_word(last, (uint32_t)strlen(last), &type, &bits) ? bits : 0;
+}
+
+static bool has_hint(const IsaReading *r) {
+  for (uint32_t i = 0; i < r->nmodifiers; i++)
+    if (r->modifier[i]->group == 'h') return true;
+  return false;
+}
+
+static bool reading_fits(SimParser *p, const IsaReading *r, const IsaForm *f, const SimOpnd *ops, int n) {
+  bool hint = has_hint(r); /* the policy is the last operand */
+  if (hint && (n < 2 || ops[n - 1].kind != OPND_REG || !register_fits(p, ops[n - 1].reg[0], 'l'))) return false;
+  p->in_shared = false;
+  for (uint32_t i = 0; i < r->nmodifiers; i++) p->in_shared |= r->modifier[i]->group == 'a' && strcmp(r->modifier[i]->word, "shared") == 0;
+  p->takes_wider = takes_wider(f);
+  p->takes_second = strncmp(f->opcode, "setp.", 5) == 0;
+  p->takes_number = strncmp(f->opcode, "st.", 3) == 0 || strncmp(f->opcode, "atom.", 5) == 0 || strncmp(f->opcode, "red.", 4) == 0;
+  return row_fits(p, f, ops, hint ? n - 1 : n);
+}
+
+static const IsaForm *find_row(SimParser *p, const SimToken *op, const SimOpnd *ops, int n, IsaReading *r) {
   const IsaForm *seen = NULL;
-  if (first == ISA_NONE) {
+  *r = (IsaReading){0};
+  for (IsaId first; (first = isa_read(r, op->at, op->n)) != ISA_NONE;)
+    for (IsaId id = first; id != ISA_NONE; id = isa_next(id)) {
+      const IsaForm *f = isa_form(id);
+      if (reading_fits(p, r, f, ops, n)) return f;
+      if (!seen || !r->step) seen = f;
+    }
+  if (!seen)
     sim_parse_fail(p, op->line, DRV_INVALID_PTX, "'%.*s' is not an instruction that the simulator knows", (int)(op->n > 80 ? 80 : op->n), op->at);
-    return NULL;
-  }
-  for (IsaId id = first; id != ISA_NONE; id = isa_next(id)) {
-    seen = isa_form(id);
-    if (row_fits(p, seen, ops, n)) return seen;
-  }
-  sim_parse_fail(p, op->line, DRV_INVALID_PTX, "the operands do not fit '%s' (its form: %s)", seen->opcode, seen->operands);
+  else sim_parse_fail(p, op->line, DRV_INVALID_PTX, "the operands do not fit '%s' (its form: %s)", seen->opcode, seen->operands);
   return NULL;
 }
 
-static bool check_needs(SimParser *p, const IsaForm *f, uint32_t line) {
-  if (!sim_target_allows(p->mod->target, strlen(p->mod->target), f->sm))
-    return sim_parse_fail(p, line, DRV_INVALID_PTX, "'%s' needs sm_%s, .target is %s", f->opcode, f->sm, p->mod->target);
-  if (p->mod->version < f->version)
-    return sim_parse_fail(p, line, DRV_INVALID_PTX, "'%s' needs .version %d.%d, the text says %d.%d", f->opcode, f->version / 10,
-                          f->version % 10, p->mod->version / 10, p->mod->version % 10);
+static bool check_one(SimParser *p, const char *opcode, const char *sm, int version, uint32_t line) {
+  if (!sim_target_allows(p->mod->target, strlen(p->mod->target), sm))
+    return sim_parse_fail(p, line, DRV_INVALID_PTX, "'%s' needs sm_%s, .target is %s", opcode, sm, p->mod->target);
+  if (p->mod->version < version)
+    return sim_parse_fail(p, line, DRV_INVALID_PTX, "'%s' needs .version %d.%d, the text says %d.%d", opcode, version / 10, version % 10,
+                          p->mod->version / 10, p->mod->version % 10);
   return true;
+}
+
+static bool check_needs(SimParser *p, const IsaForm *f, const IsaReading *r, uint32_t line) {
+  if (!check_one(p, f->opcode, f->sm, r && r->version > f->version ? r->version : f->version, line)) return false;
+  for (uint32_t i = 0; r && i < r->nmodifiers; i++)
+    if (!check_one(p, r->modifier[i]->word, r->modifier[i]->sm, r->modifier[i]->version, line)) return false;
+  return true;
+}
+
+/* The instruction so far: its guard is always the first register. */
+SimInstr *sim_begin_instruction(SimParser *p, const SimToken *op, const IsaForm *f, uint32_t guard, bool negated) {
+  if (!check_needs(p, f, NULL, op->line)) return NULL;
+  uint32_t *first = sim_push(&p->first_ref, sizeof *first);
+  SimInstr *in = first ? sim_push(&p->code_buf, sizeof *in) : NULL;
+  if (!in) return sim_parse_memory(p), NULL;
+  *first = SIM_COUNT(&p->refs, SimRef);
+  in->line = op->line;
+  in->src_line = p->src_line;
+  in->src_file = p->src_file;
+  in->form = (uint16_t)isa_find(f->opcode, (uint32_t)strlen(f->opcode));
+  in->target = SIM_FULL;
+  in->flip = negated ? SIM_FULL : 0;
+  return sim_push_ref(p, guard ? guard : sim_vreg_const(p, 0, SIM_FULL), 1) ? in : NULL;
 }
 
 bool sim_parse_instruction(SimParser *p, const SimToken *op, uint32_t guard, bool negated) {
   SimOpnd ops[SIM_MAX_OPERANDS];
   int n = 0, nmem = 0;
+  IsaId id = isa_find(op->at, op->n);
+  if (id != ISA_NONE && isa_form(id)->nops && isa_form(id)->op[0].kind == ISA_OPND_CALL) return sim_parse_call(p, op, guard, negated);
   while (!p->code && !sim_lex_punct(p, ';')) {
     if (n == SIM_MAX_OPERANDS) return sim_parse_fail(p, p->tok.line, DRV_INVALID_PTX, "more than %d operands", SIM_MAX_OPERANDS);
     if (n && !sim_lex_expect(p, ',')) return false;
     memset(&ops[n], 0, sizeof ops[n]);
-    if (!read_operand(p, &ops[n])) return p->code ? false : sim_parse_memory(p);
+    if (!sim_parse_operand(p, &ops[n])) return p->code ? false : sim_parse_memory(p);
     n++;
   }
   if (!sim_lex_expect(p, ';')) return false;
-  const IsaForm *f = find_row(p, op, ops, n);
-  if (!f || !check_needs(p, f, op->line)) return false;
-  uint32_t *first = sim_push(&p->first_ref, sizeof *first);
-  SimInstr *in = first ? sim_push(&p->code_buf, sizeof *in) : NULL;
-  if (!in) return sim_parse_memory(p);
-  *first = SIM_COUNT(&p->refs, SimRef);
-  in->line = op->line;
-  in->src_line = p->src_line;
-  in->src_file = p->src_file;
-  in->form = (uint16_t)isa_find(op->at, op->n);
-  in->target = SIM_FULL;
-  if (!push_ref(p, guard ? guard : sim_vreg_const(p, 0, SIM_FULL), 1)) return false; /* the guard is always the first */
-  in->flip = negated ? SIM_FULL : 0;
+  IsaReading reading;
+  const IsaForm *f = find_row(p, op, ops, n, &reading);
+  if (!f || !check_needs(p, f, &reading, op->line)) return false;
+  SimInstr *in = sim_begin_instruction(p, op, f, guard, negated);
+  if (!in) return false;
+  if (has_hint(&reading)) n--; /* a policy has no effect here */
   for (int i = 0; i < n; i++)
     if (!flatten(p, in, &f->op[i], &ops[i], &nmem)) return p->code ? false : sim_parse_memory(p);
   if (nmem) in->mem = p->fn->nmem++;
-  return sim_decode(p, f, in, ops, n, op->line);
+  return sim_decode(p, f, in, ops, n, op);
 }

@@ -369,7 +369,7 @@ static uint64_t hash_words(uint64_t h, const void *at, size_t bytes) {
 }
 
 static uint64_t hash_state(const SimWarp *w, uint32_t mask) {
-  uint64_t h = hash_words(mask * 0x9e3779b97f4a7c15ull ^ w->live, w->regs, w->cta->launch->fn->file_bytes);
+  uint64_t h = hash_words(mask * 0x9e3779b97f4a7c15ull ^ w->live, w->regs, w->fn->file_bytes);
   for (uint32_t i = 0; i < w->nsplit; i++) h = (h ^ ((uint64_t)w->split[i].pc << 32 | w->split[i].mask)) * 0xbf58476d1ce4e5b9ull;
   return h;
 }

@@ -128,11 +128,9 @@ static bool parse_reg(SimParser *p) {
   return sim_lex_expect(p, ';');
 }
 
-typedef struct Decl { SimToken name; uint8_t type, bits; uint64_t align, count, bytes; bool open; } Decl;
-
 /* [.align N] .type name [ '[' count ']' ]... */
-static bool parse_decl(SimParser *p, Decl *d) {
-  *d = (Decl){.align = 0, .count = 1};
+bool sim_parse_decl(SimParser *p, SimDecl *d) {
+  *d = (SimDecl){.align = 0, .count = 1};
   if (take_word(p, ".align") && !take_int(p, &d->align, 65536, ".align needs a number")) return false;
   if (p->tok.kind != TOK_WORD || !sim_type_word(p->tok.at, p->tok.n, &d->type, &d->bits) || d->type == 'p')
     return fail_token(p, "expected a type");
@@ -165,8 +163,8 @@ static uint64_t round_up(uint64_t v, uint64_t align) { return (v + align - 1) / 
 
 /* Shared arrays get their addresses as they are declared; those of module scope lie before the entry's own. */
 static bool parse_shared(SimParser *p, bool is_extern, uint64_t *next, uint32_t *align) {
-  Decl d;
-  if (!parse_decl(p, &d)) return false;
+  SimDecl d;
+  if (!sim_parse_decl(p, &d)) return false;
   SimSym *s = sim_sym_add(p, &d.name, is_extern || d.open ? SYM_DYNAMIC : SYM_SHARED);
   if (!s) return false;
   s->bytes = d.bytes;
@@ -184,37 +182,74 @@ static bool parse_shared(SimParser *p, bool is_extern, uint64_t *next, uint32_t 
   return sim_lex_expect(p, ';');
 }
 
-static bool parse_initialiser(SimParser *p, const Decl *d, SimAlloc *a) {
-  uint64_t at = 0, elem = d->bits / 8;
-  bool brace = sim_lex_take(p, '{');
-  do {
-    if (brace && sim_lex_punct(p, '}')) break;
+/* The address of an array or function: name, generic(name), with +N behind it. */
+static bool read_address(SimParser *p, uint64_t *v) {
+  bool generic = take_word(p, "generic");
+  if (generic && !sim_lex_expect(p, '(')) return false;
+  SimToken t = p->tok;
+  SimSym *s = t.kind == TOK_WORD ? sim_sym_find(p, t.at, t.n) : NULL;
+  if (p->code) return false;
+  if (!s || (s->kind != SYM_GLOBAL && s->kind != SYM_FUNCTION && s->kind != SYM_SHARED))
+    return fail_token(p, "expected a number, or the name of an array or function");
+  if (s->kind == SYM_FUNCTION && !sim_use_function(p, s->id, t.line)) return false;
+  *v = s->value + (generic && s->kind == SYM_SHARED ? SIM_SHARED_BASE : 0);
+  sim_lex_next(p);
+  if (generic && !sim_lex_expect(p, ')')) return false;
+  while (sim_lex_punct(p, '+') || sim_lex_punct(p, '-')) {
     bool minus = sim_lex_take(p, '-');
-    SimToken t = p->tok;
-    if (t.kind != TOK_INT && t.kind != TOK_FLOAT) return fail_token(p, "expected a number");
-    uint64_t v = t.value;
-    if (t.kind == TOK_FLOAT && !t.single && elem == 4) {
-      double x;
-      memcpy(&x, &v, 8);
-      float f = (float)(minus ? -x : x);
-      uint32_t bits;
-      memcpy(&bits, &f, 4);
-      v = bits;
-    } else if (minus) {
-      v = t.kind == TOK_INT ? 0 - v : v ^ (t.single ? 0x80000000ull : 0x8000000000000000ull);
+    uint64_t n;
+    if (!minus) sim_lex_next(p);
+    if (!take_int(p, &n, UINT64_MAX, "an offset")) return false;
+    *v += minus ? 0 - n : n;
+  }
+  return true;
+}
+
+/* One element: a number, an address, or a byte of one: MASK(address), whose bits say which. */
+static bool read_element(SimParser *p, uint64_t elem, uint64_t *v) {
+  bool minus = sim_lex_take(p, '-');
+  SimToken t = p->tok;
+  if (t.kind == TOK_WORD && !minus) return read_address(p, v);
+  if (t.kind != TOK_INT && t.kind != TOK_FLOAT) return fail_token(p, "expected a number, or the name of an array or function");
+  *v = t.value;
+  sim_lex_next(p);
+  if (t.kind == TOK_INT && t.value && !minus && sim_lex_take(p, '(')) {
+    if (!read_address(p, v) || !sim_lex_expect(p, ')')) return false;
+    *v = (*v & t.value) >> __builtin_ctzll(t.value);
+  } else if (t.kind == TOK_FLOAT && !t.single && elem == 4) {
+    double x;
+    memcpy(&x, v, 8);
+    float f = (float)(minus ? -x : x);
+    uint32_t bits;
+    memcpy(&bits, &f, 4);
+    *v = bits;
+  } else if (minus) {
+    *v = t.kind == TOK_INT ? 0 - *v : *v ^ (t.single ? 0x80000000ull : 0x8000000000000000ull);
+  }
+  return true;
+}
+
+/* Braces may be nested, one pair for each row of an array of several dimensions. */
+static bool parse_initialiser(SimParser *p, const SimDecl *d, SimAlloc *a) {
+  uint64_t at = 0, elem = d->bits / 8, v;
+  int depth = 0;
+  do {
+    while (sim_lex_take(p, '{')) depth++;
+    if (!depth || !sim_lex_punct(p, '}')) {
+      if (!read_element(p, elem, &v)) return false;
+      if (at + elem > d->bytes) return fail_token(p, "no more numbers than the array has places");
+      memcpy(a->host + at, &v, elem);
+      at += elem;
     }
-    if (at + elem > d->bytes) return fail_token(p, "no more numbers than the array has places");
-    memcpy(a->host + at, &v, elem);
-    at += elem;
-    sim_lex_next(p);
-  } while (brace && sim_lex_take(p, ','));
-  return brace ? sim_lex_expect(p, '}') : true;
+    while (depth && sim_lex_take(p, '}')) depth--;
+  } while (depth && sim_lex_take(p, ','));
+  return depth ? sim_lex_expect(p, '}') : !p->code;
 }
 
 /* .global or .const at module scope: an allocation, zero where no initialiser says otherwise */
-static bool parse_global(SimParser *p) {
-  Decl d;
-  if (!parse_decl(p, &d)) return false;
+static bool parse_global(SimParser *p, bool constant) {
+  SimDecl d;
+  if (!sim_parse_decl(p, &d)) return false;
   if (d.open || d.bytes == 0 || d.bytes > 1u << 28) return sim_parse_fail(p, d.name.line, DRV_INVALID_PTX, "a module's array needs a size");
   SimVar *var = sim_push(&p->mod->vars, sizeof *var);
   if (!var) return sim_parse_memory(p);
@@ -230,6 +265,7 @@ static bool parse_global(SimParser *p) {
   s->value = var->address;
   s->bytes = d.bytes;
   SimAlloc *a = sim_memory_find(&p->dev->memory, s->value);
+  a->constant = constant;
   memset(a->host, 0, d.bytes);
   sim_memory_mark(a, a->base, d.bytes);
   sim_memory_settle(a);
@@ -246,8 +282,8 @@ static bool parse_params(SimParser *p) {
   bool ok = true;
   if (!sim_lex_take(p, '(')) return true;
   while (ok && !sim_lex_punct(p, ')')) {
-    Decl d;
-    ok = (!list.n || sim_lex_expect(p, ',')) && (take_word(p, ".param") || fail_token(p, "expected .param")) && parse_decl(p, &d);
+    SimDecl d;
+    ok = (!list.n || sim_lex_expect(p, ',')) && (take_word(p, ".param") || fail_token(p, "expected .param")) && sim_parse_decl(p, &d);
     if (!ok) break;
     at = round_up(at, d.align);
     SimSym *s = sim_sym_add(p, &d.name, SYM_PARAM);
@@ -287,13 +323,14 @@ static bool parse_dims(SimParser *p, uint32_t out[3]) {
   return true;
 }
 
-static bool parse_entry_directives(SimParser *p) {
+bool sim_parse_directives(SimParser *p) {
   uint64_t ignored;
   for (;;) {
     bool ok = true;
     if (take_word(p, ".reqntid")) ok = parse_dims(p, p->fn->reqntid);
     else if (take_word(p, ".maxntid")) ok = parse_dims(p, p->fn->maxntid);
     else if (take_word(p, ".minnctapersm") || take_word(p, ".maxnctapersm")) ok = take_int(p, &ignored, 1024, "a number");
+    else if (take_word(p, ".noreturn")) ok = true;
     else if (take_word(p, ".maxnreg")) ok = take_int(p, &ignored, 1u << 20, "a number");
     else if (take_word(p, ".pragma")) {
       if (p->tok.kind != TOK_STRING) return fail_token(p, ".pragma needs a text in quotes");
@@ -361,14 +398,23 @@ static bool parse_statement(SimParser *p, uint64_t *shared_next, uint32_t base_d
   }
   if (sim_lex_take(p, '@')) return parse_guarded(p);
   if (p->tok.kind != TOK_WORD) return fail_token(p, "expected a statement");
+  if (p->tok.n > 5 && memcmp(p->tok.at, ".reg.", 5) == 0) { /* no blank before the type */
+    p->at = p->tok.at + 4;
+    p->tok.n = 4;
+  }
   SimToken t = p->tok;
   sim_lex_next(p);
-  if (sim_lex_take(p, ':')) return parse_label(p, &t);
+  if (sim_lex_take(p, ':')) {
+    bool done;
+    return sim_parse_special_label(p, &t, &done) && (done || parse_label(p, &t));
+  }
   if (*t.at != '.') return sim_parse_instruction(p, &t, 0, false);
 #define IS(word) (t.n == sizeof word - 1 && memcmp(t.at, word, t.n) == 0)
   if (IS(".reg")) return parse_reg(p);
   if (IS(".shared")) return parse_shared(p, false, shared_next, &p->fn->shared_align);
   if (IS(".extern") && take_word(p, ".shared")) return parse_shared(p, true, shared_next, &p->fn->shared_align);
+  if (IS(".local")) return sim_parse_stack(p, true);
+  if (IS(".param")) return sim_parse_stack(p, false);
   if (IS(".loc")) return parse_loc(p);
   if (IS(".pragma")) {
     if (p->tok.kind != TOK_STRING) return fail_token(p, ".pragma needs a text in quotes");
@@ -385,9 +431,14 @@ static void reset_function(SimParser *p) {
   sim_buf_free(&p->refs);
   sim_buf_free(&p->first_ref);
   sim_buf_free(&p->jumps);
+  sim_buf_free(&p->calls);
+  sim_buf_free(&p->args);
+  sim_buf_free(&p->targets);
+  sim_buf_free(&p->stack_map);
   sim_buf_free(&p->const_next);
   memset(p->const_bucket, 0, sizeof p->const_bucket);
   memset(p->sink, 0, sizeof p->sink);
+  p->carry = 0;
   memset(p->special, 0, sizeof p->special);
   p->src_line = 0;
   p->src_file = 0;
@@ -406,27 +457,57 @@ static bool parse_body(SimParser *p, uint64_t shared_next) {
   return !p->code;
 }
 
-/* The scope that holds the parameters is opened here and closed by the body's last brace. */
+SimFunction *sim_function_new(SimParser *p, const SimToken *name) {
+  SimFunction **slot = sim_push(&p->mod->functions, sizeof *slot);
+  SimFunction *f = slot ? sim_new(sizeof *f) : NULL;
+  if (!f) return sim_parse_memory(p), NULL;
+  *slot = f;
+  f->module = p->mod;
+  f->shared_align = 1;
+  f->shift = f->granule = 2;
+  f->name = sim_copy_text(name->at, name->n);
+  if (!f->name) return sim_parse_memory(p), NULL;
+  SimSym *s = sim_sym_add(p, name, SYM_FUNCTION);
+  if (!s) return NULL;
+  s->id = SIM_COUNT(&p->mod->functions, SimFunction *) - 1;
+  s->value = SIM_CODE_BASE + (uint64_t)SIM_CODE_STEP * (s->id + 1);
+  return f;
+}
+
+/* The scope that holds the parameters was opened before and is closed by the body's last brace. */
+bool sim_parse_code(SimParser *p, uint64_t shared_next) {
+  bool ok = sim_push(&p->vregs, sizeof(SimVreg)) && sim_push(&p->const_next, 4);
+  if (!ok) sim_parse_memory(p);
+  ok = ok && sim_lex_expect(p, '{') && parse_body(p, shared_next) && sim_flow_finish(p) && sim_lex_expect(p, '}');
+  reset_function(p);
+  return ok;
+}
+
 static bool parse_entry(SimParser *p, uint64_t shared_next, uint32_t shared_align) {
   if (p->tok.kind != TOK_WORD) return fail_token(p, ".entry needs a name");
   SimToken name = p->tok;
   sim_lex_next(p);
-  SimFunction **slot = sim_push(&p->mod->functions, sizeof *slot);
-  SimFunction *f = slot ? sim_new(sizeof *f) : NULL;
-  if (!f) return sim_parse_memory(p);
-  *slot = p->fn = f;
-  f->module = p->mod;
+  SimFunction *f = p->fn = sim_function_new(p, &name);
+  if (!f) return false;
+  f->entry = f->declared = f->defined = true;
   f->shared_align = shared_align;
-  f->shift = f->granule = 2;
   f->max_dynamic = p->dev->target->shared_static > 48 * 1024 ? 48 * 1024 : p->dev->target->shared_static;
-  f->name = sim_copy_text(name.at, name.n);
-  if (!f->name || !sim_push(&p->vregs, sizeof(SimVreg)) || !sim_push(&p->const_next, 4)) return sim_parse_memory(p);
-  SimSym *s = sim_sym_add(p, &name, SYM_FUNCTION);
-  if (!s || !sim_scope_open(p)) return false;
-  bool ok = parse_params(p) && parse_entry_directives(p) && sim_lex_expect(p, '{') && parse_body(p, shared_next) && sim_flow_finish(p);
-  if (ok && !sim_lex_expect(p, '}')) ok = false;
-  reset_function(p);
-  return ok;
+  p->stack_at = 0;
+  sim_buf_free(&p->stack_map);
+  return sim_scope_open(p) && parse_params(p) && sim_parse_directives(p) && sim_parse_code(p, shared_next);
+}
+
+/* A device function's own shared arrays become the module's: every entry may call it. */
+static bool parse_func(SimParser *p, bool is_extern, uint64_t *shared_next, uint32_t *shared_align) {
+  if (!sim_parse_func(p, is_extern, *shared_next)) return false;
+  if (p->fn->shared_static > *shared_next)
+    for (uint32_t i = 0; i < SIM_COUNT(&p->mod->functions, SimFunction *); i++)
+      if (SIM_AT(&p->mod->functions, SimFunction *, i)->entry)
+        return sim_parse_fail(p, p->tok.line, DRV_INVALID_PTX, "'%.80s' has shared arrays and stands behind an entry; declare them at module scope",
+                              p->fn->name);
+  if (p->fn->shared_static > *shared_next) *shared_next = p->fn->shared_static;
+  if (p->fn->shared_align > *shared_align) *shared_align = p->fn->shared_align;
+  return true;
 }
 
 static bool parse_module(SimParser *p) {
@@ -450,14 +531,16 @@ static bool parse_module(SimParser *p) {
       continue;
     } else if (!p->have_version || !p->have_target) ok = fail_token(p, "the text must begin with .version and .target");
     else if (take_word(p, ".shared")) ok = parse_shared(p, is_extern, &shared_next, &shared_align);
-    else if (take_word(p, ".global") || take_word(p, ".const")) ok = parse_global(p);
+    else if (take_word(p, ".global")) ok = parse_global(p, false);
+    else if (take_word(p, ".const")) ok = parse_global(p, true);
     else if (take_word(p, ".entry")) ok = parse_entry(p, shared_next, shared_align);
+    else if (take_word(p, ".func")) ok = parse_func(p, is_extern, &shared_next, &shared_align);
     else ok = fail_token(p, "expected a directive that is simulated");
     is_extern = false;
     if (!ok) return false;
   }
   if (!p->code && (!p->have_version || !p->have_target)) return fail_token(p, "the text must begin with .version and .target");
-  return !p->code;
+  return !p->code && sim_link_functions(p);
 }
 
 SimModule *sim_parse_module(SimDevice *dev, const char *text, DrvResult *code, char *log, size_t log_bytes) {
@@ -494,6 +577,11 @@ static void free_function(SimFunction *f) {
   sim_delete(f->fills, f->nfills * 2 * sizeof *f->fills);
   sim_delete(f->specials, f->nspecials * 2 * sizeof *f->specials);
   sim_delete(f->params, f->nparams * sizeof *f->params);
+  sim_delete(f->results, f->nresults * sizeof *f->results);
+  sim_delete(f->calls, f->ncalls * sizeof *f->calls);
+  sim_delete(f->args, f->nargs * sizeof *f->args);
+  sim_delete(f->targets, f->ntargets * sizeof *f->targets);
+  sim_delete(f->stack_map, f->stack_bytes);
   sim_delete(f, sizeof *f);
 }
 

@@ -14,15 +14,16 @@ typedef struct SimToken {
   char punct;
 } SimToken;
 
-typedef enum { SYM_REG, SYM_RANGE, SYM_LABEL, SYM_PARAM, SYM_SHARED, SYM_DYNAMIC, SYM_GLOBAL, SYM_FUNCTION } SimSymKind;
+typedef enum { SYM_REG, SYM_RANGE, SYM_LABEL, SYM_PARAM, SYM_SHARED, SYM_DYNAMIC, SYM_GLOBAL, SYM_FUNCTION, SYM_STACK,
+               SYM_TARGETS } SimSymKind;
 typedef struct SimSym {
   const char *name;
   uint32_t n;
   uint8_t kind, depth, type, bits;
   uint32_t next;    /* in its bucket, 0: end */
   uint32_t older;   /* declared before it in the same scope */
-  uint32_t id;      /* REG: vreg; LABEL: instruction */
-  uint64_t value;   /* RANGE: count; others: address */
+  uint32_t id;      /* REG: vreg; LABEL: instruction; FUNCTION: index; TARGETS: where its list begins; STACK: vreg of its address, or 0 */
+  uint64_t value;   /* RANGE: count; others: address; STACK: offset */
   uint64_t bytes;
   uint32_t align;
 } SimSym;
@@ -46,12 +47,18 @@ typedef struct SimOpnd {
 #define SIM_IMMEDIATE 0xffffffffu
 #define SIM_SINK 0xfffffffeu
 
+enum { SIM_REF_READ = 1, SIM_REF_WRITTEN = 2, SIM_REF_LAX = 4 }; /* lax: may be read before it is written */
 typedef struct SimRef { /* one flattened register operand of an instruction, while the function is built */
   uint32_t vreg;
-  uint8_t access;       /* 1 read, 2 written */
+  uint8_t access;       /* SIM_REF_* */
 } SimRef;
 
-typedef struct SimJump { uint32_t instr; const char *name; uint32_t n, line; uint8_t depth; } SimJump;
+/* A label named before it is known: of an instruction's target, of a place in a list of targets, or of such a list. */
+typedef enum { JUMP_BRANCH, JUMP_SLOT, JUMP_LIST } SimJumpKind;
+typedef struct SimJump { uint32_t at; const char *name; uint32_t n, line; uint8_t depth, kind; } SimJump; /* at: instruction or place */
+
+/* [.align N] .type name [ '[' count ']' ]... */
+typedef struct SimDecl { SimToken name; uint8_t type, bits; uint64_t align, count, bytes; bool open; } SimDecl;
 
 typedef struct SimParser {
   SimDevice *dev;
@@ -67,6 +74,10 @@ typedef struct SimParser {
   uint32_t newest[SIM_MAX_DEPTH + 1]; /* last symbol declared in each open scope */
   uint32_t depth;
   bool have_version, have_target;
+  uint8_t takes_wider;       /* registers of the row that is being tried may have more bits than its type, which has these; 0: no */
+  bool in_shared;            /* its generic address is one of shared memory */
+  bool takes_second;         /* p|q: the opposite too */
+  bool takes_number;         /* and sources may be numbers */
   /* the function being built */
   SimFunction *fn;
   SimBuf code_buf;           /* SimInstr */
@@ -74,11 +85,16 @@ typedef struct SimParser {
   SimBuf refs;               /* SimRef */
   SimBuf first_ref;          /* uint32_t per instruction, and the end */
   SimBuf jumps;              /* SimJump not yet resolved */
+  SimBuf calls, args, targets; /* SimCall, SimArg, uint32_t */
+  uint64_t stack_at;         /* where the next array of the stack goes */
+  SimBuf stack_map;          /* SimFunction.stack_map */
+  uint64_t stack_saved[SIM_MAX_DEPTH + 1];
   uint32_t src_line;
   uint16_t src_file, own_file; /* own: of its first .loc */
   uint32_t const_bucket[1024]; /* constants by value: vreg + chain below */
   SimBuf const_next;         /* uint32_t per vreg */
   uint32_t sink[3];          /* by width: 0, 4, 8 bytes */
+  uint32_t carry;            /* vreg of the carry, 0: not used so far */
   uint32_t special[SPECIAL_TIMER + 1]; /* vregs of special registers in use */
 } SimParser;
 
@@ -101,10 +117,26 @@ uint32_t sim_vreg_const(SimParser *p, uint8_t width, uint64_t value);
 uint32_t sim_vreg_named(SimParser *p, const char *name, uint32_t n); /* a declared register; 0: none such, nothing said */
 bool sim_type_word(const char *s, uint32_t n, uint8_t *type, uint8_t *bits); /* "b32" -> 'b', 32 */
 
+/* parse.c: shared with func.c */
+bool sim_parse_decl(SimParser *p, SimDecl *d);
+SimFunction *sim_function_new(SimParser *p, const SimToken *name); /* and its name; NULL: failed, said */
+bool sim_parse_directives(SimParser *p);                  /* between the head of a function and its body */
+bool sim_parse_code(SimParser *p, uint64_t shared_next);  /* the body and what follows from it */
+/* func.c */
+bool sim_parse_func(SimParser *p, bool is_extern, uint64_t shared_next);
+bool sim_parse_stack(SimParser *p, bool keeps);           /* .local (keeps its room) or .param of a body */
+bool sim_parse_call(SimParser *p, const SimToken *opcode, uint32_t guard, bool negated);
+bool sim_parse_special_label(SimParser *p, const SimToken *name, bool *done); /* name: .branchtargets and the like */
+bool sim_use_function(SimParser *p, uint32_t index, uint32_t line);
+bool sim_link_functions(SimParser *p);
 /* operand.c: one instruction, from the opcode to the semicolon */
+bool sim_parse_operand(SimParser *p, SimOpnd *o);         /* one operand as written */
+SimInstr *sim_begin_instruction(SimParser *p, const SimToken *op, const IsaForm *f, uint32_t guard, bool negated);
+bool sim_push_ref(SimParser *p, uint32_t vreg, int access);
+uint32_t sim_vreg_immediate(SimParser *p, const SimToken *t, char cls);
 bool sim_parse_instruction(SimParser *p, const SimToken *opcode, uint32_t guard_vreg, bool guard_negated);
 /* decode.c: handler and fields for a row. False: not simulated, said. */
-bool sim_decode(SimParser *p, const IsaForm *form, SimInstr *in, const SimOpnd *ops, int n, uint32_t line);
+bool sim_decode(SimParser *p, const IsaForm *form, SimInstr *in, const SimOpnd *ops, int n, const SimToken *opcode);
 /* flow.c: slots, definedness, jump targets; false: failed, said */
 bool sim_flow_finish(SimParser *p);
 #endif

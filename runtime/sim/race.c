@@ -98,7 +98,7 @@ static uint32_t cta_of(const SimLaunch *l, uint32_t agent) { return agent / l->n
 static bool morally_strong(const Now *n, const Access *e, bool *narrow) {
   const SimLaunch *l = n->w->cta->launch;
   if (!(e->how & n->how & HOW_STRONG)) return false;
-  uint32_t mine = n->in->scope, other = l->fn->code[e->how & HOW_PC].scope, low = mine < other ? mine : other;
+  uint32_t mine = n->in->scope, other = sim_code_at(l, e->how & HOW_PC)->scope, low = mine < other ? mine : other;
   bool cta = cta_of(l, e->agent) == cta_of(l, n->agent), group = e->agent / n->w->cta->group->nagents == n->agent / n->w->cta->group->nagents;
   bool enough = low >= (cta ? SCOPE_CTA : group ? SCOPE_CLUSTER : SCOPE_GPU);
   *narrow = !enough;
@@ -163,7 +163,7 @@ static bool report(const Now *n, const Access *e, uint32_t mask, bool narrow) {
   uint32_t id[3], warp;
   place_agent(g->launch, e->agent, id, &warp);
   sim_fault(n->w, n->in, -1, DRV_LAUNCH_FAILED, narrow ? "scope" : "race", "global", address_of(n, mask),
-            "%s what warp %u has %s at ptx line %u, %s", verb_of(n->how), warp, past_of(e->how), g->launch->fn->code[e->how & HOW_PC].line,
+            "%s what warp %u has %s at ptx line %u, %s", verb_of(n->how), warp, past_of(e->how), sim_code_at(g->launch, e->how & HOW_PC)->line,
             narrow ? "ordered only if their scopes were wider" : "with no synchronisation between the two");
   return true;
 }
@@ -182,8 +182,8 @@ void sim_race_conclude(SimLaunch *l) { /* told by the lowest writer and the lowe
   *f = (kilnsim_finding){.cta = {id[0], id[1], id[2]}, .warp = (int)warp, .lane = -1, .address = r->address};
   snprintf(f->kind, sizeof f->kind, "%s", r->narrow ? "scope" : "race");
   snprintf(f->space, sizeof f->space, "global");
-  sim_fault_text(f, l->fn, &l->fn->code[b.how & HOW_PC], "%s what cta (%u,%u,%u) warp %u has %s at ptx line %u, %s", verb_of(b.how), other[0],
-                 other[1], other[2], other_warp, past_of(a.how), l->fn->code[a.how & HOW_PC].line,
+  sim_fault_text(f, l->fn, sim_code_at(l, b.how & HOW_PC), "%s what cta (%u,%u,%u) warp %u has %s at ptx line %u, %s", verb_of(b.how), other[0],
+                 other[1], other[2], other_warp, past_of(a.how), sim_code_at(l, a.how & HOW_PC)->line,
                  r->narrow ? "ordered only if the scopes between the two were wider" : "with no synchronisation between the two");
   l->failed = true;
   l->code = DRV_LAUNCH_FAILED;
@@ -339,7 +339,7 @@ bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset
   uint64_t first = offset >> granule, end = (offset + bytes - 1) >> granule, line = first >> LINE_BITS, last = end >> LINE_BITS;
   uint32_t first_mask = SIM_FULL << (first & 31), last_mask = SIM_FULL >> (31 - (end & 31));
   Now n = {.w = w, .in = in, .alloc = a, .agent = w->self, .time = g->time,
-           .how = (uint32_t)(in - w->code) | (write ? HOW_WRITE : 0) | (in->sem ? HOW_STRONG : 0)};
+           .how = sim_code_index(w, in) | (write ? HOW_WRITE : 0) | (in->sem ? HOW_STRONG : 0)};
   while (line <= last) {
     uint64_t page = line / PAGE_LINES, stop = page * PAGE_LINES + PAGE_LINES - 1;
     if (stop > last) stop = last;

@@ -33,6 +33,8 @@
 #define SIM_SHARED_BASE 0x0020000000000000ull
 #define SIM_LOCAL_BASE 0x0030000000000000ull
 #define SIM_PARAM_BASE 0x0040000000000000ull
+#define SIM_CODE_BASE 0x0050000000000000ull /* addresses of functions: the i-th at i + 1 steps */
+#define SIM_CODE_STEP 16u
 #define SIM_WINDOW_MASK 0x0000ffffffffffffull
 #define SIM_GUARD_BYTES 65536u /* unmapped space between allocations */
 
@@ -47,6 +49,8 @@ char *sim_copy_text(const char *s, size_t n);
 #define SIM_COUNT(buf, T) ((uint32_t)((buf)->n / sizeof(T)))
 
 /* ---- targets (target.c) ---- */
+typedef enum { SIM_TENSOR_TURING, SIM_TENSOR_AMPERE, SIM_TENSOR_ADA, SIM_TENSOR_HOPPER, SIM_TENSOR_BLACKWELL, SIM_TENSOR_BLACKWELL_RTX,
+               SIM_TENSOR_GENERATIONS } SimTensor;
 typedef struct SimTarget {
   const char *name;
   uint16_t sm;             /* 90 */
@@ -55,6 +59,7 @@ typedef struct SimTarget {
   uint16_t threads_sm, ctas_sm;
   uint32_t shared_first;   /* where a CTA's shared memory begins in its window */
   uint32_t reserved;       /* shared memory of the SM that the system takes per CTA */
+  uint8_t tensor;          /* SimTensor: how its tensor cores add up */
 } SimTarget;
 const SimTarget *sim_target_find(const char *name, size_t n);
 const SimTarget *sim_target_default(void);
@@ -69,7 +74,7 @@ typedef struct SimAlloc {
   char *host;
   uint8_t *init;       /* a bit per byte: written since allocation; NULL once all are */
   atomic_bool all_init;
-  bool freed;
+  bool freed, constant; /* constant: a module's .const array */
   uint64_t serial;     /* nth allocation of the device */
   struct SimRacePage **pages; /* race.c; NULL until a checked launch touches it */
 } SimAlloc;
@@ -96,7 +101,7 @@ typedef struct SimDevice {
   char *options;
   const SimTarget *target;
   int ordinal, sms, cores;
-  bool checks;
+  bool checks, mma_exact;
   const struct SimLevel *level; /* handlers for this host */
   uint64_t seed, limit;
   SimPolicy policy;
@@ -110,6 +115,8 @@ typedef struct SimDevice {
   SimBuf blocks;           /* SimBlock, the nth for the nth group that is open at a time */
   struct CUctx_st *primary;
   int primary_users;
+  SimBuf print;            /* output of device code that no synchronising call has passed on */
+  uint64_t heap;           /* of malloc in device code; 0: none yet */
 } SimDevice;
 typedef struct SimFormCount { const char *opcode; uint64_t lanes; } SimFormCount;
 
@@ -124,14 +131,15 @@ typedef struct SimInstr SimInstr;
 typedef struct SimLevel SimLevel;
 typedef int (*SimHandler)(SimWarp *w, const SimInstr *in, uint32_t mask);
 
-enum { STEP_NEXT, STEP_JUMP, STEP_YIELD }; /* what a handler returns: go on; pc or masks changed; leave the warp */
+/* what a handler returns: go on; pc or masks changed; leave the warp; another function's code, registers and counters */
+enum { STEP_NEXT, STEP_JUMP, STEP_YIELD, STEP_FRAME };
 
 struct SimInstr {          /* predecoded; 64 bytes or a little more */
   SimHandler fn;
   const uint32_t *o;       /* byte offsets of its operands in the warp's register file, in the row's order, vectors flattened */
   uint32_t guard, flip;    /* executing lanes: active & (predicate at guard ^ flip) */
   int64_t imm;             /* byte offset of the (first) memory operand, or what the handler says */
-  uint32_t target;         /* branch: index of the instruction jumped to */
+  uint32_t target;         /* branch: index of the instruction jumped to; SIM_FULL: none. Others: flow.c and the handler say */
   uint32_t line;           /* in the PTX text */
   uint32_t src_line;       /* of .loc */
   uint16_t src_file;       /* index into SimModule.files, 0: none */
@@ -171,10 +179,22 @@ typedef enum {
   SPECIAL_NONE, SPECIAL_TID_X, SPECIAL_TID_Y, SPECIAL_TID_Z, SPECIAL_NTID_X, SPECIAL_NTID_Y, SPECIAL_NTID_Z, SPECIAL_CTAID_X,
   SPECIAL_CTAID_Y, SPECIAL_CTAID_Z, SPECIAL_NCTAID_X, SPECIAL_NCTAID_Y, SPECIAL_NCTAID_Z, SPECIAL_LANEID, SPECIAL_WARPID,
   SPECIAL_NWARPID, SPECIAL_SMID, SPECIAL_NSMID, SPECIAL_GRIDID, SPECIAL_LANEMASK_EQ, SPECIAL_LANEMASK_LT, SPECIAL_LANEMASK_LE,
-  SPECIAL_LANEMASK_GT, SPECIAL_LANEMASK_GE, SPECIAL_DYNAMIC_SMEM, SPECIAL_TOTAL_SMEM, SPECIAL_CLOCK, SPECIAL_CLOCK64, SPECIAL_TIMER,
+  SPECIAL_LANEMASK_GT, SPECIAL_LANEMASK_GE, SPECIAL_DYNAMIC_SMEM, SPECIAL_TOTAL_SMEM,
+  SPECIAL_STACK, /* local address of the activation's stack, plus what stands above SIM_SPECIAL_BITS */
+  SPECIAL_CLOCK, SPECIAL_CLOCK64, SPECIAL_TIMER,
 } SimSpecial;
+#define SIM_SPECIAL_BITS 8
+#define SIM_SPECIAL(value) ((value) & ((1u << SIM_SPECIAL_BITS) - 1))
 
 typedef struct SimParam { uint32_t offset, bytes, align; } SimParam;
+
+/* A call: its arguments, then its results, as pieces of the caller's stack or registers, in the order of the callee's own. */
+typedef struct SimArg { uint32_t offset, bytes; int operand; } SimArg; /* operand: index into SimInstr.o; -1: at offset on the stack */
+typedef struct SimCall {
+  uint32_t callee;        /* index into SimModule.functions; SIM_FULL: the address in operand `operand` */
+  int operand;
+  uint32_t first, nargs, nresults; /* in SimFunction.args */
+} SimCall;
 typedef struct SimVar { char *name; uint64_t address, bytes; } SimVar; /* module-scope .global or .const array */
 
 typedef struct SimFunction {
@@ -197,6 +217,21 @@ typedef struct SimFunction {
   uint32_t nmem;          /* memory instructions */
   SimParam *params;
   uint32_t nparams, param_bytes;
+  /* a device function (.func): parameters and results lie on its stack; so do .local arrays and the .param of its calls */
+  bool entry, declared, defined;
+  uint32_t used_line;     /* where it is first called or its address taken, 0: nowhere */
+  uint8_t builtin;        /* SimBuiltin */
+  SimParam *results;
+  uint32_t nresults;
+  uint32_t stack_bytes;   /* of one lane */
+  uint8_t *stack_map;     /* a byte per byte of it: 1 where something is declared; between .local arrays lies a gap */
+  SimCall *calls;
+  uint32_t ncalls;
+  SimArg *args;
+  uint32_t nargs;
+  uint32_t *targets;      /* of brx.idx: lists of instructions, each after its length */
+  uint32_t ntargets;
+  uint32_t code_base, mem_base; /* where a device function's counters and look-up caches begin, behind those of the entry */
   uint32_t shared_static, shared_align; /* static shared memory; alignment of what comes after it */
   bool dynamic_shared;
   uint32_t reqntid[3], maxntid[3];
@@ -212,7 +247,8 @@ typedef struct SimModule {
   SimDevice *dev;
   char target[16];
   int version;            /* .version times ten */
-  SimBuf functions;       /* SimFunction* */
+  SimBuf functions;       /* SimFunction*: entries and device functions */
+  uint32_t func_code, func_mem; /* instructions and memory instructions of all device functions */
   SimBuf vars;            /* SimVar */
   SimBuf files;           /* char*, index 0 unused */
 } SimModule;
@@ -254,6 +290,21 @@ typedef struct SimSplit { /* lanes of a warp that stand elsewhere; see exec/warp
   uint32_t asleep;        /* backward branch + 1 of the loop in which they spin; 0: they do not */
 } SimSplit;
 
+/* One activation of a function: frames[0] is the entry's. frame.c */
+typedef struct SimFrame {
+  const SimFunction *fn;
+  char *block;                      /* registers, definedness, stack of 32 lanes; of a device function */
+  size_t bytes;
+  uint64_t filled;                  /* the CTA (serial of its worker) for which constants and special registers are in place */
+  char *regs, *stack;
+  uint32_t *init;
+  uint64_t base;                    /* local address of the stack */
+  const SimInstr *call;             /* who called; the caller's state as it will go on */
+  uint32_t mask, returned;          /* lanes that called; that have come back */
+  uint32_t pc, active, nsplit;
+  SimSplit split[SIM_LANES];
+} SimFrame;
+
 struct SimWarp {
   char *regs;                       /* predicates, then slots of 32 lanes */
   const SimInstr *code;
@@ -292,6 +343,9 @@ struct SimWarp {
   uint32_t *rd;                     /* shadow: time << 1 | strong of this warp's last read, per cell */
   uint32_t shift;
   SimAlloc **cache;                 /* per memory instruction: the allocation it met last */
+  const SimFunction *fn;            /* whose code runs */
+  SimFrame *frames;                 /* the activations, frames[depth] the running one */
+  uint32_t depth, frames_cap;
 };
 
 typedef struct SimBarrier {
@@ -343,7 +397,7 @@ typedef struct SimGroup {
   uint64_t *lanes;
   uint32_t *init;
   SimAlloc **cache;
-  uint64_t macs, warp_instructions;
+  uint64_t macs, warp_instructions, serial; /* serial: of the CTAs that it has begun */
   struct SimGroup *next;     /* of the launch's list of free ones */
 } SimGroup;
 
@@ -377,6 +431,7 @@ typedef struct SimLaunch {
   pthread_mutex_t lock;
   bool failed;                        /* finding and code are of group fault_group */
   uint64_t fault_group;
+  SimBuf prints, printed;             /* builtin.c: records and text, under the lock */
   kilnsim_finding finding;
   DrvResult code;
 } SimLaunch;
@@ -421,6 +476,29 @@ void sim_cta_begin(SimCta *c);
 int sim_cta_barrier(SimWarp *w, const SimInstr *in, uint32_t id, uint32_t threads, bool park, uint32_t value);
 bool sim_cta_ended(SimCta *c);                        /* barriers that waited for warps which have ended are complete: true if any */
 bool sim_cta_more_copies(SimWarp *w);                 /* room for another copy in flight; false: out of memory */
+
+/* frame.c: calls. begin: the entry's frame; false: out of memory. enter: the lanes of mask call; leave: all lanes of the running frame
+ * have come back or ended. Both return what the handler is to return. */
+bool sim_frame_begin(SimWarp *w);
+int sim_frame_enter(SimWarp *w, const SimInstr *in, const SimCall *call, const SimFunction *callee, uint32_t mask);
+void sim_frame_leave(SimWarp *w); /* back to the caller: pc, lanes and splits as they go on; there may be none */
+void sim_frames_free(SimWarp *w);
+/* Instructions of a launch by number: the entry's, then those of all device functions. */
+uint32_t sim_code_index(const SimWarp *w, const SimInstr *in);
+const SimInstr *sim_code_at(const SimLaunch *l, uint32_t index);
+/* Where a lane's bytes of local memory lie; NULL: outside of all that is live. */
+char *sim_frame_local(const SimWarp *w, uint64_t address, uint32_t lane, uint32_t bytes);
+uint64_t sim_special_value(const SimCta *c, uint32_t warp, uint32_t lane, uint64_t which); /* cta.c */
+void sim_fill_constants(const SimFunction *fn, char *regs);
+void sim_fill_specials(const SimWarp *w, const SimFrame *f);
+
+/* builtin.c: what the driver defines and PTX declares as .extern .func */
+typedef enum { BUILTIN_NONE, BUILTIN_VPRINTF, BUILTIN_ASSERTFAIL, BUILTIN_MALLOC, BUILTIN_FREE } SimBuiltin;
+SimBuiltin sim_builtin_find(const char *name, size_t n);
+void sim_print_collect(SimLaunch *l); /* the launch is over */
+void sim_print_flush(SimDevice *dev);
+bool sim_heap_open(SimDevice *dev);   /* false: out of memory */
+int sim_builtin_call(SimWarp *w, const SimInstr *in, const SimCall *call, const SimFunction *callee, uint32_t mask);
 
 /* fault.c: every one records the finding of the CTA (the first stays) and returns STEP_YIELD. */
 int sim_fault(SimWarp *w, const SimInstr *in, int lane, DrvResult code, const char *kind, const char *space, uint64_t address,

@@ -84,6 +84,7 @@ bool sim_scope_open(SimParser *p) {
   if (p->depth + 1 > SIM_MAX_DEPTH)
     return sim_parse_fail(p, p->tok.line, DRV_INVALID_PTX, "scopes are nested deeper than %d", SIM_MAX_DEPTH);
   p->newest[++p->depth] = 0;
+  p->stack_saved[p->depth] = p->stack_at;
   return true;
 }
 
@@ -96,8 +97,10 @@ static void resolve_jumps(SimParser *p) {
   for (uint32_t i = first; i < n; i++) {
     SimJump j = SIM_AT(&p->jumps, SimJump, i);
     SimSym *s = find_exact(p, j.name, j.n);
-    if (s && s->kind == SYM_LABEL && s->depth == p->depth) {
-      SIM_AT(&p->code_buf, SimInstr, j.instr).target = s->id;
+    if (s && s->kind == (j.kind == JUMP_LIST ? SYM_TARGETS : SYM_LABEL) && s->depth == p->depth) {
+      if (j.kind == JUMP_BRANCH) SIM_AT(&p->code_buf, SimInstr, j.at).target = s->id;
+      else if (j.kind == JUMP_SLOT) SIM_AT(&p->targets, uint32_t, j.at) = s->id;
+      else SIM_AT(&p->code_buf, SimInstr, j.at).imm = s->id;
       continue;
     }
     j.depth = (uint8_t)(p->depth - 1);
@@ -115,6 +118,7 @@ bool sim_scope_close(SimParser *p) {
     *link = s->next;
     i = s->older;
   }
+  p->stack_at = p->stack_saved[p->depth];
   p->depth--;
   return true;
 }

@@ -70,7 +70,7 @@ static bool below(const IsaForm *f, const char **sm, int *version) {
 /* ---- probes ---- */
 
 static const char *immediate(const IsaForm *f, int k) {
-  if (strncmp(f->opcode, "bar.", 4) == 0 && strcmp(f->opcode, "bar.warp.sync") != 0) return k == f->op[0].writes ? "1" : "64";
+  if ((strncmp(f->opcode, "bar.", 4) == 0 || strncmp(f->opcode, "barrier.", 8) == 0) && strcmp(f->opcode, "bar.warp.sync") != 0) return k == f->op[0].writes ? "1" : "64";
   switch (f->op[k].cls) {
   case 'f': return "0f3F000000";
   case 'd': return "0d3FF8000000000000";
@@ -86,9 +86,12 @@ static void put_operand(FILE *out, const IsaForm *f, int k, bool as_imm) {
   switch (o->kind) {
   case ISA_OPND_LABEL: fputs("$end", out); return;
   case ISA_OPND_SYMBOL: fputs("array", out); return;
+  case ISA_OPND_TARGETS: fputs("$list", out); return;
+  case ISA_OPND_CALL: fputs("helper", out); return;
   case ISA_OPND_SPECIAL: fputs(f->op[0].cls == 'l' ? "%clock64" : "%tid.x", out); return;
   case ISA_OPND_MEM:
-    if (o->cls == 'p') fputs("[param+8]", out);
+    if (o->cls == 'p') fputs(k ? "[param+8]" : "[argument+8]", out);
+    else if (o->cls == 'c') fputs("[constants+16]", out);
     else fprintf(out, "[%%%c%d+64]", o->cls == 's' || o->cls == 'l' ? 'r' : 'l', 40 + k);
     return;
   default: break;
@@ -159,11 +162,11 @@ static bool assemble(When when, const char *sm, int version, const IsaId *ids, i
   FILE *out = fopen(path, "w");
   if (!out) return false;
   memset(row_of_line, 0, sizeof row_of_line);
-  fprintf(out, ".version %d.%d\n.target sm_%s\n.address_size 64\n.visible .entry probe(.param .align 16 .b8 param[64])\n{\n", version / 10,
-          version % 10, sm);
+  fprintf(out, ".version %d.%d\n.target sm_%s\n.address_size 64\n.const .align 16 .b8 constants[64]; .func helper() { ret; }\n"
+          ".visible .entry probe(.param .align 16 .b8 param[64])\n{\n", version / 10, version % 10, sm);
   fputs(".reg .pred %p<64>; .reg .b16 %h<64>; .reg .b32 %r<64>; .reg .b64 %l<64>; .reg .f32 %f<64>; .reg .f64 %d<64>;\n", out);
-  fputs(".shared .align 16 .b8 array[64];\n", out);
-  int line = 8;
+  fputs(".shared .align 16 .b8 array[64]; .param .align 16 .b8 argument[64];\n$list: .branchtargets $end;\n", out);
+  int line = 10;
   for (int i = 0; i < n; i++) line = put_row(out, isa_form(ids[i]), line);
   fputs("$end:\nret;\n}\n", out);
   if (fclose(out)) return false;

@@ -53,7 +53,9 @@ static bool fits(const IsaOperand *want, Operand have) {
   case ISA_OPND_MEM: return have.kind == 'm';
   case ISA_OPND_IMM: return have.kind == 'i';
   case ISA_OPND_LABEL:
+  case ISA_OPND_TARGETS:
   case ISA_OPND_SYMBOL: return have.kind == 's';
+  case ISA_OPND_CALL: return have.kind == 's' || have.kind == '(';
   case ISA_OPND_SPECIAL: return have.kind == '%';
   default: return false;
   }

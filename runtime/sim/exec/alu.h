@@ -8,6 +8,14 @@ static inline uint32_t reverse32(uint32_t a) {
   return __builtin_bswap32(a);
 }
 static inline uint32_t find_high(uint32_t a) { return a ? 31 - (uint32_t)__builtin_clz(a) : ~0u; }
+static inline uint32_t find_high64(uint64_t a) { return a ? 63 - (uint32_t)__builtin_clzll(a) : ~0u; }
+static inline uint32_t shift_amount(uint32_t high, uint32_t top) { return high == ~0u ? high : top - high; }
+/* f64 approximations: subnormals count as zero; the result has the upper half of its bits */
+static inline double flush_double(double a) { return (bits_of64(a) & 0x7ff0000000000000ull) ? a : f64_of(bits_of64(a) & 0x8000000000000000ull); }
+static inline uint64_t top_half(double r) {
+  if (r != r) return 0x7fffffff00000000ull;
+  return bits_of64(flush_double(r)) & 0xffffffff00000000ull;
+}
 
 /* bfe: position and length are bytes of their registers; what lies beyond the top is zero or the sign */
 static inline uint64_t field_u64(uint64_t a, uint32_t pos, uint32_t len, uint32_t bits) {
@@ -50,6 +58,67 @@ static inline uint32_t permute(uint32_t a, uint32_t b, uint32_t sel) {
   }
   return d;
 }
+/* the modes of prmt: which byte goes where, from the low two bits of the selector */
+static inline uint32_t permute_mode(uint32_t a, uint32_t b, uint32_t c, int mode) {
+  uint64_t bytes = (uint64_t)b << 32 | a;
+  uint32_t d = 0, s = c & 3;
+  for (uint32_t i = 0; i < 4; i++) {
+    uint32_t from = mode == 0 ? s + i : mode == 1 ? (s - i) & 7 : mode == 2 ? s : mode == 3 ? (i > s ? i : s) : mode == 4 ? (i < s ? i : s)
+                                                                                                   : (s & 1) * 2 + (i & 1);
+    d |= (uint32_t)(bytes >> 8 * from & 0xff) << 8 * i;
+  }
+  return d;
+}
+/* dp4a, dp2a with each operand's sign: bit 0 a, bit 1 b; from: the first byte of b */
+static inline uint32_t dot_bytes(uint32_t a, uint32_t b, uint32_t c, int signs) {
+  for (int i = 0; i < 4; i++) {
+    int32_t x = signs & 1 ? (int8_t)(a >> 8 * i) : (int32_t)(a >> 8 * i & 0xff), y = signs & 2 ? (int8_t)(b >> 8 * i) : (int32_t)(b >> 8 * i & 0xff);
+    c += (uint32_t)(x * y);
+  }
+  return c;
+}
+static inline uint32_t dot_halves(uint32_t a, uint32_t b, uint32_t c, int signs, int from) {
+  for (int i = 0; i < 2; i++) {
+    int64_t x = signs & 1 ? (int16_t)(a >> 16 * i) : (int32_t)(a >> 16 * i & 0xffff);
+    int64_t y = signs & 2 ? (int8_t)(b >> 8 * (i + from)) : (int32_t)(b >> 8 * (i + from) & 0xff);
+    c += (uint32_t)(x * y);
+  }
+  return c;
+}
+static inline uint32_t differences4(uint32_t a, uint32_t b, uint32_t c, bool is_signed, bool add) {
+  uint32_t d = 0, sum = c;
+  for (int i = 0; i < 4; i++) {
+    int32_t x = is_signed ? (int8_t)(a >> 8 * i) : (int32_t)(a >> 8 * i & 0xff), y = is_signed ? (int8_t)(b >> 8 * i) : (int32_t)(b >> 8 * i & 0xff);
+    uint32_t r = (uint32_t)(x < y ? y - x : x - y);
+    d |= (r & 0xff) << 8 * i;
+    sum += r;
+  }
+  return add ? sum : d;
+}
+/* the n-th set bit of a at or above base (n > 0), at or below it (n < 0); 0: base's own */
+static inline uint32_t find_nth(uint32_t a, uint32_t base, int32_t n) {
+  if (base > 31) return ~0u;
+  if (n == 0) return a >> base & 1 ? base : ~0u;
+  int32_t step = n < 0 ? -1 : 1, left = n < 0 ? -n : n;
+  for (int32_t p = (int32_t)base; p >= 0 && p < 32; p += step)
+    if ((a >> p & 1) && --left == 0) return (uint32_t)p;
+  return ~0u;
+}
+static inline uint32_t bit_mask(uint32_t a, uint32_t b, bool clamp) { /* b ones from bit a up */
+  uint32_t pos = a & 31, width = b & 31;
+  if (clamp && a > 31) return 0;
+  uint32_t low = ~0u << pos;
+  if ((clamp && b > 31) || pos + width > 31) return low;
+  return low & ~(~0u << (pos + width));
+}
+static inline uint32_t extend_bits(uint32_t a, uint32_t b, bool clamp, bool is_signed) { /* of b bits */
+  uint32_t n = b & 31;
+  if (clamp && b > 31) return a;
+  uint32_t above = ~0u << n;
+  return n && is_signed && (a >> (n - 1) & 1) ? a | above : a & ~above;
+}
+static inline int32_t low24(uint32_t a) { return (int32_t)(a << 8) >> 8; }
+static inline int32_t clamp64(int64_t v) { return v < INT32_MIN ? INT32_MIN : v > INT32_MAX ? INT32_MAX : (int32_t)v; }
 static inline int32_t clamp_to(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }
 
 /* min, max: a NaN loses against a number; -0 is below +0 */
@@ -293,14 +362,15 @@ HANDLER(mov_pred) { return set_pred(&PRED(0), PRED(1), mask); }
 SELECT(selp_b32, L32, R32)
 SELECT(selp_b64, L64, R64)
 
-/* setp: sub holds the comparison and, shifted by 8, how the third source joins: 0 not, 1 and, 2 or, 3 xor */
+/* setp: sub holds the comparison and, shifted by 8, how the third source joins: 0 not, 1 and, 2 or, 3 xor. n: 0, or the place of the
+ * second result, which is the opposite comparison joined likewise */
 enum { CMP_EQ, CMP_NE, CMP_LT, CMP_LE, CMP_GT, CMP_GE, CMP_EQU, CMP_NEU, CMP_LTU, CMP_LEU, CMP_GTU, CMP_GEU, CMP_NUM, CMP_NAN };
+static inline uint32_t join_bits(int join, uint32_t v, uint32_t c) { return join == 0 ? v : join == 1 ? v & c : join == 2 ? v | c : v ^ c; }
 static inline int join_pred(SimWarp *w, const SimInstr *in, uint32_t mask, uint32_t v) {
-  if (in->sub >> 8) {
-    uint32_t c = PRED(3) ^ (in->flags & SIM_I_NEGATE ? SIM_FULL : 0);
-    v = (in->sub >> 8) == 1 ? v & c : (in->sub >> 8) == 2 ? v | c : v ^ c;
-  }
-  return set_pred(&PRED(0), v, mask);
+  int join = in->sub >> 8;
+  uint32_t c = join ? PRED(3) ^ (in->flags & SIM_I_NEGATE ? SIM_FULL : 0) : 0;
+  if (in->n) set_pred(&PRED(in->n), join_bits(join, ~v, c), mask);
+  return set_pred(&PRED(0), join_bits(join, v, c), mask);
 }
 #define CMP_CASE(which, expr)                                                                                          \
   case which: LANES { t[l] = -(int32_t)(expr); } break;

@@ -3,7 +3,7 @@
 
 enum { CVT_S8, CVT_U8, CVT_S16, CVT_U16, CVT_S32, CVT_U32, CVT_S64, CVT_U64, CVT_F16, CVT_BF16, CVT_F32, CVT_F64 };
 enum { ROUND_NEAREST, ROUND_ZERO, ROUND_DOWN, ROUND_UP };
-enum { CVT_SAT = 1, CVT_RELU = 2, CVT_FINITE = 4 };
+enum { CVT_SAT = 1, CVT_RELU = 2, CVT_FINITE = 4, CVT_FTZ = 8 };
 #define CVT_FROM(in) ((in)->sub & 15)
 #define CVT_TO(in) ((in)->sub >> 4 & 15)
 #define CVT_ROUND(in) ((in)->sub >> 8 & 15)
@@ -30,7 +30,7 @@ static void write_ints(SimWarp *w, const SimInstr *in, uint32_t mask, const int6
   switch (CVT_TO(in)) {
   case CVT_S8: NARROW(int8_t, in->flags & SIM_I_WIDE ? SIM_FULL : 0xffff)
   case CVT_U8: NARROW(uint8_t, SIM_FULL)
-  case CVT_S16: NARROW(int16_t, 0xffff)
+  case CVT_S16: NARROW(int16_t, in->flags & SIM_I_WIDE ? SIM_FULL : 0xffff)
   case CVT_U16: NARROW(uint16_t, SIM_FULL)
   case CVT_S32:
   case CVT_U32: NARROW(uint32_t, SIM_FULL)
@@ -47,6 +47,7 @@ HANDLER(cvt_int) {
   read_ints(w, in, 1, v);
   if (CVT_MODS(in) & CVT_SAT) {
     int64_t low = int_range[CVT_TO(in)].low, high = int_range[CVT_TO(in)].high;
+    if (CVT_FROM(in) == CVT_U64) LANES { v[l] = v[l] < 0 ? INT64_MAX : v[l]; } /* above all that others hold */
     LANES { v[l] = v[l] < low ? low : v[l] > high ? high : v[l]; }
   }
   write_ints(w, in, mask, v);
@@ -60,7 +61,10 @@ static void read_floats(SimWarp *w, const SimInstr *in, int slot, double *v) {
   switch (CVT_FROM(in)) {
   case CVT_F16: LANES { v[l] = f32_of_f16(a[l]); } break;
   case CVT_BF16: LANES { v[l] = f32_of_bf16(a[l]); } break;
-  case CVT_F32: LANES { v[l] = f[l]; } break;
+  case CVT_F32:
+    if (CVT_MODS(in) & CVT_FTZ) LANES { v[l] = ftz(f[l]); }
+    else LANES { v[l] = f[l]; }
+    break;
   default: LANES { v[l] = d[l]; } break;
   }
 }
@@ -88,6 +92,29 @@ HANDLER(cvt_to_int) {
   return STEP_NEXT;
 }
 
+static inline uint32_t finite16(uint32_t h, uint32_t inf) { return (h & 0x7fff) == inf ? h - 1 : h; }
+
+/* A double to 16 bits in one rounding: for those away from zero one step from what rounding to zero gives. */
+static uint32_t half_of_f64(double x, int to, int how) {
+  bool is_f16 = to == CVT_F16;
+  if (x != x) return 0x7fff;
+  if (how == ROUND_NEAREST) return is_f16 ? f16_of_f64(x) : bf16_of_f64(x);
+  float f = sim_narrow_f64(ROUND_ZERO, x);
+  if (x - x != 0) f = (float)x;
+  uint32_t h = is_f16 ? f16_of_f32_rz(f) : bf16_of_f32_rz(f);
+  bool exact = (double)(is_f16 ? f32_of_f16(h) : f32_of_bf16(h)) == x;
+  bool away = how == ROUND_DOWN ? x < 0 : how == ROUND_UP ? x > 0 : false;
+  return !exact && away ? h + 1 : h;
+}
+
+/* the same with modifiers */
+static uint32_t narrow16(double x, int to, int how, int mods) {
+  uint32_t h = half_of_f64(x, to, how);
+  if (mods & CVT_RELU) h = relu16(h);
+  if (mods & CVT_FINITE) h = finite16(h, to == CVT_F16 ? 0x7c00 : 0x7f80);
+  return h;
+}
+
 /* a double that rounds as the integer does: sticky bit below 53 */
 static inline double odd_double(int64_t v, bool is_unsigned) {
   bool minus = !is_unsigned && v < 0;
@@ -108,48 +135,32 @@ HANDLER(cvt_from_int) {
   for (int l = 0; l < SIM_LANES; l++) {
     if (!(mask & lane_bit[l])) continue;
     switch (CVT_TO(in)) {
-    case CVT_F64: e[l] = bits_of64(is_unsigned ? (double)(uint64_t)v[l] : (double)v[l]); break;
-    case CVT_F32: d[l] = bits_of(is_unsigned ? (float)(uint64_t)v[l] : (float)v[l]); break;
-    case CVT_F16: d[l] = f16_of_f64(odd_double(v[l], is_unsigned)); break;
-    default: d[l] = bf16_of_f64(odd_double(v[l], is_unsigned)); break;
+    case CVT_F64: e[l] = bits_of64(sim_f64_of_int(CVT_ROUND(in), v[l], is_unsigned)); break;
+    case CVT_F32: d[l] = bits_of(sim_f32_of_int(CVT_ROUND(in), v[l], is_unsigned)); break;
+    default: d[l] = half_of_f64(odd_double(v[l], is_unsigned), CVT_TO(in), CVT_ROUND(in)); break;
     }
   }
   return STEP_NEXT;
 }
 
-static inline uint32_t finite16(uint32_t h, uint32_t inf) { return (h & 0x7fff) == inf ? h - 1 : h; }
-
-/* one f32 to 16 bits: sub's rounding and modifiers */
-static uint32_t narrow16(float f, int to, int how, int mods) {
-  uint32_t h = to == CVT_F16 ? (how == ROUND_ZERO ? f16_of_f32_rz(f) : f16_of_f32(f)) : (how == ROUND_ZERO ? bf16_of_f32_rz(f) : bf16_of_f32(f));
-  if (mods & CVT_RELU) h = relu16(h);
-  if (mods & CVT_FINITE) h = finite16(h, to == CVT_F16 ? 0x7c00 : 0x7f80);
-  return h;
-}
-
-static float narrow_f64(double x, int how) {
-  float f = (float)x;
-  if (how != ROUND_ZERO || x != x || (double)f == x) return f;
-  double a = x < 0 ? -x : x, b = f < 0 ? -(double)f : (double)f;
-  return b > a ? f32_of(bits_of(f) - 1) : f;
-}
-
-/* float to float; f32 to f32 and f64 to f64 round to an integer (rni ...) or saturate to [0, 1] */
+/* float to float; size 1: to an integral value (rni ...); or saturated to [0, 1] */
 HANDLER(cvt_float) {
   double x[SIM_LANES];
-  int to = CVT_TO(in), from = CVT_FROM(in), how = CVT_ROUND(in), mods = CVT_MODS(in);
+  int to = CVT_TO(in), how = CVT_ROUND(in), mods = CVT_MODS(in);
   L32 *d = R32(0);
   L64 *e = R64(0);
   read_floats(w, in, 1, x);
-  for (int l = 0; l < SIM_LANES; l++) {
-    if (!(mask & lane_bit[l])) continue;
+  ACTIVE(l, mask) {
     double r = x[l];
-    if (mods & CVT_SAT) r = r != r || r <= 0 ? 0 : r > 1 ? 1 : r;
-    else if (from == to) r = round_integral(r, how);
+    if (mods & CVT_SAT) r = saturate(r);
+    if (in->size) r = round_integral(r, how);
     if (to == CVT_F64) e[l] = bits_of64(canon64(r));
-    else if (to == CVT_F32) d[l] = bits_of(canon(narrow_f64(r, how)));
-    else if (from == CVT_F64) d[l] = to == CVT_F16 ? f16_of_f64(r) : bf16_of_f64(r);
-    else d[l] = narrow16((float)r, to, how, mods);
+    else if (to == CVT_F32) {
+      float f = canon(sim_narrow_f64(how, r));
+      d[l] = bits_of(mods & CVT_FTZ ? ftz(f) : f);
+    } else {
+      d[l] = narrow16(r, to, how, mods);
+    }
   }
   return STEP_NEXT;
 }
@@ -190,6 +201,7 @@ HANDLER(cvt_fp8_f16x2) {
   for (int l = 0; l < SIM_LANES; l++) {
     if (!(mask & lane_bit[l])) continue;
     float x = f32_of_f16(a[l] >> 16), y = f32_of_f16(a[l] & 0xffff);
+    if (CVT_MODS(in) & CVT_RELU) x = x < 0 ? 0 : x, y = y < 0 ? 0 : y;
     d[l] = in->n == 1 ? e4m3_of_f32(x) << 8 | e4m3_of_f32(y) : e5m2_of_f32(x) << 8 | e5m2_of_f32(y);
   }
   return STEP_NEXT;
@@ -202,7 +214,9 @@ HANDLER(cvt_f16x2_fp8) {
     if (!(mask & lane_bit[l])) continue;
     float x = in->n == 1 ? f32_of_e4m3(a[l] >> 8 & 0xff) : f32_of_e5m2(a[l] >> 8 & 0xff);
     float y = in->n == 1 ? f32_of_e4m3(a[l] & 0xff) : f32_of_e5m2(a[l] & 0xff);
-    d[l] = f16_of_f32(x) << 16 | f16_of_f32(y);
+    uint32_t high = f16_of_f32(x), low = f16_of_f32(y);
+    if (CVT_MODS(in) & CVT_RELU) high = relu16(high), low = relu16(low);
+    d[l] = high << 16 | low;
   }
   return STEP_NEXT;
 }

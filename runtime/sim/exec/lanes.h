@@ -2,6 +2,7 @@
 #ifndef KILN_SIM_LANES_H
 #define KILN_SIM_LANES_H
 #include "../sim.h"
+#include "../split.h"
 #include <string.h>
 
 #ifdef __clang__
@@ -148,6 +149,8 @@ static inline uint32_t e5m2_of_f32(float f) {
   float a = f32_of(u & 0x7fffffff);
   return sign | (a >= 57344.0f ? 0x7b : round_small(a, 2, -14));
 }
+
+#define ACTIVE(l, m) for (uint32_t m_ = (m), l; m_ && (l = (uint32_t)__builtin_ctz(m_), 1); m_ &= m_ - 1)
 
 /* a 32-lane condition as a mask */
 static inline uint32_t mask_of(const int32_t *t); /* level.h: by the host's movemask */

@@ -50,16 +50,21 @@ static inline void store_quads(SimWarp *w, const SimInstr *in, char *dst) {
 #endif
 
 #include "alu.h"
+#include "arith.h"
 #include "cvt.h"
 #include "mem.h"
 #include "strong.h"
 #include "async.h"
+#include "matrix.h"
+#include "tensor.h"
 #include "mma.h"
+#include "wmma.h"
 #include "warp.h"
+#include "call.h"
 
 /* An instruction whose registers are watched: reads must be defined in the executing lanes, writes define them. */
 static int op_tracked(SimWarp *w, const SimInstr *in, uint32_t mask) {
-  const SimFunction *f = w->cta->launch->fn;
+  const SimFunction *f = w->fn;
   const SimTrack *t = &f->tracks[in->track];
   const uint32_t *reg = f->track_regs + t->first;
   for (uint32_t i = 0; i < t->nread; i++) {
@@ -114,6 +119,11 @@ static void run_warp(SimWarp *w) {
       continue;
     }
     if (step == STEP_YIELD) return;
+    if (step == STEP_FRAME) {
+      code = w->code;
+      lanes = w->lanes;
+      regs = w->regs;
+    }
     pc = w->pc;
     active = w->active;
     stop = w->stop;

@@ -1,7 +1,6 @@
 /* mem.h - loads, stores, atomics, prefetch. Addresses of all lanes are computed first; a full warp on adjacent elements takes a
  * block path, everything else goes lane by lane. Bounds and alignment are checked always, the rest when checks are on. */
 
-#define ACTIVE(l, m) for (uint32_t m_ = (m), l; m_ && (l = (uint32_t)__builtin_ctz(m_), 1); m_ &= m_ - 1)
 
 static inline void read_addresses(SimWarp *w, const SimInstr *in, int slot, bool narrow, int64_t offset, uint64_t *addr) {
   if (narrow) {
@@ -65,7 +64,14 @@ static inline uint64_t load_element(const char *p, int size, bool is_signed) {
 static void load_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, const char *const *p) {
   bool sign = in->flags & SIM_I_SIGNED;
   for (int i = 0; i < in->n; i++) {
-    if (in->size == 4) {
+    if (in->flags & SIM_I_WIDE) { /* 64-bit registers for less */
+      L64 *d = R64(i);
+      bool extend = sign && in->size <= 4;
+      ACTIVE(l, mask) {
+        uint64_t v = load_element(p[l] + in->size * i, in->size, sign);
+        d[l] = extend ? (uint64_t)(int64_t)(int32_t)v : v;
+      }
+    } else if (in->size == 4) {
       L32 *d = R32(i);
       ACTIVE(l, mask) memcpy(&d[l], p[l] + 4 * i, 4);
     } else if (in->size == 8) {
@@ -104,11 +110,11 @@ static inline void store_block(SimWarp *w, const SimInstr *in, char *dst) {
 
 static void store_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, char *const *p) {
   for (int i = 0; i < in->n; i++) {
-    if (in->size == 8) {
-      const L64 *s = R64(i + 1);
-      ACTIVE(l, mask) memcpy(p[l] + 8 * i, &s[l], 8);
+    if (in->size == 8 || in->flags & SIM_I_WIDE) {
+      const L64 *s = R64(i + 1); /* little-endian: the low bytes */
+      ACTIVE(l, mask) memcpy(p[l] + in->size * i, &s[l], in->size);
     } else {
-      const L32 *s = R32(i + 1); /* little-endian: the low bytes */
+      const L32 *s = R32(i + 1);
       ACTIVE(l, mask) memcpy(p[l] + in->size * i, &s[l], in->size);
     }
   }
@@ -118,7 +124,7 @@ static void store_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, char *con
 static int lanes_agree(SimWarp *w, const SimInstr *in, uint32_t mask, char *const *p, const uint64_t *addr, const char *space) {
   for (int i = 0; i < in->n; i++) {
     const char *s = (const char *)SLOT(i + 1);
-    uint32_t width = in->size == 8 ? 8 : 4;
+    uint32_t width = in->size == 8 || in->flags & SIM_I_WIDE ? 8 : 4;
     ACTIVE(l, mask) {
       if (memcmp(p[l] + in->size * i, s + width * l, in->size) == 0) continue;
       return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "race", space, addr[l] + (uint64_t)(in->size * i),
@@ -180,7 +186,7 @@ static bool resolve_global(SimWarp *w, const SimInstr *in, uint32_t mask, const 
 }
 /* Block path: all lanes adjacent and inside the allocation met last. NULL: take the other path. */
 static inline char *block_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr, uint32_t bytes, bool write, SimAlloc **alloc) {
-  if (mask != SIM_FULL || !adjacent(addr, bytes)) return NULL;
+  if (mask != SIM_FULL || in->flags & SIM_I_WIDE || !adjacent(addr, bytes)) return NULL;
   SimAlloc *a = w->cache[in->mem];
   uint64_t at = addr[0], total = (uint64_t)bytes * SIM_LANES;
   if (!a || a->freed || at < a->base || at - a->base > a->bytes || a->bytes - (at - a->base) < total || (at & (bytes - 1))) return NULL;
@@ -341,7 +347,7 @@ static inline bool shared_bad(SimWarp *w, uint32_t mask, const uint64_t *addr, u
 static int load_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
   uint32_t bytes = (uint32_t)in->n * in->size;
   if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "reads");
-  if (mask == SIM_FULL && adjacent(addr, bytes)) {
+  if (mask == SIM_FULL && !(in->flags & SIM_I_WIDE) && adjacent(addr, bytes)) {
     if (w->checks && shadow_read(w, in, (uint32_t)addr[0], bytes * SIM_LANES, -1) != STEP_NEXT) return STEP_YIELD;
     load_block(w, in, w->shared + addr[0]);
     return STEP_NEXT;
@@ -361,7 +367,7 @@ static int store_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uin
   if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "writes");
   Readers readers;
   if (w->checks) find_readers(w, &readers);
-  if (mask == SIM_FULL && adjacent(addr, bytes)) {
+  if (mask == SIM_FULL && !(in->flags & SIM_I_WIDE) && adjacent(addr, bytes)) {
     if (w->checks && shadow_write(w, in, (uint32_t)addr[0], bytes * SIM_LANES, -1, 0, &readers) != STEP_NEXT) return STEP_YIELD;
     store_block(w, in, w->shared + addr[0]);
     return STEP_NEXT;
@@ -402,6 +408,46 @@ static int load_param(SimWarp *w, const SimInstr *in, uint32_t mask, const uint6
   return STEP_NEXT;
 }
 
+/* ---- local memory: each lane's own ---- */
+
+static bool resolve_local(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr, uint32_t bytes, const char *verb, char **p) {
+  ACTIVE(l, mask) {
+    p[l] = sim_frame_local(w, addr[l], l, bytes);
+    if (!p[l])
+      return sim_fault(w, in, (int)l, DRV_ILLEGAL_ADDRESS, "out_of_bounds", "local", addr[l], "%s %u bytes outside of the thread's live arrays",
+                       verb, bytes), false;
+    if (addr[l] & (bytes - 1))
+      return sim_fault(w, in, (int)l, DRV_MISALIGNED_ADDRESS, "misaligned", "local", addr[l],
+                       "%s %u bytes at an address that is no multiple of %u", verb, bytes, bytes), false;
+  }
+  return true;
+}
+
+static int load_local(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
+  char *p[SIM_LANES];
+  if (!resolve_local(w, in, mask, addr, (uint32_t)in->n * in->size, "reads", p)) return STEP_YIELD;
+  load_lanes(w, in, mask, (const char *const *)p);
+  return STEP_NEXT;
+}
+
+static int store_local(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
+  char *p[SIM_LANES];
+  if (!resolve_local(w, in, mask, addr, (uint32_t)in->n * in->size, "writes", p)) return STEP_YIELD;
+  store_lanes(w, in, mask, p);
+  return STEP_NEXT;
+}
+
+HANDLER(ld_local) {
+  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
+  read_addresses(w, in, in->n, in->flags & SIM_I_ADDR32, in->imm, addr);
+  return load_local(w, in, mask, addr);
+}
+HANDLER(st_local) {
+  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
+  read_addresses(w, in, 0, in->flags & SIM_I_ADDR32, in->imm, addr);
+  return store_local(w, in, mask, addr);
+}
+
 HANDLER(ld_param) {
   uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
   read_addresses(w, in, in->n, in->flags & SIM_I_ADDR32, in->imm, addr);
@@ -426,7 +472,9 @@ HANDLER(ld_generic) {
   if (shared && load_shared(w, in, shared, local) != STEP_NEXT) return STEP_YIELD;
   uint32_t param = in_window(mask, addr, SIM_PARAM_BASE, local);
   if (param && load_param(w, in, param, local) != STEP_NEXT) return STEP_YIELD;
-  uint32_t rest = mask & ~shared & ~param;
+  uint32_t stack = in_window(mask, addr, SIM_LOCAL_BASE, local);
+  if (stack && load_local(w, in, stack, local) != STEP_NEXT) return STEP_YIELD;
+  uint32_t rest = mask & ~shared & ~param & ~stack;
   return rest ? load_global(w, in, rest, addr) : STEP_NEXT;
 }
 HANDLER(st_generic) {
@@ -434,7 +482,9 @@ HANDLER(st_generic) {
   read_addresses(w, in, 0, false, in->imm, addr);
   uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local);
   if (shared && store_shared(w, in, shared, local) != STEP_NEXT) return STEP_YIELD;
-  return mask & ~shared ? store_global(w, in, mask & ~shared, addr) : STEP_NEXT;
+  uint32_t stack = in_window(mask, addr, SIM_LOCAL_BASE, local), rest = mask & ~shared & ~stack;
+  if (stack && store_local(w, in, stack, local) != STEP_NEXT) return STEP_YIELD;
+  return rest ? store_global(w, in, rest, addr) : STEP_NEXT;
 }
 
 HANDLER(prefetch) {
@@ -445,7 +495,7 @@ HANDLER(prefetch) {
 /* ---- atomics: lane after lane, each by the host's compare-and-swap, as CTAs run on several host cores ---- */
 
 enum { ATOM_ADD, ATOM_MIN, ATOM_MAX, ATOM_AND, ATOM_OR, ATOM_XOR, ATOM_EXCH, ATOM_INC, ATOM_DEC, ATOM_CAS };
-enum { ATOM_U32, ATOM_S32, ATOM_U64, ATOM_S64, ATOM_F32, ATOM_F64, ATOM_F16X2, ATOM_BF16X2 };
+enum { ATOM_U32, ATOM_S32, ATOM_U64, ATOM_S64, ATOM_F32, ATOM_F64, ATOM_F16X2, ATOM_BF16X2, ATOM_F16, ATOM_BF16, ATOM_B16 };
 #define ATOM_OP(in) ((in)->sub & 15)
 #define ATOM_TYPE(in) ((in)->sub >> 4 & 15)
 #define ATOM_RETURNS(in) ((in)->sub >> 8 & 1)
@@ -468,6 +518,8 @@ static uint64_t atom_apply(int op, int type, uint64_t old, uint64_t b, uint64_t 
     }
     if (type == ATOM_F64) return bits_of64(canon64(f64_of(old) + f64_of(b)));
     if (type == ATOM_F16X2) return half_add_f16x2(o, v, 0) | half_add_f16x2(o, v, 1) << 16;
+    if (type == ATOM_F16) return half_add_f16x2(o, v, 0);
+    if (type == ATOM_BF16) return half_add_bf16x2(o, v, 0);
     if (type == ATOM_BF16X2) return half_add_bf16x2(o, v, 0) | half_add_bf16x2(o, v, 1) << 16;
     return type == ATOM_U64 || type == ATOM_S64 ? old + b : (uint32_t)(o + v);
   default:
@@ -487,9 +539,32 @@ static uint64_t atom_lane(char *p, const SimInstr *in, uint64_t b, uint64_t c, b
     }
     return old;
   }
+  if (in->size == 2) {
+    L16 *q = (L16 *)p, old = __atomic_load_n(q, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(q, &old, (uint16_t)atom_apply(op, type, old, b & 0xffff, c & 0xffff, flush), false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED)) {
+    }
+    return old;
+  }
   L32 *q = (L32 *)p;
   uint32_t old = __atomic_load_n(q, __ATOMIC_RELAXED);
   while (!__atomic_compare_exchange_n(q, &old, (uint32_t)atom_apply(op, type, old, b, c, flush), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
   }
   return old;
+}
+
+HANDLER(isspacep) { /* p address; space; constants lie in global memory and are told apart by their allocation */
+  const L64 *a = R64(1);
+  uint32_t v = 0;
+  ACTIVE(l, mask) {
+    uint64_t window = a[l] & ~SIM_WINDOW_MASK;
+    SimSpace is = window == SIM_SHARED_BASE ? SPACE_SHARED : window == SIM_LOCAL_BASE ? SPACE_LOCAL : window == SIM_PARAM_BASE ? SPACE_PARAM
+                                                                                                                           : SPACE_GLOBAL;
+    if (is == SPACE_GLOBAL) {
+      const SimAlloc *alloc = sim_memory_find(&w->cta->launch->dev->memory, a[l]);
+      if (alloc && alloc->constant) is = SPACE_CONST;
+    }
+    v |= is == in->space ? lane_bit[l] : 0;
+  }
+  return set_pred(&PRED(0), v, mask);
 }

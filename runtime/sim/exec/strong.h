@@ -24,6 +24,13 @@ static void sort_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, int slot, 
   }
 }
 
+/* The lanes whose generic address is one of their own local memory, which nobody else sees. */
+static uint32_t own_lanes(Spaces *s) {
+  uint32_t own = in_window(s->global, s->addr, SIM_LOCAL_BASE, s->local);
+  s->global &= ~own;
+  return own;
+}
+
 /* Where the lanes' pieces lie, checked. False: faulted. */
 static bool place_lanes(SimWarp *w, const SimInstr *in, const Spaces *s, uint32_t bytes, SimAccess how, char **p) {
   const char *verb = how == ACCESS_STORE ? "writes" : how == ACCESS_LOAD ? "reads" : "updates";
@@ -58,8 +65,10 @@ static uint32_t distinct(const uint64_t *addr, uint32_t mask) {
 HANDLER(ld_strong) {
   Spaces s;
   char *p[SIM_LANES];
-  uint32_t bytes = (uint32_t)in->n * in->size;
+  uint32_t bytes = (uint32_t)in->n * in->size, own;
   sort_lanes(w, in, mask, in->n, &s);
+  if ((own = own_lanes(&s)) && load_local(w, in, own, s.local) != STEP_NEXT) return STEP_YIELD;
+  if (!(mask &= ~own)) return STEP_NEXT;
   if (s.global && !sim_turn(w, in, mask)) return STEP_YIELD;
   uint64_t stamp[SIM_LANES];
   uint32_t first = distinct(s.addr, mask);
@@ -74,8 +83,10 @@ HANDLER(ld_strong) {
 HANDLER(st_strong) {
   Spaces s;
   char *p[SIM_LANES];
-  uint32_t bytes = (uint32_t)in->n * in->size;
+  uint32_t bytes = (uint32_t)in->n * in->size, own;
   sort_lanes(w, in, mask, 0, &s);
+  if ((own = own_lanes(&s)) && store_local(w, in, own, s.local) != STEP_NEXT) return STEP_YIELD;
+  if (!(mask &= ~own)) return STEP_NEXT;
   if (s.global && !sim_turn(w, in, mask)) return STEP_YIELD;
   w->spin.acted = true;
   if (!place_lanes(w, in, &s, bytes, ACCESS_STORE, p) || !shadow_lanes(w, in, &s, bytes, true)) return STEP_YIELD;

@@ -1,49 +1,7 @@
-/* warp.h - control flow, barriers, and the exchange of values within a warp.
+/* warp.h - branches, barriers, and the exchange of values within a warp.
  *
- * Divergence: the warp is a set of splits (pc, lanes); the one with the lowest pc runs, and splits that meet at a pc become one. Lanes
- * that wait at a collective for others, or spin on memory, stand aside until the others have come, or can go no further either
+ * Lanes that wait at a collective for others, or spin on memory, stand aside until the others have come, or can go no further either
  * (independent thread scheduling of sm_70 and later). */
-
-/* ---- splits ---- */
-
-static inline bool can_run(const SimSplit *s) { return !s->members && !s->asleep; }
-
-static void add_split(SimWarp *w, uint32_t pc, uint32_t mask) {
-  for (uint32_t i = 0; i < w->nsplit; i++)
-    if (w->split[i].pc == pc && can_run(&w->split[i])) {
-      w->split[i].mask |= mask;
-      return;
-    }
-  w->split[w->nsplit++] = (SimSplit){.pc = pc, .mask = mask};
-}
-
-static void find_stop(SimWarp *w) {
-  w->stop = SIM_FULL;
-  for (uint32_t i = 0; i < w->nsplit; i++)
-    if (w->split[i].pc < w->stop && can_run(&w->split[i])) w->stop = w->split[i].pc;
-}
-
-static void run_split(SimWarp *w, uint32_t i) {
-  w->pc = w->split[i].pc;
-  w->active = w->split[i].mask;
-  w->split[i] = w->split[--w->nsplit];
-  find_stop(w);
-}
-
-static bool take_split(SimWarp *w) { /* the lowest that can run becomes the running one; false: there is none */
-  uint32_t best = SIM_LANES;
-  for (uint32_t i = 0; i < w->nsplit; i++)
-    if (can_run(&w->split[i]) && (best == SIM_LANES || w->split[i].pc < w->split[best].pc)) best = i;
-  if (best == SIM_LANES) return false;
-  run_split(w, best);
-  return true;
-}
-
-/* The running split has reached or passed the pc of a waiting one. */
-static void meet_split(SimWarp *w) {
-  add_split(w, w->pc, w->active);
-  take_split(w);
-}
 
 /* No lanes can run. Those that spin do so again if anything may have changed, else the warp parks; if nobody spins, lanes wait for
  * others that cannot come. */
@@ -94,29 +52,6 @@ HANDLER(bra) {
   w->active = mask;
   meet_split(w);
   return STEP_JUMP;
-}
-
-static bool meet_waiting(SimWarp *w);
-
-HANDLER(exit) {
-  w->live &= ~mask;
-  w->active &= ~mask;
-  if (w->active) {
-    w->pc = (uint32_t)(in - w->code) + 1;
-    return STEP_JUMP;
-  }
-  if (w->nsplit) { /* those that waited for the lanes which have ended now may be complete */
-    if (meet_waiting(w)) return STEP_YIELD;
-    return take_split(w) ? STEP_JUMP : exhausted(w);
-  }
-  if (w->ncopies && w->checks) {
-    const SimCopy *c = &w->copies[0];
-    return sim_fault(w, c->in, (int)__builtin_ctz(c->mask), DRV_LAUNCH_FAILED, "unwaited_copy", "shared", c->dst[__builtin_ctz(c->mask)],
-                     "the warp ends while %u asynchronous copies are in flight; nobody has waited for this one", w->ncopies);
-  }
-  drain_copies(w, w->group + 1);
-  w->state = WARP_DONE;
-  return STEP_YIELD;
 }
 
 HANDLER(trap) {
@@ -170,8 +105,8 @@ static int at_barrier(SimWarp *w, const SimInstr *in, uint32_t mask, int id_slot
 HANDLER(bar_sync) { return at_barrier(w, in, mask, 0, in->n ? 1 : -1, true, 0, "bar.sync"); }
 HANDLER(bar_arrive) { return at_barrier(w, in, mask, 0, 1, false, 0, "bar.arrive"); }
 HANDLER(bar_red) { /* d, barrier, predicate; the result is written when the barrier completes (cta.c) */
-  uint32_t p = (PRED(2) ^ (in->flags & SIM_I_NEGATE ? SIM_FULL : 0)) & w->live;
-  return at_barrier(w, in, mask, 1, -1, true, p, "bar.red");
+  uint32_t p = (PRED(in->n ? 3 : 2) ^ (in->flags & SIM_I_NEGATE ? SIM_FULL : 0)) & w->live;
+  return at_barrier(w, in, mask, 1, in->n ? 2 : -1, true, p, "bar.red");
 }
 
 /* ---- collectives with a mask of members ---- */
@@ -183,8 +118,7 @@ static bool same_kind(const SimInstr *a, const SimInstr *b) {
   return a->handler == b->handler && a->sub == b->sub && a->n == b->n && a->size == b->size;
 }
 
-static void move_operand(SimWarp *w, const Shape *s, int i, uint32_t to, uint32_t from, uint32_t mask, bool flip) {
-  char *d = w->regs + to, *r = w->regs + from;
+static void move_operand(const Shape *s, int i, char *d, char *r, uint32_t mask, bool flip) {
   if (s->preds >> i & 1) {
     uint32_t v = *(L32 *)r ^ (flip ? SIM_FULL : 0);
     *(L32 *)d = (*(L32 *)d & ~mask) | (v & mask);
@@ -205,7 +139,8 @@ static void execute_together(SimWarp *w, const uint32_t *which, uint32_t n, uint
   Shape s = shape_of(first);
   SimInstr t = *first;
   uint32_t o[SIM_SCRATCH_SLOTS];
-  for (int i = 0; i < s.n; i++) o[i] = (uint32_t)(w->cta->group->scratch - w->regs) + (uint32_t)i * SIM_SCRATCH_SLOT_BYTES;
+  char *regs = w->regs, *scratch = w->cta->group->scratch;
+  for (int i = 0; i < s.n; i++) o[i] = (uint32_t)i * SIM_SCRATCH_SLOT_BYTES;
   t.o = o;
   t.flags &= (uint8_t)~SIM_I_NEGATE;
   for (int pass = 0; pass < 2; pass++) {
@@ -214,11 +149,14 @@ static void execute_together(SimWarp *w, const uint32_t *which, uint32_t n, uint
       const SimInstr *in = &w->code[p->pc];
       for (int i = 0; i < s.n; i++) {
         bool flip = s.negated >> i & 1 && in->flags & SIM_I_NEGATE;
-        if (pass == 0) move_operand(w, &s, i, o[i], in->o[i], p->mask, flip);
-        else move_operand(w, &s, i, in->o[i], o[i], p->mask, flip);
+        if (pass == 0) move_operand(&s, i, scratch + o[i], regs + in->o[i], p->mask, flip);
+        else move_operand(&s, i, regs + in->o[i], scratch + o[i], p->mask, flip);
       }
     }
-    if (pass == 0) w->cta->launch->dev->level->handler[t.handler](w, &t, all);
+    if (pass) continue;
+    w->regs = scratch;
+    w->cta->launch->dev->level->handler[t.handler](w, &t, all);
+    w->regs = regs;
   }
 }
 
@@ -320,10 +258,11 @@ HANDLER(vote) { /* d predicate members */
   return set_pred(&PRED(0), r ? SIM_FULL : 0, mask);
 }
 
-HANDLER(match) { /* any: d a members; all (n = 2): d|p a members */
+HANDLER(match) { /* d[|p] a members; n: 2 with p; sub: 1 all */
   int k = in->n;
   L32 *d = R32(0);
-  const L32 *a = R32(k);
+  uint64_t a[SIM_LANES];
+  ACTIVE(i, mask) a[i] = in->size == 8 ? R64(k)[i] : R32(k)[i];
   MEMBERS_HERE(R32(k + 1)[__builtin_ctz(mask)], "match.sync");
   uint32_t r[SIM_LANES];
   bool all = true;
@@ -332,7 +271,7 @@ HANDLER(match) { /* any: d a members; all (n = 2): d|p a members */
     ACTIVE(j, mask) r[l] |= a[j] == a[l] ? lane_bit[j] : 0;
     all = all && r[l] == mask;
   }
-  ACTIVE(l, mask) d[l] = k == 2 ? (all ? mask : 0) : r[l];
+  ACTIVE(l, mask) d[l] = in->sub ? (all ? mask : 0) : r[l];
   return k == 2 ? set_pred(&PRED(1), all ? SIM_FULL : 0, mask) : STEP_NEXT;
 }
 
@@ -383,7 +322,7 @@ static Shape shape_of(const SimInstr *in) { /* n = 0: no collective of this kind
   uint8_t k = in->n;
   if (f == op_shfl) return (Shape){.n = (uint8_t)(k + 4), .preds = k == 2 ? 2 : 0};
   if (f == op_vote) return (Shape){.n = 3, .preds = in->sub == VOTE_BALLOT ? 2 : 3, .negated = 2};
-  if (f == op_match) return (Shape){.n = (uint8_t)(k + 2), .preds = k == 2 ? 2 : 0};
+  if (f == op_match) return (Shape){.n = (uint8_t)(k + 2), .preds = k == 2 ? 2 : 0, .wide = in->size == 8 ? (uint8_t)(1u << k) : 0};
   if (f == op_redux) return (Shape){.n = 3};
   if (f == op_elect) return (Shape){.n = 3, .preds = 2};
   if (f == op_bar_warp_sync) return (Shape){.n = 1};
