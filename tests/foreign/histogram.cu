@@ -2,7 +2,7 @@
 // -DNO_BARRIER is the broken twin: counting begins before every thread has cleared its counters.
 extern "C" __global__ void histogram(const unsigned char *data, unsigned n, unsigned *bins) {
   __shared__ unsigned count[256];
-  for (unsigned i = threadIdx.x; i < 256; i += blockDim.x) count[i] = 0;
+  for (unsigned i = threadIdx.x; i < 256; i += blockDim.x) count[i] = 0; // MARK: or the other side of that race
 #ifndef NO_BARRIER
   __syncthreads();
 #endif
@@ -11,11 +11,11 @@ extern "C" __global__ void histogram(const unsigned char *data, unsigned n, unsi
   for (unsigned i = me; i < words; i += all) {
     uchar4 q = quad[i];
     atomicAdd(&count[q.x], 1u); // MARK: counts where another warp clears
-    atomicAdd(&count[q.y], 1u);
-    atomicAdd(&count[q.z], 1u);
-    atomicAdd(&count[q.w], 1u);
+    atomicAdd(&count[q.y], 1u); // MARK
+    atomicAdd(&count[q.z], 1u); // MARK
+    atomicAdd(&count[q.w], 1u); // MARK
   }
-  if (me < n % 4) atomicAdd(&count[data[words * 4 + me]], 1u);
+  if (me < n % 4) atomicAdd(&count[data[words * 4 + me]], 1u); // MARK
   __syncthreads();
   for (unsigned i = threadIdx.x; i < 256; i += blockDim.x)
     if (count[i]) atomicAdd(&bins[i], count[i]);

@@ -29,7 +29,7 @@ extern "C" __global__ void reduce(const float *x, unsigned n, Partial *partial, 
   for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) p = join(p, {x[i], x[i]});
   p = over_block(p, slot);
   if (threadIdx.x == 0) {
-    partial[blockIdx.x] = p;
+    partial[blockIdx.x] = p; // MARK: or the other side of that race
 #ifndef NO_FENCE
     __threadfence();
 #endif

@@ -52,7 +52,7 @@ template <typename Way> static __device__ unsigned look_back(State *state, unsig
   for (unsigned i = tile; i-- > 0;) {
     unsigned flag;
     while ((flag = Way::look(&state[i].flag)) == NOTHING) {}
-    if (flag == PREFIX) return before + state[i].prefix;
+    if (flag == PREFIX) return before + state[i].prefix; // MARK
     before += state[i].sum; // MARK: what a predecessor published
   }
   return before;
@@ -76,10 +76,10 @@ template <typename Way> static __device__ void scan(const unsigned *in, unsigned
   }
   if (threadIdx.x == 0) {
     State *mine = &state[tile];
-    mine->sum = sum;
+    mine->sum = sum; // MARK
     Way::publish(&mine->flag, SUM);
     unsigned before = look_back<Way>(state, tile);
-    mine->prefix = before + sum;
+    mine->prefix = before + sum; // MARK
     Way::publish(&mine->flag, PREFIX);
     before_shared = before;
   }
