@@ -54,6 +54,7 @@ static uint32_t arith_half(int sub, uint32_t x, uint32_t y, uint32_t z, bool is_
   case SIM_ABS: return (sub & ARITH_FTZ && a == 0 ? x & 0x8000 : x) & 0x7fff;
   case SIM_NEG: return (sub & ARITH_FTZ && a == 0 ? x & 0x8000 : x) ^ 0x8000;
   default: r = is_bf16 ? bf16_of_f64(choose(a, b, sub)) : f16_of_f64(choose(a, b, sub));
+    if (sub & ARITH_MAGNITUDE && r != 0x7fff) r = (r & 0x7fff) | ((x ^ y) & 0x8000); /* a NaN's sign counts too, as in f32 */
   }
   if (sub & ARITH_RELU) r = relu16(r);
   float v = is_bf16 ? f32_of_bf16(r) : f32_of_f16(r);

@@ -86,8 +86,8 @@ static bool find_arithmetic(Words *w, Meaning *m) { /* add sub mul mad fma div m
     return product == (lo || m->hi || m->wide);
   }
   if (!is_float(m->type) || lo || m->hi || m->wide || m->what == W_REM) return false;
-  bool f32 = m->type.bits == 32, exact = m->what == W_MIN || m->what == W_MAX || m->what == W_NEG || m->what == W_ABS;
-  if (m->ftz && !f32) return false;
+  bool exact = m->what == W_MIN || m->what == W_MAX || m->what == W_NEG || m->what == W_ABS;
+  if (m->ftz && m->type.bits == 64) return false;
   if (m->what == W_MAD) m->what = W_FMA;
   if ((m->what == W_DIV || m->what == W_FMA) && !rounded) return false; /* .approx and .full are not exact */
   if (exact && (rounded || m->sat || m->relu)) return false;
@@ -117,7 +117,7 @@ static bool find_compare(Words *w, Meaning *m) { /* setp set */
   m->type = take_type(w);
   if (m->what == W_SET) m->from = take_type(w);
   Type t = m->what == W_SET ? m->from : m->type;
-  if (m->mode < 0 || t.kind == TYPE_NONE || t.kind == TYPE_PRED || t.count != 1 || (m->ftz && t.bits != 32)) return false;
+  if (m->mode < 0 || t.kind == TYPE_NONE || t.kind == TYPE_PRED || t.count != 1 || (m->ftz && t.bits == 64)) return false;
   if (is_float(t)) return m->mode < LO;
   if (t.kind == TYPE_BITS) return m->mode <= NE;
   return m->mode <= GE || (m->mode >= LO && t.kind == TYPE_UNSIGNED);
@@ -474,7 +474,7 @@ static uint64_t to_integer(const Meaning *m, uint64_t a) {
   const Format *f = m->from.format;
   if (m->ftz) a = number_flush(f, a);
   double x = number_value(f, a);
-  if (x != x) return f->bits == 64 || m->type.bits == 64 ? (uint64_t)1 << (m->type.bits - 1) : 0;
+  if (x != x) return f->bits == 64 || m->type.bits == 64 ? (uint64_t)int_value(m->type, (uint64_t)1 << (m->type.bits - 1)) : 0;
   x = m->how == TO_ZERO ? trunc(x) : m->how == TO_MINUS ? floor(x) : m->how == TO_PLUS ? ceil(x) : nearbyint(x);
   if (x >= 0x1p100) return (uint64_t)int_most(m->type);
   if (x <= -0x1p100) return (uint64_t)int_least(m->type);
