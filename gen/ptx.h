@@ -60,6 +60,7 @@ typedef struct PtxProgram {
   uint32_t threads;               /* .reqntid / .maxntid */
   uint32_t min_ctas;              /* .minnctapersm, 0: absent */
   uint32_t max_regs;              /* .maxnreg, 0: absent */
+  uint32_t cluster[3];            /* .reqnctapercluster, 0: absent */
   VEC(PtxInstr) code;
   VEC(PtxOpnd) opnds;
   VEC(uint32_t) vecs;             /* register ids of brace vectors */

@@ -62,7 +62,7 @@ static void check_memory(Check *c, int k, const IsaOperand *want, const PtxOpnd 
   if (o->imm != (int32_t)o->imm) ERROR(c, "%s: offset %lld does not fit 32 bits", c->form->opcode, (long long)o->imm);
   if (o->kind == PTXO_MEM_SYM) {
     bool known = o->id && o->id < c->p->syms.n, param = known && c->p->syms.at[o->id].is_param;
-    if (!known || param != (want->cls == 'p') || (!param && want->cls != 's'))
+    if (!known || param != (want->cls == 'p') || (!param && want->cls != 's' && want->cls != 'k'))
       ERROR(c, "%s: operand %d takes no such symbol", c->form->opcode, k + 1);
     return;
   }
@@ -70,7 +70,8 @@ static void check_memory(Check *c, int k, const IsaOperand *want, const PtxOpnd 
     ERROR(c, "%s: operand %d is not an address of its state space", c->form->opcode, k + 1);
     return;
   }
-  check_class(c, k, o->id, want->cls == 's' || want->cls == 'l' ? PTX_R : PTX_L);
+  if (want->opens && o->imm) ERROR(c, "%s: the address of a tensor map takes no offset", c->form->opcode);
+  check_class(c, k, o->id, want->cls == 's' || want->cls == 'k' || want->cls == 'l' ? PTX_R : PTX_L);
 }
 
 static void check_operand(Check *c, int k) {
@@ -81,6 +82,7 @@ static void check_operand(Check *c, int k) {
   case ISA_OPND_REG: check_register(c, k, want, o); break;
   case ISA_OPND_MEM: check_memory(c, k, want, o); break;
   case ISA_OPND_IMM:
+  case ISA_OPND_SINK:
     if (o->kind == PTXO_IMM) check_immediate(c, k, want, o->imm);
     else good = false;
     break;
@@ -110,7 +112,7 @@ static void check_flow(Check *c) {
     if (c->p->regs.at[c->in->guard].cls != PTX_P) ERROR(c, "%s: the guard is no predicate", c->form->opcode);
   }
   for (int k = 0; k < c->in->nops; k++)
-    if (c->form->op[k].reads)
+    if (c->form->op[k].reads && !c->form->op[k].unset_ok)
       for (int n = ptx_operand_regs(c->p, ptx_operand(c->p, c->in, k), regs); n-- > 0;) check_read(c, regs[n]);
   for (int k = 0; k < c->in->nops; k++) {
     if (!c->form->op[k].writes) continue;

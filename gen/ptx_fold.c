@@ -52,7 +52,7 @@ static void fold_addresses(Fold *f) {
     const IsaForm *form = isa_form((IsaId)in->form);
     for (int k = 0; k < in->nops && k < form->nops; k++) {
       PtxOpnd *o = ptx_operand(p, in, k);
-      if (form->op[k].kind == ISA_OPND_MEM) fold_address(f, o);
+      if (form->op[k].kind == ISA_OPND_MEM && !form->op[k].opens) fold_address(f, o);
       else if (form->op[k].writes)
         for (int n = ptx_operand_regs(p, o, regs); n-- > 0;) f->last_write[regs[n]] = i + 1;
     }

@@ -9,7 +9,7 @@ const PtxInstr *ptx_definition(const PtxProgram *p, uint32_t reg);
 bool ptx_constant(const PtxProgram *p, const PtxOpnd *o, int64_t *value);
 PtxOpnd *ptx_operand(const PtxProgram *p, const PtxInstr *in, int k);
 /* The registers that an operand names, those of an address included; their number is returned. */
-#define PTX_MAX_OPERAND_REGS 8
+#define PTX_MAX_OPERAND_REGS 128
 int ptx_operand_regs(const PtxProgram *p, const PtxOpnd *o, uint32_t out[PTX_MAX_OPERAND_REGS]);
 
 PtxClass ptx_class_of(char letter);    /* of isa.h's class letters; PTX_CLASSES: none */

@@ -74,7 +74,6 @@ static void put_address(Print *s, const PtxOpnd *o) {
     text_put(s->out, o->imm < 0 ? "-" : "+", 1);
     put_unsigned(s->out, (uint64_t)(o->imm < 0 ? -o->imm : o->imm));
   }
-  text_put(s->out, "]", 1);
 }
 
 static void put_operand(Print *s, const IsaOperand *want, const PtxOpnd *o) {
@@ -88,13 +87,17 @@ static void put_operand(Print *s, const IsaOperand *want, const PtxOpnd *o) {
       put_reg(s, s->p->vecs.at[o->id + (uint32_t)i]);
     }
     break;
-  case PTXO_IMM: put_immediate(s->out, want->cls, o->imm); break;
+  case PTXO_IMM:
+    if (want->kind == ISA_OPND_SINK) text_put(s->out, "_", 1);
+    else put_immediate(s->out, want->cls, o->imm);
+    break;
   case PTXO_LABEL: text_put(s->out, "$L", 2), put_unsigned(s->out, o->id); break;
   case PTXO_SYM: text_str(s->out, s->p->syms.at[o->id].name); break;
   case PTXO_SPECIAL: text_str(s->out, isa_special((IsaSpecialId)o->id)->text); break;
   default: put_address(s, o); break;
   }
   if (want->brace) text_put(s->out, "}", 1);
+  if (want->kind == ISA_OPND_MEM ? !want->opens : want->closes) text_put(s->out, "]", 1);
   if (o->kind == PTXO_REG && o->id2) text_put(s->out, "|", 1), put_reg(s, o->id2);
 }
 
@@ -186,6 +189,7 @@ static void put_entry(Print *s) {
   if (p->threads) text_fmt(s->out, text_REQNTID, p->threads);
   if (p->min_ctas) text_fmt(s->out, text_MINNCTA, p->min_ctas);
   if (p->max_regs) text_fmt(s->out, text_MAXNREG, p->max_regs);
+  if (p->cluster[0]) text_fmt(s->out, text_CLUSTER, p->cluster[0], p->cluster[1], p->cluster[2]);
 }
 
 static void put_declarations(Print *s) {

@@ -11,11 +11,12 @@ typedef struct Variant {
   char *name;       /* "rms_norm-bf16-w-r4x256": file name without .ptx */
   char *schedule;
   bool ran;
+  const Case *least; /* the smallest case that it ran */
 } Variant;
 
 typedef struct Group {
   Device device;                /* opened for this group alone: only its variants are candidates */
-  Device also[OPTIONS_MAX_SMS]; /* simulated ones like it, with other numbers of SMs */
+  Device also[OPTIONS_MAX_SEEDS]; /* simulated ones like it, with other numbers of SMs, or other seeds and policies */
   int nalso;
   char op[64];                  /* as contracts call it */
   char settings[256];           /* "dtype=f16 w=no": what differs from the defaults */
@@ -39,6 +40,7 @@ typedef struct GroupRequest {
   const char *where;            /* device */
   const int *sms;               /* numbers of SMs, if any: the first is the group's device, the others are `also` */
   int nsms;
+  int seeds;                    /* likewise: seeds from 0 on, or 0 */
   const char *target;           /* --target, or NULL */
 } GroupRequest;
 

@@ -34,10 +34,13 @@ static IsaOperand decode_operand(const char *s, const char *end) {
   IsaOperand o = {.kind = ISA_OPND_REG, .count = 1, .reads = true};
   if (*s == '=') o.writes = true, o.reads = false, s++;
   else if (*s == '&') o.writes = true, s++;
+  else if (*s == '?') o.writes = o.unset_ok = true, s++;
   if (*s == '!') o.negatable = true, s++;
-  if (*s >= '1' && *s <= '8') o.brace = true, o.count = (uint8_t)(*s++ - '0');
+  if (*s >= '1' && *s <= '9')
+    for (o.brace = true, o.count = 0; *s >= '0' && *s <= '9'; s++) o.count = (uint8_t)(o.count * 10 + *s - '0');
   switch (*s) {
-  case '[': o.kind = ISA_OPND_MEM, o.cls = s[1], s += 3; break;
+  case '[': o.kind = ISA_OPND_MEM, o.cls = s[1], o.opens = s[2] != ']', s += o.opens ? 2 : 3; break;
+  case '_': o.kind = ISA_OPND_SINK, o.imm_ok = o.fixed = true, s++; break;
   case '#':
     o.kind = ISA_OPND_IMM, o.imm_ok = true, s++;
     for (; s < end && *s >= '0' && *s <= '9'; s++) o.fixed = true, o.value = (int16_t)(o.value * 10 + *s - '0');
@@ -53,6 +56,7 @@ static IsaOperand decode_operand(const char *s, const char *end) {
     if (*s == 'i') o.imm_ok = true;
     else if (*s == '.') o.optional = true;
     else if (*s == '|') o.pair_pred = true, s++; /* and the 'p' after it */
+    else if (*s == ']') o.closes = true;
   }
   return o;
 }

@@ -15,11 +15,15 @@
  *
  * Operand tokens
  *   =         prefix: written by the instruction (otherwise read);  & prefix: read and written
- *   1 2 4 8   prefix: a brace vector of that many registers {a,b,c,d}
+ *   ?         prefix: written, and read where a predicate of the form says so: need not hold anything before
+ *   1 2 .. 128  prefix: a brace vector of that many registers {a,b,c,d}
  *   p h r l f d   register class: .pred .b16 .b32 .b64 .f32 .f64
  *   i         suffix to a class: an immediate of that class is accepted too (ri = .b32 register or immediate)
  *   #         an immediate only;  #16: that very number, fixed by the form (whoever builds the instruction may leave it out)
  *   [g] [s] [l] [p] [c] [a]   memory operand of state space global, shared, local, param, const, generic: register+imm or symbol+imm
+ *   [k]       likewise, in shared memory of any CTA of the cluster (shared::cluster); an address of the own CTA's is one too
+ *   [a 2r]    two operands in one pair of brackets: the generic address of a tensor map (no offset), a vector of coordinates
+ *   _         the sink, printed as such: a result that nobody wants (whoever builds the instruction may leave it out)
  *   @         a label;  S a symbol (address of);  %  a special register;  T a list of labels (.branchtargets)
  *   C         a call: [(results),] function [, (arguments)] [, prototype]
  *   !p        predicate source that may be negated
@@ -67,17 +71,20 @@ typedef enum { /* what stands in an operand's place */
   ISA_OPND_LABEL,
   ISA_OPND_SYMBOL,
   ISA_OPND_SPECIAL,
+  ISA_OPND_SINK,    /* _ */
   ISA_OPND_TARGETS,
   ISA_OPND_CALL,
 } IsaOperandKind;
 
 typedef struct IsaOperand {
   uint8_t kind;     /* IsaOperandKind */
-  char cls;         /* 'p' 'h' 'r' 'l' 'f' 'd'; for MEM: 'g' 's' 'l' 'p' 'c' 'a' */
-  uint8_t count;    /* 1, 2, 4, 8: brace vector */
+  char cls;         /* 'p' 'h' 'r' 'l' 'f' 'd'; for MEM: 'g' 's' 'l' 'p' 'c' 'a' 'k' */
+  uint8_t count;    /* 1 to 128: registers of a brace vector */
   bool writes, reads, imm_ok, negatable, pair_pred, optional;
   bool brace;       /* written in braces, also when it is one register */
-  bool fixed;       /* IMM: the form allows only `value` */
+  bool fixed;       /* IMM: the form allows only `value`; SINK */
+  bool opens, closes; /* the bracket is open behind it; it closes the bracket that stands open */
+  bool unset_ok;    /* read, but need not hold anything */
   int16_t value;
 } IsaOperand;
 

@@ -42,6 +42,11 @@ typedef struct DrvLaunchConfig {
   unsigned count;
 } DrvLaunchConfig;
 
+/* Storage of a tensor map. Only the driver reads the bytes; entry points take its address under the ABI's tag, which cuda.h completes,
+ * and the simulator, each in its own way. (cuda.h of 13.0 aligns its own to 128; the driver asks for 64.) */
+struct CUtensorMap_st;
+typedef struct DrvTensorMap { _Alignas(64) unsigned char bytes[128]; } DrvTensorMap;
+
 enum {
 #define DRIVER_NUMBER(ours, theirs, value) ours = value,
 #include "driver.def"

@@ -95,6 +95,7 @@ static int attribute_value(const SimDevice *d, unsigned attribute) {
   case DRV_DEVICE_COMPUTE_CAPABILITY_MAJOR: return t->sm / 10;
   case DRV_DEVICE_COMPUTE_CAPABILITY_MINOR: return t->sm % 10;
   case 41: /* unified addressing */ return 1;
+  case DRV_DEVICE_CLUSTER_LAUNCH: return sim_target_clusters(t);
   case DRV_DEVICE_COOPERATIVE_LAUNCH: return 1;
   case 111: /* reserved shared memory per block */ return (int)t->reserved;
   default: return 0; /* what is not simulated is not there */

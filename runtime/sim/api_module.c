@@ -164,6 +164,7 @@ DRV_EXPORT DrvResult cuFuncGetAttribute(int *value, unsigned attribute, DrvFunct
   case DRV_FUNC_PTX_VERSION: *value = f->module->version; break;
   case DRV_FUNC_BINARY_VERSION: *value = f->module->dev->target->sm; break;
   case DRV_FUNC_MAX_DYNAMIC_SHARED_SIZE_BYTES: *value = (int)f->max_dynamic; break;
+  case DRV_FUNC_NON_PORTABLE_CLUSTER_SIZE_ALLOWED: *value = f->large_clusters; break;
   case 2: /* constant bytes */
   case DRV_FUNC_LOCAL_SIZE_BYTES: *value = 0; break;
   default: return sim_leave(sim_say(DRV_INVALID_VALUE, "function attribute %u is not simulated", attribute));
@@ -175,6 +176,7 @@ DRV_EXPORT DrvResult cuFuncSetAttribute(DrvFunction function, unsigned attribute
   sim_enter();
   SimFunction *f = sim_known_function(function);
   if (!f) return sim_leave(DRV_INVALID_HANDLE);
+  if (attribute == DRV_FUNC_NON_PORTABLE_CLUSTER_SIZE_ALLOWED) return f->large_clusters = value != 0, sim_leave(DRV_SUCCESS);
   if (attribute == 9) return sim_leave(DRV_SUCCESS); /* preferred carve-out: advice */
   if (attribute != DRV_FUNC_MAX_DYNAMIC_SHARED_SIZE_BYTES)
     return sim_leave(sim_say(DRV_INVALID_VALUE, "function attribute %u cannot be set", attribute));
@@ -243,7 +245,36 @@ static SimPolicy policy_of(const SimDevice *d) {
   return d->launches & 1 ? POLICY_EAGER : POLICY_LAZY;
 }
 
-static DrvResult launch(SimDevice *d, const SimFunction *f, const DrvLaunchConfig *c, bool cooperative, void **params, void **extra) {
+enum { PORTABLE_CLUSTER = 8, LARGEST_CLUSTER = 16 };
+
+/* The shape of a cluster: the kernel's, or the launch's. */
+static DrvResult find_cluster(const SimFunction *f, SimLaunch *l, const uint32_t *given) {
+  const uint32_t *shape = f->reqcluster[0] ? f->reqcluster : given;
+  uint64_t n = 1;
+  for (int i = 0; i < 3; i++) {
+    l->cluster[i] = shape[0] && shape[i] ? shape[i] : 1;
+    n *= l->cluster[i];
+    if (f->reqcluster[0] && given[0] && given[i] != f->reqcluster[i])
+      return sim_say(DRV_INVALID_CLUSTER_SIZE, "%s: a cluster of %u,%u,%u, the kernel requires %u,%u,%u", f->name, given[0], given[1], given[2],
+                     f->reqcluster[0], f->reqcluster[1], f->reqcluster[2]);
+  }
+  if (n == 1) return DRV_SUCCESS;
+  if (!sim_target_clusters(l->dev->target)) return sim_say(DRV_INVALID_CLUSTER_SIZE, "%s: %s has no clusters", f->name, l->dev->target->name);
+  uint32_t most = f->large_clusters ? LARGEST_CLUSTER : PORTABLE_CLUSTER;
+  if (n > most || (f->maxrank && n > f->maxrank))
+    return sim_say(DRV_INVALID_CLUSTER_SIZE, "%s: a cluster of %llu blocks, at most %u are possible (%u with the function attribute for larger ones)",
+                   f->name, (unsigned long long)n, f->maxrank && f->maxrank < most ? f->maxrank : most, LARGEST_CLUSTER);
+  for (int i = 0; i < 3; i++)
+    if (l->grid[i] % l->cluster[i])
+      return sim_say(DRV_INVALID_VALUE, "%s: the grid %u,%u,%u is no multiple of the cluster %u,%u,%u", f->name, l->grid[0], l->grid[1], l->grid[2],
+                     l->cluster[0], l->cluster[1], l->cluster[2]);
+  return DRV_SUCCESS;
+}
+
+typedef struct Extras { bool cooperative; uint32_t cluster[3]; } Extras; /* what launch attributes say */
+
+static DrvResult launch(SimDevice *d, const SimFunction *f, const DrvLaunchConfig *c, const Extras *x, void **params, void **extra) {
+  bool cooperative = x->cooperative;
   SimLaunch l = {.dev = d, .fn = f, .grid = {c->grid_x, c->grid_y, c->grid_z}, .block = {c->block_x, c->block_y, c->block_z},
                  .dynamic_bytes = c->shared_bytes, .shared_bytes = c->shared_bytes + f->shared_static, .checks = d->checks, .seed = d->seed,
                  .policy = policy_of(d), .cooperative = cooperative};
@@ -251,7 +282,9 @@ static DrvResult launch(SimDevice *d, const SimFunction *f, const DrvLaunchConfi
   if (code) return code;
   l.threads = l.block[0] * l.block[1] * l.block[2];
   l.nwarps = (l.threads + SIM_LANES - 1) / SIM_LANES;
-  l.cluster[0] = l.cluster[1] = l.cluster[2] = l.clocks = 1;
+  code = find_cluster(f, &l, x->cluster);
+  if (code) return code;
+  l.clocks = f->uses_async ? CLOCKS : 1;
   l.ctas = (uint64_t)l.grid[0] * l.grid[1] * l.grid[2];
   uint32_t most = sim_launch_occupancy(d->target, f, l.threads, l.dynamic_bytes) * (uint32_t)d->sms;
   if (cooperative && l.ctas > most)
@@ -273,14 +306,14 @@ static DrvResult launch(SimDevice *d, const SimFunction *f, const DrvLaunchConfi
   return code;
 }
 
-static DrvResult launch_config(const DrvLaunchConfig *c, DrvFunction function, bool cooperative, void **params, void **extra) {
+static DrvResult launch_config(const DrvLaunchConfig *c, DrvFunction function, const Extras *x, void **params, void **extra) {
   SimDevice *d = sim_current_device();
   if (!d) return DRV_INVALID_CONTEXT;
   SimFunction *f = sim_known_function(function);
   if (!f || !sim_stream_ok(c->stream)) return DRV_INVALID_HANDLE;
   if (f->module->dev != d) return sim_say(DRV_INVALID_CONTEXT, "%s belongs to another device", f->name);
   uint64_t before = d->launches;
-  DrvResult code = launch(d, f, c, cooperative, params, extra);
+  DrvResult code = launch(d, f, c, x, params, extra);
   sim_report_hand(!code ? 'l' : d->launches != before ? 'f' : 'r', sim_message());
   return code;
 }
@@ -289,24 +322,27 @@ DRV_EXPORT DrvResult cuLaunchKernel(DrvFunction function, unsigned gx, unsigned 
                                     unsigned shared, DrvStream stream, void **params, void **extra) {
   sim_enter();
   DrvLaunchConfig c = {.grid_x = gx, .grid_y = gy, .grid_z = gz, .block_x = bx, .block_y = by, .block_z = bz, .shared_bytes = shared, .stream = stream};
-  return sim_leave(launch_config(&c, function, false, params, extra));
+  return sim_leave(launch_config(&c, function, &(Extras){0}, params, extra));
 }
 
 DRV_EXPORT DrvResult cuLaunchCooperativeKernel(DrvFunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                                                unsigned bz, unsigned shared, DrvStream stream, void **params) {
   sim_enter();
   DrvLaunchConfig c = {.grid_x = gx, .grid_y = gy, .grid_z = gz, .block_x = bx, .block_y = by, .block_z = bz, .shared_bytes = shared, .stream = stream};
-  return sim_leave(launch_config(&c, function, true, params, NULL));
+  return sim_leave(launch_config(&c, function, &(Extras){.cooperative = true}, params, NULL));
 }
 
-static DrvResult check_attributes(const DrvLaunchConfig *c, bool *cooperative) {
+static DrvResult check_attributes(const DrvLaunchConfig *c, Extras *x) {
   for (unsigned i = 0; i < c->count; i++) {
     const DrvLaunchAttribute *a = &c->attributes[i];
-    bool single = a->id == DRV_LAUNCH_CLUSTER_DIMENSION && a->value.cluster.x == 1 && a->value.cluster.y == 1 && a->value.cluster.z == 1;
+    bool cluster = a->id == DRV_LAUNCH_CLUSTER_DIMENSION;
+    if (cluster && (!a->value.cluster.x || !a->value.cluster.y || !a->value.cluster.z))
+      return sim_say(DRV_INVALID_VALUE, "a cluster of %u,%u,%u blocks", a->value.cluster.x, a->value.cluster.y, a->value.cluster.z);
+    if (cluster) x->cluster[0] = a->value.cluster.x, x->cluster[1] = a->value.cluster.y, x->cluster[2] = a->value.cluster.z;
     bool harmless = a->id == 0 || a->id == 1 || a->id == 8 || a->id == 14 || /* ignore, access window, priority, carve-out */
                     a->id == DRV_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION || a->id == DRV_LAUNCH_COOPERATIVE;
-    if (a->id == DRV_LAUNCH_COOPERATIVE) *cooperative = a->value.cooperative != 0;
-    if (!single && !harmless) return sim_say(DRV_NOT_SUPPORTED, "launch attribute %u is not simulated", a->id);
+    if (a->id == DRV_LAUNCH_COOPERATIVE) x->cooperative = a->value.cooperative != 0;
+    if (!cluster && !harmless) return sim_say(DRV_NOT_SUPPORTED, "launch attribute %u is not simulated", a->id);
   }
   return DRV_SUCCESS;
 }
@@ -314,7 +350,7 @@ static DrvResult check_attributes(const DrvLaunchConfig *c, bool *cooperative) {
 DRV_EXPORT DrvResult cuLaunchKernelEx(const DrvLaunchConfig *config, DrvFunction function, void **params, void **extra) {
   sim_enter();
   if (!config || (config->count && !config->attributes)) return sim_leave(DRV_INVALID_VALUE);
-  bool cooperative = false;
-  DrvResult code = check_attributes(config, &cooperative);
-  return sim_leave(code ? code : launch_config(config, function, cooperative, params, extra));
+  Extras x = {0};
+  DrvResult code = check_attributes(config, &x);
+  return sim_leave(code ? code : launch_config(config, function, &x, params, extra));
 }

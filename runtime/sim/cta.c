@@ -143,6 +143,20 @@ uint64_t sim_special_value(const SimCta *c, uint32_t warp, uint32_t lane, uint64
   case SPECIAL_LANEMASK_GE: return SIM_FULL << lane;
   case SPECIAL_DYNAMIC_SMEM: return l->dynamic_bytes;
   case SPECIAL_TOTAL_SMEM: return l->shared_bytes;
+  case SPECIAL_CLUSTERID_X: return c->id[0] / l->cluster[0];
+  case SPECIAL_CLUSTERID_Y: return c->id[1] / l->cluster[1];
+  case SPECIAL_CLUSTERID_Z: return c->id[2] / l->cluster[2];
+  case SPECIAL_NCLUSTERID_X: return l->grid[0] / l->cluster[0];
+  case SPECIAL_NCLUSTERID_Y: return l->grid[1] / l->cluster[1];
+  case SPECIAL_NCLUSTERID_Z: return l->grid[2] / l->cluster[2];
+  case SPECIAL_CLUSTER_CTAID_X: return c->id[0] % l->cluster[0];
+  case SPECIAL_CLUSTER_CTAID_Y: return c->id[1] % l->cluster[1];
+  case SPECIAL_CLUSTER_CTAID_Z: return c->id[2] % l->cluster[2];
+  case SPECIAL_CLUSTER_NCTAID_X: return l->cluster[0];
+  case SPECIAL_CLUSTER_NCTAID_Y: return l->cluster[1];
+  case SPECIAL_CLUSTER_NCTAID_Z: return l->cluster[2];
+  case SPECIAL_CLUSTER_CTARANK: return c->rank;
+  case SPECIAL_CLUSTER_NCTARANK: return l->group_ctas;
   default: return 0; /* clocks have a handler of their own */
   }
 }
@@ -154,9 +168,12 @@ static void begin_warp(SimCta *c, uint32_t i) {
   SimWarp *w = &c->warp[i];
   uint32_t left = l->threads - i * SIM_LANES, agent = c->rank * c->nwarps + i;
   SimCopy *copies = w->copies;
+  SimBuf products = w->products;
   SimFrame *frames = w->frames;
   uint32_t cap = w->copies_cap, frames_cap = w->frames_cap;
   memset(w, 0, sizeof *w);
+  w->products.at = products.at;
+  w->products.cap = products.cap;
   w->frames = frames;
   w->frames_cap = frames_cap;
   w->regs = g->files + (size_t)agent * fn->file_bytes;
@@ -167,10 +184,12 @@ static void begin_warp(SimCta *c, uint32_t i) {
   w->agent = agent;
   w->self = (uint32_t)(g->index * g->nagents + agent);
   w->cta = c;
-  w->init = g->init + (size_t)agent * fn->ntracked;
+  w->init = g->init + 2 * (size_t)agent * fn->ntracked;
+  w->touch = w->init + fn->ntracked;
+  w->nregs = sim_launch_registers(l);
   w->copies = copies;
   w->copies_cap = cap;
-  for (uint32_t k = 0; k < CLOCKS; k++) w->past[k].near = g->hb + ((size_t)k * g->nagents + agent) * g->nagents;
+  for (uint32_t k = 0; k < CLOCKS; k++) w->past[k].near = g->hb + ((size_t)k * g->nagents + agent) * g->ncolumns;
   w->hb = w->past[CLOCK_GENERIC].near;
   w->checks = l->checks;
   w->cache = g->cache;
@@ -183,6 +202,7 @@ static void begin_warp(SimCta *c, uint32_t i) {
   w->rd = c->rd ? c->rd + i * c->cells : NULL;
   w->shift = fn->shift;
   memset(w->init, 0, fn->ntracked * sizeof *w->init);
+  for (uint32_t r = 0; r < fn->ntracked; r++) w->touch[r] = 1; /* no fence yet */
   if (!sim_frame_begin(w)) {
     sim_fault(w, NULL, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory");
     return;

@@ -1,61 +1,8 @@
 /* decode.c - from a row of gen/isa to a handler and its fields. The row says the form; what it means stands in the handlers, which
  * are found here by mnemonic and modifiers alone. */
-#include "parse.h"
+#include "decode.h"
 #include <stdio.h>
 #include <string.h>
-
-enum { MAX_WORDS = 16 };
-typedef struct Words { const char *at[MAX_WORDS]; uint32_t n[MAX_WORDS]; int count; } Words;
-
-typedef struct Decode {
-  SimParser *p;
-  const IsaForm *form;
-  SimInstr *in;
-  const SimOpnd *ops;
-  int nops;
-  uint32_t line;
-  Words w;
-} Decode;
-
-static void split_words(const char *opcode, uint32_t len, Words *w) {
-  w->count = 0;
-  for (const char *s = opcode, *end = s + len; s < end && w->count < MAX_WORDS; s++) {
-    const char *dot = memchr(s, '.', (size_t)(end - s));
-    w->at[w->count] = s;
-    w->n[w->count] = (uint32_t)((dot ? dot : end) - s);
-    s += w->n[w->count];
-    const IsaSpelling *other = isa_spelling(w->at[w->count], w->n[w->count]);
-    if (other) w->at[w->count] = other->row, w->n[w->count] = (uint32_t)strlen(other->row);
-    w->count++;
-  }
-}
-
-static bool word_is(const Words *w, int i, const char *s) {
-  return i < w->count && strlen(s) == w->n[i] && memcmp(s, w->at[i], w->n[i]) == 0;
-}
-
-static int has_word(const Words *w, const char *s) { /* its place, or 0 */
-  for (int i = 1; i < w->count; i++)
-    if (word_is(w, i, s)) return i;
-  return 0;
-}
-
-static int find_in(const Words *w, int i, const char *const *list, int n) {
-  for (int k = 0; k < n; k++)
-    if (word_is(w, i, list[k])) return k;
-  return -1;
-}
-
-static bool refuse(Decode *d) {
-  return sim_parse_fail(d->p, d->line, DRV_INVALID_PTX, "'%s' is not simulated", d->form->opcode);
-}
-
-static bool use(Decode *d, const char *name) {
-  int h = sim_handler_find(name, strlen(name));
-  if (h < 0) return refuse(d);
-  d->in->handler = (uint16_t)h;
-  return true;
-}
 
 /* mnemonic and modifiers joined by '_', without .rn; returns where the last word begins, 0: too long */
 static size_t plain_name(const Decode *d, char name[96]) {
@@ -417,7 +364,7 @@ static bool decode_atom(Decode *d) {
   bool returns = word_is(&d->w, 0, "atom");
   d->in->sub = (uint16_t)(op | type << 4 | (returns ? 1 << 8 : 0));
   d->in->size = type == 2 || type == 3 || type == 5 ? 8 : type >= 8 ? 2 : 4;
-  d->in->n = has_word(&d->w, "v2") ? 2 : has_word(&d->w, "v4") ? 4 : 1;
+  d->in->n = has_word(&d->w, "v2") ? 2 : has_word(&d->w, "v4") ? 4 : has_word(&d->w, "v8") ? 8 : 1;
   uint32_t shift = d->in->size == 2 ? 1 : 2;
   if (d->p->fn->shift > shift) d->p->fn->shift = shift;
   if (d->p->fn->granule > shift) d->p->fn->granule = shift;
@@ -637,6 +584,7 @@ static const struct { const char *mnemonic; bool (*decode)(Decode *d); } decoder
 bool sim_decode(SimParser *p, const IsaForm *form, SimInstr *in, const SimOpnd *ops, int n, const SimToken *opcode) {
   Decode d = {.p = p, .form = form, .in = in, .ops = ops, .nops = n, .line = opcode->line};
   split_words(opcode->at, opcode->n, &d.w);
+  if (sim_is_async(&d.w)) return sim_decode_async(&d);
   for (size_t i = 0; i < sizeof decoders / sizeof decoders[0]; i++)
     if (word_is(&d.w, 0, decoders[i].mnemonic)) return decoders[i].decode(&d);
   return decode_plain(&d);

@@ -183,7 +183,9 @@ static void find_watched(Flow *f) {
     for (uint32_t i = f->blocks[b].first; i < f->blocks[b].end; i++) {
       bool guarded = is_guarded(f, i);
       for (uint32_t r = f->first_ref[i]; r < f->first_ref[i + 1]; r++)
-        if ((f->refs[r].access & (SIM_REF_READ | SIM_REF_LAX)) == SIM_REF_READ && !has(ready, f->refs[r].vreg)) f->watched[f->refs[r].vreg] = 1;
+        if (f->refs[r].access & SIM_REF_HELD ||
+            ((f->refs[r].access & (SIM_REF_READ | SIM_REF_LAX)) == SIM_REF_READ && !has(ready, f->refs[r].vreg)))
+          f->watched[f->refs[r].vreg] = 1;
       for (uint32_t r = f->first_ref[i]; r < f->first_ref[i + 1] && !guarded; r++)
         if (f->refs[r].access & 2) put(ready, f->refs[r].vreg);
     }
@@ -301,13 +303,24 @@ static bool list_fills(Flow *f, SimFunction *fn) {
 
 /* ---- the finished code ---- */
 
+/* The watched registers of an instruction whose access has `with` and not `without`, from place `at` of the list on. */
+static uint32_t list_access(const Flow *f, SimFunction *fn, uint32_t i, uint32_t at, int with, int without, uint32_t *n) {
+  for (uint32_t r = f->first_ref[i]; r < f->first_ref[i + 1]; r++) {
+    uint32_t v = f->refs[r].vreg;
+    if (!f->watched[v] || !(f->refs[r].access & with) || (f->refs[r].access & without)) continue;
+    fn->track_regs[at++] = f->from[v];
+    ++*n;
+  }
+  return at;
+}
+
 static bool list_tracks(Flow *f, SimFunction *fn) {
   uint32_t ntracks = 1, nregs = 0, index = 0;
   for (uint32_t v = 1; v < f->nvregs; v++) f->from[v] = f->watched[v] ? index++ : SIM_FULL; /* lifetimes have served */
   fn->ntracked = index;
   for (uint32_t i = 0; i < f->ncode; i++) {
     uint32_t here = nregs;
-    for (uint32_t r = f->first_ref[i]; r < f->first_ref[i + 1]; r++) nregs += f->watched[f->refs[r].vreg] ? 2u : 0u;
+    for (uint32_t r = f->first_ref[i]; r < f->first_ref[i + 1]; r++) nregs += f->watched[f->refs[r].vreg] ? 3u : 0u;
     ntracks += nregs != here;
   }
   fn->tracks = sim_new(ntracks * sizeof *fn->tracks);
@@ -318,15 +331,11 @@ static bool list_tracks(Flow *f, SimFunction *fn) {
   uint32_t t = 1, at = 0, always = f->vregs[sim_vreg_const(f->p, 0, SIM_FULL)].offset;
   for (uint32_t i = 0; i < f->ncode; i++) {
     SimTrack k = {.first = at};
-    for (int access = 1; access <= 2; access++)
-      for (uint32_t r = f->first_ref[i]; r < f->first_ref[i + 1]; r++) {
-        uint32_t v = f->refs[r].vreg;
-        if (!f->watched[v] || !(f->refs[r].access & access) || f->refs[r].access & SIM_REF_LAX) continue;
-        fn->track_regs[at++] = f->from[v];
-        if (access == 1) k.nread++;
-        else k.nwrite++;
-      }
-    if (!k.nread && !k.nwrite) continue;
+    at = list_access(f, fn, i, at, SIM_REF_READ, SIM_REF_MAYBE | SIM_REF_LAX, &k.nread);
+    at = list_access(f, fn, i, at, SIM_REF_MAYBE, 0, &k.nmaybe);
+    at = list_access(f, fn, i, at, SIM_REF_WRITTEN, SIM_REF_LAX, &k.nwrite);
+    at = list_access(f, fn, i, at, SIM_REF_HELD, 0, &k.nheld);
+    if (at == k.first) continue;
     k.inner = f->code[i].fn;
     if (f->watched[f->refs[f->first_ref[i]].vreg]) { /* definedness counts in all active lanes, so the guard is applied later */
       k.guarded = true;

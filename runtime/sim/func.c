@@ -158,7 +158,7 @@ bool sim_use_function(SimParser *p, uint32_t index, uint32_t line) {
 bool sim_link_functions(SimParser *p) {
   SimModule *m = p->mod;
   uint32_t n = SIM_COUNT(&m->functions, SimFunction *), shift = 32, granule = 32;
-  bool meets = false, copies = false;
+  bool meets = false, copies = false, async = false;
   for (uint32_t i = 0; i < n; i++) {
     SimFunction *f = SIM_AT(&m->functions, SimFunction *, i);
     if (f->entry) continue;
@@ -173,6 +173,7 @@ bool sim_link_functions(SimParser *p) {
     if (f->shift < shift) shift = f->shift;
     if (f->granule < granule) granule = f->granule;
     meets |= f->meets;
+    async |= f->uses_async;
     copies |= f->uses_cp_async;
   }
   for (uint32_t i = 0; i < n; i++) { /* an entry may call any of them: memory is watched as finely as the narrowest access of all */
@@ -181,6 +182,7 @@ bool sim_link_functions(SimParser *p) {
     if (f->shift > shift) f->shift = shift;
     if (f->granule > granule) f->granule = granule;
     f->meets |= meets;
+    f->uses_async |= async;
     f->uses_cp_async |= copies;
   }
   return true;

@@ -1,12 +1,12 @@
 /* group.c - one group of CTAs: its memory, its start, and its run: warps one at a time, from one synchronising operation to the next, in
  * a seeded order; operations on global memory one by one, each at its moment in virtual time. */
-#include "sim.h"
+#include "engine.h"
 #include "alloc.h"
 #include <stdio.h>
 #include <string.h>
 
-enum { ALIGN = 128, SLICE_MEETS = 4096 };
-#define SLICE_ALONE ((uint64_t)1 << 20) /* warp instructions before others get their chance */
+enum { ALIGN = 128, CHUNK_MEETS = 512, SLICE_MEETS = 4096 };
+#define SLICE_ALONE ((uint64_t)1 << 20) /* warp instructions before other warps get their chance */
 
 uint64_t sim_group_random(SimGroup *g) { /* xorshift64* */
   uint64_t x = g->random;
@@ -18,6 +18,20 @@ uint64_t sim_group_random(SimGroup *g) { /* xorshift64* */
 }
 
 uint64_t sim_warp_count(const SimWarp *w) { return w->cta->launch->dev->limit - w->left - w->budget; }
+
+static void fill_budget(SimWarp *w) {
+  uint64_t chunk = w->cta->launch->fn->meets ? CHUNK_MEETS : SLICE_ALONE;
+  w->budget = w->left < chunk ? w->left : chunk;
+  w->left -= w->budget;
+}
+
+bool sim_warp_refill(SimWarp *w) {
+  SimGroup *g = w->cta->group;
+  uint64_t count = sim_warp_count(w);
+  fill_budget(w);
+  sim_schedule_progress(g, g->now + count - g->before);
+  return count < g->yield_at && !sim_schedule_halted(g);
+}
 
 /* ---- memory: one block, which the device keeps from launch to launch ---- */
 
@@ -41,9 +55,22 @@ static void carve_cta(SimCta *cta, const SimLaunch *l, Carve *c) {
 static void carve_barriers(SimCta *cta, const SimLaunch *l, Carve *c) {
   for (int b = 0; b < SIM_MAX_BARRIERS; b++)
     for (int k = 0; k < CLOCKS; k++) {
-      uint32_t *near = carve(c, (size_t)l->group_ctas * l->nwarps * sizeof *near);
+      uint32_t *near = carve(c, (size_t)l->group_ctas * (l->nwarps + l->engines) * sizeof *near);
       if (cta) cta->barrier[b].released[k].near = near;
     }
+}
+
+static void carve_engines(SimGroup *g, const SimLaunch *l, Carve *c) {
+  g->barrier = carve(c, sizeof *g->barrier);
+  g->settled = carve(c, g->ncolumns * sizeof *g->settled);
+  for (int k = 0; k < CLOCKS; k++) {
+    uint32_t *past = carve(c, g->ncolumns * sizeof *past), *seen = carve(c, g->ncolumns * sizeof *seen);
+    if (c->at) g->barrier->past[k].near = past, g->barrier->seen[k].near = seen;
+  }
+  for (uint32_t i = 0; i < l->group_ctas; i++) {
+    uint32_t *touched = carve(c, g->ncolumns * sizeof *touched);
+    if (c->at) g->cta[i].touched = touched;
+  }
 }
 
 static void carve_group(SimGroup *g, const SimLaunch *l, Carve *c) {
@@ -52,13 +79,14 @@ static void carve_group(SimGroup *g, const SimLaunch *l, Carve *c) {
   g->files = carve(c, fn->file_bytes * n);
   g->scratch = carve(c, SIM_SCRATCH_SLOTS * SIM_SCRATCH_SLOT_BYTES);
   g->lanes = carve(c, (fn->ncode + fn->module->func_code) * sizeof *g->lanes);
-  g->init = carve(c, fn->ntracked * n * sizeof *g->init);
+  g->init = carve(c, 2 * fn->ntracked * n * sizeof *g->init); /* and what SimWarp.touch counts */
   g->cache = carve(c, (fn->nmem + fn->module->func_mem) * sizeof(SimAlloc *));
   g->cta = carve(c, l->group_ctas * sizeof *g->cta);
   g->warp = carve(c, n * sizeof *g->warp);
   for (uint32_t i = 0; i < l->group_ctas; i++) carve_barriers(c->at ? &g->cta[i] : NULL, l, c);
+  carve_engines(g, l, c);
   g->zeroed = c->used; /* what follows is filled at the beginning of each group */
-  g->hb = carve(c, CLOCKS * n * n * sizeof *g->hb);
+  g->hb = carve(c, CLOCKS * n * g->ncolumns * sizeof *g->hb);
   for (uint32_t i = 0; i < l->group_ctas; i++) carve_cta(c->at ? &g->cta[i] : NULL, l, c);
 }
 
@@ -81,6 +109,8 @@ SimGroup *sim_group_open(SimLaunch *l) {
   g->launch = l;
   g->nctas = l->group_ctas;
   g->nagents = l->group_ctas * l->nwarps;
+  g->nengines = l->engines;
+  g->ncolumns = g->nagents + g->nctas * g->nengines;
   carve_group(g, l, &c);
   SimBlock *block = take_block(l, l->ngroups_open, c.used + ALIGN);
   if (!block) {
@@ -104,10 +134,12 @@ SimGroup *sim_group_open(SimLaunch *l) {
 }
 
 void sim_group_close(SimGroup *g) {
+  sim_engine_close(g);
   sim_order_end(g);
   for (uint32_t i = 0; i < g->nagents; i++) {
     if (g->warp[i].copies) kiln_mem(g->warp[i].copies, g->warp[i].copies_cap * sizeof(SimCopy), 0);
     sim_frames_free(&g->warp[i]);
+    sim_buf_free(&g->warp[i].products);
   }
   sim_delete(g, sizeof *g);
 }
@@ -133,21 +165,21 @@ void sim_group_begin(SimGroup *g, uint64_t index) {
   g->serial++;
   g->time = 1;
   g->now = 0;
-  atomic_store_explicit(&g->seen, 0, memory_order_relaxed);
+  g->first_key = UINT64_MAX;
   g->horizon = 0;
   g->faulted = g->suspected = false;
   g->random = (l->seed + 1) * 0x9e3779b97f4a7c15ull ^ (index + 1) * 0xbf58476d1ce4e5b9ull;
   if (!g->random) g->random = 1;
-  memset(g->hb, 0, CLOCKS * (size_t)g->nagents * g->nagents * sizeof *g->hb);
+  memset(g->hb, 0, CLOCKS * (size_t)g->nagents * g->ncolumns * sizeof *g->hb);
   for (uint32_t i = 0; i < g->nctas; i++) {
     place_cta(&g->cta[i], g);
     sim_cta_begin(&g->cta[i]);
   }
+  sim_engine_begin(g);
   sim_order_begin(g);
-  uint64_t limit = l->dev->limit, slice = l->fn->meets ? SLICE_MEETS : SLICE_ALONE;
   for (uint32_t i = 0; i < g->nagents; i++) {
-    g->warp[i].budget = limit < slice ? limit : slice;
-    g->warp[i].left = limit - g->warp[i].budget;
+    g->warp[i].left = l->dev->limit;
+    fill_budget(&g->warp[i]);
   }
 }
 
@@ -157,19 +189,16 @@ static bool running(const SimGroup *g) { return !g->faulted && !sim_schedule_hal
 
 /* One warp until it lets others go on; virtual time advances by what it has executed. */
 static void run_warp(SimGroup *g, SimWarp *w) {
-  uint64_t before = sim_warp_count(w);
+  g->before = sim_warp_count(w);
+  g->yield_at = g->before + (g->launch->fn->meets ? SLICE_MEETS : SLICE_ALONE);
   g->launch->dev->level->run(w);
-  g->now += sim_warp_count(w) - before;
-  if (w->budget == 0 && !g->faulted) { /* its slice is used up */
-    uint64_t slice = g->launch->fn->meets ? SLICE_MEETS : SLICE_ALONE;
-    w->budget = w->left < slice ? w->left : slice;
-    w->left -= w->budget;
-  }
+  g->now += sim_warp_count(w) - g->before;
   if (w->state == WARP_TURN) { /* the operation happens a little later: by seed */
     uint64_t r = g->launch->seed ? sim_group_random(g) : 0;
-    w->key = g->now + (r & 7 ? (r >> 3) & 63 : (r >> 3) & 4095);
+    w->key = g->now + SIM_LATENCY + (r & 7 ? (r >> 3) & 63 : (r >> 3) & 4095);
+    if (w->key < g->first_key) g->first_key = w->key;
   }
-  sim_schedule_progress(g);
+  sim_schedule_progress(g, g->now);
 }
 
 /* One round: every warp that can run does, in an order drawn from the seed (seed 0: by number). */
@@ -184,7 +213,10 @@ static bool run_round(SimGroup *g) {
     order[i - 1] = order[j];
     order[j] = t;
   }
-  for (uint32_t i = 0; i < n && running(g); i++) run_warp(g, &g->warp[order[i]]);
+  for (uint32_t i = 0; i < n && running(g); i++) {
+    run_warp(g, &g->warp[order[i]]);
+    if (g->bulks.n && g->launch->policy == POLICY_RANDOM && (sim_group_random(g) & 3) == 0) sim_engine_step(g);
+  }
   return n != 0;
 }
 
@@ -208,7 +240,7 @@ static void run_local(SimGroup *g) { /* until nobody can go on by itself */
     }
     any = false;
     for (uint32_t i = 0; i < g->nctas && running(g); i++) any |= sim_cta_ended(&g->cta[i]);
-    if (running(g) && !any) any = wake_by_value(g);
+    if (running(g) && !any) any = sim_cluster_ended(g) || wake_by_value(g) || sim_engine_step(g); /* copies as late as can be */
   }
 }
 
@@ -239,6 +271,7 @@ static bool parked(const SimGroup *g) {
 
 static SimGroupState end_group(SimGroup *g) {
   if (running(g)) sim_group_stuck(g);
+  if (!g->faulted) sim_engine_finish(g);
   if (g->suspected && !(g->faulted && strcmp(g->finding.kind, "race") == 0)) {
     g->faulted = true;
     g->finding = g->suspect;
@@ -253,6 +286,17 @@ static SimGroupState end_group(SimGroup *g) {
   return GROUP_ENDS;
 }
 
+static void begin_operation(SimGroup *g, const SimWarp *w, uint64_t key) {
+  g->now = key;
+  g->first_key = UINT64_MAX;
+  for (uint32_t i = 0; i < g->nagents; i++) {
+    const SimWarp *x = &g->warp[i];
+    if (x != w && x->state == WARP_TURN && x->key < g->first_key) g->first_key = x->key;
+  }
+  atomic_store(&g->acts, key);
+  atomic_store(&g->seen, key);
+}
+
 SimGroupState sim_group_run(SimGroup *g, uint64_t *key) {
   for (;;) {
     run_local(g);
@@ -260,7 +304,7 @@ SimGroupState sim_group_run(SimGroup *g, uint64_t *key) {
     if (!w) return running(g) && parked(g) ? GROUP_PARKED : end_group(g);
     if (*key < g->now) *key = g->now;
     if (*key >= g->horizon) return GROUP_TURN;
-    g->now = *key;
+    begin_operation(g, w, *key);
     if (w->state == WARP_PARKED) sim_spin_leave(w);
     else w->granted = true;
     w->state = WARP_READY;
@@ -284,7 +328,11 @@ static size_t list_warp(const SimWarp *w, char *at, size_t room) {
     n = snprintf(at, room, "%swarp %u for another value than 0x%llx at 0x%llx, ptx line %u", who, w->index, (unsigned long long)s->value,
                  (unsigned long long)s->address, w->code[w->spin.pc].line);
   } else if (w->state == WARP_HELD) {
-    n = snprintf(at, room, "%swarp %u %s, ptx line %u", who, w->index, w->waits ? w->waits : "waits", in->line);
+    const SimInstr *held = &w->code[w->pc]; /* it is executed again */
+    if (w->held)
+      n = snprintf(at, room, "%swarp %u at the mbarrier 0x%x (phase %u: %u of %u arrivals and %d bytes missing), ptx line %u", who, w->index,
+                   w->held->address, w->held->s.phase, w->held->s.pending, w->held->s.expected, w->held->s.bytes, held->line);
+    else n = snprintf(at, room, "%swarp %u %s, ptx line %u", who, w->index, w->waits ? w->waits : "waits", held->line);
   }
   return n < 0 ? 0 : (size_t)n < room ? (size_t)n : room - 1;
 }
@@ -306,7 +354,7 @@ void sim_group_stuck(SimGroup *g) {
     n += list_warp(w, list + n, sizeof list - n);
   }
   if (!first) return;
-  const SimInstr *in = first->state == WARP_PARKED ? &first->code[first->spin.pc] : &first->code[first->pc ? first->pc - 1 : 0];
+  const SimInstr *in = first->state == WARP_PARKED ? &first->code[first->spin.pc] : first->state == WARP_HELD ? &first->code[first->pc] : &first->code[first->pc ? first->pc - 1 : 0];
   if (done && first->state == WARP_BARRIER)
     sim_fault(first, in, -1, DRV_LAUNCH_FAILED, "barrier", "", 0, "waits for warps that have ended (%u of %u): %s", done, g->nagents, list);
   else sim_fault(first, in, -1, DRV_LAUNCH_FAILED, "deadlock", "", 0, "nobody can go on: %s", list);

@@ -7,6 +7,10 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Engines of asynchronous copies: how many a cell can name (one number stands for an mbarrier), and how many a CTA gets. More would cost
+ * time; few mbarriers share one as it is. */
+enum { ENGINES = SIM_CELL_ENGINE - 1, MOST_ENGINES = 16 };
+
 static int compare_forms(const void *a, const void *b) {
   const SimFormCount *x = a, *y = b;
   if (x->lanes != y->lanes) return x->lanes < y->lanes ? 1 : -1;
@@ -65,6 +69,15 @@ uint32_t sim_launch_occupancy(const SimTarget *t, const SimFunction *f, uint32_t
   return by_shared < n ? (uint32_t)by_shared : n;
 }
 
+uint32_t sim_launch_registers(const SimLaunch *l) {
+  const SimFunction *f = l->fn;
+  const uint32_t *n = f->reqntid[0] ? f->reqntid : f->maxntid;
+  if (f->maxnreg) return f->maxnreg > 255 ? 255 : f->maxnreg;
+  if (!n[0] || !f->minnctapersm) return 0;
+  uint32_t threads = (n[0] * n[1] * n[2] + 31) / 32 * 32, regs = 65536 / (threads * f->minnctapersm) / 8 * 8;
+  return regs > 255 ? 255 : regs;
+}
+
 /* Groups that the device holds at a time. */
 static uint32_t resident_groups(const SimLaunch *l) {
   uint32_t per_sm = sim_launch_occupancy(l->dev->target, l->fn, l->threads, l->dynamic_bytes);
@@ -78,6 +91,7 @@ DrvResult sim_launch_run(SimLaunch *l) {
   uint64_t n = l->dev->cores ? (uint64_t)l->dev->cores : online > 0 ? (uint64_t)online : 1;
   l->group_ctas = l->cluster[0] * l->cluster[1] * l->cluster[2];
   l->ngroups = l->ctas / l->group_ctas;
+  l->engines = l->clocks < CLOCKS ? 0 : ENGINES / l->group_ctas < MOST_ENGINES ? ENGINES / l->group_ctas : MOST_ENGINES;
   l->resident = resident_groups(l);
   l->serial = l->dev->launches + 1;
   if (n > SIM_MAX_CORES) n = SIM_MAX_CORES;

@@ -9,6 +9,12 @@ static const struct { const char *name; uint8_t id, width; } specials[] = {
   {"%ctaid.x", SPECIAL_CTAID_X, 4}, {"%ctaid.y", SPECIAL_CTAID_Y, 4}, {"%ctaid.z", SPECIAL_CTAID_Z, 4},
   {"%nctaid.x", SPECIAL_NCTAID_X, 4}, {"%nctaid.y", SPECIAL_NCTAID_Y, 4}, {"%nctaid.z", SPECIAL_NCTAID_Z, 4},
   {"%laneid", SPECIAL_LANEID, 4}, {"%warpid", SPECIAL_WARPID, 4}, {"%nwarpid", SPECIAL_NWARPID, 4},
+  {"%clusterid.x", SPECIAL_CLUSTERID_X, 4}, {"%clusterid.y", SPECIAL_CLUSTERID_Y, 4}, {"%clusterid.z", SPECIAL_CLUSTERID_Z, 4},
+  {"%nclusterid.x", SPECIAL_NCLUSTERID_X, 4}, {"%nclusterid.y", SPECIAL_NCLUSTERID_Y, 4}, {"%nclusterid.z", SPECIAL_NCLUSTERID_Z, 4},
+  {"%cluster_ctaid.x", SPECIAL_CLUSTER_CTAID_X, 4}, {"%cluster_ctaid.y", SPECIAL_CLUSTER_CTAID_Y, 4},
+  {"%cluster_ctaid.z", SPECIAL_CLUSTER_CTAID_Z, 4}, {"%cluster_nctaid.x", SPECIAL_CLUSTER_NCTAID_X, 4},
+  {"%cluster_nctaid.y", SPECIAL_CLUSTER_NCTAID_Y, 4}, {"%cluster_nctaid.z", SPECIAL_CLUSTER_NCTAID_Z, 4},
+  {"%cluster_ctarank", SPECIAL_CLUSTER_CTARANK, 4}, {"%cluster_nctarank", SPECIAL_CLUSTER_NCTARANK, 4},
   {"%smid", SPECIAL_SMID, 4}, {"%nsmid", SPECIAL_NSMID, 4}, {"%gridid", SPECIAL_GRIDID, 8},
   {"%lanemask_eq", SPECIAL_LANEMASK_EQ, 4}, {"%lanemask_lt", SPECIAL_LANEMASK_LT, 4},
   {"%lanemask_le", SPECIAL_LANEMASK_LE, 4}, {"%lanemask_gt", SPECIAL_LANEMASK_GT, 4},
@@ -49,6 +55,12 @@ static bool read_constant(SimParser *p, SimToken *t, int64_t *imm) {
   return true;
 }
 
+/* The vector is left as it is: only as much of it as is read is ever looked at. */
+static void clear_operand(SimOpnd *o) {
+  memset(o, 0, offsetof(SimOpnd, reg));
+  o->reg[0] = o->reg[1] = 0;
+}
+
 /* a name: register, special register or symbol */
 static bool read_name(SimParser *p, SimOpnd *o) {
   SimToken t = p->tok;
@@ -84,7 +96,8 @@ static bool read_name(SimParser *p, SimOpnd *o) {
 }
 
 static bool read_memory(SimParser *p, SimOpnd *o) {
-  SimOpnd base = {0};
+  SimOpnd base;
+  clear_operand(&base);
   o->kind = OPND_MEM;
   o->token = p->tok;
   o->n = 1;
@@ -99,7 +112,7 @@ static bool read_memory(SimParser *p, SimOpnd *o) {
     } else {
       return fail_here(p, &base.token, "no such name:");
     }
-    if (!sim_lex_punct(p, ']')) {
+    if (!sim_lex_punct(p, ']') && !sim_lex_punct(p, ',')) {
       bool plus = sim_lex_take(p, '+');
       if (!plus && !sim_lex_punct(p, '-')) return fail_here(p, &p->tok, "expected ']' before");
       SimToken t;
@@ -113,6 +126,7 @@ static bool read_memory(SimParser *p, SimOpnd *o) {
   }
   if (o->imm > INT32_MAX || o->imm < INT32_MIN)
     return sim_parse_fail(p, o->token.line, DRV_INVALID_PTX, "the offset of an address does not fit 32 bits");
+  if (sim_lex_punct(p, ',')) return o->opens = true; /* a tensor map; coordinates follow */
   return sim_lex_expect(p, ']');
 }
 
@@ -122,13 +136,15 @@ static bool read_vector(SimParser *p, SimOpnd *o) {
   do {
     if (o->n == SIM_MAX_VECTOR) return sim_parse_fail(p, p->tok.line, DRV_INVALID_PTX, "more than %d elements in a vector", SIM_MAX_VECTOR);
     if (p->tok.kind == TOK_WORD) {
-      SimOpnd e = {0};
+      SimOpnd e;
+      clear_operand(&e);
       if (!read_name(p, &e)) return false;
       if (e.kind == OPND_SINK) o->reg[o->n] = SIM_SINK;
       else if (e.kind == OPND_REG) o->reg[o->n] = e.reg[0];
       else return fail_here(p, &e.token, "no register");
     } else {
       int64_t imm;
+      if (o->n >= SIM_MAX_ELEMENTS) return fail_here(p, &p->tok, "no register");
       if (!read_constant(p, &o->element[o->n], &imm)) return false;
       o->reg[o->n] = SIM_IMMEDIATE;
     }
@@ -154,7 +170,8 @@ bool sim_parse_operand(SimParser *p, SimOpnd *o) {
   }
   if (!read_name(p, o)) return false;
   if (!sim_lex_take(p, '|')) return true;
-  SimOpnd second = {0};
+  SimOpnd second;
+  clear_operand(&second);
   if (p->tok.kind != TOK_WORD || !read_name(p, &second)) return fail_here(p, &p->tok, "expected a predicate before");
   if ((o->kind != OPND_REG && o->kind != OPND_SINK) || (second.kind != OPND_REG && second.kind != OPND_SINK))
     return fail_here(p, &second.token, "a pair needs two registers, not");
@@ -187,7 +204,7 @@ static bool space_fits(SimParser *p, const SimOpnd *o, char cls) {
     SimSymKind k = SIM_AT(&p->syms, SimSym, o->sym).kind;
     if (cls == 'a' && p->in_shared) cls = 's';
     return cls == 'p'   ? k == SYM_PARAM || k == SYM_STACK
-           : cls == 's' ? k == SYM_SHARED || k == SYM_DYNAMIC
+           : cls == 's' || cls == 'k' ? k == SYM_SHARED || k == SYM_DYNAMIC
            : cls == 'l' ? k == SYM_STACK
                         : k == SYM_GLOBAL;
   }
@@ -198,7 +215,7 @@ static bool space_fits(SimParser *p, const SimOpnd *o, char cls) {
 
 static bool operand_fits(SimParser *p, const SimOpnd *o, const IsaOperand *want) {
   if (o->negated && !want->negatable) return false;
-  if (want->brace != (o->kind == OPND_VEC)) return false;
+  if (want->brace != (o->kind == OPND_VEC) || want->opens != o->opens || want->closes != o->closes) return false;
   switch (want->kind) {
   case ISA_OPND_REG: {
     if (o->kind == OPND_PAIR && p->takes_second && want->writes && want->cls == 'p')
@@ -221,6 +238,7 @@ static bool operand_fits(SimParser *p, const SimOpnd *o, const IsaOperand *want)
   }
   case ISA_OPND_MEM: return o->kind == OPND_MEM && space_fits(p, o, want->cls);
   case ISA_OPND_IMM: return o->kind == OPND_INT && (!want->fixed || want->value == o->imm);
+  case ISA_OPND_SINK: return o->kind == OPND_SINK;
   case ISA_OPND_LABEL:
   case ISA_OPND_TARGETS: return o->kind == OPND_SYM;
   case ISA_OPND_CALL: return false; /* func.c reads these */
@@ -304,8 +322,10 @@ static uint32_t address_vreg(SimParser *p, const SimOpnd *o, uint8_t width) { /*
 }
 
 static bool flatten(SimParser *p, SimInstr *in, const IsaOperand *want, const SimOpnd *o, int *nmem) {
-  int access = (want->reads ? 1 : 0) | (want->writes ? 2 : 0);
+  int access = (want->reads ? SIM_REF_READ : 0) | (want->writes ? SIM_REF_WRITTEN : 0) | (want->unset_ok ? SIM_REF_MAYBE | SIM_REF_HELD : 0);
+  if (want->count == 4 && want->reads && strncmp(isa_form((IsaId)in->form)->opcode, "wgmma", 5) == 0) access |= SIM_REF_HELD; /* A */
   if (o->negated) in->flags |= SIM_I_NEGATE;
+  if (want->kind == ISA_OPND_SINK) return true;
   switch (o->kind) {
   case OPND_REG: return sim_push_ref(p, o->reg[0], access);
   case OPND_SINK: return sim_push_ref(p, sink_vreg(p, want->cls), access);
@@ -327,12 +347,16 @@ static bool flatten(SimParser *p, SimInstr *in, const IsaOperand *want, const Si
     uint32_t v = stack ? stack_vreg(p, o->sym, true) : o->sym_base ? address_vreg(p, o, 8) : o->reg[0] ? o->reg[0] : sim_vreg_const(p, 8, 0);
     if (!v) return false;
     bool narrow = SIM_AT(&p->vregs, SimVreg, v).width == 4;
+    if (want->opens) return sim_push_ref(p, v, 1); /* a tensor map: no offset */
     if (*nmem == 0) {
       in->imm = o->imm + (stack ? (int64_t)SIM_AT(&p->syms, SimSym, o->sym).value : 0);
       in->flags |= narrow ? SIM_I_ADDR32 : 0;
-    } else {
+    } else if (*nmem == 1) {
       in->imm2 = (int32_t)o->imm;
       in->flags |= narrow ? SIM_I_ADDR32B : 0;
+    } else {
+      in->imm3 = (int32_t)o->imm;
+      in->flags |= narrow ? SIM_I_ADDR32C : 0;
     }
     ++*nmem;
     return sim_push_ref(p, v, 1);
@@ -446,9 +470,12 @@ bool sim_parse_instruction(SimParser *p, const SimToken *op, uint32_t guard, boo
   while (!p->code && !sim_lex_punct(p, ';')) {
     if (n == SIM_MAX_OPERANDS) return sim_parse_fail(p, p->tok.line, DRV_INVALID_PTX, "more than %d operands", SIM_MAX_OPERANDS);
     if (n && !sim_lex_expect(p, ',')) return false;
-    memset(&ops[n], 0, sizeof ops[n]);
+    clear_operand(&ops[n]);
     if (!sim_parse_operand(p, &ops[n])) return p->code ? false : sim_parse_memory(p);
-    n++;
+    if (n++ && ops[n - 2].opens) {
+      if (ops[n - 1].kind != OPND_VEC || !sim_lex_expect(p, ']')) return p->code ? false : fail_here(p, &ops[n - 1].token, "expected coordinates before");
+      ops[n - 1].closes = true;
+    }
   }
   if (!sim_lex_expect(p, ';')) return false;
   IsaReading reading;

@@ -13,9 +13,8 @@ typedef struct Release { SimClock *clock; uint64_t cta, group; } Release; /* cta
 
 typedef struct SimPlace {      /* a location that strong accesses meet */
   uint64_t address;         /* 0: free */
-  uint64_t stamp;           /* writes so far + 1 */
   Release release[REACHES]; /* what an acquiring reader of the present value gets */
-  uint32_t watchers;        /* warps that are parked on it */
+  uint32_t watchers;        /* warps that spin on it */
 } SimPlace;
 
 typedef struct SimOrder {
@@ -23,7 +22,7 @@ typedef struct SimOrder {
   SimPlaces places;         /* in global memory */
   uint32_t rows;            /* groups that have released something */
   uint32_t *row;            /* of each group + 1, in a kernel that meets */
-  SimBuf parked;            /* SimWarp*: those that watch places in global memory */
+  SimBuf watching;          /* SimWarp*: those that spin on places in global memory */
 } SimOrder;
 
 /* ---- clocks ---- */
@@ -94,14 +93,15 @@ static SimClock *snapshot(const SimWarp *w) {
   }
   const SimClock *far = w->past[CLOCK_GENERIC].far;
   uint32_t rows = far && far->rows > g->order ? far->rows : g->order;
-  SimClock *c = new_clock(rows, g->nagents);
+  uint32_t width = g->ncolumns * g->launch->clocks; /* of a row: all that is known by one proxy, then by the other */
+  SimClock *c = new_clock(rows, width);
   if (!c) {
     lost(w);
     return NULL;
   }
   if (far) memcpy(c->t, far->t, (size_t)far->rows * far->agents * 4);
-  uint32_t *own = c->t + (size_t)(g->order - 1) * g->nagents;
-  memcpy(own, w->hb, g->nagents * 4);
+  uint32_t *own = c->t + (size_t)(g->order - 1) * width;
+  for (uint32_t k = 0; k < g->launch->clocks; k++) memcpy(own + k * g->ncolumns, w->past[k].near, g->ncolumns * 4);
   own[w->agent] = g->time;
   return c;
 }
@@ -115,7 +115,7 @@ uint32_t sim_order_row(const SimLaunch *l, uint64_t group) {
 void sim_order_refresh(SimWarp *w) {
   const SimGroup *g = w->cta->group;
   uint32_t low = SIM_FULL;
-  for (uint32_t a = 0; a < g->nagents; a++)
+  for (uint32_t a = 0; a < g->nagents; a++) /* engines are always looked at */
     if (a != w->agent && w->hb[a] < low) low = w->hb[a];
   w->min_hb = low;
 }
@@ -133,7 +133,7 @@ void sim_past_release(SimPast past[CLOCKS], SimWarp *w) {
   const SimGroup *g = w->cta->group;
   for (uint32_t k = 0; k < g->launch->clocks; k++) {
     uint32_t *to = past[k].near, *from = w->past[k].near;
-    for (uint32_t a = 0; a < g->nagents; a++)
+    for (uint32_t a = 0; a < g->ncolumns; a++)
       if (from[a] > to[a]) to[a] = from[a];
     if (k == CLOCK_GENERIC) to[w->agent] = g->time;
     if (w->past[k].far) join_in(w, &past[k].far, w->past[k].far);
@@ -146,7 +146,7 @@ void sim_past_acquire(SimWarp *w, const SimPast past[CLOCKS]) {
   for (uint32_t k = 0; k < g->launch->clocks; k++) {
     uint32_t *to = w->past[k].near;
     const uint32_t *from = past[k].near;
-    for (uint32_t a = 0; a < g->nagents; a++)
+    for (uint32_t a = 0; a < g->ncolumns; a++)
       if (from[a] > to[a]) to[a] = from[a];
     if (past[k].far) join_in(w, &w->past[k].far, past[k].far);
     if (past[k].narrow) join_in(w, &w->past[k].narrow, past[k].narrow);
@@ -156,17 +156,30 @@ void sim_past_acquire(SimWarp *w, const SimPast past[CLOCKS]) {
 
 void sim_past_clear(SimPast past[CLOCKS], const SimGroup *g) {
   for (int k = 0; k < CLOCKS; k++) {
-    memset(past[k].near, 0, g->nagents * 4);
+    memset(past[k].near, 0, g->ncolumns * 4);
     drop(&past[k].far);
     drop(&past[k].narrow);
   }
+}
+
+void sim_past_keep(SimPast to[CLOCKS], const SimPast from[CLOCKS], const SimGroup *g) {
+  for (uint32_t k = 0; k < g->launch->clocks; k++) {
+    memcpy(to[k].near, from[k].near, g->ncolumns * 4);
+    if (from[k].far) join_in(g->warp, &to[k].far, from[k].far);
+    if (from[k].narrow) join_in(g->warp, &to[k].narrow, from[k].narrow);
+  }
+}
+
+void sim_past_drop(SimPast *past) {
+  drop(&past->far);
+  drop(&past->narrow);
 }
 
 void sim_order_proxy(SimWarp *w) {
   const SimGroup *g = w->cta->group;
   SimPast *to = &w->past[CLOCK_ASYNC], *from = &w->past[CLOCK_GENERIC];
   if (g->launch->clocks < CLOCKS) return;
-  for (uint32_t a = 0; a < g->nagents; a++)
+  for (uint32_t a = 0; a < g->ncolumns; a++)
     if (from->near[a] > to->near[a]) to->near[a] = from->near[a];
   to->near[w->agent] = g->time;
   if (from->far) join_in(w, &to->far, from->far);
@@ -182,9 +195,10 @@ static void acquire_clock(SimWarp *w, SimClock *c, bool enough) {
     return;
   }
   if (g->order && g->order <= c->rows) {
-    const uint32_t *own = c->t + (size_t)(g->order - 1) * g->nagents;
-    for (uint32_t a = 0; a < g->nagents; a++)
-      if (own[a] > w->hb[a]) w->hb[a] = own[a];
+    const uint32_t *own = c->t + (size_t)(g->order - 1) * c->agents;
+    for (uint32_t k = 0; k < g->launch->clocks; k++)
+      for (uint32_t a = 0; a < g->ncolumns; a++)
+        if (own[k * g->ncolumns + a] > w->past[k].near[a]) w->past[k].near[a] = own[k * g->ncolumns + a];
     sim_order_refresh(w);
   }
   join_in(w, &past->far, c);
@@ -220,7 +234,7 @@ static SimPlace *find_place(SimPlaces *p, uint64_t address) { /* NULL: out of me
   uint32_t h = hash_address(address) & (p->cap - 1);
   while (p->at[h].address && p->at[h].address != address) h = (h + 1) & (p->cap - 1);
   if (!p->at[h].address) {
-    p->at[h] = (SimPlace){.address = address, .stamp = 1};
+    p->at[h] = (SimPlace){.address = address};
     p->n++;
   }
   return &p->at[h];
@@ -281,11 +295,11 @@ static void write_place(SimWarp *w, const SimInstr *in, SimPlace *p, bool update
 }
 
 static void wake_watchers(SimWarp *w, uint64_t address) {
-  SimBuf *parked = &w->cta->launch->order->parked;
-  for (uint32_t i = 0; i < SIM_COUNT(parked, SimWarp *); i++) {
-    SimWarp *x = SIM_AT(parked, SimWarp *, i);
+  SimBuf *list = &w->cta->launch->order->watching;
+  for (uint32_t i = 0; i < SIM_COUNT(list, SimWarp *); i++) {
+    SimWarp *x = SIM_AT(list, SimWarp *, i);
     for (uint32_t k = 0; k < x->spin.n; k++)
-      if (x->spin.at[k].stamp && (x->spin.at[k].address & ~(uint64_t)3) == address) sim_schedule_wake(w->cta->group, x);
+      if (x != w && x->spin.at[k].watched && (x->spin.at[k].address & ~(uint64_t)3) == address) sim_schedule_wake(w->cta->group, x);
   }
 }
 
@@ -305,26 +319,21 @@ static void leave_place(SimWarp *w, bool global) {
 
 static bool is_global(uint64_t address) { return (address & ~SIM_WINDOW_MASK) != SIM_SHARED_BASE; }
 
-uint64_t sim_order_read(SimWarp *w, const SimInstr *in, uint64_t address) {
+void sim_order_read(SimWarp *w, const SimInstr *in, uint64_t address) {
+  if (!w->checks) return;
   bool global = is_global(address);
-  if (!global && !w->checks) return 0;
   SimPlace *p = enter_place(w, address, global);
-  if (p && w->checks) read_place(w, in, p);
-  uint64_t stamp = p && global ? p->stamp : 0;
+  if (p) read_place(w, in, p);
   leave_place(w, global);
-  return stamp;
 }
 
-uint64_t sim_order_write(SimWarp *w, const SimInstr *in, uint64_t address, bool update, bool changed) {
+void sim_order_write(SimWarp *w, const SimInstr *in, uint64_t address, bool update, bool changed) {
   bool global = is_global(address);
-  if (!global && !w->checks) return 0;
+  if (!global && !w->checks) return;
   SimPlace *p = enter_place(w, address, global);
   if (p && w->checks) write_place(w, in, p, update);
-  if (p) p->stamp += changed;
   if (p && changed && p->watchers) wake_watchers(w, p->address);
-  uint64_t stamp = p && global ? p->stamp : 0;
   leave_place(w, global);
-  return stamp;
 }
 
 void sim_order_fence(SimWarp *w, const SimInstr *in) {
@@ -345,16 +354,46 @@ void sim_order_fence(SimWarp *w, const SimInstr *in) {
 
 /* ---- spinning: a loop that has done nothing but look, and is in the same state as a turn ago, would do the same for ever ---- */
 
-void sim_spin_read(SimWarp *w, uint64_t address, const char *at, uint32_t bytes, uint64_t stamp) {
-  SimWatch s = {.address = address, .at = at, .bytes = bytes > 8 ? 8 : bytes, .stamp = stamp};
+static void lock_order(SimOrder *o, const SimWarp *w) {
+  if (w->cta->launch->ncores > 1) pthread_mutex_lock(&o->lock);
+}
+static void unlock_order(SimOrder *o, const SimWarp *w) {
+  if (w->cta->launch->ncores > 1) pthread_mutex_unlock(&o->lock);
+}
+
+/* From the second turn of a loop on, global locations are watched from the moment at which they are read, which is one in virtual
+ * time, and not from the moment at which the warp parks. */
+static void watch(SimWarp *w, SimWatch *s) {
+  SimOrder *o = w->cta->launch->order;
+  SimPlace *p = find_place(&o->places, s->address & ~(uint64_t)3);
+  SimWarp **slot = w->spin.watches || !p ? NULL : sim_push(&o->watching, sizeof *slot);
+  if (slot) *slot = w;
+  if (!p || (!slot && !w->spin.watches)) {
+    lost(w);
+    return;
+  }
+  w->spin.watches = true;
+  p->watchers++;
+  s->watched = true;
+}
+
+void sim_spin_read(SimWarp *w, uint64_t address, const char *at, uint32_t bytes) {
+  SimOrder *o = w->cta->launch->order;
+  SimWatch s = {.address = address, .at = at, .bytes = bytes > 8 ? 8 : bytes, .global = is_global(address)};
+  uint32_t k = 0;
   memcpy(&s.value, at, s.bytes);
-  for (uint32_t k = 0; k < w->spin.n; k++)
-    if (w->spin.at[k].address == address) {
-      w->spin.at[k] = s;
-      return;
-    }
-  if (w->spin.n == SIM_MAX_WATCH) w->spin.acted = true;
-  else w->spin.at[w->spin.n++] = s;
+  while (k < w->spin.n && w->spin.at[k].address != address) k++;
+  if (k == SIM_MAX_WATCH) {
+    w->spin.acted = true;
+    return;
+  }
+  bool shared = w->spin.watches || (s.global && w->spin.pc != SIM_FULL); /* others may look at the list */
+  if (shared) lock_order(o, w);
+  if (k < w->spin.n) s.watched = w->spin.at[k].watched;
+  else w->spin.n++;
+  w->spin.at[k] = s;
+  if (s.global && !s.watched && w->spin.pc != SIM_FULL) watch(w, &w->spin.at[k]);
+  if (shared) unlock_order(o, w);
 }
 
 static uint64_t hash_words(uint64_t h, const void *at, size_t bytes) {
@@ -376,58 +415,32 @@ static uint64_t hash_state(const SimWarp *w, uint32_t mask) {
 
 bool sim_spin_again(SimWarp *w, uint32_t pc, uint32_t mask) {
   uint64_t h = hash_state(w, mask);
-  bool same = w->spin.pc == pc && !w->spin.acted && w->spin.hash == h;
+  if (w->spin.pc == pc && !w->spin.acted && w->spin.hash == h) return true;
+  sim_spin_leave(w);
   w->spin.pc = pc;
   w->spin.hash = h;
-  w->spin.acted = false;
-  if (!same) w->spin.n = 0;
-  return same;
-}
-
-/* The locations of w in global memory are watched; one that was written since it was read wakes it at once. */
-void sim_spin_park(SimWarp *w) {
-  SimOrder *o = w->cta->launch->order;
-  bool several = w->cta->launch->ncores > 1, global = false, written = false;
-  for (uint32_t k = 0; k < w->spin.n; k++) global |= w->spin.at[k].stamp != 0;
-  atomic_store(&w->wake, 0);
-  w->state = WARP_PARKED;
-  w->spin.watches = global;
-  if (!global) return;
-  if (several) pthread_mutex_lock(&o->lock);
-  SimWarp **slot = sim_push(&o->parked, sizeof *slot);
-  if (slot) *slot = w;
-  else lost(w);
-  for (uint32_t k = 0; k < w->spin.n; k++) {
-    const SimWatch *s = &w->spin.at[k];
-    SimPlace *p = s->stamp ? find_place(&o->places, s->address & ~(uint64_t)3) : NULL;
-    if (!p) continue;
-    p->watchers++;
-    written |= p->stamp != s->stamp;
-  }
-  if (several) pthread_mutex_unlock(&o->lock);
-  if (written) sim_schedule_wake(w->cta->group, w);
+  return false;
 }
 
 void sim_spin_leave(SimWarp *w) {
   SimOrder *o = w->cta->launch->order;
-  bool several = w->cta->launch->ncores > 1;
-  atomic_store(&w->wake, 0);
   if (w->spin.watches) {
-    if (several) pthread_mutex_lock(&o->lock);
-    uint32_t n = SIM_COUNT(&o->parked, SimWarp *);
-    for (uint32_t i = 0; i < n; i++)
-      if (SIM_AT(&o->parked, SimWarp *, i) == w) {
-        SIM_AT(&o->parked, SimWarp *, i) = SIM_AT(&o->parked, SimWarp *, n - 1);
-        o->parked.n -= sizeof(SimWarp *);
-        break;
-      }
+    lock_order(o, w);
+    uint32_t n = SIM_COUNT(&o->watching, SimWarp *), i = 0;
+    while (i < n && SIM_AT(&o->watching, SimWarp *, i) != w) i++;
+    if (i < n) {
+      SIM_AT(&o->watching, SimWarp *, i) = SIM_AT(&o->watching, SimWarp *, n - 1);
+      o->watching.n -= sizeof(SimWarp *);
+    }
     for (uint32_t k = 0; k < w->spin.n; k++) {
-      SimPlace *p = w->spin.at[k].stamp ? find_place(&o->places, w->spin.at[k].address & ~(uint64_t)3) : NULL;
+      SimPlace *p = w->spin.at[k].watched ? find_place(&o->places, w->spin.at[k].address & ~(uint64_t)3) : NULL;
       if (p) p->watchers--;
     }
-    if (several) pthread_mutex_unlock(&o->lock);
+    w->spin.n = 0;
+    unlock_order(o, w);
   }
-  w->spin.watches = false;
+  atomic_store(&w->wake, 0);
+  w->spin.watches = w->spin.acted = false;
   w->spin.n = 0;
   w->spin.pc = SIM_FULL;
 }
@@ -435,7 +448,7 @@ void sim_spin_leave(SimWarp *w) {
 bool sim_spin_changed(const SimWarp *w, bool global) {
   for (uint32_t k = 0; k < w->spin.n; k++) {
     const SimWatch *s = &w->spin.at[k];
-    if ((s->stamp != 0) == global && memcmp(s->at, &s->value, s->bytes) != 0) return true;
+    if (s->global == global && memcmp(s->at, &s->value, s->bytes) != 0) return true;
   }
   return false;
 }
@@ -453,7 +466,7 @@ void sim_order_begin(SimGroup *g) {
 void sim_order_end(SimGroup *g) {
   for (uint32_t i = 0; i < g->nagents; i++) {
     SimWarp *w = &g->warp[i];
-    if (w->state == WARP_PARKED) sim_spin_leave(w);
+    if (w->cta) sim_spin_leave(w); /* it has begun */
     for (int k = 0; k < CLOCKS; k++) drop(&w->past[k].far), drop(&w->past[k].narrow);
     for (int r = 0; r < REACHES; r++) drop(&w->fence[r]), drop(&w->pending[r]);
   }
@@ -475,7 +488,7 @@ void sim_order_close(SimLaunch *l) {
   SimOrder *o = l->order;
   if (!o) return;
   free_places(&o->places);
-  sim_buf_free(&o->parked);
+  sim_buf_free(&o->watching);
   sim_delete(o->row, o->row ? l->ngroups * sizeof *o->row : 0);
   pthread_mutex_destroy(&o->lock);
   sim_delete(o, sizeof *o);

@@ -37,6 +37,8 @@ struct SimInstr;
 void sim_past_release(SimPast past[CLOCKS], struct SimWarp *w);
 void sim_past_acquire(struct SimWarp *w, const SimPast past[CLOCKS]);
 void sim_past_clear(SimPast past[CLOCKS], const struct SimGroup *g);
+void sim_past_keep(SimPast to[CLOCKS], const SimPast from[CLOCKS], const struct SimGroup *g); /* a copy, besides what it holds */
+void sim_past_drop(SimPast *past);                    /* its references */
 void sim_order_tick(struct SimWarp *w);
 void sim_order_refresh(struct SimWarp *w);            /* after a change of its hb row: min_hb */
 void sim_order_proxy(struct SimWarp *w);              /* fence.proxy.async */
@@ -46,10 +48,9 @@ void sim_order_fence(struct SimWarp *w, const struct SimInstr *in);
 
 /* A lane's strong access or atomic at a generic address (shared: with its window), in the order in which they happen, global ones in
  * their turn: what it acquires (before its check by the shadow), what it releases (after it), by the instruction's sem and scope and the
- * warp's fences. `update`: an atomic, which goes on with what earlier writers released; `changed`: those who look at it are woken. Both
- * return the location's stamp for sim_spin_read. */
-uint64_t sim_order_read(struct SimWarp *w, const struct SimInstr *in, uint64_t address);
-uint64_t sim_order_write(struct SimWarp *w, const struct SimInstr *in, uint64_t address, bool update, bool changed);
+ * warp's fences. `update`: an atomic, which goes on with what earlier writers released; `changed`: those who look at it are woken. */
+void sim_order_read(struct SimWarp *w, const struct SimInstr *in, uint64_t address);
+void sim_order_write(struct SimWarp *w, const struct SimInstr *in, uint64_t address, bool update, bool changed);
 
 uint32_t sim_order_row(const struct SimLaunch *l, uint64_t group); /* of a group in far clocks, + 1; 0: it has released nothing */
 static inline bool sim_clock_knows(const SimClock *c, uint32_t order, uint32_t agent, uint32_t time) {
@@ -58,9 +59,8 @@ static inline bool sim_clock_knows(const SimClock *c, uint32_t order, uint32_t a
 
 /* Spinning: a strong read, or an atomic that left things as they were, has found the bytes at `at`. At a backward branch of lanes mask:
  * is everything as it was there a turn ago (then the warp, or these lanes, can park)? Whatever others could see sets spin.acted. */
-void sim_spin_read(struct SimWarp *w, uint64_t address, const char *at, uint32_t bytes, uint64_t stamp);
+void sim_spin_read(struct SimWarp *w, uint64_t address, const char *at, uint32_t bytes);
 bool sim_spin_again(struct SimWarp *w, uint32_t pc, uint32_t mask);
-void sim_spin_park(struct SimWarp *w);
 void sim_spin_leave(struct SimWarp *w);
 bool sim_spin_changed(const struct SimWarp *w, bool global); /* one of the locations there holds another value now */
 

@@ -323,15 +323,26 @@ static bool parse_dims(SimParser *p, uint32_t out[3]) {
   return true;
 }
 
+static bool take_number(SimParser *p, uint32_t *out, uint32_t most) {
+  uint64_t v;
+  if (!take_int(p, &v, most, "a number")) return false;
+  *out = (uint32_t)v;
+  return true;
+}
+
 bool sim_parse_directives(SimParser *p) {
   uint64_t ignored;
   for (;;) {
     bool ok = true;
     if (take_word(p, ".reqntid")) ok = parse_dims(p, p->fn->reqntid);
     else if (take_word(p, ".maxntid")) ok = parse_dims(p, p->fn->maxntid);
-    else if (take_word(p, ".minnctapersm") || take_word(p, ".maxnctapersm")) ok = take_int(p, &ignored, 1024, "a number");
+    else if (take_word(p, ".minnctapersm")) ok = take_number(p, &p->fn->minnctapersm, 1024);
+    else if (take_word(p, ".maxnctapersm")) ok = take_int(p, &ignored, 1024, "a number");
+    else if (take_word(p, ".maxnreg")) ok = take_number(p, &p->fn->maxnreg, 1u << 20);
+    else if (take_word(p, ".reqnctapercluster")) ok = parse_dims(p, p->fn->reqcluster);
+    else if (take_word(p, ".maxclusterrank")) ok = take_number(p, &p->fn->maxrank, 1024);
+    else if (take_word(p, ".explicitcluster")) ok = true; /* the launch may give the shape too: it is compared then */
     else if (take_word(p, ".noreturn")) ok = true;
-    else if (take_word(p, ".maxnreg")) ok = take_int(p, &ignored, 1u << 20, "a number");
     else if (take_word(p, ".pragma")) {
       if (p->tok.kind != TOK_STRING) return fail_token(p, ".pragma needs a text in quotes");
       sim_lex_next(p);

@@ -30,24 +30,28 @@ typedef struct SimSym {
 
 #define SIM_MAX_DEPTH 64
 #define SIM_MAX_OPERANDS 12
-#define SIM_MAX_VECTOR 8
+#define SIM_MAX_VECTOR 128
+#define SIM_MAX_ELEMENTS 8 /* of a vector that may hold immediates */
 #define SIM_BUCKETS 65536u
 
 typedef enum { OPND_REG, OPND_VEC, OPND_INT, OPND_FLOAT, OPND_MEM, OPND_SYM, OPND_PAIR, OPND_SINK } SimOpndKind;
 typedef struct SimOpnd {
   uint8_t kind, n;
   bool negated;
-  SimToken token;             /* where it begins, for messages; INT and FLOAT: its value */
-  uint32_t reg[SIM_MAX_VECTOR]; /* vregs; 0 in a vector: sink */
-  SimToken element[SIM_MAX_VECTOR]; /* vector elements that are immediates: reg is SIM_IMMEDIATE */
-  uint32_t sym;               /* SYM, and MEM with a symbol as base: index + 1 */
   bool sym_base;
+  bool opens, closes;         /* [map, {...}]: two operands in one pair of brackets */
+  uint32_t sym;               /* SYM, and MEM with a symbol as base: index + 1 */
+  SimToken token;             /* where it begins, for messages; INT and FLOAT: its value */
   int64_t imm;                /* offset of MEM or SYM; INT: value with its sign */
+  uint32_t reg[SIM_MAX_VECTOR]; /* vregs; in a vector SIM_SINK, SIM_IMMEDIATE too. From here on set only as far as `n` says */
+  SimToken element[SIM_MAX_ELEMENTS]; /* vector elements that are immediates: reg is SIM_IMMEDIATE */
 } SimOpnd;
 #define SIM_IMMEDIATE 0xffffffffu
 #define SIM_SINK 0xfffffffeu
 
-enum { SIM_REF_READ = 1, SIM_REF_WRITTEN = 2, SIM_REF_LAX = 4 }; /* lax: may be read before it is written */
+/* lax: may be read before it is written; maybe: read where a predicate says so (then it must have been); held: used by an asynchronous product
+ * after the instruction */
+enum { SIM_REF_READ = 1, SIM_REF_WRITTEN = 2, SIM_REF_LAX = 4, SIM_REF_MAYBE = 8, SIM_REF_HELD = 16 };
 typedef struct SimRef { /* one flattened register operand of an instruction, while the function is built */
   uint32_t vreg;
   uint8_t access;       /* SIM_REF_* */

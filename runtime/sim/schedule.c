@@ -3,8 +3,8 @@
  * Kernels whose CTAs never meet (SimFunction.meets) are taken in order, group after group. In the others a group may wait for another, so
  * as many are resident as the device holds, and what they do to global memory in a way that others may see happens in the order of a
  * virtual time. Each group counts its own: warp instructions, plus delays drawn from the seed. It needs nobody's leave for what is its
- * own business; an operation at moment t is executed once no other resident group can still come up with an earlier one. A group that
- * is not resident from the start begins at the moment at which the earliest resident one ends. Nothing of this depends on how many host
+ * own business; an operation at moment t is executed once no other resident group can still come up with an earlier one, which it cannot
+ * before SIM_LATENCY from its present: that much an operation takes. A group that is not resident from the start begins at the moment at which the earliest resident one ends. Nothing of this depends on how many host
  * cores there are or how fast they are: one seed, one trace. (Moments of two groups that are equal: the lower group first.) */
 #include "sim.h"
 #include "alloc.h"
@@ -97,14 +97,21 @@ static const Moment never = {UINT64_MAX, UINT64_MAX};
 
 static bool earlier(Moment a, Moment b) { return a.at < b.at || (a.at == b.at && a.group < b.group); }
 
-/* Before this the group does nothing that others could see. */
-static Moment bound(const SimSchedule *s, uint64_t i) {
+/* Before `ends` the group does not end, before the result it does nothing that others could see. */
+static Moment bound(const SimSchedule *s, uint64_t i, Moment *ends) {
   const Seat *t = &s->seat[i];
+  *ends = never;
   switch (t->state) {
   case SEAT_PARKED: return never; /* others must come first */
-  case SEAT_RUNS: return (Moment){t->base + atomic_load(&t->group->seen), i};
-  case SEAT_NEW: return (Moment){t->base, i};
-  default: return (Moment){t->base + t->at, i};
+  case SEAT_RUNS:
+    *ends = (Moment){t->base + atomic_load(&t->group->seen), i};
+    return (Moment){t->base + atomic_load(&t->group->acts), i};
+  case SEAT_TURN:
+    *ends = (Moment){t->base + t->at, i};
+    return *ends;
+  default: /* ended: another takes its place then */
+    *ends = (Moment){t->base + (t->state == SEAT_ENDED ? t->at : 0), i};
+    return (Moment){ends->at + SIM_LATENCY, i};
   }
 }
 
@@ -136,29 +143,43 @@ static void place(SimLaunch *l, uint32_t where, uint64_t at) { /* the next group
   if (t->faulted) meet_fault(l, i);
 }
 
-static uint32_t first_resident(const SimSchedule *s, Moment *when, Moment *next) { /* whose bound is lowest; and the second lowest */
-  uint32_t best = 0;
-  *when = *next = never;
+typedef struct Outlook {
+  uint32_t first;      /* resident whose operation can come first */
+  Moment when, next;   /* its, and the earliest of the others */
+  Moment ends;         /* before this nobody ends who has not */
+} Outlook;
+
+static Outlook look_around(const SimSchedule *s, uint32_t *ended) { /* ended: the resident that has ended first; SIM_FULL: none */
+  Outlook o = {0, never, never, never};
+  Moment first = never;
+  *ended = SIM_FULL;
   for (uint32_t k = 0; k < s->nresident; k++) {
-    Moment b = bound(s, s->resident[k]);
-    if (earlier(b, *when)) {
-      *next = *when;
-      *when = b;
-      best = k;
-    } else if (earlier(b, *next)) {
-      *next = b;
+    Moment ends, b = bound(s, s->resident[k], &ends);
+    if (s->seat[s->resident[k]].state == SEAT_ENDED) {
+      if (earlier(ends, first)) first = ends, *ended = k;
+    } else if (earlier(ends, o.ends)) {
+      o.ends = ends;
+    }
+    if (earlier(b, o.when)) {
+      o.next = o.when;
+      o.when = b;
+      o.first = k;
+    } else if (earlier(b, o.next)) {
+      o.next = b;
     }
   }
-  return best;
+  if (*ended != SIM_FULL && earlier(o.ends, first)) *ended = SIM_FULL; /* another may end before it */
+  return o;
 }
 
-/* Ended groups that come first leave; those after them take their places. */
-static uint32_t first_to_act(SimLaunch *l, Moment *when, Moment *next) {
+/* Ended groups leave in the order of their ends; those after them take their places. */
+static Outlook outlook(SimLaunch *l) {
   SimSchedule *s = l->schedule;
   for (;;) {
-    uint32_t k = first_resident(s, when, next);
-    if (when->at == UINT64_MAX || s->seat[s->resident[k]].state != SEAT_ENDED) return k;
-    if (s->placed < l->ngroups) place(l, k, when->at);
+    uint32_t k;
+    Outlook o = look_around(s, &k);
+    if (k == SIM_FULL) return o;
+    if (s->placed < l->ngroups) place(l, k, s->seat[s->resident[k]].base + s->seat[s->resident[k]].at);
     else s->resident[k] = s->resident[--s->nresident];
   }
 }
@@ -198,6 +219,8 @@ static void run_seat(SimLaunch *l, uint64_t i, Moment until) { /* the lock is gi
   /* before `until`, or at it if the other group has the higher number */
   uint64_t end = until.at == UINT64_MAX ? UINT64_MAX : until.at + (i < until.group);
   t->group->horizon = !t->placed ? 0 : end > t->base ? end - t->base : 0;
+  atomic_store(&t->group->seen, t->at);
+  atomic_store(&t->group->acts, t->at ? t->at : SIM_LATENCY);
   pthread_mutex_unlock(&l->lock);
   SimGroupState r = sim_group_run(t->group, &key);
   pthread_mutex_lock(&l->lock);
@@ -268,14 +291,13 @@ static void run_meeting(SimLaunch *l) {
   SimSchedule *s = l->schedule;
   pthread_mutex_lock(&l->lock);
   while (!s->over) {
-    Moment when, next;
-    uint32_t k = first_to_act(l, &when, &next);
-    uint64_t i = s->nresident ? s->resident[k] : 0;
-    bool known = s->nresident && when.at != UINT64_MAX;
-    if (l->failed && (!known || when.at > atomic_load(&s->halt))) {
+    Outlook o = outlook(l);
+    uint64_t i = s->nresident ? s->resident[o.first] : 0;
+    bool known = s->nresident && o.when.at != UINT64_MAX;
+    if (l->failed && (!known || (o.when.at > atomic_load(&s->halt) && o.ends.at > atomic_load(&s->halt)))) {
       s->over = true; /* whatever else comes is later than the failure */
     } else if (known && s->seat[i].state == SEAT_TURN) {
-      run_seat(l, i, next);
+      run_seat(l, i, o.next);
     } else if (may_start(l)) {
       if (!start_next(l)) break;
     } else if (s->running) {
@@ -291,16 +313,21 @@ static void run_meeting(SimLaunch *l) {
   pthread_mutex_unlock(&l->lock);
 }
 
-void sim_schedule_progress(SimGroup *g) {
+void sim_schedule_progress(SimGroup *g, uint64_t now) {
   SimLaunch *l = g->launch;
   if (!l->fn->meets || l->ncores == 1) return;
   SimSchedule *s = l->schedule;
-  atomic_store(&g->seen, g->now);
+  uint64_t acts = now + SIM_LATENCY;
+  if (acts > g->first_key) acts = g->first_key;
+  atomic_store(&g->seen, now);
+  if (acts > atomic_load(&g->acts)) atomic_store(&g->acts, acts);
   if (!atomic_load(&s->idle)) return;
   pthread_mutex_lock(&l->lock);
   pthread_cond_broadcast(&s->moved);
   pthread_mutex_unlock(&l->lock);
 }
+
+void sim_turn_done(SimWarp *w) { sim_schedule_progress(w->cta->group, w->cta->group->now); }
 
 bool sim_schedule_halted(const SimGroup *g) {
   const SimLaunch *l = g->launch;
@@ -325,8 +352,7 @@ void sim_schedule_wake(SimGroup *g, SimWarp *w) {
   if (h == g) return;
   Seat *t = &s->seat[h->index];
   if (t->state == SEAT_PARKED || t->state == SEAT_TURN) {
-    t->state = SEAT_TURN;
-    if (!sim_group_next(h, &t->at)) t->state = SEAT_PARKED;
+    t->state = sim_group_next(h, &t->at) ? SEAT_TURN : SEAT_PARKED;
   }
   if (g->horizon > g->now) g->horizon = g->now; /* the woken may come before its next operation */
   pthread_mutex_unlock(&l->lock);

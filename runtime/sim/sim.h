@@ -22,10 +22,13 @@
 #define SIM_MAX_AGENTS 512 /* warps of a group */
 
 /* A cell of the shadow of shared memory says who wrote last, when, and how. */
-#define SIM_CELL_AGENT 0x1ffu
-#define SIM_CELL_STRONG 0x200u  /* atomically, or by a strong store */
-#define SIM_CELL_PENDING 0x400u /* an asynchronous copy, not complete */
-#define SIM_CELL_TIME 11        /* from this bit on */
+#define SIM_CELL_AGENT 0x3ffu
+#define SIM_CELL_ENGINE 0x200u  /* of the agent: not a warp, but an engine of asynchronous copies (engine.h) */
+#define SIM_CELL_MBAR (SIM_CELL_PENDING | SIM_CELL_AGENT) /* nobody may access it: an mbarrier is here */
+#define SIM_CELL_STRONG 0x400u  /* atomically, or by a strong store */
+#define SIM_CELL_PENDING 0x800u /* an asynchronous copy, not complete */
+#define SIM_CELL_TIME 12        /* from this bit on */
+#define SIM_FLIGHT (0xffffffffu - 1) /* as the time of a read: it is still going on */
 #define SIM_MAX_TIME ((1u << (32 - SIM_CELL_TIME)) - 1)
 
 /* Generic addresses: where the windows of the state spaces lie. Beyond any host address, so that a host pointer is never valid. */
@@ -66,6 +69,7 @@ const SimTarget *sim_target_default(void);
 const char *sim_target_names(void);
 /* May code for `have` (a .target word) use what needs `needs` (a row's sm word)? May it be loaded on `dev`? */
 bool sim_target_allows(const char *have, size_t n, const char *needs);
+bool sim_target_clusters(const SimTarget *t);
 bool sim_target_loads(const char *have, size_t n, const SimTarget *dev);
 
 /* ---- global memory (memory.c) ---- */
@@ -147,19 +151,19 @@ struct SimInstr {          /* predecoded; 64 bytes or a little more */
   uint16_t handler;        /* index of fn in the handler tables */
   uint16_t sub;            /* handler's own */
   uint8_t n, size;         /* vector length; bytes per element */
-  uint8_t flags;           /* SIM_I_* */
+  uint16_t flags;          /* SIM_I_* */
   uint8_t space;
   uint8_t sem, scope;      /* SimSem, SimScope of a memory access, an atomic or a fence */
   uint32_t mem;            /* index for the look-up cache of memory instructions */
-  int32_t imm2;            /* offset of the second memory operand (cp.async) */
+  int32_t imm2, imm3;      /* offsets of the second and third memory operand (cp.async; bulk copies) */
   uint32_t track;          /* first entry in SimFunction.tracks, 0: registers need no run-time check */
 };
 enum { SIM_I_ADDR32 = 1, SIM_I_SIGNED = 2, SIM_I_WIDE = 4, SIM_I_NEGATE = 8, SIM_I_TRANS = 16, SIM_I_ADDR32B = 32, SIM_I_CONTROL = 64,
-       SIM_I_MACS = 128 };
+       SIM_I_MACS = 128, SIM_I_ADDR32C = 256, SIM_I_REMOTE = 512 };
 
 typedef struct SimTrack { /* the registers of one instruction whose definedness must be watched at run time */
   SimHandler inner;
-  uint32_t first, nread, nwrite; /* in SimFunction.track_regs: indices of init masks, reads first; see flow.c */
+  uint32_t first, nread, nmaybe, nwrite, nheld; /* in SimFunction.track_regs: indices of init masks, in this order; see flow.c */
   bool guarded;                  /* its guard is watched: the first read; the instruction itself is then unguarded */
   uint32_t guard, flip;
 } SimTrack;
@@ -179,7 +183,11 @@ typedef enum {
   SPECIAL_NONE, SPECIAL_TID_X, SPECIAL_TID_Y, SPECIAL_TID_Z, SPECIAL_NTID_X, SPECIAL_NTID_Y, SPECIAL_NTID_Z, SPECIAL_CTAID_X,
   SPECIAL_CTAID_Y, SPECIAL_CTAID_Z, SPECIAL_NCTAID_X, SPECIAL_NCTAID_Y, SPECIAL_NCTAID_Z, SPECIAL_LANEID, SPECIAL_WARPID,
   SPECIAL_NWARPID, SPECIAL_SMID, SPECIAL_NSMID, SPECIAL_GRIDID, SPECIAL_LANEMASK_EQ, SPECIAL_LANEMASK_LT, SPECIAL_LANEMASK_LE,
-  SPECIAL_LANEMASK_GT, SPECIAL_LANEMASK_GE, SPECIAL_DYNAMIC_SMEM, SPECIAL_TOTAL_SMEM,
+  SPECIAL_LANEMASK_GT, SPECIAL_LANEMASK_GE,
+  SPECIAL_CLUSTERID_X, SPECIAL_CLUSTERID_Y, SPECIAL_CLUSTERID_Z, SPECIAL_NCLUSTERID_X, SPECIAL_NCLUSTERID_Y, SPECIAL_NCLUSTERID_Z,
+  SPECIAL_CLUSTER_CTAID_X, SPECIAL_CLUSTER_CTAID_Y, SPECIAL_CLUSTER_CTAID_Z, SPECIAL_CLUSTER_NCTAID_X, SPECIAL_CLUSTER_NCTAID_Y,
+  SPECIAL_CLUSTER_NCTAID_Z, SPECIAL_CLUSTER_CTARANK, SPECIAL_CLUSTER_NCTARANK,
+  SPECIAL_DYNAMIC_SMEM, SPECIAL_TOTAL_SMEM,
   SPECIAL_STACK, /* local address of the activation's stack, plus what stands above SIM_SPECIAL_BITS */
   SPECIAL_CLOCK, SPECIAL_CLOCK64, SPECIAL_TIMER,
 } SimSpecial;
@@ -234,10 +242,13 @@ typedef struct SimFunction {
   uint32_t code_base, mem_base; /* where a device function's counters and look-up caches begin, behind those of the entry */
   uint32_t shared_static, shared_align; /* static shared memory; alignment of what comes after it */
   bool dynamic_shared;
-  uint32_t reqntid[3], maxntid[3];
+  uint32_t reqntid[3], maxntid[3], minnctapersm, maxnreg;
+  uint32_t reqcluster[3], maxrank; /* .reqnctapercluster, .maxclusterrank; 0: not given */
   uint32_t shift;         /* shared shadow: log2 of bytes per cell */
   uint32_t max_dynamic;   /* CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES */
+  bool large_clusters;    /* CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED */
   bool uses_cp_async;
+  bool uses_async;        /* has operations of the asynchronous proxy */
   bool meets;             /* has strong accesses or atomics that may touch global memory: its CTAs may wait for one another */
   uint32_t granule;       /* global shadow: log2 of the bytes of its narrowest access */
 } SimFunction;
@@ -281,7 +292,8 @@ typedef struct SimWatch { /* one location that a spinning warp has read */
   uint64_t address;       /* generic: in the window of its space */
   const char *at;
   uint32_t bytes;
-  uint64_t value, stamp;  /* what it read; the location's writes so far (order.c), 0 outside global memory */
+  bool global, watched;   /* watched: a write there sets the warp's wake */
+  uint64_t value;         /* what it read */
 } SimWatch;
 
 typedef struct SimSplit { /* lanes of a warp that stand elsewhere; see exec/warp.h */
@@ -316,13 +328,26 @@ struct SimWarp {
   uint32_t self;                    /* its number in the launch */
   uint32_t agent;                   /* its number in the group: rank of its CTA x warps per CTA + index */
   uint32_t barrier, min_hb;         /* where it is parked; lowest of its hb row (itself left out) */
-  uint64_t budget, left;            /* warp instructions until it lets others go on; after that, before the limit */
+  uint64_t budget, left;            /* warp instructions until it tells how far it is (sim_warp_refill); after that, before the limit */
   uint64_t key;                     /* WARP_TURN: virtual time of its operation */
-  atomic_uint_fast64_t wake;        /* WARP_PARKED: virtual time at which it goes on, 0: nobody has written */
+  atomic_uint_fast64_t wake;        /* virtual time at which a location that it looks at was first written since then; 0: not yet */
   bool granted;                     /* the operation at pc may be executed */
   const char *waits;                /* WARP_HELD: for what, for the report of a deadlock */
   uint64_t macs;
   uint32_t *init;                   /* definedness masks of watched registers */
+  uint32_t *touch;                  /* of those that products hold (exec/wgmma.h): operations in flight << 1 | used since the last fence */
+  SimBuf products;                  /* SimProduct: of a warpgroup, in flight, oldest first */
+  uint32_t product_group;           /* groups of products committed */
+  uint32_t nproducts;               /* products so far, and what they were: the same in all warps of a warpgroup */
+  uint64_t product_hash;
+  struct SimMbar *held;             /* WARP_HELD: the mbarrier whose phase it waits for */
+  bool held_any;                    /* or any other of its CTA */
+  bool waits_cluster, waits_regs;   /* WARP_HELD: at the cluster's barrier; for registers */
+  uint32_t flights;                 /* areas of shared memory that its asynchronous operations are reading */
+  uint32_t bulk_group[SIM_LANES];   /* groups of bulk copies that the thread has committed */
+  uint32_t nregs;                   /* registers per thread as setmaxnreg left them; 0: not known */
+  uint32_t arrived, passed;         /* lanes that have arrived at the cluster's barrier; of the phase that has ended, not waited for yet */
+  uint32_t arrival;                 /* time of that */
   SimCopy *copies;                  /* in flight, oldest first */
   uint32_t ncopies, copies_cap, group; /* groups committed */
   uint32_t *hb;                     /* hb[a]: accesses of agent a of its group up to this time happen before this warp's present */
@@ -332,7 +357,7 @@ struct SimWarp {
   struct {                          /* the loop it may be spinning in */
     uint32_t pc, n;                 /* its backward branch; locations that it has looked at since then */
     uint64_t hash;                  /* of registers and splits there */
-    bool acted, watches;            /* since then it has done more than look; others are told to wake it */
+    bool acted, watches;            /* since then it has done more than look; it is on the list of those that watch (order.c) */
     SimWatch at[SIM_MAX_WATCH];
   } spin;
   struct SimCta *cta;
@@ -369,6 +394,9 @@ typedef struct SimCta {
   char *shared;
   uint32_t *wr, *rd;                  /* shadow of shared memory: cells of the last write; nwarps rows of cells of reads */
   size_t cells;
+  SimBuf mbars;                       /* struct SimMbar* */
+  uint32_t free_regs;                 /* given back by setmaxnreg.dec, times 32 threads */
+  uint32_t *touched;                  /* by column: last time that another CTA's warp, or a copy, touched its shared memory */
 } SimCta;
 
 /* A group: CTAs that are resident together and run on one host core at a time. A cluster, or a single CTA. Everything in it is
@@ -377,15 +405,21 @@ typedef struct SimGroup {
   struct SimLaunch *launch;
   uint64_t index;            /* nth of the grid */
   uint32_t nctas, nagents;
+  uint32_t nengines, ncolumns; /* engines of a CTA; agents in all: a past has a column for each */
   SimCta *cta;
   SimWarp *warp;             /* of all its CTAs: nagents */
   uint32_t *hb;              /* nagents rows of nagents times */
   uint32_t time;             /* advances at every release */
   uint32_t order;            /* its row in far clocks + 1; 0: it has released nothing yet */
   SimPlaces places;          /* in its shared memory (order.c) */
+  SimBuf bulks;              /* SimBulk: copies under way */
+  struct SimClusterBarrier *barrier;
+  uint32_t *settled;         /* by column: up to which time an agent is known to have done what it did, without regard to memory order */
   uint64_t random;
   uint64_t now;              /* virtual time since its start: warp instructions, and delays drawn from the seed */
-  atomic_uint_fast64_t seen; /* the same for other host cores, a little late */
+  uint64_t before, yield_at; /* the running warp: its count when it began, and at which it lets others go on */
+  uint64_t first_key;        /* of its operations that wait for their turn, but for the one that is executed */
+  atomic_uint_fast64_t seen, acts; /* for other host cores, a little late: now; the moment before which it has no operation */
   uint64_t horizon;          /* it may go on with operations before this moment without asking (schedule.c) */
   bool faulted, suspected;
   kilnsim_finding finding, suspect;   /* suspect: an unwritten cell was read; a race, if its writer comes later */
@@ -417,6 +451,7 @@ typedef struct SimLaunch {
   uint32_t group_ctas, resident;      /* CTAs of a group; groups that the device holds at a time */
   const uint8_t *params;
   bool checks, cooperative;
+  uint32_t engines;                   /* per CTA */
   uint32_t clocks;                    /* 1, or CLOCKS if the kernel has operations of the asynchronous proxy */
   uint64_t seed;
   SimPolicy policy;
@@ -436,7 +471,14 @@ typedef struct SimLaunch {
   DrvResult code;
 } SimLaunch;
 
+/* The column of a cell's agent in a past: warps, then engines. */
+static inline uint32_t sim_column(const SimGroup *g, uint32_t agent) {
+  return agent & SIM_CELL_ENGINE ? g->nagents + (agent & ~SIM_CELL_ENGINE) : agent;
+}
+
 DrvResult sim_launch_run(SimLaunch *l);               /* launch.c */
+/* Registers per thread that a kernel starts with, as far as its directives say so; 0: they do not. */
+uint32_t sim_launch_registers(const SimLaunch *l);
 uint32_t sim_launch_occupancy(const SimTarget *t, const SimFunction *f, uint32_t threads, uint64_t dynamic_bytes); /* CTAs per SM */
 
 enum { SIM_SCRATCH_SLOTS = 8, SIM_SCRATCH_SLOT_BYTES = 256 };
@@ -454,13 +496,15 @@ uint64_t sim_group_random(SimGroup *g);
 /* A warp that was WARP_HELD, or at a barrier, can go on. */
 static inline void sim_group_ready(SimWarp *w) { w->state = WARP_READY; }
 uint64_t sim_warp_count(const SimWarp *w);            /* warp instructions executed */
+bool sim_warp_refill(SimWarp *w);                     /* its budget is used up; false: it lets others go on. A budget of 0: the limit */
 void sim_group_stuck(SimGroup *g);                    /* records who waits for what, as a deadlock */
 
 /* ---- schedule.c ---- */
 DrvResult sim_schedule_run(SimLaunch *l);             /* the whole grid on ncores host cores */
-void sim_schedule_progress(SimGroup *g);              /* g has advanced: others may be waiting for that */
+#define SIM_LATENCY 1024 /* virtual time that an operation on global memory takes at least */
+void sim_schedule_progress(SimGroup *g, uint64_t now); /* g has come so far: others may be waiting for that */
 bool sim_schedule_halted(const SimGroup *g);          /* the launch has failed before g's present: it need not go on */
-/* A parked warp of another group, or of the same, goes on after the moment `now` of g. */
+/* What w, of another group or of the same, looks at was written at the moment `now` of g: if it is parked, or will be, it goes on then. */
 void sim_schedule_wake(SimGroup *g, SimWarp *w);
 /* The handler of an operation on global memory that others may see asks for its turn. False: not yet, it must return STEP_YIELD and will
  * be executed again. */
@@ -469,6 +513,7 @@ static inline bool sim_turn(SimWarp *w, const SimInstr *in, uint32_t mask) {
   if (w->granted) return w->granted = false, true;
   return sim_turn_ask(w, in, mask);
 }
+void sim_turn_done(SimWarp *w);                       /* it has executed it */
 
 /* ---- cta.c ---- */
 void sim_cta_begin(SimCta *c);

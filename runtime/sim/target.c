@@ -51,14 +51,25 @@ static bool read_sm(const char *s, size_t n, unsigned *sm, char *suffix) {
 }
 
 /* Code for an older or equal plain architecture; 'f': the same family (same tens); 'a': that architecture alone. */
-bool sim_target_allows(const char *have, size_t n, const char *needs) {
+static bool allows_one(const char *have, size_t n, const char *needs, size_t needs_n) {
   unsigned have_sm, needs_sm;
   char have_suffix, needs_suffix;
-  if (!read_sm(have, n, &have_sm, &have_suffix) || !read_sm(needs, strlen(needs), &needs_sm, &needs_suffix)) return false;
+  if (!read_sm(have, n, &have_sm, &have_suffix) || !read_sm(needs, needs_n, &needs_sm, &needs_suffix)) return false;
   if (!needs_suffix) return have_sm >= needs_sm;
   if (needs_suffix == 'f') return have_suffix && have_sm / 10 == needs_sm / 10 && have_sm >= needs_sm;
   return have_suffix == 'a' && have_sm == needs_sm;
 }
+
+bool sim_target_allows(const char *have, size_t n, const char *needs) {
+  for (const char *s = needs; *s; s += *s == ' ') {
+    size_t word = strcspn(s, " ");
+    if (allows_one(have, n, s, word)) return true;
+    s += word;
+  }
+  return false;
+}
+
+bool sim_target_clusters(const SimTarget *t) { return t->sm >= 90; }
 
 bool sim_target_loads(const char *have, size_t n, const SimTarget *dev) {
   unsigned sm;

@@ -468,7 +468,7 @@ def find(form):
         return load_parameter
     if op in ("ld", "st"):
         return load if op == "ld" else store
-    if op in ("atom", "red"):
+    if op in ("atom", "red") and not ("noftz" in form.parts and re.search("v[248]", form.opcode)) and not (op == "atom" and ".v" in form.opcode):
         return atomic
     if op == "cvta" or form.id in ("mov_u32_symbol", "mov_u64_symbol"):
         return addresses

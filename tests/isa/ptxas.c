@@ -42,25 +42,34 @@ static int find_rung(const char *sm) {
   return -1;
 }
 
+/* The row's oldest target: the first of its alternatives. */
+static const char *oldest_target(const IsaForm *f) {
+  for (int i = 0; i < RUNGS; i++)
+    if (strlen(ladder[i].sm) == strcspn(f->sm, " ") && strncmp(ladder[i].sm, f->sm, strlen(ladder[i].sm)) == 0) return ladder[i].sm;
+  return f->sm;
+}
+
 static int oldest_version(const IsaForm *f) {
-  int rung = find_rung(f->sm), least = rung < 0 ? 90 : ladder[rung].version;
+  int rung = find_rung(oldest_target(f)), least = rung < 0 ? 90 : ladder[rung].version;
   return f->version > least ? f->version : least;
 }
 
 static const char *newest_target(const IsaForm *f) {
-  size_t n = strlen(f->sm);
-  if (f->sm[n - 1] == 'a') return f->sm;
-  return f->sm[n - 1] == 'f' ? "103a" : "120a";
+  const char *blank = strrchr(f->sm, ' '), *sm = blank ? blank + 1 : f->sm;
+  size_t n = strlen(sm);
+  if (sm[n - 1] == 'a') return sm;
+  return sm[n - 1] == 'f' && atoi(sm) < 120 ? "103a" : "120a";
 }
 
 /* Where the form must not exist yet: the plain target before its own or, where there is none, a lower version; false: nowhere. */
 static bool below(const IsaForm *f, const char **sm, int *version) {
   static const char *const plain[] = {"75", "80", "89", "90", "100"};
   if (strcmp(f->sm, "75") != 0) {
+    const char *own = oldest_target(f);
     *sm = "75", *version = 90;
     for (int i = 0; i < 5; i++)
-      if (atoi(plain[i]) < atoi(f->sm)) *sm = plain[i];
-    if (strpbrk(f->sm, "af")) *sm = "120";
+      if (atoi(plain[i]) < atoi(own)) *sm = plain[i];
+    if (strpbrk(own, "af")) *sm = "120";
     return true;
   }
   *sm = "75", *version = f->version - 1;
@@ -70,6 +79,10 @@ static bool below(const IsaForm *f, const char **sm, int *version) {
 /* ---- probes ---- */
 
 static const char *immediate(const IsaForm *f, int k) {
+  if (strncmp(f->opcode, "setmaxnreg", 10) == 0) return "64";
+  if (strncmp(f->opcode, "wgmma.mma", 9) == 0) return "1"; /* a scale, a transposition */
+  if (strstr(f->opcode, "wait.parity")) return k == 2 ? "1" : "1000";
+  if (strstr(f->opcode, "async.bulk") && f->op[k].cls == 'r') return "64"; /* bytes */
   if ((strncmp(f->opcode, "bar.", 4) == 0 || strncmp(f->opcode, "barrier.", 8) == 0) && strcmp(f->opcode, "bar.warp.sync") != 0) return k == f->op[0].writes ? "1" : "64";
   switch (f->op[k].cls) {
   case 'f': return "0f3F000000";
@@ -89,16 +102,18 @@ static void put_operand(FILE *out, const IsaForm *f, int k, bool as_imm) {
   case ISA_OPND_TARGETS: fputs("$list", out); return;
   case ISA_OPND_CALL: fputs("helper", out); return;
   case ISA_OPND_SPECIAL: fputs(f->op[0].cls == 'l' ? "%clock64" : "%tid.x", out); return;
+  case ISA_OPND_SINK: fputc('_', out); return;
   case ISA_OPND_MEM:
     if (o->cls == 'p') fputs(k ? "[param+8]" : "[argument+8]", out);
     else if (o->cls == 'c') fputs("[constants+16]", out);
-    else fprintf(out, "[%%%c%d+64]", o->cls == 's' || o->cls == 'l' ? 'r' : 'l', 40 + k);
+    else fprintf(out, "[%%%c%d%s", strchr("skl", o->cls) ? 'r' : 'l', 40 + k, o->opens ? "" : "+64]");
     return;
   default: break;
   }
   if (o->brace) fputc('{', out);
   for (int i = 0; i < o->count; i++) fprintf(out, "%s%%%c%d", i ? "," : "", o->cls, 10 * (k % 4) + i);
   if (o->brace) fputc('}', out);
+  if (o->closes) fputc(']', out);
   if (o->pair_pred) fputs("|%p1", out);
 }
 
@@ -149,7 +164,7 @@ static bool read_log(When when) {
     const char *said = strchr(error, ':');
     said = said ? said + 1 + strspn(said + 1, " ") : error;
     if (line > 0 && line < MAX_PROBES && row_of_line[line]) note(when, row_of_line[line], said);
-    else if (!strstr(text, "aborted due to errors")) {
+    else if (!strstr(text, "aborted due to errors") && !strstr(text, "'stop'")) {
       all = false;
       if (when != BELOW) fprintf(stderr, "isa_ptxas: %s", text);
     }
@@ -158,16 +173,21 @@ static bool read_log(When when) {
   return all;
 }
 
+/* Products of a warpgroup: a thousand of them take a minute to compile. They are read and checked only: a line that ptxas refuses,
+ * behind the last of them, stops it there. */
+static bool reads_only(const IsaForm *f) { return (f->flags & ISA_COLLECTIVE) && (f->flags & ISA_ASYNC) && f->nops; }
+
 static bool assemble(When when, const char *sm, int version, const IsaId *ids, int n) {
   FILE *out = fopen(path, "w");
   if (!out) return false;
   memset(row_of_line, 0, sizeof row_of_line);
   fprintf(out, ".version %d.%d\n.target sm_%s\n.address_size 64\n.const .align 16 .b8 constants[64]; .func helper() { ret; }\n"
           ".visible .entry probe(.param .align 16 .b8 param[64])\n{\n", version / 10, version % 10, sm);
-  fputs(".reg .pred %p<64>; .reg .b16 %h<64>; .reg .b32 %r<64>; .reg .b64 %l<64>; .reg .f32 %f<64>; .reg .f64 %d<64>;\n", out);
+  fputs(".reg .pred %p<64>; .reg .b16 %h<64>; .reg .b32 %r<160>; .reg .b64 %l<64>; .reg .f32 %f<160>; .reg .f64 %d<64>;\n", out);
   fputs(".shared .align 16 .b8 array[64]; .param .align 16 .b8 argument[64];\n$list: .branchtargets $end;\n", out);
   int line = 10;
   for (int i = 0; i < n; i++) line = put_row(out, isa_form(ids[i]), line);
+  if (reads_only(isa_form(ids[0]))) fputs("stop;\n", out);
   fputs("$end:\nret;\n}\n", out);
   if (fclose(out)) return false;
   char command[512];
@@ -178,13 +198,14 @@ static bool assemble(When when, const char *sm, int version, const IsaId *ids, i
   return read_log(when) || status == 0;
 }
 
-typedef struct Job { const char *sm; int version; } Job;
+typedef struct Job { const char *sm; int version; bool reads_only; } Job;
 
 static bool job_of(When when, const IsaForm *f, Job *job) {
+  bool alone = reads_only(f);
   switch (when) {
-  case OLDEST: *job = (Job){f->sm, oldest_version(f)}; return true;
-  case NEWEST: *job = (Job){newest_target(f), 90}; return true;
-  default: return below(f, &job->sm, &job->version);
+  case OLDEST: *job = (Job){oldest_target(f), oldest_version(f), alone}; return true;
+  case NEWEST: *job = (Job){newest_target(f), 90, alone}; return true;
+  default: job->reads_only = alone; return below(f, &job->sm, &job->version);
   }
 }
 
@@ -199,7 +220,8 @@ static bool run_all(When when) {
     if (asked[first] || !job_of(when, isa_form((IsaId)first), &job)) continue;
     int n = 0;
     for (int id = first; id < ISA_COUNT; id++)
-      if (!asked[id] && job_of(when, isa_form((IsaId)id), &other) && strcmp(job.sm, other.sm) == 0 && job.version == other.version)
+      if (!asked[id] && job_of(when, isa_form((IsaId)id), &other) && strcmp(job.sm, other.sm) == 0 && job.version == other.version &&
+          job.reads_only == other.reads_only)
         asked[id] = true, ids[n++] = (IsaId)id;
     good &= assemble(when, job.sm, job.version, ids, n);
   }
@@ -212,7 +234,7 @@ static void write_row(char *out, size_t size, int id, bool all) {
   const IsaForm *f = isa_form((IsaId)id);
   int n = snprintf(out, size, "%s | %s%s%s", f->name, f->opcode, f->nops ? " " : "", f->operands);
   if (!all) return;
-  Job job = {"", 0};
+  Job job = {"", 0, false};
   for (When when = OLDEST; when < WHENS; when++)
     if (job_of(when, f, &job))
       n += snprintf(out + n, size - (size_t)n, " | sm_%s %d.%d: %s", job.sm, job.version / 10, job.version % 10, verdict[when][id]);

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 typedef struct Operand {
-  char kind; /* 'r' register(s) of class cls, '|' a pair, 'm' memory, 'i' immediate, 's' symbol or label, '%' special */
+  char kind; /* '_' the sink, 'r' register(s) of class cls, '|' a pair, 'm' memory, 'i' immediate, 's' symbol or label, '%' special */
   char cls;
   int count;
   bool brace;
@@ -33,6 +33,7 @@ static Operand classify(const char *at, size_t n) {
     while (n > 1 && *at == ' ') at++;
   }
   if (*at == '[') return (Operand){.kind = 'm', .count = 1};
+  if (n == 1 && *at == '_') return (Operand){.kind = '_', .count = 1};
   if (*at == '%') {
     size_t end = 1;
     while (end < n && (isalnum((unsigned char)at[end]) || strchr("._", at[end]))) end++;
@@ -51,6 +52,7 @@ static bool fits(const IsaOperand *want, Operand have) {
     if (want->pair_pred) return have.kind == '|' && have.cls == want->cls;
     return have.kind == 'r' && have.cls == want->cls && have.count == want->count && have.brace == want->brace;
   case ISA_OPND_MEM: return have.kind == 'm';
+  case ISA_OPND_SINK: return have.kind == '_';
   case ISA_OPND_IMM: return have.kind == 'i';
   case ISA_OPND_LABEL:
   case ISA_OPND_TARGETS:
@@ -61,16 +63,16 @@ static bool fits(const IsaOperand *want, Operand have) {
   }
 }
 
-/* Operands are separated by commas outside braces and brackets. */
+/* Operands are separated by commas outside braces. */
 static int split(const char *at, const char **text, Operand out[ISA_MAX_OPERANDS]) {
   int n = 0, depth = 0;
   while (n < ISA_MAX_OPERANDS) {
     while (*at == ' ' || *at == '\t') at++;
     if (*at == ';' || !*at) return n;
     const char *from = at;
-    for (; *at && *at != ';' && (depth || *at != ','); at++) depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
+    for (; *at && *at != ';' && (depth || *at != ','); at++) depth += (*at == '{') - (*at == '}');
     text[n] = from;
-    out[n++] = classify(from, (size_t)(at - from));
+    out[n++] = classify(from, (size_t)(at - from)); /* [map, {...}]: two operands, as in the table */
     if (*at == ',') at++;
   }
   return n;
@@ -85,7 +87,7 @@ static IsaId form_of(const char *line) {
     const IsaForm *f = isa_form(id);
     bool ok = count >= f->nmin && count <= f->nops;
     for (int i = 0; ok && i < count; i++)
-      ok = fits(&f->op[i], have[i]) && (!f->op[i].fixed || atoi(text[i]) == f->op[i].value);
+      ok = fits(&f->op[i], have[i]) && (!f->op[i].fixed || f->op[i].kind == ISA_OPND_SINK || atoi(text[i]) == f->op[i].value);
     if (ok) return id;
   }
   return ISA_NONE;

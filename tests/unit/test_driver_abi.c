@@ -47,6 +47,7 @@ FIELD(DrvLaunchAttribute, value, CUlaunchAttribute, value);
 FIELD(DrvLaunchValue, cluster.x, CUlaunchAttributeValue, clusterDim.x);
 FIELD(DrvLaunchValue, cluster.z, CUlaunchAttributeValue, clusterDim.z);
 FIELD(DrvLaunchValue, programmatic_serialization, CUlaunchAttributeValue, programmaticStreamSerializationAllowed);
+_Static_assert(sizeof(DrvTensorMap) == sizeof(CUtensorMap) && sizeof(CUtensorMap) == 8 * CU_TENSOR_MAP_NUM_QWORDS, "DrvTensorMap differs from cuda.h");
 _Static_assert(sizeof(DrvPtr) == sizeof(CUdeviceptr) && sizeof(DrvDevice) == sizeof(CUdevice), "handles differ from cuda.h");
 #endif
 
@@ -64,6 +65,8 @@ static void test_rows(void **state) {
   }
   assert_int_equal(sizeof(DrvPtr), 8);
   assert_int_equal(sizeof(DrvLaunchValue), 64);
+  assert_int_equal(sizeof(DrvTensorMap), 128);
+  assert_int_equal(_Alignof(DrvTensorMap), 64);
 }
 
 static void test_cuda_header(void **state) {

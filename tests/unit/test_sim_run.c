@@ -214,7 +214,7 @@ static void test_limits(void **state) {
   OK(cuLaunchKernelEx(&config, f, (void *[]){&d}, NULL));
   DrvLaunchAttribute cluster = {.id = DRV_LAUNCH_CLUSTER_DIMENSION, .value.cluster = {2, 1, 1}};
   config.attributes = &cluster, config.count = 1;
-  assert_int_equal(cuLaunchKernelEx(&config, f, (void *[]){&d}, NULL), DRV_NOT_SUPPORTED);
+  assert_int_equal(cuLaunchKernelEx(&config, f, (void *[]){&d}, NULL), DRV_INVALID_CLUSTER_SIZE);
   case_close(&c);
 }
 

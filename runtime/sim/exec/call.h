@@ -29,6 +29,7 @@ HANDLER(exit) {
                      "the warp ends while %u asynchronous copies are in flight; nobody has waited for this one", w->ncopies);
   }
   drain_copies(w, w->group + 1);
+  if (wg_end(w, in) != STEP_NEXT || !sim_engine_end(w, in)) return STEP_YIELD;
   w->state = WARP_DONE;
   return STEP_YIELD;
 }

@@ -1,7 +1,8 @@
 /* lanes.h - what every handler stands on: lane types, masked stores, number formats. Included once per host level. */
 #ifndef KILN_SIM_LANES_H
 #define KILN_SIM_LANES_H
-#include "../sim.h"
+#include "../descriptor.h"
+#include "../engine.h"
 #include "../split.h"
 #include <string.h>
 

@@ -59,8 +59,22 @@ static inline void store_quads(SimWarp *w, const SimInstr *in, char *dst) {
 #include "tensor.h"
 #include "mma.h"
 #include "wmma.h"
+#include "wgmma.h"
 #include "warp.h"
+#include "hopper.h"
 #include "call.h"
+
+/* None of them may be in the hands of a product; a fence must come before the next one. */
+static int touch_registers(SimWarp *w, const SimInstr *in, const uint32_t *reg, uint32_t n) {
+  if (w->depth) return STEP_NEXT; /* products are the entry's, and so are their registers */
+  for (uint32_t i = 0; i < n; i++) {
+    if (w->touch[reg[i]] > 1)
+      return sim_fault(w, in, -1, DRV_LAUNCH_FAILED, "in_flight", "register", 0,
+                       "uses a register of a wgmma.mma_async that is in flight: no wgmma.wait_group has waited for it");
+    w->touch[reg[i]] = 1;
+  }
+  return STEP_NEXT;
+}
 
 /* An instruction whose registers are watched: reads must be defined in the executing lanes, writes define them. */
 static int op_tracked(SimWarp *w, const SimInstr *in, uint32_t mask) {
@@ -77,7 +91,17 @@ static int op_tracked(SimWarp *w, const SimInstr *in, uint32_t mask) {
       if (!mask) return STEP_NEXT;
     }
   }
-  for (uint32_t i = 0; i < t->nwrite; i++) w->init[reg[t->nread + i]] |= mask;
+  if (t->nheld) { /* a product: what it adds to must be defined */
+    uint32_t add = *(L32 *)(w->regs + in->o[in->imm2]);
+    for (uint32_t i = 0; i < t->nmaybe && add && w->checks; i++)
+      if (~w->init[reg[t->nread + i]] & mask)
+        return sim_fault(w, in, (int)__builtin_ctz(~w->init[reg[t->nread + i]] & mask), DRV_LAUNCH_FAILED, "uninitialised", "register", 0,
+                         "adds into an accumulator that this lane has not written (scale-d is true)");
+  } else if (w->checks && touch_registers(w, in, reg, t->nread + t->nmaybe + t->nwrite) != STEP_NEXT) {
+    return STEP_YIELD;
+  }
+  reg += t->nread + t->nmaybe;
+  for (uint32_t i = 0; i < t->nwrite; i++) w->init[reg[i]] |= mask;
   return t->inner(w, in, mask);
 }
 
@@ -101,7 +125,9 @@ static void run_warp(SimWarp *w) {
       w->budget = 0;
       w->pc = pc;
       w->active = active;
-      if (w->left) return; /* others get their chance */
+      if (!sim_warp_refill(w)) return;
+      budget = w->budget - 1;
+      if (w->budget) continue;
       sim_fault(w, in, -1, DRV_LAUNCH_TIMEOUT, "limit", "", 0, "the warp has executed %llu instructions (option limit)",
                 (unsigned long long)w->cta->launch->dev->limit);
       return;

@@ -251,9 +251,9 @@ HANDLER(st_global) {
  * another warp since its last release to this one. */
 typedef uint32_t ALIAS __attribute__((vector_size(16), aligned(4))) Cells;
 #define BAD_WRITER(v, limit, me)                                                                                       \
-  (((v) & SIM_CELL_PENDING) | ((Cells)((v) >> SIM_CELL_TIME > (limit)) & (Cells)(((v) & SIM_CELL_AGENT) != (me))))
+  (((v) & (SIM_CELL_PENDING | SIM_CELL_ENGINE)) | ((Cells)((v) >> SIM_CELL_TIME > (limit)) & (Cells)(((v) & SIM_CELL_AGENT) != (me))))
 #define BAD_WRITER1(v, limit, me)                                                                                      \
-  (((v) & SIM_CELL_PENDING) | ((uint32_t)((v) >> SIM_CELL_TIME > (limit)) & (uint32_t)(((v) & SIM_CELL_AGENT) != (me))))
+  (((v) & (SIM_CELL_PENDING | SIM_CELL_ENGINE)) | ((uint32_t)((v) >> SIM_CELL_TIME > (limit)) & (uint32_t)(((v) & SIM_CELL_AGENT) != (me))))
 static inline uint32_t any_cell(Cells v) { return v[0] | v[1] | v[2] | v[3]; }
 
 static inline uint32_t read_cells(const uint32_t *wr, uint32_t *rd, uint32_t n, uint32_t now, uint32_t limit, uint32_t me) {
@@ -291,8 +291,8 @@ static inline void find_readers(SimWarp *w, Readers *r) {
   r->n = 0;
   for (uint32_t i = 0, first = cta->rank * cta->nwarps; i < cta->nwarps; i++) {
     uint32_t known = w->hb[first + i];
-    if (i == w->index || cta->last_read[i] <= known) continue;
-    r->seen[r->n] = known << 1 | 1;
+    if (i == w->index ? !w->flights : cta->last_read[i] <= known) continue; /* of its own reads only those in flight count */
+    r->seen[r->n] = i == w->index ? SIM_FLIGHT - 1 : known << 1 | 1;
     r->rd[r->n++] = cta->rd + i * cta->cells;
   }
 }
@@ -507,6 +507,12 @@ enum { ATOM_U32, ATOM_S32, ATOM_U64, ATOM_S64, ATOM_F32, ATOM_F64, ATOM_F16X2, A
 #define ATOM_RETURNS(in) ((in)->sub >> 8 & 1)
 #define ATOM_ORDER(x, y, op) ((op) == ATOM_MIN ? ((x) < (y) ? (x) : (y)) : (x) > (y) ? (x) : (y))
 
+static uint32_t atom_half(int op, bool bf, uint32_t a, uint32_t b) { /* one element of 16 bits */
+  float x = bf ? f32_of_bf16(a & 0xffff) : f32_of_f16(a & 0xffff), y = bf ? f32_of_bf16(b & 0xffff) : f32_of_f16(b & 0xffff);
+  float r = op == ATOM_ADD ? x + y : op == ATOM_MIN ? smaller(x, y) : larger(x, y);
+  return bf ? bf16_of_f32(r) : f16_of_f32(r);
+}
+
 static uint64_t atom_apply(int op, int type, uint64_t old, uint64_t b, uint64_t c, bool flush) {
   uint32_t o = (uint32_t)old, v = (uint32_t)b;
   switch (op) {
@@ -529,6 +535,8 @@ static uint64_t atom_apply(int op, int type, uint64_t old, uint64_t b, uint64_t 
     if (type == ATOM_BF16X2) return half_add_bf16x2(o, v, 0) | half_add_bf16x2(o, v, 1) << 16;
     return type == ATOM_U64 || type == ATOM_S64 ? old + b : (uint32_t)(o + v);
   default:
+    if (type == ATOM_F16X2 || type == ATOM_BF16X2)
+      return atom_half(op, type == ATOM_BF16X2, o, v) | (uint64_t)atom_half(op, type == ATOM_BF16X2, o >> 16, v >> 16) << 16;
     if (type == ATOM_S32) return (uint32_t)ATOM_ORDER((int32_t)o, (int32_t)v, op);
     if (type == ATOM_U32) return ATOM_ORDER(o, v, op);
     if (type == ATOM_S64) return (uint64_t)ATOM_ORDER((int64_t)old, (int64_t)b, op);
@@ -538,6 +546,13 @@ static uint64_t atom_apply(int op, int type, uint64_t old, uint64_t b, uint64_t 
 
 static uint64_t atom_lane(char *p, const SimInstr *in, uint64_t b, uint64_t c, bool flush) {
   int op = ATOM_OP(in), type = ATOM_TYPE(in);
+  if (in->size == 2) {
+    L16 *q = (L16 *)p;
+    uint16_t old = __atomic_load_n(q, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(q, &old, (uint16_t)atom_half(op, type == ATOM_BF16, old, (uint32_t)b), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+    }
+    return old;
+  }
   if (in->size == 8) {
     L64 *q = (L64 *)p;
     uint64_t old = __atomic_load_n(q, __ATOMIC_RELAXED);

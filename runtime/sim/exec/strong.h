@@ -70,13 +70,13 @@ HANDLER(ld_strong) {
   if ((own = own_lanes(&s)) && load_local(w, in, own, s.local) != STEP_NEXT) return STEP_YIELD;
   if (!(mask &= ~own)) return STEP_NEXT;
   if (s.global && !sim_turn(w, in, mask)) return STEP_YIELD;
-  uint64_t stamp[SIM_LANES];
   uint32_t first = distinct(s.addr, mask);
-  ACTIVE(l, first) stamp[l] = sim_order_read(w, in, s.addr[l]);
+  ACTIVE(l, first) sim_order_read(w, in, s.addr[l]);
   if (!place_lanes(w, in, &s, bytes, ACCESS_LOAD, p)) return STEP_YIELD;
   if (!shadow_lanes(w, in, &s, bytes, false)) return STEP_YIELD;
   load_lanes(w, in, mask, (const char *const *)p);
-  ACTIVE(k, first) sim_spin_read(w, s.addr[k], p[k], bytes, stamp[k]);
+  ACTIVE(k, first) sim_spin_read(w, s.addr[k], p[k], bytes);
+  if (s.global) sim_turn_done(w);
   return STEP_NEXT;
 }
 
@@ -94,12 +94,13 @@ HANDLER(st_strong) {
   if (w->checks && lanes_agree(w, in, mask, p, s.addr, s.global ? "global" : "shared") != STEP_NEXT) return STEP_YIELD;
   uint32_t first = distinct(s.addr, mask);
   ACTIVE(l, first) sim_order_write(w, in, s.addr[l], false, true);
+  if (s.global) sim_turn_done(w);
   return STEP_NEXT;
 }
 
 /* operands: [d,] address, b (n of them for a vector red) [, c]; one lane: has memory changed? */
 static bool atom_at(SimWarp *w, const SimInstr *in, uint32_t l, char *p, bool flush) {
-  int first = ATOM_RETURNS(in) ? 2 : 1;
+  int first = ATOM_RETURNS(in) ? in->n + 1 : 1;
   bool changed = false;
   for (int i = 0; i < in->n; i++) {
     uint64_t b = in->size == 8 ? R64(first + i)[l] : R32(first + i)[l], now = 0;
@@ -108,8 +109,8 @@ static bool atom_at(SimWarp *w, const SimInstr *in, uint32_t l, char *p, bool fl
     memcpy(&now, p + i * in->size, in->size);
     changed |= now != old;
     if (!ATOM_RETURNS(in)) continue;
-    if (in->size == 8) R64(0)[l] = old;
-    else R32(0)[l] = (uint32_t)old;
+    if (in->size == 8) R64(i)[l] = old;
+    else R32(i)[l] = (uint32_t)old;
   }
   return changed;
 }
@@ -118,7 +119,7 @@ HANDLER(atom) {
   Spaces s;
   char *p[SIM_LANES];
   uint32_t bytes = (uint32_t)in->n * in->size;
-  sort_lanes(w, in, mask, ATOM_RETURNS(in) ? 1 : 0, &s);
+  sort_lanes(w, in, mask, ATOM_RETURNS(in) ? in->n : 0, &s);
   if (s.global && !sim_turn(w, in, mask)) return STEP_YIELD;
   uint32_t first = distinct(s.addr, mask), changed = 0;
   ACTIVE(l, first) sim_order_read(w, in, s.addr[l]);
@@ -127,9 +128,10 @@ HANDLER(atom) {
   ACTIVE(j, mask) changed |= atom_at(w, in, j, p[j], s.global >> j & 1) ? lane_bit[j] : 0;
   w->spin.acted |= changed != 0;
   ACTIVE(k, first) {
-    uint64_t stamp = sim_order_write(w, in, s.addr[k], true, changed != 0);
-    if (!changed) sim_spin_read(w, s.addr[k], p[k], bytes, stamp);
+    sim_order_write(w, in, s.addr[k], true, changed != 0);
+    if (!changed) sim_spin_read(w, s.addr[k], p[k], bytes);
   }
+  if (s.global) sim_turn_done(w);
   return STEP_NEXT;
 }
 

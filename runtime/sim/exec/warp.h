@@ -20,12 +20,11 @@ static int exhausted(SimWarp *w) {
   }
   if (sleepers == 1 && !w->spin.acted && w->spin.n && w->spin.pc + 1 == w->split[last].asleep) {
     run_split(w, last);
-    sim_spin_park(w);
+    w->state = WARP_PARKED;
     return STEP_YIELD;
   }
   for (uint32_t i = 0; i < w->nsplit; i++) w->split[i].asleep = 0;
-  w->spin.n = 0;
-  w->spin.pc = SIM_FULL;
+  sim_spin_leave(w);
   take_split(w);
   return STEP_JUMP;
 }
@@ -46,7 +45,7 @@ HANDLER(bra) {
     w->pc = in->target;
     return STEP_JUMP;
   }
-  if (in->target <= here) w->spin.n = 0, w->spin.pc = SIM_FULL; /* some have left the loop */
+  if (in->target <= here && w->spin.n) sim_spin_leave(w); /* some have left the loop */
   add_split(w, here + 1, rest);
   w->pc = in->target;
   w->active = mask;

@@ -1,0 +1,128 @@
+/* engine_area.c - areas of shared memory that asynchronous operations and other CTAs of the cluster touch: who may read and write them.
+ * PTX ISA, Memory Consistency Model: Proxies. The shadow is shadow.c's; what is asked here besides is what the issuer knows by the
+ * asynchronous proxy, and what is still being read. */
+#include "engine.h"
+#include <stdio.h>
+
+static uint32_t first_cell(const SimWarp *w, const SimArea *a) { return (a->address - w->shared_first) >> w->shift; }
+static uint32_t cells_of(const SimWarp *w, const SimArea *a) {
+  uint32_t n = a->bytes >> w->shift;
+  return n ? n : 1;
+}
+
+SimCta *sim_cluster_cta(const SimWarp *w, uint32_t address, uint32_t *offset) {
+  SimGroup *g = w->cta->group;
+  uint32_t rank = address >> SIM_RANK_SHIFT;
+  *offset = address & ((1u << SIM_RANK_SHIFT) - 1);
+  if (rank == 0) return w->cta;
+  return rank <= g->nctas ? &g->cta[rank - 1] : NULL;
+}
+
+bool sim_area_in(const SimArea *a) {
+  const SimWarp *w = &a->cta->warp[0];
+  return a->address >= w->shared_first && a->address <= w->shared_end && w->shared_end - a->address >= a->bytes;
+}
+
+static const char *name_writer(const SimWarp *w, uint32_t agent, char *text, size_t bytes) {
+  const SimGroup *g = w->cta->group;
+  uint32_t nwarps = w->cta->nwarps;
+  if (agent & SIM_CELL_ENGINE) snprintf(text, bytes, "an asynchronous copy");
+  else if (g->nctas > 1) snprintf(text, bytes, "warp %u of the CTA of rank %u", agent % nwarps, agent / nwarps);
+  else snprintf(text, bytes, "warp %u", agent);
+  return text;
+}
+
+/* What the last write of a cell means for w, who reads it or writes over it. */
+static bool judge_write(SimWarp *w, const SimInstr *in, int lane, uint32_t v, uint32_t address, bool async, const char *verb) {
+  uint32_t agent = v & SIM_CELL_AGENT, time = v >> SIM_CELL_TIME, column = sim_column(w->cta->group, agent);
+  char who[64];
+  if (!v) return true;
+  if ((v & SIM_CELL_MBAR) == SIM_CELL_MBAR)
+    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "mbarrier", "shared", address, "%s an mbarrier, which only mbarrier instructions may touch", verb),
+           false;
+  if (v & SIM_CELL_PENDING)
+    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "pending_copy", "shared", address,
+                     "%s what an asynchronous copy is still writing", verb), false;
+  name_writer(w, agent, who, sizeof who);
+  if (agent != w->agent && time > w->hb[column]) {
+    const char *missing = agent & SIM_CELL_ENGINE ? "the phase of its mbarrier has not been waited for" : "with no barrier between the two";
+    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", address, "%s what %s has written: %s", verb, who, missing), false;
+  }
+  if (async && time > w->past[CLOCK_ASYNC].near[column])
+    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "proxy", "shared", address,
+                     "an asynchronous operation %s what %s has written by ordinary stores, with no fence.proxy.async between the two: it may not "
+                     "see that write", verb, who), false;
+  return true;
+}
+
+bool sim_area_read(SimWarp *w, const SimInstr *in, int lane, SimArea a, bool async) {
+  if (!w->checks) return true;
+  const uint32_t *wr = a.cta->wr + first_cell(w, &a);
+  for (uint32_t i = 0, n = cells_of(w, &a), last = 0; i < n; i++) {
+    if (wr[i] == last && i) continue; /* the same write as that of the cell before */
+    last = wr[i];
+    uint32_t address = a.address + (i << w->shift);
+    if (!last)
+      return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "uninitialised", "shared", address, "reads shared memory that nobody has written"), false;
+    if (!judge_write(w, in, lane, last, address, async, "reads")) return false;
+  }
+  return true;
+}
+
+static bool judge_readers(SimWarp *w, const SimInstr *in, int lane, const SimArea *a, uint32_t first, uint32_t n) {
+  const SimCta *c = a->cta;
+  for (uint32_t r = 0; r < c->nwarps; r++) {
+    uint32_t agent = c->rank * c->nwarps + r, known = agent == w->agent ? SIM_FLIGHT - 1 : w->hb[agent] << 1 | 1;
+    if (c->last_read[r] != SIM_FULL && (agent == w->agent || c->last_read[r] <= w->hb[agent])) continue;
+    const uint32_t *rd = c->rd + r * c->cells + first;
+    for (uint32_t i = 0; i < n; i++) {
+      if (rd[i] <= known) continue;
+      uint32_t address = a->address + (i << w->shift);
+      if (rd[i] >= SIM_FLIGHT)
+        return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "in_flight", "shared", address,
+                         "overwrites what an asynchronous operation of warp %u is still reading: nobody has waited for it", r), false;
+      return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", address,
+                       "overwrites what warp %u has read, with no barrier between the two", r), false;
+    }
+  }
+  return true;
+}
+
+bool sim_area_write(SimWarp *w, const SimInstr *in, int lane, SimArea a, bool async) {
+  if (!w->checks) return true;
+  uint32_t first = first_cell(w, &a), n = cells_of(w, &a), last = 0;
+  const uint32_t *wr = a.cta->wr + first;
+  for (uint32_t i = 0; i < n; i++) {
+    if (wr[i] == last) continue;
+    last = wr[i];
+    if (!judge_write(w, in, lane, last, a.address + (i << w->shift), async, "overwrites")) return false;
+  }
+  return judge_readers(w, in, lane, &a, first, n);
+}
+
+void sim_area_mark(SimWarp *w, SimArea a, uint32_t from, uint32_t to) {
+  uint32_t *rd = a.cta->rd + w->index * a.cta->cells + first_cell(w, &a);
+  for (uint32_t i = 0, n = cells_of(w, &a); i < n; i++)
+    if (from == SIM_FULL || rd[i] == from) rd[i] = to;
+}
+
+void sim_area_reading(SimWarp *w, SimArea a) {
+  if (!w->checks) return;
+  sim_area_mark(w, a, SIM_FULL, SIM_FLIGHT);
+  w->cta->last_read[w->index] = SIM_FULL;
+  w->flights++;
+}
+
+void sim_area_was_read(SimWarp *w, SimArea a) {
+  if (!w->checks) return;
+  uint32_t time = w->cta->group->time;
+  sim_area_mark(w, a, SIM_FLIGHT, time << 1);
+  if (--w->flights == 0) w->cta->last_read[w->index] = time;
+}
+
+void sim_area_written(SimArea a, uint32_t cell) {
+  const SimWarp *w = &a.cta->warp[0];
+  if (!w->checks) return;
+  uint32_t *wr = a.cta->wr + first_cell(w, &a);
+  for (uint32_t i = 0, n = cells_of(w, &a); i < n; i++) wr[i] = cell;
+}
