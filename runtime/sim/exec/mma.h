@@ -144,7 +144,7 @@ HANDLER(mma_general) {
   }
   for (int i = 0; i < 16; i++)
     for (int j = 0; j < 8; j++)
-      c[i][j] = w->cta->launch->dev->mma_exact ? exact_element(w, ta, tb, &a[i][0], &b[0][j], 8, K, c[i][j], half)
+      c[i][j] = w->cta->launch->dev->mma_exact ? exact_element(tensor_model(w, tensor_kind(ta)), ta, tb, &a[i][0], &b[0][j], 8, K, c[i][j], half)
                                                : plain_element(&a[i][0], &b[0][j], 8, K, c[i][j]);
   for (int l = 0; l < SIM_LANES; l++) {
     int g = l >> 2, q = l & 3;

@@ -4,23 +4,23 @@
  * sum of its factors' exponents, not normalised; subnormal factors keep the least exponent of their type; zeros take no part. All terms
  * are truncated towards zero to multiples of 2^(E - fraction), E being the largest exponent of the group, added exactly, and the sum is
  * truncated to `kept` bits behind its first. Groups follow one another, k ascending, each with the result of the last as its accumulator.
- * With `apart` the groups start from zero and C is added at the end, rounded to nearest.
+ * With `apart` (fp8 by way of f16) the groups start from zero and C is added at the end, rounded to nearest.
  *
  * Sources: the PTX ISA leaves this open. F. Fasi, N. Higham, M. Mikaitis, S. Pranesh, Numerical behavior of NVIDIA tensor cores (2021:
  * Volta to Ampere); M. Mikaitis and others on later parts; DeepSeek-V3 report (Hopper's fp8); tests/isa/tensor_probe.py asks a GPU. */
 
 enum { MMA_F16, MMA_BF16, MMA_TF32, MMA_E4M3, MMA_E5M2 };
-typedef enum { TENSOR_F16, TENSOR_TF32, TENSOR_FP8, TENSOR_KINDS } TensorKind; /* f16: and bf16 */
+typedef enum { TENSOR_F16, TENSOR_TF32, TENSOR_FP8, TENSOR_WG_FP8, TENSOR_KINDS } TensorKind; /* f16: and bf16; WG: wgmma */
 typedef struct TensorModel { uint8_t fraction, group, kept; bool apart; } TensorModel;
 
-/*                                             f16, bf16              tf32                   e4m3, e5m2 */
+/*                                             f16, bf16              tf32                   e4m3, e5m2             the same in wgmma */
 static const TensorModel tensor_models[SIM_TENSOR_GENERATIONS][TENSOR_KINDS] = {
-  [SIM_TENSOR_TURING] =                      {{24, 8, 23, false},    {0},                   {0}},
-  [SIM_TENSOR_AMPERE] =                      {{24, 8, 23, false},    {24, 4, 23, false},    {0}},
-  [SIM_TENSOR_ADA] =                         {{24, 8, 23, false},    {24, 4, 23, false},    {13, 16, 13, false}},
-  [SIM_TENSOR_HOPPER] =                      {{25, 16, 23, false},   {25, 8, 23, false},    {25, 16, 23, true}}, /* mma.sync: by way of f16 */
-  [SIM_TENSOR_BLACKWELL] =                   {{25, 16, 23, false},   {25, 8, 23, false},    {25, 16, 23, true}},
-  [SIM_TENSOR_BLACKWELL_RTX] =               {{25, 16, 23, false},   {25, 8, 23, false},    {25, 32, 23, false}},
+  [SIM_TENSOR_TURING] =                      {{24, 8, 23, false},    {0},                   {0},                   {0}},
+  [SIM_TENSOR_AMPERE] =                      {{24, 8, 23, false},    {24, 4, 23, false},    {0},                   {0}},
+  [SIM_TENSOR_ADA] =                         {{24, 8, 23, false},    {24, 4, 23, false},    {13, 16, 13, false},   {0}},
+  [SIM_TENSOR_HOPPER] =                      {{25, 16, 23, false},   {25, 8, 23, false},    {25, 16, 23, true},    {13, 32, 13, false}},
+  [SIM_TENSOR_BLACKWELL] =                   {{25, 16, 23, false},   {25, 8, 23, false},    {25, 16, 23, true},    {0}},
+  [SIM_TENSOR_BLACKWELL_RTX] =               {{25, 16, 23, false},   {25, 8, 23, false},    {25, 32, 23, false},   {0}},
 };
 
 static const TensorModel *tensor_model(const SimWarp *w, TensorKind kind) {
@@ -68,9 +68,9 @@ static double exact_group(const TensorModel *m, const float *a, int32_t least_a,
 
 static int32_t least_exponent(int type) { return type == MMA_F16 || type == MMA_E5M2 ? -14 : type == MMA_E4M3 ? -6 : -126; }
 
-static float exact_element(const SimWarp *w, int ta, int tb, const float *a, const float *b, int sb, int K, float c, bool half) {
-  TensorKind kind = ta == MMA_TF32 ? TENSOR_TF32 : ta <= MMA_BF16 ? TENSOR_F16 : TENSOR_FP8;
-  const TensorModel *m = tensor_model(w, kind);
+static TensorKind tensor_kind(int ta) { return ta == MMA_TF32 ? TENSOR_TF32 : ta <= MMA_BF16 ? TENSOR_F16 : TENSOR_FP8; }
+
+static float exact_element(const TensorModel *m, int ta, int tb, const float *a, const float *b, int sb, int K, float c, bool half) {
   int32_t least_a = least_exponent(m->apart ? MMA_F16 : ta), least_b = least_exponent(m->apart ? MMA_F16 : tb);
   double r = m->apart ? 0 : c;
   for (int k = 0; k < K; k += m->group) {

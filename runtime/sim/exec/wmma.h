@@ -150,7 +150,7 @@ static void multiply_floats(SimWarp *w, Product *p, int ta, int tc, int td) {
   frag_floats(p->c, tc, p->M * p->N, c);
   for (int i = 0; i < p->M; i++)
     for (int j = 0; j < p->N; j++) {
-      float r = exact ? exact_element(w, kind[ta], kind[ta], a + i * p->K, b + j, p->N, p->K, c[i * p->N + j], half)
+      float r = exact ? exact_element(tensor_model(w, tensor_kind(kind[ta])), kind[ta], kind[ta], a + i * p->K, b + j, p->N, p->K, c[i * p->N + j], half)
                       : plain_element(a + i * p->K, b + j, p->N, p->K, c[i * p->N + j]);
       p->c[i * p->N + j] = half ? f16_of_f32(r) : bits_of(canon(r));
     }
