@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const Command *const commands[] = {&command_list, &command_emit, &command_check, &command_bench, &command_tune, &command_inspect};
+static const Command *const commands[] = {&command_list, &command_emit, &command_check, &command_bench, &command_tune, &command_inspect, &command_sim};
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
 static void print_usage(FILE *out) {

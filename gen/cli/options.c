@@ -325,6 +325,7 @@ bool options_parse(Options *o, const char *command, uint32_t allowed, int most, 
       continue;
     }
     if (only_operands || arg[0] != '-' || !arg[1]) {
+      if (most == OPTIONS_REST) return o->rest = argv + i, o->noperands = argc - i, true;
       if (o->noperands == most || o->noperands == 4) return SAY(m, "unexpected \"%s\"", arg);
       if (!*arg) return SAY(m, "an operand is empty");
       o->operand[o->noperands++] = arg;

@@ -11,6 +11,7 @@
 #define OPTIONS_MAX_SMS 4
 #define OPTIONS_MAX_RANGED 256
 #define OPTIONS_MAX_SEEDS 64
+#define OPTIONS_REST (-1) /* for `most`: the operands are another program's command line */
 
 /*       id         spelling       value               */
 #define OPTION_TABLE(X)                                \
@@ -58,6 +59,7 @@ typedef struct Size { /* one dim: M=2048, or M=2x3x5 for a dim that stands for s
 typedef struct Options {
   const char *operand[4];
   int noperands;
+  char **rest;        /* OPTIONS_REST: argv from the first operand (or from what follows "--") to its end; noperands of them */
   uint32_t given;     /* bits of OptionId */
   const char *lua, *target, *ptx, *out, *as, *dump;
   kiln_gen_pair set[OPTIONS_MAX_PAIRS], schedule[OPTIONS_MAX_PAIRS];
@@ -76,7 +78,7 @@ typedef struct Options {
   size_t used;
 } Options;
 
-/* Parses argv[0..argc-1] for a command that takes `allowed` (bits of OptionId) and up to `most` operands. false: message says
+/* Parses argv[0..argc-1] for a command that takes `allowed` (bits of OptionId) and up to `most` operands, or OPTIONS_REST. false: message says
  * what was expected and what came. o must not be copied afterwards: it points into itself. */
 bool options_parse(Options *o, const char *command, uint32_t allowed, int most, int argc, char **argv, char *message,
                    size_t bytes);

@@ -26,6 +26,12 @@ static inline bool adjacent(const uint64_t *addr, uint64_t bytes) {
     const T *s = (const T *)src + i;                                                                                   \
     LANES { d[l] = (S)s[l * N]; }                                                                                      \
   }
+/* What load_block and store_block know: a register as wide as the element, or unsigned and one wider. */
+static inline bool fits_block(const SimInstr *in) {
+  if (in->flags & SIM_I_WIDE) return false;
+  return in->n == 1 || in->size >= 4 || (in->size == 2 && !(in->flags & SIM_I_SIGNED));
+}
+
 static inline void load_block(SimWarp *w, const SimInstr *in, const char *src) { /* all lanes, adjacent */
   switch (in->size << 4 | in->n) {
   case 1 << 4 | 1:
@@ -205,7 +211,7 @@ static bool resolve_global(SimWarp *w, const SimInstr *in, uint32_t mask, const 
 }
 /* Block path: all lanes adjacent and inside the allocation met last. NULL: take the other path. */
 static inline char *block_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr, uint32_t bytes, bool write, SimAlloc **alloc) {
-  if (mask != SIM_FULL || in->flags & SIM_I_WIDE || !adjacent(addr, bytes)) return NULL;
+  if (mask != SIM_FULL || !fits_block(in) || !adjacent(addr, bytes)) return NULL;
   SimAlloc *a = w->cache[in->mem];
   uint64_t at = addr[0], total = (uint64_t)bytes * SIM_LANES;
   if (!a || a->freed || at < a->base || at - a->base > a->bytes || a->bytes - (at - a->base) < total || (at & (bytes - 1))) return NULL;
@@ -366,7 +372,7 @@ static inline bool shared_bad(SimWarp *w, uint32_t mask, const uint64_t *addr, u
 static int load_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
   uint32_t bytes = (uint32_t)in->n * in->size;
   if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "reads");
-  if (mask == SIM_FULL && !(in->flags & SIM_I_WIDE) && adjacent(addr, bytes)) {
+  if (mask == SIM_FULL && fits_block(in) && adjacent(addr, bytes)) {
     if (w->checks && shadow_read(w, in, (uint32_t)addr[0], bytes * SIM_LANES, -1) != STEP_NEXT) return STEP_YIELD;
     load_block(w, in, w->shared + addr[0]);
     return STEP_NEXT;
@@ -386,7 +392,7 @@ static int store_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uin
   if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "writes");
   Readers readers;
   if (w->checks) find_readers(w, &readers);
-  if (mask == SIM_FULL && !(in->flags & SIM_I_WIDE) && adjacent(addr, bytes)) {
+  if (mask == SIM_FULL && fits_block(in) && adjacent(addr, bytes)) {
     if (w->checks && shadow_write(w, in, (uint32_t)addr[0], bytes * SIM_LANES, -1, 0, &readers) != STEP_NEXT) return STEP_YIELD;
     store_block(w, in, w->shared + addr[0]);
     return STEP_NEXT;
