@@ -2,6 +2,7 @@
  *
  * An op is taken apart into groups (a choice of settings), a group into cases (shapes, strides, values). In each group every
  * offered schedule is emitted; the runtime selects, and what it never selected is forced on a case that it admits. */
+#include "mutate.h"
 #include "same.h"
 #include "table.h"
 #include <stdlib.h>
@@ -451,7 +452,8 @@ static int run(const Options *given) {
   if (cli_list_ops(gen, o->operand[0], &ops) && take_file(&job, o, &ops, &code) && devices_named(o, devices) && take_sms(o, devices, &code)) {
     uint64_t seed = options_has(o, OPTION_SEED) ? o->seed : random_entropy() & 0xFFFFFFFFu;
     random_start(&job.random, seed);
-    for (int i = 0; i < devices->n; i++) {
+    if (options_has(o, OPTION_MUTATE)) code = mutate_run(o, gen, &ops, job.only_first ? 1 : ops.n, devices, seed);
+    for (int i = 0; i < devices->n && !options_has(o, OPTION_MUTATE); i++) {
       Device probe;
       job.where = devices->at[i];
       job.device_lost = false;
@@ -463,7 +465,7 @@ static int run(const Options *given) {
       if (job.device_lost) cli_error("%s: given up after a fault", job.where);
       device_close(&probe); /* open all along: the context stays, groups come and go */
     }
-    code = finish(&job, seed);
+    if (!options_has(o, OPTION_MUTATE)) code = finish(&job, seed);
   }
   cli_free(devices);
   cli_free_ops(&ops);
@@ -475,7 +477,7 @@ const Command command_check = {"check",
                                "compares kernels with the op's definition",
                                help,
                                TAKES(DEVICE) | TAKES(TARGET) | TAKES(SIZE) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(PTX) |
-                                   TAKES(SEED) | TAKES(QUICK) | TAKES(SMS) | TAKES(LUA),
+                                   TAKES(SEED) | TAKES(QUICK) | TAKES(MUTATE) | TAKES(SMS) | TAKES(LUA),
                                1,
                                1,
                                run};

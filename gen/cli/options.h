@@ -22,6 +22,7 @@
   X(PTX,      "--ptx",      "FILE")                    \
   X(SEED,     "--seed",     "N")                       \
   X(QUICK,    "--quick",    NULL)                      \
+  X(MUTATE,   "--mutate",   NULL)                      \
   X(SMS,      "--sms",      "1,132")                   \
   X(JSON,     "--json",     NULL)                      \
   X(OUT,      "-o",         "FILE")                    \

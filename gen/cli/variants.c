@@ -51,6 +51,8 @@ static kiln_gen_status add_variant(Group *g, const char *name, const char *sched
   Variant *v = &g->variant[g->nvariants++];
   v->name = base_name(name);
   v->schedule = cli_text(schedule ? schedule : c.schedule);
+  v->text = g->texts ? cli_text_n(text, bytes) : NULL;
+  v->bytes = bytes;
   contract_free(&c);
   return KILN_GEN_OK;
 }
@@ -163,6 +165,7 @@ static bool open_devices(Group *g, const GroupRequest *r) {
 
 kiln_gen_status group_open(Group *g, KilnGen *gen, const GroupRequest *r, char *why, size_t why_bytes) {
   memset(g, 0, sizeof *g);
+  g->texts = r->texts;
   Texts texts = {.n = 0};
   if (!open_devices(g, r)) {
     snprintf(why, why_bytes, "%s cannot be opened", r->where);
@@ -182,6 +185,7 @@ void group_close(Group *g) {
   for (int i = 0; i < g->nvariants; i++) {
     cli_free(g->variant[i].name);
     cli_free(g->variant[i].schedule);
+    cli_free(g->variant[i].text);
   }
   for (int i = 0; i < g->noptions; i++) {
     cli_free((char *)g->option[i].key);

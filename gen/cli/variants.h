@@ -10,6 +10,8 @@
 typedef struct Variant {
   char *name;       /* "rms_norm-bf16-w-r4x256": file name without .ptx */
   char *schedule;
+  char *text;       /* of the PTX, if GroupRequest.texts asks for it */
+  size_t bytes;
   bool ran;
 } Variant;
 
@@ -21,6 +23,7 @@ typedef struct Group {
   char settings[256];           /* "dtype=f16 w=no": what differs from the defaults */
   Variant variant[VARIANTS_MAX];
   int nvariants;
+  bool texts;                   /* variants keep their PTX */
   kiln_gen_pair option[OPTIONS_MAX_PAIRS]; /* settings that a caller names (contract: option) */
   int noptions;
   Majors majors;
@@ -40,6 +43,7 @@ typedef struct GroupRequest {
   const int *sms;               /* numbers of SMs, if any: the first is the group's device, the others are `also` */
   int nsms;
   const char *target;           /* --target, or NULL */
+  bool texts;                   /* keep the PTX of each variant */
 } GroupRequest;
 
 /* Opens the device, emits, adds, and traces the definition. Status as the generator's; why says what went wrong. On anything but

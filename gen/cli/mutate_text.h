@@ -1,0 +1,66 @@
+/* mutate_text.h - a PTX text as instructions with operands, registers and branches, each with its place in the text.
+ *
+ * Reads text by the table of forms only, so that edited files are taken as well. An entry in which something is not understood
+ * (an opcode or operand of no form, registers declared in inner braces, a branch to nowhere) is not known: nothing is mutated in
+ * it, and nothing is proved about it. */
+#ifndef KILN_CLI_MUTATE_TEXT_H
+#define KILN_CLI_MUTATE_TEXT_H
+#include "../isa/isa.h"
+#include <stddef.h>
+
+#define MUT_NONE (-1)
+#define MUT_OPERANDS 8
+#define MUT_ELEMENTS 8
+
+typedef struct MutSpan { uint32_t at, bytes; } MutSpan; /* in the text */
+
+typedef struct MutOperand {
+  const IsaOperand *is;        /* what the form says of it */
+  bool negated;
+  uint8_t n;                   /* elements: of a brace vector, both of a pair a|p, base of an address (0: a symbol), 1 otherwise */
+  int name[MUT_ELEMENTS];      /* interned text; a register where reg says so */
+  bool reg[MUT_ELEMENTS];
+  MutSpan element[MUT_ELEMENTS], all;
+  int symbol;                  /* address of a symbol: its name, else MUT_NONE */
+  int64_t offset;              /* of an address; value of an immediate */
+} MutOperand;
+
+typedef struct MutInstr {
+  const IsaForm *form;
+  IsaId id;
+  MutSpan all;                 /* from the guard to the semicolon */
+  uint32_t body;               /* where the opcode begins */
+  int line, src_line, src_file; /* of the text; of .loc (0: none) */
+  int guard;                   /* its name, or MUT_NONE */
+  bool guard_not;
+  int n;
+  MutOperand op[MUT_OPERANDS];
+  int target;                  /* of a branch: an instruction, which may be the one past the last; else MUT_NONE */
+  bool joins;                  /* a label stands before it */
+} MutInstr;
+
+typedef struct MutEntry {
+  int name, first, n;          /* its instructions */
+  int threads;                 /* .reqntid; 0: not said */
+  bool known;
+} MutEntry;
+
+typedef struct MutProgram {
+  const char *text;
+  size_t bytes;
+  MutInstr *instr;
+  MutEntry *entry;
+  char **name;                 /* interned */
+  int *bucket, *chain;         /* by hash */
+  char *file[256];             /* by the number that .file gives */
+  int ninstr, nentries, nnames, instr_room, entry_room, name_room;
+} MutProgram;
+
+/* The text must live as long as the program. */
+void mutate_read(MutProgram *p, const char *text, size_t bytes);
+void mutate_free(MutProgram *p);
+
+/* The registers that an operand reads or writes: their indices among its elements, as a mask. */
+uint32_t mutate_reads(const MutOperand *o);
+uint32_t mutate_writes(const MutOperand *o);
+#endif
