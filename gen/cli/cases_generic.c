@@ -10,7 +10,7 @@ typedef struct RowCase {
   int nlead;
   CaseLayout layout;
   bool special;
-  uint8_t from;  /* the least amount that has it: CASES_FULL only, .. */
+  uint8_t from;  /* the least amount that has it: CASES_ALL only, CASES_FULL, .. */
   bool for_sums; /* only where rows are summed */
 } RowCase;
 
@@ -52,6 +52,19 @@ static const RowCase row_cases[] = {
     {96,        {777},           1, LAYOUT_STRIDED,   false,  CASES_SOME,  true},
     {512,       {2001},          1, LAYOUT_STRIDED,   false,  CASES_FULL,  true},
     {8,         {100003},        1, LAYOUT_DENSE,     false,  CASES_FULL,  true},
+    {24,        {2, 3, 2, 3},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {32,        {3, 2, 5, 2},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {16,        {2, 2, 3, 4},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {120,       {3, 2, 2, 3},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {256,       {2, 4, 3, 2},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {1000,      {2, 3, 2, 3},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {2048,      {3, 2, 3, 2},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {4096,      {2, 3, 2},       3, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {8192,      {2, 2, 3},       3, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {128,       {7, 300},        2, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {1024,      {1100},          1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {4096,      {1100},          1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {8192,      {810},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
 };
 
 /* Gives the row dims of one tensor the leading parts of a case: one each, what is left over to a dim that stands for several. */
@@ -153,6 +166,8 @@ static const ProductCase product_cases[] = {
     {{200, 264},  320,   1,    LAYOUT_STRIDED,   false,  CASES_FULL},
     {{128, 256},  512,   1,    LAYOUT_DENSE,     false,  CASES_FULL},
     {{40, 48},    2000,  2,    LAYOUT_DENSE,     true,   CASES_FULL},
+    {{72, 264},   328,   3,    LAYOUT_STRIDED,   false,  CASES_ALL},
+    {{136, 72},   456,   2,    LAYOUT_STRIDED,   false,  CASES_ALL},
 };
 
 static void add_product_cases(CaseList *list, const KilnDef *def, const Roles *u, CaseAmount amount) {

@@ -1,34 +1,12 @@
 /* mutate.c - kiln check --mutate: makes mutants of kernels, runs them on the simulator, and says which of them nobody noticed.
  *
  * Of an op's variants one per skeleton is taken: two whose branches and synchronising instructions come in the same order are of the
- * same one. Each mutant runs on small cases of every class, under several policies and seeds, until the simulator objects or memory
- * afterwards differs from what the kernel itself leaves there in the same case. */
-#include "mutate.h"
-#include "../../runtime/sim/kilnsim.h"
-#include "number.h"
+ * same one. */
+#include "mutate_lab.h"
 #include <stdlib.h>
 #include <string.h>
 
-/* A mutant that waits for what never comes would run for ever: no case takes so many instructions of one warp. */
-#define LIMIT "limit=400000"
-static const char *const configs[] = {"policy=lazy,seed=0," LIMIT, "policy=eager,seed=1," LIMIT, "policy=random,seed=2," LIMIT,
-                                      "policy=lazy,seed=3," LIMIT};
-enum { CONFIGS = sizeof configs / sizeof configs[0], CASES_MAX = 12, KINDS_MAX = 32, OTHERS = 20, QUICK = 40 };
-
-typedef struct Trial { /* a case on a device of one configuration */
-  CaseData d;
-  char *result[DEF_MAX_TENSORS]; /* what the kernel itself leaves */
-  bool there;
-} Trial;
-
-typedef struct Lab { /* of one variant */
-  Group *g;
-  const Variant *v;
-  Device device[CONFIGS];
-  CaseData made[CASES_MAX];
-  Trial trial[CONFIGS][CASES_MAX];
-  int ncases;
-} Lab;
+enum { KINDS_MAX = 32, OTHERS = 20, QUICK = 40 };
 
 typedef struct Tally { char name[40]; int n; } Tally;
 typedef struct Score {
@@ -56,163 +34,6 @@ static void write_tallies(const Tally *t, char *text, size_t bytes) {
   *text = 0;
   for (int i = 0; i < KINDS_MAX && t[i].n && n < bytes; i++)
     n += (size_t)snprintf(text + n, bytes - n, "%s%s %d", i ? ", " : "", t[i].name, t[i].n);
-}
-
-/* ---- one run ---- */
-
-typedef struct Loaded { Group group; } Loaded; /* the group with one text on one device */
-
-static bool load(const Lab *lab, int config, const char *text, size_t bytes, Loaded *out) {
-  char name[300];
-  out->group = *lab->g;
-  snprintf(name, sizeof name, "%s.ptx", lab->v->name);
-  if (!device_open(&out->group.device, lab->device[config].where, lab->g->device.target)) return false;
-  if (kiln_add_text(out->group.device.dev, name, text, bytes) == KILN_OK) return true;
-  cli_error("%s", kiln_error());
-  device_close(&out->group.device);
-  return false;
-}
-
-static kiln_status launch(const Loaded *l, const Lab *lab, CaseData *d) {
-  kiln_plan *plan = NULL;
-  kiln_status status = group_plan(&l->group, d, lab->v->name, &plan);
-  if (status == KILN_OK) status = group_launch(&l->group, d, plan);
-  kiln_plan_destroy(plan);
-  return status;
-}
-
-static size_t bytes_of(const CaseTensor *t) { return (size_t)t->elems * number_bytes(t->def->dtype); }
-
-/* Does memory differ from what the kernel itself left? An output over an input is one memory. */
-static bool differs(const Loaded *l, const Trial *t) {
-  bool same = true;
-  for (int i = 0; i < t->d.ntensors && same; i++) {
-    size_t bytes = bytes_of(&t->d.tensor[i]);
-    char *now = cli_alloc(bytes + 1);
-    same = kiln_download(l->group.device.dev, now, t->d.tensor[i].device, bytes) == KILN_OK && memcmp(now, t->result[i], bytes) == 0;
-    cli_free(now);
-  }
-  return !same;
-}
-
-static void report_kind(const Loaded *l, char *kind, size_t bytes) {
-  unsigned (*report)(int, kilnsim_finding *) = NULL;
-  kilnsim_finding *finding = cli_alloc(sizeof *finding);
-  bool known = kiln_driver_symbol(l->group.device.dev, "kilnsim_report", (void **)&report) == KILN_OK && report &&
-               report(l->group.device.info.ordinal, finding) == 0;
-  snprintf(kind, bytes, "%s", known ? finding->kind : "refused");
-  cli_free(finding);
-}
-
-/* ---- the kernel itself: which cases, and what it leaves ---- */
-
-static void release(Lab *lab) {
-  for (int c = 0; c < CONFIGS; c++)
-    for (int k = 0; k < lab->ncases; k++) {
-      for (int i = 0; i < DEF_MAX_TENSORS; i++) cli_free(lab->trial[c][k].result[i]);
-      if (lab->trial[c][k].d.def) tensors_unshare(&lab->trial[c][k].d, &lab->device[c]);
-    }
-  for (int k = 0; k < lab->ncases; k++) tensors_free(&lab->made[k], &lab->device[0]);
-  memset(lab->trial, 0, sizeof lab->trial);
-  lab->ncases = 0;
-}
-
-/* The kernel on a case under one configuration. KILN_OK: its trial is there. */
-static kiln_status try_kernel(Lab *lab, const Loaded *kernel, int config, int k) {
-  Trial *t = &lab->trial[config][k];
-  tensors_share(&t->d, &lab->made[k]);
-  kiln_status status = tensors_upload(&t->d, &lab->device[config]) ? launch(kernel, lab, &t->d) : KILN_NO_MEMORY;
-  for (int i = 0; i < t->d.ntensors && status == KILN_OK; i++) {
-    t->result[i] = cli_alloc(bytes_of(&t->d.tensor[i]) + 1);
-    status = kiln_download(kernel->group.device.dev, t->result[i], t->d.tensor[i].device, bytes_of(&t->d.tensor[i]));
-  }
-  t->there = status == KILN_OK;
-  return status;
-}
-
-static void drop_last(Lab *lab) {
-  int k = lab->ncases - 1;
-  Trial *t = &lab->trial[0][k];
-  for (int i = 0; i < DEF_MAX_TENSORS; i++) cli_free(t->result[i]);
-  tensors_unshare(&t->d, &lab->device[0]);
-  tensors_free(&lab->made[k], &lab->device[0]);
-  memset(t, 0, sizeof *t);
-  lab->ncases--;
-}
-
-/* Small cases first; of those that the variant takes as many as there is room for. false: it fails on one, which is said. */
-static bool choose_cases(Job *job, Lab *lab, CaseList *cases, double most) {
-  char why[512];
-  Loaded kernel;
-  bool *tried = cli_alloc((size_t)cases->n + 1), sound = true;
-  if (!load(lab, 0, lab->v->text, lab->v->bytes, &kernel)) return cli_free(tried), false;
-  while (lab->ncases < CASES_MAX && sound) {
-    int least = -1;
-    for (int i = 0; i < cases->n; i++) {
-      double elems = case_elems(lab->g->def, &cases->at[i]);
-      if (tried[i] || elems == 0 || (elems > most && !job->o->nsizes)) continue;
-      if (least < 0 || elems < case_elems(lab->g->def, &cases->at[least])) least = i;
-    }
-    if (least < 0) break;
-    tried[least] = true;
-    CaseData *d = &lab->made[lab->ncases++];
-    kiln_status status = group_make(lab->g, &cases->at[least], d, &job->random, why, sizeof why) ? try_kernel(lab, &kernel, 0, lab->ncases - 1)
-                                                                                                : KILN_BAD_CALL;
-    if (status == KILN_OK) continue;
-    drop_last(lab);
-    if (status >= KILN_BAD_RANK && status <= KILN_REQUIRE) continue; /* not for this variant */
-    printf("  %s, unchanged, on %s: %s\n", lab->v->name, cases->at[least].name, kiln_error());
-    sound = false;
-  }
-  device_close(&kernel.group.device);
-  cli_free(tried);
-  return sound;
-}
-
-/* ---- a mutant ---- */
-
-typedef enum { SURVIVED, CAUGHT, FAILED } Fate;
-
-static Fate run_on(Lab *lab, const Loaded *mutant, int config, int k, char *kind, size_t kind_bytes) {
-  Trial *t = &lab->trial[config][k];
-  if (!tensors_restore(&t->d, &mutant->group.device)) return FAILED;
-  if (launch(mutant, lab, &t->d) != KILN_OK) return report_kind(mutant, kind, kind_bytes), CAUGHT;
-  if (!differs(mutant, t)) return SURVIVED;
-  snprintf(kind, kind_bytes, "result");
-  return CAUGHT;
-}
-
-static bool kernel_trials(Lab *lab, int config) {
-  Loaded kernel;
-  bool there = true;
-  for (int k = 0; k < lab->ncases; k++) there &= lab->trial[config][k].there;
-  if (there) return true;
-  if (!load(lab, config, lab->v->text, lab->v->bytes, &kernel)) return false;
-  there = true;
-  for (int k = 0; k < lab->ncases && there; k++) {
-    if (lab->trial[config][k].there) continue;
-    there = try_kernel(lab, &kernel, config, k) == KILN_OK;
-    if (!there) printf("  %s, unchanged, on %s with %s: %s\n", lab->v->name, lab->made[k].c->name, configs[config], kiln_error());
-  }
-  device_close(&kernel.group.device);
-  return there;
-}
-
-/* kind: of the report, or "result". */
-static Fate run_mutant(Lab *lab, const MutProgram *p, const Mutant *m, char *kind, size_t kind_bytes) {
-  char *text = mutate_apply(p, m);
-  Fate fate = SURVIVED;
-  for (int c = 0; c < CONFIGS && fate == SURVIVED; c++) {
-    Loaded mutant;
-    if (!kernel_trials(lab, c) || !load(lab, c, text, strlen(text), &mutant)) {
-      fate = FAILED;
-      break;
-    }
-    for (int k = lab->ncases - 1; k >= 0 && fate == SURVIVED; k--) fate = run_on(lab, &mutant, c, k, kind, kind_bytes);
-    device_close(&mutant.group.device);
-  }
-  cli_free(text);
-  return fate;
 }
 
 /* ---- a variant ---- */
@@ -260,13 +81,16 @@ static void try_mutant(Job *job, Lab *lab, const MutProgram *p, const Mutant *m)
     print_mutant(p, m, verdict);
     return;
   }
-  Fate fate = run_mutant(lab, p, m, kind, sizeof kind);
+  char *text = mutate_apply(p, m);
+  Fate fate = lab_run(lab, text, strlen(text), kind, sizeof kind);
+  cli_free(text);
   if (fate == CAUGHT) {
     s->caught++;
     count(s->by, kind);
   } else {
-    print_mutant(p, m, fate == FAILED ? "not run" : "survived");
+    print_mutant(p, m, fate == NOT_RUN ? "not run" : "survived");
   }
+  s->broken += fate == NOT_RUN;
   fflush(stdout);
 }
 
@@ -313,16 +137,14 @@ static void choose(Job *job, Work *w, int n, MutantList *chosen, int *from) {
   from[n] = chosen->n;
 }
 
-static void mutate_variant(Job *job, Lab *lab, Work *w, MutantList *chosen, int from, int to, CaseList *cases) {
+static void mutate_variant(Job *job, Lab *lab, Work *w, MutantList *chosen, int from, int to) {
   int made = job->all.made, caught = job->all.caught, equivalent = job->all.equivalent;
   if (from == to) return;
-  lab->v = w->v;
-  printf("  %s: %d of %d synchronising and %d other mutants\n", w->v->name, to - from, w->sync.n, w->others.n);
-  if (!choose_cases(job, lab, cases, 2e5)) job->all.broken++;
-  else if (!lab->ncases) printf("  %s: no small case fits\n", w->v->name), job->all.broken++;
+  printf("  %s: %d of %d synchronising and other mutants\n", w->v->name, to - from, w->sync.n + w->others.n);
+  if (!lab_take(lab, w->v)) job->all.broken++;
   judge_rules(&w->p, chosen, from, to - from);
   for (int i = from; i < to && lab->ncases; i++) try_mutant(job, lab, &w->p, &chosen->at[i]);
-  release(lab);
+  lab_drop(lab);
   made = job->all.made - made, caught = job->all.caught - caught, equivalent = job->all.equivalent - equivalent;
   printf("  %s: %d made, %d caught, %d equivalent, %d survived\n", w->v->name, made, caught, equivalent, made - caught - equivalent);
 }
@@ -344,16 +166,6 @@ static int list_work(const Group *g, Work *work) {
   return n;
 }
 
-static bool open_lab(Lab *lab, Group *g, const char *where) {
-  char text[128];
-  lab->g = g;
-  for (int c = 0; c < CONFIGS; c++) {
-    snprintf(text, sizeof text, "%s,%s", where, configs[c]);
-    if (!device_open(&lab->device[c], text, g->device.target)) return false;
-  }
-  return true;
-}
-
 static void mutate_group(Job *job, Group *g) {
   Work *work = cli_alloc(VARIANTS_MAX * sizeof *work);
   Lab *lab = cli_alloc(sizeof *lab);
@@ -366,16 +178,15 @@ static void mutate_group(Job *job, Group *g) {
     mutate_others(&work[i].p, &job->random, &work[i].others);
   }
   choose(job, work, n, &chosen, from);
-  if (job->o->nsizes ? !cases_sizes(&cases, g->def, job->o, message, sizeof message) : (cases_generic(&cases, g->def, CASES_FULL), false)) {
+  if (job->o->nsizes ? !cases_sizes(&cases, g->def, job->o, message, sizeof message) : (cases_generic(&cases, g->def, CASES_ALL), false)) {
     cli_error("%s", message);
     job->all.broken++;
-  } else if (open_lab(lab, g, job->where)) {
-    for (int i = 0; i < n; i++) mutate_variant(job, lab, &work[i], &chosen, from[i], from[i + 1], &cases);
+  } else if (lab_open(lab, g, job->where, &cases, &job->random)) {
+    for (int i = 0; i < n; i++) mutate_variant(job, lab, &work[i], &chosen, from[i], from[i + 1]);
   } else {
     job->all.broken++;
   }
-  for (int c = 0; c < CONFIGS; c++)
-    if (lab->device[c].dev) device_close(&lab->device[c]);
+  lab_close(lab);
   for (int i = 0; i < n; i++) {
     mutate_free(&work[i].p);
     cli_free(work[i].sync.at);

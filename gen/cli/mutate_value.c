@@ -3,12 +3,17 @@
  *
  * What leaves a block: operands of stores, atomics, synchronising and collective instructions and branches, in order, and the
  * registers that are read later. Loads are expressions of their address and of what was stored before. Sources of commutative
- * operations are sorted, those of associative ones flattened first. */
+ * operations are sorted, those of associative ones flattened first.
+ *
+ * Registers that gather (maxima of a loop, say, each of its own elements, which are joined in the end) may leave the block
+ * different, if joined they are the same. Then every block of the program is looked at, with registers of the mutant of which no
+ * more than that is known. */
 #include "mutate.h"
 #include <string.h>
 
-enum { EXPR_FOUND = -1, EXPR_TEXT = -2, EXPR_LOAD = -3, EXPR_EFFECT = -4, EXPR_SELECT = -5, EXPR_MANY = -6, EXPR_UNKNOWN = -7, EXPR_NOT = -8 };
-enum { KEY_MAX = 72, MANY_MAX = 48 };
+enum { EXPR_FOUND = -1, EXPR_TEXT = -2, EXPR_LOAD = -3, EXPR_EFFECT = -4, EXPR_SELECT = -5, EXPR_MANY = -6, EXPR_UNKNOWN = -7, EXPR_NOT = -8,
+       EXPR_OTHER = -9, EXPR_JOINED = -10, EXPR_PRODUCT = -11 };
+enum { KEY_MAX = 300, MANY_MAX = 280, GROUP_MAX = 32 };
 
 typedef struct Expr { int first, n; } Expr; /* its key: ints in the pool; [0]: an IsaId, or one of the above */
 typedef struct Values {
@@ -19,6 +24,8 @@ typedef struct Values {
 } Values;
 
 typedef struct Ints { int *at, n, room; } Ints;
+
+typedef struct Gathered { int name[GROUP_MAX], n, op; } Gathered; /* registers that are the same only when joined by op */
 
 static int *room_for(int *at, int n, int more, int *room) {
   if (n + more <= *room) return at;
@@ -113,43 +120,91 @@ static void sort(int *x, int n) {
     }
 }
 
-/* The terms of a flattened operation, or x itself. Returns their number, 0 if they are too many. */
-static int terms_of(const Values *v, int id, int x, int *to, int room) {
-  const Expr *e = &v->expr[x];
-  const int *key = v->pool + e->first;
-  if (key[0] != EXPR_MANY || key[1] != id) return room > 0 ? (to[0] = x, 1) : 0;
-  if (e->n - 2 > room) return 0;
-  memcpy(to, key + 2, (size_t)(e->n - 2) * sizeof *to);
-  return e->n - 2;
-}
-
-static int pure(Values *v, const IsaForm *form, IsaId id, int *key, int n, int nsources) {
-  int *source = key + n - nsources;
-  if (nsources < 2 || !is_commutative(form->opcode)) return expr(v, key, n);
-  if (nsources == 2 && is_associative(form->opcode)) {
-    int many[KEY_MAX] = {EXPR_MANY, (int)id}, a = terms_of(v, (int)id, source[0], many + 2, MANY_MAX);
-    int b = a ? terms_of(v, (int)id, source[1], many + 2 + a, MANY_MAX - a) : 0;
-    if (b) {
-      sort(many + 2, a + b);
-      return expr(v, many, 2 + a + b);
-    }
-  }
-  sort(source, 2);
-  return expr(v, key, n);
-}
-
-/* ---- a block ---- */
-
 typedef struct Eval {
   Values *v;
   const MutFlow *f;
   int *value;           /* by name; expression + 1, 0: as it was found */
   int epoch;            /* of memory */
+  bool sums;            /* sums of floats are the same in any order */
   bool forget;          /* the changed instruction gives anything */
+  bool mutant;
+  const Gathered *gathered;
   Ints *seen;
 } Eval;
 
-static int value_of(const Eval *e, int name) { return e->value[name] ? e->value[name] - 1 : expr2(e->v, EXPR_FOUND, name); }
+/* The terms of a flattened operation, or x itself. Returns their number, 0 if they are too many. */
+static int terms_of(const Values *v, int op, int x, int *to, int room) {
+  const Expr *e = &v->expr[x];
+  const int *key = v->pool + e->first;
+  if (key[0] != EXPR_MANY || key[1] != op) return room > 0 ? (to[0] = x, 1) : 0;
+  if (e->n - 2 > room) return 0;
+  memcpy(to, key + 2, (size_t)(e->n - 2) * sizeof *to);
+  return e->n - 2;
+}
+
+static int as_found(const Eval *e, int name) {
+  for (int i = 0; e->mutant && i < e->gathered->n; i++)
+    if (e->gathered->name[i] == name) return expr2(e->v, EXPR_OTHER, name);
+  return expr2(e->v, EXPR_FOUND, name);
+}
+
+/* All gathered registers among the terms, as they were found: one expression in program and mutant. */
+static int join_gathered(const Eval *e, int op, int *term, int n) {
+  const Gathered *g = e->gathered;
+  int at[GROUP_MAX];
+  if (g->n == 0 || g->op != op) return n;
+  for (int i = 0; i < g->n; i++) {
+    int x = as_found(e, g->name[i]), k = 0;
+    while (k < n && term[k] != x) k++;
+    if (k == n) return n;
+    at[i] = k;
+  }
+  for (int i = 0; i < g->n; i++) term[at[i]] = -1;
+  int kept = 0;
+  for (int k = 0; k < n; k++)
+    if (term[k] >= 0) term[kept++] = term[k];
+  term[kept++] = expr2(e->v, EXPR_JOINED, op);
+  return kept;
+}
+
+/* x op y op ..: flattened and sorted. -1: too long for that. */
+static int many(const Eval *e, int op, const int *x, int n) {
+  int key[KEY_MAX] = {EXPR_MANY, op}, used = 0;
+  for (int i = 0; i < n; i++) {
+    int more = terms_of(e->v, op, x[i], key + 2 + used, MANY_MAX - used);
+    if (!more) return -1;
+    used += more;
+  }
+  used = join_gathered(e, op, key + 2, used);
+  sort(key + 2, used);
+  return used == 1 ? key[2] : expr(e->v, key, 2 + used);
+}
+
+/* Sums of floats, where their order does not count: a * b + c is a sum of the product and c. */
+static int sum(const Eval *e, const char *opcode, const int *source, int n) {
+  int op = strstr(opcode, ".f32") ? ISA_add_rn_f32 : ISA_add_rn_f64;
+  if (!e->sums || !(strstr(opcode, ".f32") || strstr(opcode, ".f64")) || strstr(opcode, ".sat")) return -1;
+  if (word_is(opcode, "add") && n == 2) return many(e, op, source, 2);
+  if (!word_is(opcode, "fma") || n != 3) return -1;
+  int product[] = {EXPR_PRODUCT, source[0], source[1]};
+  sort(product + 1, 2);
+  return many(e, op, (int[]){expr(e->v, product, 3), source[2]}, 2);
+}
+
+static int pure(const Eval *e, const IsaForm *form, IsaId id, int *key, int n, int nsources) {
+  int *source = key + n - nsources, x = -1;
+  if (nsources == 1 && word_is(form->opcode, "mov") && !form->op[0].brace && !form->op[1].brace) return source[0]; /* a copy */
+  if (nsources < 2 || !is_commutative(form->opcode)) return expr(e->v, key, n);
+  if (nsources == 2 && is_associative(form->opcode)) x = many(e, (int)id, source, 2);
+  else x = sum(e, form->opcode, source, nsources);
+  if (x >= 0) return x;
+  sort(source, 2);
+  return expr(e->v, key, n);
+}
+
+/* ---- a block ---- */
+
+static int value_of(const Eval *e, int name) { return e->value[name] ? e->value[name] - 1 : as_found(e, name); }
 
 /* The sources of an instruction: appended to a key. Too many: false. */
 static bool put_sources(const Eval *e, const MutInstr *in, int *key, int *n, int *nsources) {
@@ -205,7 +260,7 @@ static bool run(Eval *e, int at, const MutInstr *in, bool changed) {
       int k = __builtin_ctz(m), x;
       key[place] = nresults;
       if (changed && e->forget) x = expr(e->v, (int[]){EXPR_UNKNOWN, nresults}, 2);
-      else x = pure(e->v, in->form, in->id, key, n, effect || load ? 0 : nsources);
+      else x = pure(e, in->form, in->id, key, n, effect || load ? 0 : nsources);
       name[nresults] = in->op[i].name[k];
       result[nresults++] = x;
     }
@@ -213,36 +268,113 @@ static bool run(Eval *e, int at, const MutInstr *in, bool changed) {
   return true;
 }
 
+static bool is_gathered(const Gathered *g, int name) {
+  for (int i = 0; i < g->n; i++)
+    if (g->name[i] == name) return true;
+  return false;
+}
+
+/* What a block leaves behind: effects, then the registers that live on; of gathered ones what they are together. */
 static bool run_block(Eval *e, int block, int instr, const MutInstr *changed) {
   const MutFlow *f = e->f;
+  const Gathered *g = e->gathered;
+  int joined[GROUP_MAX];
   for (int i = f->block_first[block]; i < f->block_first[block + 1]; i++) {
     int at = f->e->first + i;
     bool here = at == instr;
     if (!run(e, i, here && changed ? changed : &f->p->instr[at], here)) return false;
   }
-  for (int name = 0; name < f->p->nnames; name++)
-    if (mutate_live_out(f, block, name)) push(e->seen, value_of(e, name));
+  bool any = false;
+  for (int name = 0; name < f->p->nnames; name++) {
+    if (!mutate_live_out(f, block, name)) continue;
+    push(e->seen, name);
+    if (is_gathered(g, name)) any = true;
+    else push(e->seen, value_of(e, name));
+  }
+  for (int i = 0; i < g->n && any; i++) joined[i] = value_of(e, g->name[i]);
+  int all = any ? many(e, g->op, joined, g->n) : 0;
+  push(e->seen, all);
+  return all >= 0;
+}
+
+typedef struct Pair { /* program and mutant */
+  const MutFlow *f;
+  Values *v;
+  int instr;
+  const MutInstr *changed;
+  bool sums, forget;
+  Gathered gathered;
+} Pair;
+
+static bool run_pair(const Pair *p, int block, Ints seen[2]) {
+  bool known = true;
+  for (int i = 0; i < 2; i++) {
+    Eval e = {.v = p->v, .f = p->f, .sums = p->sums, .forget = p->forget && i, .mutant = i, .gathered = &p->gathered, .seen = &seen[i],
+              .value = cli_alloc(((size_t)p->f->p->nnames + 1) * sizeof(int))};
+    known &= run_block(&e, block, p->instr, i ? p->changed : NULL);
+    cli_free(e.value);
+  }
+  return known;
+}
+
+static bool equal(const Ints *a, const Ints *b) { return a->n == b->n && memcmp(a->at, b->at, (size_t)a->n * sizeof *a->at) == 0; }
+
+static bool same_block(const Pair *p, int block) {
+  Ints seen[2] = {{0}};
+  bool same = run_pair(p, block, seen) && equal(&seen[0], &seen[1]);
+  cli_free(seen[0].at);
+  cli_free(seen[1].at);
+  return same;
+}
+
+/* The registers in which a block's ends differ, if each is an operation of one kind, and nothing else differs. */
+static bool find_gathered(Pair *p, int block) {
+  Ints seen[2] = {{0}};
+  Gathered g = {.n = 0};
+  bool found = run_pair(p, block, seen) && seen[0].n == seen[1].n;
+  int lives = 0;
+  for (int name = 0; name < p->f->p->nnames; name++) lives += mutate_live_out(p->f, block, name);
+  int first = seen[0].n - 1 - 2 * lives; /* pairs of name and value stand before the last */
+  for (int i = 0; i < seen[0].n && found; i++) {
+    if (seen[0].at[i] == seen[1].at[i]) continue;
+    const int *key = p->v->pool + p->v->expr[seen[0].at[i]].first;
+    found = i >= first && i < seen[0].n - 1 && g.n < GROUP_MAX && key[0] == EXPR_MANY && (g.n == 0 || g.op == key[1]);
+    if (!found) break;
+    g.op = key[1];
+    g.name[g.n++] = seen[0].at[i - 1];
+  }
+  cli_free(seen[0].at);
+  cli_free(seen[1].at);
+  p->gathered = g;
+  return found && g.n > 1;
+}
+
+static bool same_everywhere(const Pair *p) {
+  for (int b = 0; b < p->f->nblocks; b++)
+    if (p->f->reached[p->f->block_first[b]] && !same_block(p, b)) return false;
   return true;
+}
+
+/* With the order of sums as it is, then without. */
+static const char *find_rule(Pair *p, int block) {
+  static const char *const rules[] = {"same values", "order of a sum"};
+  for (int i = 0; i < 2; i++) {
+    p->sums = i;
+    p->gathered.n = 0;
+    if (same_block(p, block) || (find_gathered(p, block) && same_everywhere(p))) return rules[i];
+  }
+  return NULL;
 }
 
 const char *mutate_same_values(const MutFlow *f, int instr, const MutInstr *changed) {
   Values v = {0};
-  Ints seen[4] = {{0}};
-  bool known = true;
   int block = f->block[instr - f->e->first];
-  for (int i = 0; i < 4 && known; i++) { /* the program and the mutant, as they are; and with any result of theirs */
-    Eval e = {.v = &v, .f = f, .forget = i >= 2, .seen = &seen[i], .value = cli_alloc(((size_t)f->p->nnames + 1) * sizeof(int))};
-    known = run_block(&e, block, instr, i % 2 ? changed : NULL);
-    cli_free(e.value);
-  }
-  bool same[2];
-  for (int i = 0; i < 2; i++)
-    same[i] = known && seen[2 * i].n == seen[2 * i + 1].n &&
-              memcmp(seen[2 * i].at, seen[2 * i + 1].at, (size_t)seen[2 * i].n * sizeof(int)) == 0;
-  bool dead = same[1] && same[0] && seen[2].n == seen[0].n && memcmp(seen[2].at, seen[0].at, (size_t)seen[0].n * sizeof(int)) == 0;
-  for (int i = 0; i < 4; i++) cli_free(seen[i].at);
+  Pair p = {.f = f, .v = &v, .instr = instr, .changed = changed, .forget = true};
+  const char *rule = same_block(&p, block) ? "dead value" : NULL;
+  p.forget = false;
+  if (!rule) rule = find_rule(&p, block);
   cli_free(v.pool);
   cli_free(v.expr);
   cli_free(v.slot);
-  return dead ? "dead value" : same[0] ? "same values" : NULL;
+  return rule;
 }
