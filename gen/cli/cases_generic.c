@@ -62,9 +62,13 @@ static const RowCase row_cases[] = {
     {4096,      {2, 3, 2},       3, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
     {8192,      {2, 2, 3},       3, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
     {128,       {7, 300},        2, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
-    {1024,      {1100},          1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
-    {4096,      {1100},          1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
-    {8192,      {810},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {64,        {2, 3, 1},       3, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {64,        {2, 3, 4, 1},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {256,       {2, 3, 2, 2},    4, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {64,        {1500},          1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {1024,      {810},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {4096,      {540},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {8192,      {540},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
 };
 
 /* Gives the row dims of one tensor the leading parts of a case: one each, what is left over to a dim that stands for several. */

@@ -221,7 +221,7 @@ void mutate_describe(const MutProgram *p, const Mutant *m, char *text, size_t by
   case MUTANT_BYPASS: snprintf(text + n, bytes - n, "each lane keeps its own"); break;
   case MUTANT_WEAKEN: snprintf(text + n, bytes - n, "as %s", isa_form(m->into)->opcode); break;
   case MUTANT_LOOSEN: snprintf(text + n, bytes - n, "with %lld", (long long)(o->offset + m->change)); break;
-  case MUTANT_SHIFT: snprintf(text + n, bytes - n, "%lld bytes further", (long long)m->change); break;
+  case MUTANT_SHIFT: snprintf(text + n, bytes - n, "%.*s %lld bytes further", (int)o->all.bytes, p->text + o->all.at, (long long)m->change); break;
   case MUTANT_SWAP: snprintf(text + n, bytes - n, "%s and %s swapped", p->name[o->name[m->a]], p->name[o->name[m->b]]); break;
   }
 }

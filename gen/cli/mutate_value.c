@@ -191,15 +191,34 @@ static int sum(const Eval *e, const char *opcode, const int *source, int n) {
   return many(e, op, (int[]){expr(e->v, product, 3), source[2]}, 2);
 }
 
+static int operation(const Eval *e, IsaId id, int x, int y);
+
+/* NaN if x or y is, else the larger one: x + y where they are unordered, which is then the one NaN that there is. */
+static int larger_or_nan(const Eval *e, const int *source) {
+  const Expr *p = &e->v->expr[source[2]];
+  const int *test = e->v->pool + p->first;
+  if (p->n != 6 || test[0] != ISA_setp_nan_f32) return -1;
+  int x = test[4], y = test[5];
+  if (source[0] != operation(e, ISA_add_rn_f32, x, y) || source[1] != operation(e, ISA_max_f32, x, y)) return -1;
+  return many(e, ISA_max_NaN_f32, (int[]){x, y}, 2);
+}
+
 static int pure(const Eval *e, const IsaForm *form, IsaId id, int *key, int n, int nsources) {
   int *source = key + n - nsources, x = -1;
   if (nsources == 1 && word_is(form->opcode, "mov") && !form->op[0].brace && !form->op[1].brace) return source[0]; /* a copy */
+  if (id == ISA_selp_f32 && nsources == 3) x = larger_or_nan(e, source);
+  if (x >= 0) return x;
   if (nsources < 2 || !is_commutative(form->opcode)) return expr(e->v, key, n);
   if (nsources == 2 && is_associative(form->opcode)) x = many(e, (int)id, source, 2);
   else x = sum(e, form->opcode, source, nsources);
   if (x >= 0) return x;
   sort(source, 2);
   return expr(e->v, key, n);
+}
+
+static int operation(const Eval *e, IsaId id, int x, int y) {
+  int key[KEY_MAX] = {(int)id, 0, 0, 0, x, y};
+  return pure(e, isa_form(id), id, key, 6, 2);
 }
 
 /* ---- a block ---- */
