@@ -71,20 +71,32 @@ static const RowCase row_cases[] = {
     {8192,      {540},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
 };
 
-/* Gives the row dims of one tensor the leading parts of a case: one each, what is left over to a dim that stands for several. */
+/* The last of the row dims that stands for several; -1: none does. */
+static int dim_that_splits(const KilnDef *def, const int *dim, int n) {
+  while (--n >= 0 && !(def->lead_dims >> dim[n] & 1)) {
+  }
+  return n;
+}
+
+/* Gives the row dims of one tensor the leading parts of a case: one each, what is left over to a dim that stands for several, or else,
+ * as a product, to the last one. */
 static void share_rows(Case *c, const KilnDef *def, const int *dim, int n, const int64_t *part, int parts, int shift, uint32_t *set) {
   int64_t other = c->number % 3 == 2 && parts < n ? 2 : 1;
+  int extra = parts > n ? parts - n : 0, split = dim_that_splits(def, dim, n), wide = split >= 0 ? split : n - 1;
   for (int i = 0; i < n; i++) {
-    int d = dim[i], at = parts <= n ? i - (n - parts) : i;
-    if (c->number % 3 == 1 && parts < n) at = i; /* the outer ones take them */
-    bool last = i == n - 1, splits = last && parts > n && def->lead_dims >> d & 1;
+    int d = dim[i], at = parts > n ? i + (i > wide ? extra : 0) : i - (n - parts), last = at + (i == wide ? extra : 0);
+    if (c->number % 3 == 1 && parts < n) at = last = i; /* the outer ones take them */
     if (*set >> d & 1) continue;
     *set |= 1u << d;
-    c->size[d] = at >= 0 && at < parts ? part[at] + shift : other;
-    for (int k = at + 1; last && !splits && k < parts; k++) c->size[d] *= part[k];
-    if (!splits) continue;
-    c->nlead[d] = parts - at;
-    for (int k = at; k < parts; k++) c->lead[d][k - at] = part[k] + (k == parts - 1 ? shift : 0);
+    c->size[d] = at >= 0 && at < parts ? part[at] : other;
+    for (int k = at + 1; k <= last && k < parts; k++) c->size[d] *= part[k];
+    if (last > at && split >= 0) {
+      c->nlead[d] = last - at + 1;
+      for (int k = at; k <= last; k++) c->lead[d][k - at] = part[k] + (k == last ? shift : 0);
+      if (shift) c->size[d] = c->size[d] / part[last] * (part[last] + shift);
+    } else if (at >= 0 && at < parts) {
+      c->size[d] += shift;
+    }
   }
 }
 
