@@ -66,9 +66,11 @@ static const RowCase row_cases[] = {
     {64,        {2, 3, 4, 1},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
     {256,       {2, 3, 2, 2},    4, LAYOUT_DENSE,     false,  CASES_ALL,   false},
     {64,        {1500},          1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
-    {1024,      {810},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
-    {4096,      {540},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
-    {8192,      {540},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {56,        {68000},         1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {264,       {8500},          1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {520,       {4300},          1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {2104,      {810},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {6200,      {810},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
 };
 
 /* The last of the row dims that stands for several; -1: none does. */

@@ -10,8 +10,8 @@ static const char *const configs[LAB_CONFIGS] = {"policy=lazy,seed=0," LIMIT, "p
                                                  "policy=lazy,seed=3," LIMIT};
 #define SMALL 3e4  /* elements of a case that is tried with several sets of numbers */
 #define LARGE 4e5
-#define LARGEST 3e7
-enum { DRAWS = 4 };
+#define LARGEST 4e7
+enum { DRAWS = 3 };
 
 bool lab_open(Lab *lab, const Group *g, const char *where, const CaseList *cases, Random *r) {
   char text[128];

@@ -3,7 +3,7 @@
 #define KILN_CLI_MUTATE_LAB_H
 #include "mutate.h"
 
-enum { LAB_CONFIGS = 4, LAB_CASES = 96 };
+enum { LAB_CONFIGS = 4, LAB_CASES = 160 };
 
 typedef struct LabTrial { /* a case on a device of one configuration */
   CaseData d;

@@ -25,6 +25,7 @@
   X(MUTATE,   "--mutate",   NULL)                      \
   X(SMS,      "--sms",      "1,132")                   \
   X(JSON,     "--json",     NULL)                      \
+  X(LINES,    "--lines",    NULL)                      \
   X(OUT,      "-o",         "FILE")                    \
   X(AS,       "--as",       "ptx or c")                \
   X(DUMP,     "--dump",     "PASS")                    \
