@@ -8,6 +8,8 @@
 enum { BUCKETS = 4096 };
 
 typedef struct Label { int name, at; } Label;
+typedef struct Class { MutSpan prefix; char cls; } Class; /* of registers declared as %r<40>, or of one by its name */
+enum { CLASSES_MAX = 256 };
 typedef struct Reader {
   MutProgram *p;
   size_t at;
@@ -15,6 +17,8 @@ typedef struct Reader {
   Label *label;
   int nlabels, label_room;
   bool label_here;
+  Class class[CLASSES_MAX];
+  int nclasses;
   MutEntry *entry; /* being read, or NULL */
 } Reader;
 
@@ -182,12 +186,43 @@ static bool take_operand(Reader *r, MutOperand *o, const IsaOperand *is, MutSpan
   return is->imm_ok && (!is->fixed || o->offset == is->value);
 }
 
-static bool fits(Reader *r, MutInstr *in, const IsaForm *form, const MutSpan *piece, int n) {
+/* The class letter of a register, as isa.h has it; 0: its declaration was not understood. */
+static char class_of(const Reader *r, MutSpan name) {
+  const char *s = r->p->text;
+  for (int i = r->nclasses; i-- > 0;) {
+    MutSpan p = r->class[i].prefix;
+    if (p.bytes > name.bytes || memcmp(s + p.at, s + name.at, p.bytes) != 0) continue;
+    uint32_t k = p.bytes;
+    while (k < name.bytes && isdigit((unsigned char)s[name.at + k])) k++;
+    if (k == name.bytes) return r->class[i].cls;
+  }
+  return 0;
+}
+
+/* Are its registers of just the classes that the form names? ptxas takes others of the same width, too. */
+static bool is_strict(const Reader *r, const MutOperand *o) {
+  if (o->is->kind != ISA_OPND_REG) return true;
+  for (int i = 0; i < o->n; i++) {
+    char cls = o->reg[i] ? class_of(r, o->element[i]) : 0;
+    if (cls && cls != (i && o->is->pair_pred ? 'p' : o->is->cls)) return false;
+  }
+  return true;
+}
+
+static bool fits(Reader *r, MutInstr *in, const IsaForm *form, const MutSpan *piece, int n, bool strict) {
   if (n < form->nmin || n > form->nops) return false;
   for (int i = 0; i < n; i++)
-    if (!take_operand(r, &in->op[i], &form->op[i], piece[i])) return false;
+    if (!take_operand(r, &in->op[i], &form->op[i], piece[i]) || (strict && !is_strict(r, &in->op[i]))) return false;
   in->n = n;
   return true;
+}
+
+static const IsaForm *find_form(Reader *r, MutInstr *in, MutSpan opcode, const MutSpan *piece, int n) {
+  IsaId first = opcode.bytes && n >= 0 ? isa_find(r->p->text + opcode.at, opcode.bytes) : ISA_NONE;
+  for (int strict = 1; strict >= 0; strict--)
+    for (in->id = first; in->id; in->id = isa_next(in->id))
+      if (fits(r, in, isa_form(in->id), piece, n, strict)) return isa_form(in->id);
+  return NULL;
 }
 
 /* ---- statements ---- */
@@ -217,12 +252,7 @@ static void take_instruction(Reader *r) {
   int n = split(r, from, (uint32_t)r->at, ',', piece, MUT_OPERANDS);
   r->at += peek(r, 0) == ';';
   in.all.bytes = (uint32_t)r->at - in.all.at;
-  for (IsaId id = opcode.bytes ? isa_find(r->p->text + opcode.at, opcode.bytes) : ISA_NONE; id && n >= 0; id = isa_next(id)) {
-    in.id = id;
-    in.form = isa_form(id);
-    if (fits(r, &in, in.form, piece, n)) break;
-    in.form = NULL;
-  }
+  in.form = find_form(r, &in, opcode, piece, n);
   if (!in.form) {
     r->entry->known = false;
     return;
@@ -242,12 +272,29 @@ static void take_file(Reader *r) {
   skip_line(r);
 }
 
+/* .reg .TYPE name, name<count>, .. */
+static void take_registers(Reader *r) {
+  skip_blank(r);
+  MutSpan type = take_word(r);
+  const char *s = r->p->text + type.at;
+  long bits = type.bytes > 2 ? strtol(s + 2, NULL, 10) : 0;
+  char cls = span_is(r, type, ".pred") ? 'p' : bits == 16 ? 'h' : bits == 32 ? (s[1] == 'f' ? 'f' : 'r') : bits == 64 ? (s[1] == 'f' ? 'd' : 'l') : 0;
+  for (;;) {
+    skip_blank(r);
+    MutSpan name = take_word(r);
+    if (name.bytes && r->nclasses < CLASSES_MAX) r->class[r->nclasses++] = (Class){name, cls};
+    while (peek(r, 0) && peek(r, 0) != ';' && peek(r, 0) != ',') step(r);
+    if (peek(r, 0) != ',') return;
+    step(r);
+  }
+}
+
 static void begin_entry(Reader *r) {
   skip_blank(r);
   r->p->entry = grown(r->p->entry, r->p->nentries, &r->p->entry_room, sizeof *r->p->entry);
   r->entry = &r->p->entry[r->p->nentries++];
   *r->entry = (MutEntry){.name = intern(r->p, take_word(r)), .first = r->p->ninstr, .param = r->p->nparams, .known = true};
-  r->nlabels = 0;
+  r->nlabels = r->nclasses = 0;
   r->label_here = false;
 }
 
@@ -297,7 +344,9 @@ static void take_directive(Reader *r) {
     r->entry->threads = (int)(x * (y ? y : 1) * (z ? z : 1));
   } else if (span_is(r, word, ".param") && r->entry && r->depth == 0) {
     take_param(r);
-  } else if (r->depth > 0) { /* .reg, .shared, .pragma */
+  } else if (span_is(r, word, ".reg") && r->depth == 1) {
+    take_registers(r);
+  } else if (r->depth > 0) { /* .shared, .pragma, what is declared in inner braces */
     if (r->depth > 1 && r->entry) r->entry->known = false;
     while (peek(r, 0) && peek(r, 0) != ';') step(r);
   } else if (word.bytes == 0) {
