@@ -104,7 +104,8 @@ static int next_smallest(const Lab *lab, const bool *tried) {
   return least;
 }
 
-bool lab_take(Lab *lab, const Variant *v) {
+bool lab_take(Lab *lab, const Variant *v, bool pipelined) {
+  const Case *large = NULL; /* the last one: long rows of as many as the pipeline of a grid of fixed size needs to run full */
   Group *kernel = cli_alloc(sizeof *kernel);
   bool *tried = cli_alloc((size_t)lab->cases->n + 1);
   lab->v = v;
@@ -114,9 +115,10 @@ bool lab_take(Lab *lab, const Variant *v) {
     double elems = case_elems(lab->g->def, c);
     tried[i] = true;
     if (!fits(lab, kernel, c)) continue;
-    for (int k = 0; k < (elems < SMALL ? DRAWS : 1) && lab->ncases < LAB_CASES; k++)
-      lab->at[lab->ncases++] = (LabCase){.c = c, .large = elems > LARGE};
+    if (elems > LARGE && (!large || c->number > large->number)) large = c;
+    for (int k = 0; k < (elems < SMALL ? DRAWS : 1) && elems <= LARGE && lab->ncases < LAB_CASES - 1; k++) lab->at[lab->ncases++].c = c;
   }
+  if (large && pipelined) lab->at[lab->ncases++] = (LabCase){.c = large, .large = true};
   if (loaded) device_close(&kernel->device);
   if (loaded && !lab->ncases) cli_error("%s: no case fits", v->name);
   cli_free(tried);
@@ -195,12 +197,17 @@ static Fate run_case(Lab *lab, const Group *mutant, int config, int k, char *kin
   return CAUGHT;
 }
 
+/* The first configuration gets every case, the others a share of the small ones: what happens before what hardly depends on them. */
+static bool is_for(const Lab *lab, int config, int k) {
+  return config == 0 || (case_elems(lab->g->def, lab->at[k].c) < SMALL && k % (LAB_CONFIGS + 1) == config);
+}
+
 static Fate run_cases(Lab *lab, int config, bool large, const char *text, size_t bytes, char *kind, size_t kind_bytes) {
   Group *mutant = cli_alloc(sizeof *mutant);
   Fate fate = load(lab, config, text, bytes, mutant) ? SURVIVED : NOT_RUN;
   bool loaded = fate == SURVIVED;
   for (int k = 0; k < lab->ncases && fate == SURVIVED; k++)
-    if (lab->at[k].large == large && !lab->at[k].too_long) fate = run_case(lab, mutant, config, k, kind, kind_bytes);
+    if (lab->at[k].large == large && !lab->at[k].too_long && is_for(lab, config, k)) fate = run_case(lab, mutant, config, k, kind, kind_bytes);
   if (loaded) device_close(&mutant->device);
   cli_free(mutant);
   return fate;

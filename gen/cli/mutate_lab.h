@@ -32,8 +32,9 @@ typedef struct Lab {
 bool lab_open(Lab *lab, const Group *g, const char *where, const CaseList *cases, Random *r); /* false after a message */
 void lab_close(Lab *lab);
 
-/* Chooses the cases that a variant takes, smallest first; small ones several times, with other numbers. false after a message. */
-bool lab_take(Lab *lab, const Variant *v);
+/* Chooses the cases that a variant takes, smallest first; small ones several times, with other numbers; a large one if its kernels have
+ * copies in flight. false after a message. */
+bool lab_take(Lab *lab, const Variant *v, bool pipelined);
 void lab_drop(Lab *lab);
 
 typedef enum { SURVIVED, CAUGHT, NOT_RUN } Fate; /* not run: the kernel itself fails, which is said */
