@@ -8,7 +8,8 @@
 #define LIMIT "limit=400000"
 static const char *const configs[LAB_CONFIGS] = {"policy=lazy,seed=0," LIMIT, "policy=eager,seed=1," LIMIT, "policy=random,seed=2," LIMIT,
                                                  "policy=lazy,seed=3," LIMIT};
-#define SMALL 3e4  /* elements of a case that is tried with several sets of numbers */
+#define SMALL 3e4   /* elements of a case that several configurations get */
+#define DRAWN 2.5e5 /* of one that is tried with several sets of numbers */
 #define LARGE 4e5
 #define LARGEST 4e7
 enum { DRAWS = 3 };
@@ -116,7 +117,7 @@ bool lab_take(Lab *lab, const Variant *v, bool pipelined) {
     tried[i] = true;
     if (!fits(lab, kernel, c)) continue;
     if (elems > LARGE && (!large || c->number > large->number)) large = c;
-    for (int k = 0; k < (elems < SMALL ? DRAWS : 1) && elems <= LARGE && lab->ncases < LAB_CASES - 1; k++) lab->at[lab->ncases++].c = c;
+    for (int k = 0; k < (elems < DRAWN ? DRAWS : 1) && elems <= LARGE && lab->ncases < LAB_CASES - 1; k++) lab->at[lab->ncases++].c = c;
   }
   if (large && pipelined) lab->at[lab->ncases++] = (LabCase){.c = large, .large = true};
   if (loaded) device_close(&kernel->device);
