@@ -70,7 +70,8 @@ static void print_mutant(const MutProgram *p, const Mutant *m, const char *verdi
   printf("  %s: %sptx line %d: %s\n", verdict, where, in->line, what);
 }
 
-static void try_mutant(Job *job, Lab *lab, const MutProgram *p, const Mutant *m) {
+/* false: the kernel itself fails, so that nothing can be said of its mutants. */
+static bool try_mutant(Job *job, Lab *lab, const MutProgram *p, const Mutant *m) {
   Score *s = &job->all;
   char kind[40] = "", verdict[100];
   s->made++;
@@ -79,7 +80,7 @@ static void try_mutant(Job *job, Lab *lab, const MutProgram *p, const Mutant *m)
     count(s->rule, m->rule);
     snprintf(verdict, sizeof verdict, "equivalent (%s)", m->rule);
     print_mutant(p, m, verdict);
-    return;
+    return true;
   }
   char *text = mutate_apply(p, m);
   Fate fate = lab_run(lab, text, strlen(text), kind, sizeof kind);
@@ -87,11 +88,14 @@ static void try_mutant(Job *job, Lab *lab, const MutProgram *p, const Mutant *m)
   if (fate == CAUGHT) {
     s->caught++;
     count(s->by, kind);
+  } else if (fate == SURVIVED) {
+    print_mutant(p, m, "survived");
   } else {
-    print_mutant(p, m, fate == NOT_RUN ? "not run" : "survived");
+    s->made--;
+    s->broken++;
   }
-  s->broken += fate == NOT_RUN;
   fflush(stdout);
+  return fate != NOT_RUN;
 }
 
 /* What one skeleton has in common: branches and synchronising instructions in order, several of a kind in a row as one. */
@@ -149,7 +153,8 @@ static void mutate_variant(Job *job, Lab *lab, Work *w, MutantList *chosen, int 
   printf("  %s: %d of %d synchronising and other mutants\n", w->v->name, to - from, w->sync.n + w->others.n);
   if (!lab_take(lab, w->v, has_copies(&w->p))) job->all.broken++;
   judge_rules(&w->p, chosen, from, to - from);
-  for (int i = from; i < to && lab->ncases; i++) try_mutant(job, lab, &w->p, &chosen->at[i]);
+  for (int i = from; i < to && lab->ncases && try_mutant(job, lab, &w->p, &chosen->at[i]); i++) {
+  }
   lab_drop(lab);
   made = job->all.made - made, caught = job->all.caught - caught, equivalent = job->all.equivalent - equivalent;
   printf("  %s: %d made, %d caught, %d equivalent, %d survived\n", w->v->name, made, caught, equivalent, made - caught - equivalent);

@@ -46,7 +46,8 @@ static void expect_rule(const char *file, int line, const char *text, MutantKind
   if (!find_mutant(&p, kind, mark, &m)) fail_msg("%s:%d: no such mutant", file, line);
   mutate_flow_make(&f, &p, &p.entry[0]);
   const char *rule = mutate_equivalent(&f, &m);
-  if ((rule == NULL) != (want == NULL) || (rule && strcmp(rule, want) != 0)) fail_msg("%s:%d: %s, expected %s", file, line, rule ? rule : "no rule", want ? want : "none");
+  if ((rule == NULL) != (want == NULL) || (rule && strcmp(rule, want) != 0))
+    fail_msg("%s:%d: %s, expected %s", file, line, rule ? rule : "no rule", want ? want : "none");
   mutate_flow_free(&f);
   mutate_free(&p);
 }
