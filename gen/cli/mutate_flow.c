@@ -96,9 +96,11 @@ static void note(uint64_t *set, int name, bool in) {
 /* Backwards over one instruction. A guarded write leaves the old value in some lanes. */
 static void before(const MutInstr *in, uint64_t *live) {
   for (int i = 0; i < in->n && in->guard == MUT_NONE; i++)
-    for (uint32_t m = mutate_writes(&in->op[i]); m; m &= m - 1) note(live, in->op[i].name[__builtin_ctz(m)], false);
+    for (int k = 0; k < in->op[i].n; k++)
+      if (mutate_writes(&in->op[i], k)) note(live, mutate_element(&in->op[i], k)->name, false);
   for (int i = 0; i < in->n; i++)
-    for (uint32_t m = mutate_reads(&in->op[i]); m; m &= m - 1) note(live, in->op[i].name[__builtin_ctz(m)], true);
+    for (int k = 0; k < in->op[i].n; k++)
+      if (mutate_reads(&in->op[i], k)) note(live, mutate_element(&in->op[i], k)->name, true);
   if (in->guard != MUT_NONE) note(live, in->guard, true);
 }
 
@@ -171,10 +173,10 @@ static bool is_uniform(const MutFlow *f, const bool *varies, const MutInstr *in)
   if (in->guard != MUT_NONE && varies[in->guard]) return false;
   for (int i = 0; i < in->n; i++) {
     const MutOperand *o = &in->op[i];
-    for (uint32_t m = mutate_reads(o); m; m &= m - 1)
-      if (varies[o->name[__builtin_ctz(m)]]) return false;
+    for (int k = 0; k < o->n; k++)
+      if (mutate_reads(o, k) && varies[mutate_element(o, k)->name]) return false;
     bool known = o->is->kind != ISA_OPND_SPECIAL;
-    for (size_t k = 0; !known && k < sizeof same / sizeof same[0]; k++) known = strncmp(f->p->name[o->name[0]], same[k], strlen(same[k])) == 0;
+    for (size_t k = 0; !known && k < sizeof same / sizeof same[0]; k++) known = strncmp(f->p->name[o->e[0].name], same[k], strlen(same[k])) == 0;
     if (!known) return false;
   }
   return true;
@@ -235,8 +237,9 @@ static void find_varying(const MutFlow *f, bool *varies) {
       const MutInstr *in = at(f, i);
       bool uniform = !parted[f->block[i]] && is_uniform(f, varies, in);
       for (int k = 0; k < in->n && !uniform; k++)
-        for (uint32_t m = mutate_writes(&in->op[k]); m; m &= m - 1) {
-          bool *v = &varies[in->op[k].name[__builtin_ctz(m)]];
+        for (int j = 0; j < in->op[k].n; j++) {
+          if (!mutate_writes(&in->op[k], j)) continue;
+          bool *v = &varies[mutate_element(&in->op[k], j)->name];
           changed |= !*v;
           *v = true;
         }

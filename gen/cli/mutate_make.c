@@ -32,7 +32,8 @@ void mutate_add(MutantList *out, Mutant m) {
 
 static bool has_result(const MutInstr *in) {
   for (int i = 0; i < in->n; i++)
-    if (mutate_writes(&in->op[i])) return true;
+    for (int k = 0; k < in->op[i].n; k++)
+      if (mutate_writes(&in->op[i], k)) return true;
   return false;
 }
 
@@ -51,7 +52,7 @@ static IsaId move_of(char cls) {
 static IsaId bypass_of(const MutInstr *in) {
   if (in->n < 2 || in->form->flags & (ISA_READS | ISA_WRITES)) return ISA_NONE;
   const MutOperand *to = &in->op[0], *from = &in->op[1];
-  if (to->is->kind != ISA_OPND_REG || from->is->kind != ISA_OPND_REG || to->n != 1 || from->n != 1 || !from->reg[0]) return ISA_NONE;
+  if (to->is->kind != ISA_OPND_REG || from->is->kind != ISA_OPND_REG || to->n != 1 || from->n != 1 || !from->e[0].reg) return ISA_NONE;
   return to->is->cls == from->is->cls && !from->negated ? move_of(to->is->cls) : ISA_NONE;
 }
 
@@ -148,13 +149,10 @@ MutInstr mutate_changed(const MutProgram *p, const Mutant *m) {
     break;
   case MUTANT_LOOSEN:
   case MUTANT_SHIFT: o->offset += m->change; break;
-  case MUTANT_SWAP: {
-    int name = o->name[m->a];
-    bool reg = o->reg[m->a];
-    o->name[m->a] = o->name[m->b], o->reg[m->a] = o->reg[m->b];
-    o->name[m->b] = name, o->reg[m->b] = reg;
+  case MUTANT_SWAP:
+    o->swap[0] = (uint8_t)m->a;
+    o->swap[1] = (uint8_t)m->b;
     break;
-  }
   case MUTANT_DELETE: break;
   }
   return in;
@@ -172,20 +170,20 @@ static size_t write_change(const MutProgram *p, const Mutant *m, MutSpan *part, 
   switch (m->kind) {
   case MUTANT_DELETE: *part = in->all; return 0;
   case MUTANT_BYPASS:
-    *part = (MutSpan){in->body, in->all.at + in->all.bytes - in->body};
-    return (size_t)snprintf(to, room, "%s %s, %s;", isa_form(m->into)->opcode, p->name[in->op[0].name[0]], p->name[in->op[1].name[0]]);
+    *part = (MutSpan){in->opcode.at, in->all.at + in->all.bytes - in->opcode.at};
+    return (size_t)snprintf(to, room, "%s %s, %s;", isa_form(m->into)->opcode, p->name[in->op[0].e[0].name], p->name[in->op[1].e[0].name]);
   case MUTANT_WEAKEN:
-    *part = (MutSpan){in->body, (uint32_t)strlen(in->form->opcode)};
+    *part = in->opcode;
     return (size_t)snprintf(to, room, "%s", isa_form(m->into)->opcode);
   case MUTANT_LOOSEN: *part = o->all; return (size_t)snprintf(to, room, "%lld", (long long)(o->offset + m->change));
   case MUTANT_SHIFT: {
-    const char *base = o->symbol != MUT_NONE ? p->name[o->symbol] : o->n ? p->name[o->name[0]] : "";
+    const char *base = o->symbol != MUT_NONE ? p->name[o->symbol] : o->n ? p->name[o->e[0].name] : "";
     *part = o->all;
     return (size_t)snprintf(to, room, "[%s%s%lld]", base, *base ? "+" : "", (long long)(o->offset + m->change));
   }
   case MUTANT_SWAP: {
-    MutSpan x = o->element[m->a], y = o->element[m->b];
-    if (x.at > y.at) x = o->element[m->b], y = o->element[m->a];
+    MutSpan x = o->e[m->a].span, y = o->e[m->b].span;
+    if (x.at > y.at) x = o->e[m->b].span, y = o->e[m->a].span;
     *part = (MutSpan){x.at, y.at + y.bytes - x.at};
     size_t n = put_span(to, p, y);
     n += put_span(to + n, p, (MutSpan){x.at + x.bytes, y.at - x.at - x.bytes});
@@ -196,9 +194,10 @@ static size_t write_change(const MutProgram *p, const Mutant *m, MutSpan *part, 
 }
 
 char *mutate_apply(const MutProgram *p, const Mutant *m) {
-  char change[1024];
   MutSpan part = {0};
-  size_t n = write_change(p, m, &part, change, sizeof change), used = part.at;
+  size_t room = p->instr[m->instr].all.bytes + 512; /* what it consists of, and an opcode and a number at most */
+  char *change = cli_alloc(room);
+  size_t n = write_change(p, m, &part, change, room), used = part.at;
   char *text = cli_alloc(p->bytes + n + part.bytes + 1);
   memcpy(text, p->text, part.at);
   memcpy(text + used, change, n);
@@ -206,6 +205,7 @@ char *mutate_apply(const MutProgram *p, const Mutant *m) {
   for (uint32_t i = 0; i < part.bytes; i++) /* lines stay where they are */
     if (p->text[part.at + i] == '\n' && m->kind != MUTANT_SWAP) text[used++] = '\n';
   memcpy(text + used, p->text + part.at + part.bytes, p->bytes - part.at - part.bytes);
+  cli_free(change);
   return text;
 }
 
@@ -222,6 +222,6 @@ void mutate_describe(const MutProgram *p, const Mutant *m, char *text, size_t by
   case MUTANT_WEAKEN: snprintf(text + n, bytes - n, "as %s", isa_form(m->into)->opcode); break;
   case MUTANT_LOOSEN: snprintf(text + n, bytes - n, "with %lld", (long long)(o->offset + m->change)); break;
   case MUTANT_SHIFT: snprintf(text + n, bytes - n, "%.*s %lld bytes further", (int)o->all.bytes, p->text + o->all.at, (long long)m->change); break;
-  case MUTANT_SWAP: snprintf(text + n, bytes - n, "%s and %s swapped", p->name[o->name[m->a]], p->name[o->name[m->b]]); break;
+  case MUTANT_SWAP: snprintf(text + n, bytes - n, "%s and %s swapped", p->name[o->e[m->a].name], p->name[o->e[m->b].name]); break;
   }
 }

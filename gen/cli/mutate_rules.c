@@ -20,7 +20,7 @@ static const MutInstr *at(const MutFlow *f, int i) { return &f->p->instr[f->e->f
 static bool repeats(const MutInstr *x, const MutInstr *y) {
   if (x->id != y->id || x->guard != MUT_NONE || y->guard != MUT_NONE || x->n != y->n) return false;
   for (int i = 0; i < x->n; i++)
-    if (x->op[i].n != 1 || y->op[i].n != 1 || x->op[i].reg[0] || y->op[i].reg[0] || x->op[i].name[0] != y->op[i].name[0]) return false;
+    if (x->op[i].n != 1 || y->op[i].n != 1 || x->op[i].e[0].reg || y->op[i].e[0].reg || x->op[i].e[0].name != y->op[i].e[0].name) return false;
   return true;
 }
 

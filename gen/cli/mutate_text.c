@@ -9,7 +9,7 @@ enum { BUCKETS = 4096 };
 
 typedef struct Label { int name, at; } Label;
 typedef struct Class { MutSpan prefix; char cls; } Class; /* of registers declared as %r<40>, or of one by its name */
-enum { CLASSES_MAX = 256 };
+enum { CLASSES_MAX = 256, CHUNK = 8192, STAGE = MUT_OPERANDS * MUT_ELEMENTS };
 typedef struct Reader {
   MutProgram *p;
   size_t at;
@@ -19,6 +19,8 @@ typedef struct Reader {
   bool label_here;
   Class class[CLASSES_MAX];
   int nclasses;
+  MutElement stage[STAGE]; /* elements of the instruction that is being read */
+  int nstaged;
   MutEntry *entry; /* being read, or NULL */
 } Reader;
 
@@ -127,11 +129,10 @@ static int split(const Reader *r, uint32_t from, uint32_t to, char mark, MutSpan
 }
 
 static void take_element(Reader *r, MutOperand *o, MutSpan s) {
-  o->element[o->n] = s;
-  o->name[o->n] = intern(r->p, s);
-  const IsaOperand *is = o->is;
-  char first = r->p->text[s.at];
-  o->reg[o->n++] = first == '%' && is->kind != ISA_OPND_SPECIAL && is->kind != ISA_OPND_LABEL;
+  bool reg = r->p->text[s.at] == '%' && o->is->kind != ISA_OPND_SPECIAL && o->is->kind != ISA_OPND_LABEL;
+  if (r->nstaged == STAGE) return;
+  r->stage[r->nstaged++] = (MutElement){intern(r->p, s), reg, s};
+  o->n++;
 }
 
 /* [reg], [reg+imm], [symbol], [symbol+imm], [imm] */
@@ -161,7 +162,7 @@ static bool take_address(Reader *r, MutOperand *o) {
 
 static bool take_operand(Reader *r, MutOperand *o, const IsaOperand *is, MutSpan s) {
   const char *text = r->p->text;
-  *o = (MutOperand){.is = is, .all = s, .symbol = MUT_NONE};
+  *o = (MutOperand){.is = is, .all = s, .symbol = MUT_NONE, .e = r->stage + r->nstaged};
   if (s.bytes == 0) return false;
   bool brace = text[s.at] == '{', bracket = text[s.at] == '[';
   if (brace != is->brace || bracket != (is->kind == ISA_OPND_MEM)) return false;
@@ -177,7 +178,7 @@ static bool take_operand(Reader *r, MutOperand *o, const IsaOperand *is, MutSpan
   int n = split(r, s.at, s.at + s.bytes, '|', piece, 2);
   if (n < 1 || (n == 2) != is->pair_pred || (o->negated && !is->negatable)) return false;
   for (int i = 0; i < n; i++) take_element(r, o, piece[i]);
-  bool reg = o->reg[0];
+  bool reg = o->n && o->e[0].reg;
   if (is->kind == ISA_OPND_SPECIAL) return text[s.at] == '%';
   if (is->kind == ISA_OPND_LABEL || is->kind == ISA_OPND_SYMBOL) return !reg;
   if (reg) return is->kind == ISA_OPND_REG;
@@ -203,7 +204,7 @@ static char class_of(const Reader *r, MutSpan name) {
 static bool is_strict(const Reader *r, const MutOperand *o) {
   if (o->is->kind != ISA_OPND_REG) return true;
   for (int i = 0; i < o->n; i++) {
-    char cls = o->reg[i] ? class_of(r, o->element[i]) : 0;
+    char cls = o->e[i].reg ? class_of(r, o->e[i].span) : 0;
     if (cls && cls != (i && o->is->pair_pred ? 'p' : o->is->cls)) return false;
   }
   return true;
@@ -211,18 +212,35 @@ static bool is_strict(const Reader *r, const MutOperand *o) {
 
 static bool fits(Reader *r, MutInstr *in, const IsaForm *form, const MutSpan *piece, int n, bool strict) {
   if (n < form->nmin || n > form->nops) return false;
+  r->nstaged = 0;
   for (int i = 0; i < n; i++)
     if (!take_operand(r, &in->op[i], &form->op[i], piece[i]) || (strict && !is_strict(r, &in->op[i]))) return false;
   in->n = n;
   return true;
 }
 
-static const IsaForm *find_form(Reader *r, MutInstr *in, MutSpan opcode, const MutSpan *piece, int n) {
-  IsaId first = opcode.bytes && n >= 0 ? isa_find(r->p->text + opcode.at, opcode.bytes) : ISA_NONE;
-  for (int strict = 1; strict >= 0; strict--)
-    for (in->id = first; in->id; in->id = isa_next(in->id))
-      if (fits(r, in, isa_form(in->id), piece, n, strict)) return isa_form(in->id);
+static const IsaForm *find_form(Reader *r, MutInstr *in, const MutSpan *piece, int n) {
+  for (int strict = 1; strict >= 0 && in->opcode.bytes && n >= 0; strict--) {
+    IsaReading reading = {0};
+    for (IsaId first; (first = isa_read(&reading, r->p->text + in->opcode.at, in->opcode.bytes)) != ISA_NONE;)
+      for (in->id = first; in->id; in->id = isa_next(in->id))
+        if (fits(r, in, isa_form(in->id), piece, n, strict)) return isa_form(in->id);
+  }
   return NULL;
+}
+
+/* The staged elements get a place of their own. */
+static void keep_elements(Reader *r, MutInstr *in) {
+  MutProgram *p = r->p;
+  if (!p->nchunks || p->chunk_used + r->nstaged > CHUNK) {
+    p->chunk = grown(p->chunk, p->nchunks, &p->chunk_room, sizeof *p->chunk);
+    p->chunk[p->nchunks++] = cli_alloc(CHUNK * sizeof **p->chunk);
+    p->chunk_used = 0;
+  }
+  MutElement *to = p->chunk[p->nchunks - 1] + p->chunk_used;
+  memcpy(to, r->stage, (size_t)r->nstaged * sizeof *to);
+  for (int i = 0; i < in->n; i++) in->op[i].e = to + (in->op[i].e - r->stage);
+  p->chunk_used += r->nstaged;
 }
 
 /* ---- statements ---- */
@@ -245,19 +263,20 @@ static void take_instruction(Reader *r) {
     in.guard = intern(r->p, take_word(r));
     skip_blank(r);
   }
-  in.body = (uint32_t)r->at;
-  MutSpan opcode = take_word(r), piece[MUT_OPERANDS];
+  in.opcode = take_word(r);
+  MutSpan piece[MUT_OPERANDS];
   uint32_t from = (uint32_t)r->at;
   while (peek(r, 0) && peek(r, 0) != ';') step(r);
   int n = split(r, from, (uint32_t)r->at, ',', piece, MUT_OPERANDS);
   r->at += peek(r, 0) == ';';
   in.all.bytes = (uint32_t)r->at - in.all.at;
-  in.form = find_form(r, &in, opcode, piece, n);
+  in.form = find_form(r, &in, piece, n);
   if (!in.form) {
     r->entry->known = false;
     return;
   }
   r->label_here = false;
+  keep_elements(r, &in);
   r->p->instr = grown(r->p->instr, r->p->ninstr, &r->p->instr_room, sizeof in);
   r->p->instr[r->p->ninstr++] = in;
 }
@@ -305,7 +324,7 @@ static void end_entry(Reader *r) {
     MutInstr *in = &r->p->instr[i];
     if (!in->n || in->op[0].is->kind != ISA_OPND_LABEL) continue;
     for (int k = 0; k < r->nlabels; k++)
-      if (r->label[k].name == in->op[0].name[0]) in->target = r->label[k].at;
+      if (r->label[k].name == in->op[0].e[0].name) in->target = r->label[k].at;
     if (in->target == MUT_NONE) e->known = false;
   }
   r->entry = NULL;
@@ -385,18 +404,23 @@ void mutate_read(MutProgram *p, const char *text, size_t bytes) {
   p->text = text;
   p->bytes = bytes;
   p->bucket = cli_alloc(BUCKETS * sizeof *p->bucket);
-  Reader r = {.p = p, .line = 1};
-  for (skip_blank(&r); peek(&r, 0); skip_blank(&r)) take_statement(&r);
-  if (r.entry) {
-    r.entry->known = false;
-    end_entry(&r);
+  Reader *r = cli_alloc(sizeof *r);
+  r->p = p;
+  r->line = 1;
+  for (skip_blank(r); peek(r, 0); skip_blank(r)) take_statement(r);
+  if (r->entry) {
+    r->entry->known = false;
+    end_entry(r);
   }
-  cli_free(r.label);
+  cli_free(r->label);
+  cli_free(r);
 }
 
 void mutate_free(MutProgram *p) {
   for (int i = 0; i < p->nnames; i++) cli_free(p->name[i]);
   for (int i = 0; i < 256; i++) cli_free(p->file[i]);
+  for (int i = 0; i < p->nchunks; i++) cli_free(p->chunk[i]);
+  cli_free(p->chunk);
   cli_free(p->name);
   cli_free(p->chain);
   cli_free(p->bucket);
@@ -415,17 +439,10 @@ int mutate_param_at(const MutProgram *p, const MutEntry *e, int name, int64_t of
   return MUT_NONE;
 }
 
-uint32_t mutate_reads(const MutOperand *o) {
-  uint32_t m = 0;
-  bool address = o->is->kind == ISA_OPND_MEM;
-  for (int i = 0; i < o->n; i++)
-    if (o->reg[i] && (address || o->is->reads)) m |= 1u << i;
-  return m;
+bool mutate_reads(const MutOperand *o, int k) {
+  return mutate_element(o, k)->reg && (o->is->kind == ISA_OPND_MEM || o->is->reads);
 }
 
-uint32_t mutate_writes(const MutOperand *o) {
-  uint32_t m = 0;
-  for (int i = 0; i < o->n; i++)
-    if (o->reg[i] && o->is->kind == ISA_OPND_REG && o->is->writes) m |= 1u << i;
-  return m;
+bool mutate_writes(const MutOperand *o, int k) {
+  return mutate_element(o, k)->reg && o->is->kind == ISA_OPND_REG && o->is->writes;
 }

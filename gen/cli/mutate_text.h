@@ -10,26 +10,36 @@
 
 #define MUT_NONE (-1)
 #define MUT_OPERANDS 8
-#define MUT_ELEMENTS 8
+#define MUT_ELEMENTS 128
 
 typedef struct MutSpan { uint32_t at, bytes; } MutSpan; /* in the text */
+
+typedef struct MutElement { /* a register, or whatever else stands there */
+  int name;                    /* interned text */
+  bool reg;
+  MutSpan span;
+} MutElement;
 
 typedef struct MutOperand {
   const IsaOperand *is;        /* what the form says of it */
   bool negated;
   uint8_t n;                   /* elements: of a brace vector, both of a pair a|p, base of an address (0: a symbol), 1 otherwise */
-  int name[MUT_ELEMENTS];      /* interned text; a register where reg says so */
-  bool reg[MUT_ELEMENTS];
-  MutSpan element[MUT_ELEMENTS], all;
+  uint8_t swap[2];             /* two elements that have changed places; the same: none */
+  const MutElement *e;         /* see mutate_element */
+  MutSpan all;
   int symbol;                  /* address of a symbol: its name, else MUT_NONE */
   int64_t offset;              /* of an address; value of an immediate */
 } MutOperand;
+
+static inline const MutElement *mutate_element(const MutOperand *o, int k) {
+  return &o->e[k == o->swap[0] ? o->swap[1] : k == o->swap[1] ? o->swap[0] : k];
+}
 
 typedef struct MutInstr {
   const IsaForm *form;
   IsaId id;
   MutSpan all;                 /* from the guard to the semicolon */
-  uint32_t body;               /* where the opcode begins */
+  MutSpan opcode;
   int line, src_line, src_file; /* of the text; of .loc (0: none) */
   int guard;                   /* its name, or MUT_NONE */
   bool guard_not;
@@ -54,6 +64,8 @@ typedef struct MutProgram {
   MutInstr *instr;
   MutEntry *entry;
   MutParam *param;
+  MutElement **chunk;          /* where the elements of operands lie */
+  int nchunks, chunk_room, chunk_used;
   char **name;                 /* interned */
   int *bucket, *chain;         /* by hash */
   char *file[256];             /* by the number that .file gives */
@@ -66,7 +78,7 @@ void mutate_free(MutProgram *p);
 
 /* The parameter at an offset from the beginning of another one (or from the first, MUT_NONE); MUT_NONE: none begins there. */
 int mutate_param_at(const MutProgram *p, const MutEntry *e, int name, int64_t offset);
-/* The registers that an operand reads or writes: their indices among its elements, as a mask. */
-uint32_t mutate_reads(const MutOperand *o);
-uint32_t mutate_writes(const MutOperand *o);
+/* Is an element a register that the instruction reads, or writes? */
+bool mutate_reads(const MutOperand *o, int k);
+bool mutate_writes(const MutOperand *o, int k);
 #endif

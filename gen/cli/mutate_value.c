@@ -234,7 +234,8 @@ static bool put_sources(const Eval *e, const MutInstr *in, int *key, int *n, int
     if (!address && !o->is->reads && o->is->kind == ISA_OPND_REG) continue;
     for (int k = 0; k < o->n; k++) {
       if (*n + 6 > KEY_MAX) return false;
-      int x = o->reg[k] ? value_of(e, o->name[k]) : expr2(e->v, EXPR_TEXT, o->name[k]);
+      const MutElement *element = mutate_element(o, k);
+      int x = element->reg ? value_of(e, element->name) : expr2(e->v, EXPR_TEXT, element->name);
       if (o->negated) x = expr2(e->v, EXPR_NOT, x);
       key[(*n)++] = x;
       ++*nsources;
@@ -275,12 +276,13 @@ static bool run(Eval *e, int at, const MutInstr *in, bool changed) {
     e->epoch++;
   }
   for (int i = 0; i < in->n; i++)
-    for (uint32_t m = mutate_writes(&in->op[i]); m; m &= m - 1) {
-      int k = __builtin_ctz(m), x;
+    for (int k = 0; k < in->op[i].n; k++) {
+      int x;
+      if (!mutate_writes(&in->op[i], k)) continue;
       key[place] = nresults;
       if (changed && e->forget) x = expr(e->v, (int[]){EXPR_UNKNOWN, nresults}, 2);
       else x = pure(e, in->form, in->id, key, n, effect || load ? 0 : nsources);
-      name[nresults] = in->op[i].name[k];
+      name[nresults] = mutate_element(&in->op[i], k)->name;
       result[nresults++] = x;
     }
   for (int i = 0; i < nresults; i++) assign(e, in, name[i], result[i]);
