@@ -120,7 +120,7 @@ void mutate_others(const MutProgram *p, Random *r, MutantList *out) {
       for (int k = 0; k < in->n; k++) {
         const MutOperand *o = &in->op[k];
         Mutant m = {.entry = e, .instr = i, .operand = k};
-        if (o->is->kind == ISA_OPND_MEM && unit_of(in) > 0) {
+        if (o->is->kind == ISA_OPND_MEM && o->is->cls != 'p' && unit_of(in) > 0) { /* parameters go by name */
           m.kind = MUTANT_SHIFT;
           m.change = unit_of(in);
           mutate_add(out, m);

@@ -2,7 +2,6 @@
  *
  *   unreachable      no path leads to the instruction
  *   dead value       what it computes reaches nothing that others can see (mutate_value.c)
- *   equal parameters the parameter that is read instead has the same value, whatever the arguments: the contract says so
  *   same values      everything that leaves its block is computed as before, up to the order of commutative operations (likewise)
  *   order of a sum   the same, if sums of floats may be taken in any order (likewise): the kernel is as right as it was
  *   repeated after   an order (barrier, fence): on every path from it the same one follows, or the end, and between the two lies
@@ -104,69 +103,11 @@ static const char *judge_synchronising(const MutFlow *f, int i, const Mutant *m)
   return m->kind == MUTANT_DELETE && mutate_orders(in) ? judge_order(f, i) : NULL;
 }
 
-/* ---- parameters ---- */
-
-typedef struct Factor { const char *at; int n; } Factor;
-
-/* The right side of "//@ let NAME EXPR"; NULL: there is none. */
-static const char *let_of(const MutProgram *p, Factor name, int *n) {
-  static const char mark[] = "//@ let ";
-  for (const char *at = strstr(p->text, mark); at; at = strstr(at, mark)) {
-    at += sizeof mark - 1;
-    int length = (int)strcspn(at, " \n");
-    if (length != name.n || memcmp(at, name.at, (size_t)length) != 0 || at[length] != ' ') continue;
-    *n = (int)strcspn(at + length + 1, "\n");
-    return at + length + 1;
-  }
-  return NULL;
-}
-
-/* Adds the factors of a name or number, products taken apart; anything else is one factor. More than `room`: -1. */
-static int add_factors(const MutProgram *p, Factor x, Factor *to, int n, int room, int depth) {
-  int length;
-  if (n < 0 || depth > 8) return -1;
-  if (x.n == 1 && *x.at == '1') return n;
-  const char *let = let_of(p, x, &length);
-  bool product = let && strspn(let, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_*") == (size_t)length;
-  if (!product) return n == room ? -1 : (to[n] = x, n + 1);
-  for (int i = 0; i < length && n >= 0;) {
-    int piece = (int)strcspn(let + i, "*\n");
-    n = add_factors(p, (Factor){let + i, piece}, to, n, room, depth + 1);
-    i += piece + 1;
-  }
-  return n;
-}
-
-static bool same_factors(const Factor *a, int n, const Factor *b, int m) {
-  uint32_t used = 0;
-  for (int i = 0; i < n; i++) {
-    int k = 0;
-    while (k < m && (used >> k & 1 || a[i].n != b[k].n || memcmp(a[i].at, b[k].at, (size_t)a[i].n) != 0)) k++;
-    if (k == m) return false;
-    used |= 1u << k;
-  }
-  return n == m;
-}
-
-/* A parameter that is read in place of its neighbour, and is the same product of sizes. */
-static const char *judge_parameter(const MutFlow *f, const Mutant *m, const MutInstr *in) {
-  const MutOperand *o = &in->op[m->operand];
-  Factor a[16], b[16];
-  if (m->kind != MUTANT_SHIFT || o->is->cls != 'p' || o->symbol == MUT_NONE) return NULL;
-  int was = mutate_param_at(f->p, f->e, o->symbol, o->offset), is = mutate_param_at(f->p, f->e, o->symbol, o->offset + m->change);
-  if (was == MUT_NONE || is == MUT_NONE) return NULL;
-  const char *x = f->p->name[was], *y = f->p->name[is];
-  int n = add_factors(f->p, (Factor){x, (int)strlen(x)}, a, 0, 16, 0), k = add_factors(f->p, (Factor){y, (int)strlen(y)}, b, 0, 16, 0);
-  return n >= 0 && k >= 0 && same_factors(a, n, b, k) ? "equal parameters" : NULL;
-}
-
 const char *mutate_equivalent(const MutFlow *f, const Mutant *m) {
   int i = m->instr - f->e->first;
   if (!f->reached[i]) return "unreachable";
   const char *rule = judge_synchronising(f, i, m);
   if (rule || m->kind == MUTANT_DELETE || m->kind == MUTANT_LOOSEN || m->kind == MUTANT_WEAKEN) return rule;
-  rule = judge_parameter(f, m, at(f, i));
-  if (rule) return rule;
   MutInstr changed = mutate_changed(f->p, m);
   return mutate_same_values(f, m->instr, &changed);
 }

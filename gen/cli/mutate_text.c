@@ -312,7 +312,7 @@ static void begin_entry(Reader *r) {
   skip_blank(r);
   r->p->entry = grown(r->p->entry, r->p->nentries, &r->p->entry_room, sizeof *r->p->entry);
   r->entry = &r->p->entry[r->p->nentries++];
-  *r->entry = (MutEntry){.name = intern(r->p, take_word(r)), .first = r->p->ninstr, .param = r->p->nparams, .known = true};
+  *r->entry = (MutEntry){.name = intern(r->p, take_word(r)), .first = r->p->ninstr, .known = true};
   r->nlabels = r->nclasses = 0;
   r->label_here = false;
 }
@@ -330,24 +330,6 @@ static void end_entry(Reader *r) {
   r->entry = NULL;
 }
 
-/* .param [.align N] .TYPE name[bytes], in the head of an entry. */
-static void take_param(Reader *r) {
-  MutParam *last = r->entry->nparams ? &r->p->param[r->p->nparams - 1] : NULL;
-  uint32_t bytes = 0, align = 0, end = last ? last->at + last->bytes : 0;
-  MutSpan word = {0};
-  for (skip_blank(r); peek(r, 0) == '.'; skip_blank(r)) {
-    word = take_word(r);
-    if (span_is(r, word, ".align")) align = (uint32_t)take_number(r);
-    else if (word.bytes > 2) bytes = (uint32_t)strtoul(r->p->text + word.at + 2, NULL, 10) / 8;
-  }
-  word = take_word(r);
-  if (!align) align = bytes ? bytes : 1;
-  if (peek(r, 0) == '[') r->at++, bytes = (uint32_t)take_number(r);
-  r->p->param = grown(r->p->param, r->p->nparams, &r->p->param_room, sizeof *r->p->param);
-  r->p->param[r->p->nparams++] = (MutParam){intern(r->p, word), (end + align - 1) / align * align, bytes};
-  r->entry->nparams++;
-}
-
 static void take_directive(Reader *r) {
   MutSpan word = take_word(r);
   if (span_is(r, word, ".entry")) {
@@ -361,8 +343,6 @@ static void take_directive(Reader *r) {
   } else if (span_is(r, word, ".reqntid") && r->entry) {
     long x = take_number(r), y = take_number(r), z = take_number(r);
     r->entry->threads = (int)(x * (y ? y : 1) * (z ? z : 1));
-  } else if (span_is(r, word, ".param") && r->entry && r->depth == 0) {
-    take_param(r);
   } else if (span_is(r, word, ".reg") && r->depth == 1) {
     take_registers(r);
   } else if (r->depth > 0) { /* .shared, .pragma, what is declared in inner braces */
@@ -426,17 +406,7 @@ void mutate_free(MutProgram *p) {
   cli_free(p->bucket);
   cli_free(p->instr);
   cli_free(p->entry);
-  cli_free(p->param);
   memset(p, 0, sizeof *p);
-}
-
-int mutate_param_at(const MutProgram *p, const MutEntry *e, int name, int64_t offset) {
-  const MutParam *param = p->param + e->param;
-  for (int i = 0; i < e->nparams && name != MUT_NONE; i++)
-    if (param[i].name == name) offset += param[i].at;
-  for (int i = 0; i < e->nparams; i++)
-    if (param[i].at == offset) return param[i].name;
-  return MUT_NONE;
 }
 
 bool mutate_reads(const MutOperand *o, int k) {

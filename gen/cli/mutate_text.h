@@ -49,12 +49,9 @@ typedef struct MutInstr {
   bool joins;                  /* a label stands before it */
 } MutInstr;
 
-typedef struct MutParam { int name; uint32_t at, bytes; } MutParam; /* at: in the entry's parameters */
-
 typedef struct MutEntry {
   int name, first, n;          /* its instructions */
   int threads;                 /* .reqntid; 0: not said */
-  int param, nparams;          /* its parameters, in order */
   bool known;
 } MutEntry;
 
@@ -63,21 +60,18 @@ typedef struct MutProgram {
   size_t bytes;
   MutInstr *instr;
   MutEntry *entry;
-  MutParam *param;
   MutElement **chunk;          /* where the elements of operands lie */
   int nchunks, chunk_room, chunk_used;
   char **name;                 /* interned */
   int *bucket, *chain;         /* by hash */
   char *file[256];             /* by the number that .file gives */
-  int ninstr, nentries, nparams, nnames, instr_room, entry_room, param_room, name_room;
+  int ninstr, nentries, nnames, instr_room, entry_room, name_room;
 } MutProgram;
 
 /* The text must live as long as the program. */
 void mutate_read(MutProgram *p, const char *text, size_t bytes);
 void mutate_free(MutProgram *p);
 
-/* The parameter at an offset from the beginning of another one (or from the first, MUT_NONE); MUT_NONE: none begins there. */
-int mutate_param_at(const MutProgram *p, const MutEntry *e, int name, int64_t offset);
 /* Is an element a register that the instruction reads, or writes? */
 bool mutate_reads(const MutOperand *o, int k);
 bool mutate_writes(const MutOperand *o, int k);

@@ -10,9 +10,9 @@
 #include <string.h>
 
 #define HEAD                                                                                                           \
-  "//@ let one 1\n//@ let n_N N*one\n//@ let m max(1,N)\n.version 7.0\n.target sm_80\n.address_size 64\n"               \
+  ".version 7.0\n.target sm_80\n.address_size 64\n"               \
   ".file 1 \"k.lua\"\n.extern .shared .align 1024 .b8 sh[];\n"                                                         \
-  ".visible .entry k(\n .param .u64 p,\n .param .u64 N,\n .param .u64 n_N,\n .param .u64 m,\n .param .u32 q)\n.reqntid 64, 1, 1\n{\n"            \
+  ".visible .entry k(\n .param .u64 p)\n.reqntid 64, 1, 1\n{\n"            \
   ".reg .pred %p<9>;\n.reg .b32 %r<40>;\n.reg .b64 %l<9>;\n.reg .f32 %f<40>;\n"
 #define BEGIN                                                                                                          \
   "ld.param.b64 %l0, [p];\nmov.u32 %r0, %tid.x;\nmov.u32 %r1, %ctaid.x;\nsetp.eq.s32 %p0, %r0, 0;\n"                    \
@@ -64,8 +64,6 @@ static void reads_a_program(void **state) {
   assert_int_equal(p.nentries, 1);
   assert_true(p.entry[0].known);
   assert_int_equal(p.entry[0].threads, 64);
-  assert_int_equal(p.entry[0].nparams, 5);
-  assert_string_equal(p.name[mutate_param_at(&p, &p.entry[0], p.param[1].name, 8)], "n_N");
   const MutInstr *st = &p.instr[6];
   assert_int_equal(st->id, ISA_st_shared_v4_f32);
   assert_true(st->guard_not);
@@ -230,17 +228,10 @@ static void gathered(void **state) {
   RULE(LOOP "min.f32 %f9, %f10, %f11;\n" STORE, MUTANT_SWAP, "ld.global.v2.f32 {%f0, %f1}, [%l0]; //1", NULL);
 }
 
-static void parameters(void **state) {
-  (void)state;
-  RULE("ld.param.b64 %l1, [N];\nst.global.b64 [%l0], %l1;\n", MUTANT_SHIFT, "ld.param.b64 %l1, [N]", "equal parameters");
-  RULE("ld.param.b64 %l1, [n_N];\nst.global.b64 [%l0], %l1;\n", MUTANT_SHIFT, "ld.param.b64 %l1, [n_N]", NULL);
-  RULE("ld.param.b64 %l1, [p];\nst.global.b64 [%l0], %l1;\n", MUTANT_SHIFT, "ld.param.b64 %l1, [p]", NULL);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(reads_a_program), cmocka_unit_test(refuses_what_it_does_not_know), cmocka_unit_test(writes_mutants),
-    cmocka_unit_test(barriers), cmocka_unit_test(copies), cmocka_unit_test(values), cmocka_unit_test(gathered), cmocka_unit_test(parameters),
+    cmocka_unit_test(barriers), cmocka_unit_test(copies), cmocka_unit_test(values), cmocka_unit_test(gathered),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
