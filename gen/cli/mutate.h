@@ -8,6 +8,7 @@
 typedef enum {
   MUTANT_DELETE,  /* the instruction is gone */
   MUTANT_BYPASS,  /* an exchange between lanes gives each lane its own value */
+  MUTANT_AT_ONCE, /* a wait that looks at memory finds what it waits for, the first time */
   MUTANT_WEAKEN,  /* another form, of gen/isa/weaker.def */
   MUTANT_LOOSEN,  /* another count, likewise */
   MUTANT_SHIFT,   /* an address, by what the instruction moves */
@@ -19,7 +20,7 @@ typedef struct Mutant {
   int entry, instr;        /* instr: of the program */
   int operand, a, b;       /* shift, loosen, swap: the operand; swap: two of its elements */
   int64_t change;          /* shift, loosen */
-  IsaId into;              /* bypass, weaken */
+  IsaId into;              /* bypass, at once, weaken */
   const char *rule;        /* not NULL: equivalent, by that rule */
 } Mutant;
 

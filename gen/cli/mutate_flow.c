@@ -16,11 +16,17 @@ int mutate_next(const MutFlow *f, int i, int next[2]) {
 
 /* ---- what an instruction does ---- */
 
+bool mutate_is(const MutInstr *in, const char *mnemonic) {
+  size_t n = strlen(mnemonic);
+  return strncmp(in->form->opcode, mnemonic, n) == 0 && (in->form->opcode[n] == '.' || in->form->opcode[n] == 0);
+}
+
 bool mutate_touches_memory(const MutInstr *in) {
+  if ((in->form->flags & ISA_ASYNC) && (in->form->flags & (ISA_READS | ISA_WRITES))) return true; /* by a descriptor, perhaps */
   for (int i = 0; i < in->n; i++) {
     if (in->op[i].is->kind != ISA_OPND_MEM) continue;
     char space = in->op[i].is->cls;
-    if (space == 'g' || space == 's' || space == 'a') return in->form->flags & (ISA_READS | ISA_WRITES | ISA_ASYNC | ISA_SYNC);
+    if (space == 'g' || space == 's' || space == 'k' || space == 'a') return in->form->flags & (ISA_READS | ISA_WRITES | ISA_ASYNC | ISA_SYNC);
   }
   return false;
 }
@@ -249,7 +255,9 @@ static void find_varying(const MutFlow *f, bool *varies) {
   cli_free(done);
 }
 
-static bool is_barrier(const MutInstr *in) { return mutate_orders(in) && in->form->flags & ISA_COLLECTIVE; }
+static bool is_barrier(const MutInstr *in) {
+  return (mutate_is(in, "bar") || mutate_is(in, "barrier")) && in->id != ISA_bar_warp_sync;
+}
 
 /* The one barrier (or the end, e->n) that every path from an instruction meets first; MUT_NONE: there are several. */
 static int first_barrier(const MutFlow *f, int from) {

@@ -28,6 +28,9 @@ void mutate_flow_free(MutFlow *f);
 int mutate_next(const MutFlow *f, int i, int next[2]);
 bool mutate_live_out(const MutFlow *f, int block, int name);
 
+/* Is this the first word of the opcode? */
+bool mutate_is(const MutInstr *in, const char *mnemonic);
+
 /* What an instruction may do to memory that threads share, for the rules on order. */
 bool mutate_touches_memory(const MutInstr *in);   /* reads or writes global or shared memory, or starts to */
 bool mutate_orders(const MutInstr *in);           /* synchronises memory accesses: barriers, fences, waits */

@@ -56,10 +56,21 @@ static IsaId bypass_of(const MutInstr *in) {
   return to->is->cls == from->is->cls && !from->negated ? move_of(to->is->cls) : ISA_NONE;
 }
 
+/* A predicate that memory decides about. */
+static bool is_test(const MutInstr *in) {
+  const MutOperand *to = &in->op[0];
+  return in->n > 1 && in->form->flags & ISA_READS && in->op[1].is->kind == ISA_OPND_MEM && to->is->kind == ISA_OPND_REG && to->is->cls == 'p' &&
+         to->n == 1;
+}
+
 static void add_synchronising(MutantList *out, int entry, int i, const MutInstr *in) {
   Mutant m = {.entry = entry, .instr = i};
   if (!has_result(in)) {
     m.kind = MUTANT_DELETE;
+    if (in->form->flags & (ISA_WRITES | ISA_ASYNC)) mutate_add(out, m); /* others are advice, or take time */
+  } else if (is_test(in)) {
+    m.kind = MUTANT_AT_ONCE;
+    m.into = ISA_mov_pred;
     mutate_add(out, m);
   } else if ((m.into = bypass_of(in)) != ISA_NONE) {
     m.kind = MUTANT_BYPASS;
@@ -72,7 +83,7 @@ static void add_synchronising(MutantList *out, int entry, int i, const MutInstr 
     mutate_add(out, m);
   }
   for (size_t k = 0; k < sizeof looser / sizeof looser[0]; k++) {
-    if (looser[k].form != in->id) continue;
+    if (looser[k].form != in->id || looser[k].operand >= in->n || (in->op[looser[k].operand].n && in->op[looser[k].operand].e[0].reg)) continue;
     m.kind = MUTANT_LOOSEN;
     m.operand = looser[k].operand;
     m.change = looser[k].change;
@@ -120,7 +131,7 @@ void mutate_others(const MutProgram *p, Random *r, MutantList *out) {
       for (int k = 0; k < in->n; k++) {
         const MutOperand *o = &in->op[k];
         Mutant m = {.entry = e, .instr = i, .operand = k};
-        if (o->is->kind == ISA_OPND_MEM && o->is->cls != 'p' && unit_of(in) > 0) { /* parameters go by name */
+        if (o->is->kind == ISA_OPND_MEM && o->is->cls != 'p' && !o->is->opens && unit_of(in) > 0) { /* parameters go by name */
           m.kind = MUTANT_SHIFT;
           m.change = unit_of(in);
           mutate_add(out, m);
@@ -153,7 +164,8 @@ MutInstr mutate_changed(const MutProgram *p, const Mutant *m) {
     o->swap[0] = (uint8_t)m->a;
     o->swap[1] = (uint8_t)m->b;
     break;
-  case MUTANT_DELETE: break;
+  case MUTANT_DELETE:
+  case MUTANT_AT_ONCE: break;
   }
   return in;
 }
@@ -172,6 +184,9 @@ static size_t write_change(const MutProgram *p, const Mutant *m, MutSpan *part, 
   case MUTANT_BYPASS:
     *part = (MutSpan){in->opcode.at, in->all.at + in->all.bytes - in->opcode.at};
     return (size_t)snprintf(to, room, "%s %s, %s;", isa_form(m->into)->opcode, p->name[in->op[0].e[0].name], p->name[in->op[1].e[0].name]);
+  case MUTANT_AT_ONCE:
+    *part = (MutSpan){in->opcode.at, in->all.at + in->all.bytes - in->opcode.at};
+    return (size_t)snprintf(to, room, "%s %s, 1;", isa_form(m->into)->opcode, p->name[in->op[0].e[0].name]);
   case MUTANT_WEAKEN:
     *part = in->opcode;
     return (size_t)snprintf(to, room, "%s", isa_form(m->into)->opcode);
@@ -219,6 +234,7 @@ void mutate_describe(const MutProgram *p, const Mutant *m, char *text, size_t by
   switch (m->kind) {
   case MUTANT_DELETE: snprintf(text + n, bytes - n, "deleted"); break;
   case MUTANT_BYPASS: snprintf(text + n, bytes - n, "each lane keeps its own"); break;
+  case MUTANT_AT_ONCE: snprintf(text + n, bytes - n, "true at once"); break;
   case MUTANT_WEAKEN: snprintf(text + n, bytes - n, "as %s", isa_form(m->into)->opcode); break;
   case MUTANT_LOOSEN: snprintf(text + n, bytes - n, "with %lld", (long long)(o->offset + m->change)); break;
   case MUTANT_SHIFT: snprintf(text + n, bytes - n, "%.*s %lld bytes further", (int)o->all.bytes, p->text + o->all.at, (long long)m->change); break;

@@ -73,9 +73,15 @@ static Verdict judge_covered(const MutInstr *from, const MutInstr *here) {
   return mutate_touches_memory(here) || mutate_orders(here) ? VIOLATED : GO_ON;
 }
 
+/* A barrier of the whole CTA that is arrived at and waited for in one, or a fence: there is nothing that is counted. */
+static bool is_whole(const MutFlow *f, const MutInstr *in) {
+  if (in->id == ISA_bar_sync || in->id == ISA_barrier_sync) return in->n == 1 && f->in_step;
+  return in->n == 0 && (mutate_is(in, "fence") || mutate_is(in, "membar"));
+}
+
 static const char *judge_order(const MutFlow *f, int i) {
   const MutInstr *in = at(f, i);
-  if (!repeats(in, in) || (in->form->flags & ISA_COLLECTIVE && !f->in_step)) return NULL;
+  if (!repeats(in, in) || !is_whole(f, in)) return NULL;
   if (on_every_path(f, i, false, true, judge_after)) return "repeated after";
   return on_every_path(f, i, true, true, judge_before) ? "repeated before" : NULL;
 }
@@ -107,7 +113,7 @@ const char *mutate_equivalent(const MutFlow *f, const Mutant *m) {
   int i = m->instr - f->e->first;
   if (!f->reached[i]) return "unreachable";
   const char *rule = judge_synchronising(f, i, m);
-  if (rule || m->kind == MUTANT_DELETE || m->kind == MUTANT_LOOSEN || m->kind == MUTANT_WEAKEN) return rule;
+  if (rule || m->kind == MUTANT_DELETE || m->kind == MUTANT_LOOSEN || m->kind == MUTANT_WEAKEN || m->kind == MUTANT_AT_ONCE) return rule;
   MutInstr changed = mutate_changed(f->p, m);
   return mutate_same_values(f, m->instr, &changed);
 }

@@ -135,10 +135,9 @@ static void take_element(Reader *r, MutOperand *o, MutSpan s) {
   o->n++;
 }
 
-/* [reg], [reg+imm], [symbol], [symbol+imm], [imm] */
-static bool take_address(Reader *r, MutOperand *o) {
+/* [reg], [reg+imm], [symbol], [symbol+imm], [imm]; in: what stands in the brackets. */
+static bool take_address(Reader *r, MutOperand *o, MutSpan in) {
   const char *s = r->p->text;
-  MutSpan in = trimmed(r, o->all.at + 1, o->all.at + o->all.bytes - 1);
   uint32_t n = 0;
   while (n < in.bytes && is_word(s[in.at + n])) n++;
   MutSpan base = {in.at, n};
@@ -164,9 +163,11 @@ static bool take_operand(Reader *r, MutOperand *o, const IsaOperand *is, MutSpan
   const char *text = r->p->text;
   *o = (MutOperand){.is = is, .all = s, .symbol = MUT_NONE, .e = r->stage + r->nstaged};
   if (s.bytes == 0) return false;
+  if (is->kind == ISA_OPND_SINK) return s.bytes == 1 && text[s.at] == '_';
+  if (is->opens) return take_address(r, o, s);
   bool brace = text[s.at] == '{', bracket = text[s.at] == '[';
   if (brace != is->brace || bracket != (is->kind == ISA_OPND_MEM)) return false;
-  if (bracket) return take_address(r, o);
+  if (bracket) return take_address(r, o, trimmed(r, s.at + 1, s.at + s.bytes - 1));
   MutSpan piece[MUT_ELEMENTS];
   if (brace) {
     int n = split(r, s.at + 1, s.at + s.bytes - 1, ',', piece, MUT_ELEMENTS);
@@ -211,11 +212,24 @@ static bool is_strict(const Reader *r, const MutOperand *o) {
 }
 
 static bool fits(Reader *r, MutInstr *in, const IsaForm *form, const MutSpan *piece, int n, bool strict) {
-  if (n < form->nmin || n > form->nops) return false;
+  MutSpan part[MUT_OPERANDS], two[2];
+  int m = 0;
+  for (int i = 0; i < n; i++) { /* an address and a vector may share their brackets */
+    bool shares = m < form->nops && form->op[m].opens;
+    if (m + shares >= MUT_OPERANDS) return false;
+    if (!shares) {
+      part[m++] = piece[i];
+      continue;
+    }
+    if (piece[i].bytes < 2 || split(r, piece[i].at + 1, piece[i].at + piece[i].bytes - 1, ',', two, 2) != 2) return false;
+    part[m++] = two[0];
+    part[m++] = two[1];
+  }
+  if (m < form->nmin || m > form->nops) return false;
   r->nstaged = 0;
-  for (int i = 0; i < n; i++)
-    if (!take_operand(r, &in->op[i], &form->op[i], piece[i]) || (strict && !is_strict(r, &in->op[i]))) return false;
-  in->n = n;
+  for (int i = 0; i < m; i++)
+    if (!take_operand(r, &in->op[i], &form->op[i], part[i]) || (strict && !is_strict(r, &in->op[i]))) return false;
+  in->n = m;
   return true;
 }
 

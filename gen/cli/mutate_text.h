@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 #define MUT_NONE (-1)
-#define MUT_OPERANDS 8
+#define MUT_OPERANDS ISA_MAX_OPERANDS
 #define MUT_ELEMENTS 128
 
 typedef struct MutSpan { uint32_t at, bytes; } MutSpan; /* in the text */

@@ -123,6 +123,28 @@ static void writes_mutants(void **state) {
   expect_text("ld.global.v2.f32 {%f0, %f1}, [%l0];\n", MUTANT_SWAP, "ld.global", "{%f1, %f0}, [%l0];\n");
 }
 
+/* Of later targets: mbarriers, copies in bulk, products of warpgroups. */
+static void writes_mutants_of_hopper(void **state) {
+  (void)state;
+  expect_text("$W:\nmbarrier.try_wait.parity.shared.b64 %p3, [%r2], %r4;\n@!%p3 bra $W;\n", MUTANT_AT_ONCE, "mbarrier", "\nmov.pred %p3, 1;\n");
+  expect_text("mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 4096;\n", MUTANT_LOOSEN, "mbarrier", "_, [%r2], 4080;\n");
+  expect_text("mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 4096;\n", MUTANT_DELETE, "mbarrier", "sh;\n\nret;");
+  expect_text("mbarrier.arrive.shared.b64 _, [%r2];\n", MUTANT_SHIFT, "mbarrier", "_, [%r2+8];\n");
+  expect_text("wgmma.wait_group.sync.aligned 0;\n", MUTANT_LOOSEN, "wgmma", "aligned 1;\n");
+  expect_text("wgmma.fence.sync.aligned;\n", MUTANT_DELETE, "wgmma", "sh;\n\nret;");
+  expect_text("wgmma.commit_group.sync.aligned;\n", MUTANT_DELETE, "wgmma", "sh;\n\nret;");
+  expect_text("fence.proxy.async.shared::cta;\n", MUTANT_DELETE, "fence", "sh;\n\nret;");
+  expect_text("barrier.cluster.arrive.release.aligned;\n", MUTANT_WEAKEN, "barrier", "\nbarrier.cluster.arrive.relaxed.aligned;\n");
+#define TENSOR "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+  expect_text(TENSOR "[%r2], [%l0, {%r4, %r5}], [%r6];\n", MUTANT_DELETE, "cp.async", "sh;\n\nret;");
+  expect_text(TENSOR "[%r2], [%l0, {%r4, %r5}], [%r6];\n", MUTANT_SWAP, "cp.async", "[%l0, {%r5, %r4}], [%r6];\n");
+  /* arrivals are counted, and so are waits with a count: two of them are not one */
+  RULE("st.shared.b32 [%r2], %r0;\nbar.arrive 1, 64; //1\nbar.arrive 1, 64;\n", MUTANT_DELETE, "bar.arrive 1, 64; //1", NULL);
+  RULE("st.shared.b32 [%r2], %r0;\nbar.sync 1, 64; //1\nbar.sync 1, 64;\n", MUTANT_DELETE, "bar.sync 1, 64; //1", NULL);
+  RULE("st.shared.b32 [%r2], %r0;\nbarrier.cluster.wait; //1\nbarrier.cluster.wait;\n", MUTANT_DELETE, "barrier.cluster.wait; //1", NULL);
+  RULE("fence.proxy.async; //1\nfence.proxy.async;\nst.shared.b32 [%r2], %r0;\n", MUTANT_DELETE, "fence.proxy.async; //1", "repeated after");
+}
+
 /* ---- barriers and fences ---- */
 
 static void barriers(void **state) {
@@ -230,7 +252,7 @@ static void gathered(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(reads_a_program), cmocka_unit_test(refuses_what_it_does_not_know), cmocka_unit_test(writes_mutants),
+    cmocka_unit_test(reads_a_program), cmocka_unit_test(refuses_what_it_does_not_know), cmocka_unit_test(writes_mutants), cmocka_unit_test(writes_mutants_of_hopper),
     cmocka_unit_test(barriers), cmocka_unit_test(copies), cmocka_unit_test(values), cmocka_unit_test(gathered),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
