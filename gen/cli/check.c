@@ -21,6 +21,8 @@ static const char help[] =
     "  --ptx FILE           an edited file instead of emission; its settings are read from its contract\n"
     "  --seed N             inputs of an earlier run, which printed it\n"
     "  --sms N,N            on simulated devices of so many SMs each (instead of sms=N): the results must be the same bits\n"
+    "  --seeds N            on the simulator with N seeds, policies of asynchronous copies in turn: the first runs all cases, the\n"
+    "                       others one small case per variant, which must give the same bits\n"
     "  --quick              a few small cases: under 6 s per op and target on the simulator\n"
     "  --mutate             on simulated devices: change one instruction at a time (take a barrier, wait or fence away, or weaken it;\n"
     "                       move an address by what it moves; swap two registers of a vector), of one kernel for each\n"
@@ -36,6 +38,7 @@ static const char help[] =
     "  kiln check gemm --ptx edited.ptx --device sim:sm_80,checks=off,cores=1\n"
     "  kiln check rms_norm.grad --device sim:sm_90a --quick --sms 1,132\n"
     "  kiln check gemm --mutate --quick --device sim:sm_80\n"
+    "  kiln check gemm --device sim:sm_80 --quick --seeds 32\n"
     "  kiln check my_op.lua --device sim:sm_90a            each op of the script, and its gradient\n"
     "  kiln check my_op.lua:NAME.grad --device sim:sm_90a  one of them\n";
 
@@ -45,6 +48,7 @@ typedef struct Job {
   Random random;
   const char *where;
   long passed, failed, refused, ran_here;
+  bool seeding;          /* a variant is run under the other seeds */
   bool device_lost, only_first; /* of the ops: an edited file is of one */
   char base[64];         /* "dtype=f16": where the target lacks the default dtype, the first one that it has */
 } Job;
@@ -75,9 +79,13 @@ static void print_below(const char *text) {
   }
 }
 
-static void mark_ran(Group *g, const char *variant) {
-  for (int i = 0; i < g->nvariants; i++)
-    if (strcmp(g->variant[i].name, variant) == 0) g->variant[i].ran = true;
+static void mark_ran(Group *g, const char *variant, const Case *c) {
+  for (int i = 0; i < g->nvariants; i++) {
+    Variant *v = &g->variant[i];
+    if (strcmp(v->name, variant) != 0) continue;
+    v->ran = true;
+    if (!v->least || case_elems(g->def, c) < case_elems(g->def, v->least)) v->least = c;
+  }
 }
 
 static void fail_row(Job *job, Table *t, const char *name, const char *variant, const char *text) {
@@ -89,7 +97,7 @@ static void fail_row(Job *job, Table *t, const char *name, const char *variant, 
 static void judge(Job *job, Group *g, Table *t, CaseData *d, const char *name, const char *variant, kiln_plan *plan) {
   kiln_plan_info info;
   kiln_plan_query(plan, &info);
-  mark_ran(g, info.variant);
+  mark_ran(g, info.variant, d->c);
   kiln_status status = group_launch(g, d, plan);
   if (status != KILN_OK) {
     fail_row(job, t, name, info.variant, kiln_error());
@@ -99,10 +107,11 @@ static void judge(Job *job, Group *g, Table *t, CaseData *d, const char *name, c
   CaseVerdict v;
   tensors_compare(d, &g->device, &job->random, work_of(job), &v);
   size_t used = strlen(v.text);
-  if (v.passed && g->nalso) v.passed = same_results(g, d, variant, info.variant, v.text + used, sizeof v.text - used);
-  char note[64] = "";
+  if (v.passed && g->nalso && (job->seeding || !job->o->seeds)) v.passed = same_results(g, d, variant, info.variant, v.text + used, sizeof v.text - used);
+  char note[96] = "";
   if (v.sampled) snprintf(note, sizeof note, " (%lld elements compared)", (long long)v.compared);
-  char verdict[96];
+  if (job->seeding) snprintf(note + strlen(note), sizeof note - strlen(note), " (%d seeds)", job->o->seeds);
+  char verdict[160];
   snprintf(verdict, sizeof verdict, "%s%s", v.passed ? "pass" : "FAIL", note);
   print_row(t, name, info.variant, &v, verdict);
   print_below(v.text);
@@ -217,6 +226,17 @@ static void exercise_rest(Job *job, Group *g, Table *t, const CaseList *cases) {
   cli_free(tried);
 }
 
+/* Each variant that ran, on its smallest case, under the other seeds. */
+static void run_seeds(Job *job, Group *g, Table *t) {
+  char why[512];
+  job->seeding = true;
+  for (int i = 0; i < g->nvariants && !job->device_lost; i++) {
+    const Variant *v = &g->variant[i];
+    if (v->least && run_case(job, g, t, v->least, v->name, why, sizeof why) == CASE_UNFIT) fail_row(job, t, v->least->name, v->name, why);
+  }
+  job->seeding = false;
+}
+
 static void run_cases(Job *job, Group *g, Table *t, const CaseList *cases, bool force) {
   char why[512] = "";
   for (int i = 0; i < cases->n && !job->device_lost; i++)
@@ -227,6 +247,7 @@ static void run_cases(Job *job, Group *g, Table *t, const CaseList *cases, bool 
       print_below(why);
     }
   if (force && !job->o->nsizes && !job->o->nschedule && !job->o->ptx) exercise_rest(job, g, t, cases);
+  if (job->o->seeds) run_seeds(job, g, t);
 }
 
 static void print_title(const Job *job, const Group *g, const char *op) {
@@ -250,6 +271,7 @@ static kiln_gen_status check_group(Job *job, const char *op, const char *setting
                     .ptx = job->o->ptx,
                     .sms = job->o->sms,
                     .nsms = job->o->nsms,
+                    .seeds = job->o->seeds,
                     .schedule = job->o->nschedule ? job->o->schedule : NULL,
                     .nschedule = job->o->nschedule};
   kiln_gen_status status = parsed_well ? group_open(g, job->gen, &r, why, sizeof why) : KILN_GEN_ERROR;
@@ -437,14 +459,22 @@ static bool take_file(Job *job, Options *o, OpList *ops, int *code) {
   return ops->n == 1 || (*code = cli_usage("check: %s is of op %s, which is not among these", o->ptx, op), false);
 }
 
-/* SM counts are an option of simulated devices, and named once. */
-static bool take_sms(const Options *o, const DeviceNames *devices, int *code) {
-  for (int i = 0; i < devices->n && o->nsms; i++) {
+/* An option of simulated devices, named once. */
+static bool is_alone(const DeviceNames *devices, const char *option, const char *const *words, int nwords, int *code) {
+  for (int i = 0; i < devices->n; i++) {
     const char *where = devices->at[i];
-    if (strncmp(where, "sim", 3) != 0) return *code = cli_usage("check: --sms is for simulated devices, not for %s", where), false;
-    if (strstr(where, "sms=")) return *code = cli_usage("check: --sms and sms= in %s exclude each other", where), false;
+    if (strncmp(where, "sim", 3) != 0) return *code = cli_usage("check: %s is for simulated devices, not for %s", option, where), false;
+    for (int k = 0; k < nwords; k++)
+      if (strstr(where, words[k])) return *code = cli_usage("check: %s and %s in %s exclude each other", option, words[k], where), false;
   }
   return true;
+}
+
+static bool take_variety(const Options *o, const DeviceNames *devices, int *code) {
+  static const char *const sms[] = {"sms="}, *const seeds[] = {"seed=", "policy="};
+  if (o->nsms && o->seeds) return *code = cli_usage("check: --sms and --seeds exclude each other"), false;
+  if (o->nsms) return is_alone(devices, "--sms", sms, 1, code);
+  return !o->seeds || is_alone(devices, "--seeds", seeds, 2, code);
 }
 
 static int run(const Options *given) {
@@ -455,7 +485,7 @@ static int run(const Options *given) {
   DeviceNames *devices = cli_alloc(sizeof *devices);
   int code = CLI_FAILED;
   Job job = {.o = o, .gen = gen};
-  if (cli_list_ops(gen, o->operand[0], &ops) && take_file(&job, o, &ops, &code) && devices_named(o, devices) && take_sms(o, devices, &code)) {
+  if (cli_list_ops(gen, o->operand[0], &ops) && take_file(&job, o, &ops, &code) && devices_named(o, devices) && take_variety(o, devices, &code)) {
     uint64_t seed = options_has(o, OPTION_SEED) ? o->seed : random_entropy() & 0xFFFFFFFFu;
     random_start(&job.random, seed);
     if (options_has(o, OPTION_MUTATE)) code = mutate_run(o, gen, &ops, job.only_first ? 1 : ops.n, devices, seed);
@@ -483,7 +513,7 @@ const Command command_check = {"check",
                                "compares kernels with the op's definition",
                                help,
                                TAKES(DEVICE) | TAKES(TARGET) | TAKES(SIZE) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(PTX) |
-                                   TAKES(SEED) | TAKES(QUICK) | TAKES(MUTATE) | TAKES(SMS) | TAKES(LUA),
+                                   TAKES(SEED) | TAKES(SEEDS) | TAKES(QUICK) | TAKES(MUTATE) | TAKES(SMS) | TAKES(LUA),
                                1,
                                1,
                                run};

@@ -191,6 +191,14 @@ static bool take_sms(Options *o, const char *value, Message m) {
   return o->nsms > 1 || SAY(m, "--sms: expected two numbers of SMs or more, such as 1,132; got \"%s\"", value);
 }
 
+static bool take_seeds(Options *o, const char *value, Message m) {
+  int64_t n;
+  if (!read_number(value, strlen(value), &n) || n < 2 || n > OPTIONS_MAX_SEEDS)
+    return SAY(m, "--seeds: expected how many, from 2 to %d, got \"%s\"", OPTIONS_MAX_SEEDS, value);
+  o->seeds = (int)n;
+  return true;
+}
+
 static bool take(Options *o, OptionId id, const char *value, Message m) {
   switch (id) {
   case OPTION_LUA: return take_text(o, &o->lua, "--lua", value, m);
@@ -203,6 +211,7 @@ static bool take(Options *o, OptionId id, const char *value, Message m) {
   case OPTION_DEVICE: return options_devices(o, value, m.at, m.bytes);
   case OPTION_SEED: return take_seed(o, value, m);
   case OPTION_SMS: return take_sms(o, value, m);
+  case OPTION_SEEDS: return take_seeds(o, value, m);
   case OPTION_TARGET:
     if (!target_find(value)) return SAY(m, "--target: unknown target \"%s\"; there are %s", value, target_names());
     return take_text(o, &o->target, "--target", value, m);

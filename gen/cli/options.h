@@ -9,6 +9,7 @@
 #define OPTIONS_MAX_LEADS 4
 #define OPTIONS_MAX_DEVICES 16
 #define OPTIONS_MAX_SMS 4
+#define OPTIONS_MAX_SEEDS 64
 
 /*       id         spelling       value               */
 #define OPTION_TABLE(X)                                \
@@ -24,6 +25,7 @@
   X(QUICK,    "--quick",    NULL)                      \
   X(MUTATE,   "--mutate",   NULL)                      \
   X(SMS,      "--sms",      "1,132")                   \
+  X(SEEDS,    "--seeds",    "N")                       \
   X(JSON,     "--json",     NULL)                      \
   X(LINES,    "--lines",    NULL)                      \
   X(OUT,      "-o",         "FILE")                    \
@@ -61,6 +63,7 @@ typedef struct Options {
   const char *device[OPTIONS_MAX_DEVICES]; /* each as kiln_open takes it, but for "sim" and "sim,...": every target */
   int ndevices;
   int sms[OPTIONS_MAX_SMS], nsms; /* SM counts that must give the same bits */
+  int seeds;          /* of simulated devices, that must give the same bits; 0: not asked for */
   uint64_t seed;
   char store[8192];   /* the words above point into this */
   size_t used;

@@ -1,4 +1,4 @@
-/* same.h - kiln check --sms: the same case on devices of other SM counts must give the same bits. */
+/* same.h - kiln check --sms, --seeds: the same case on devices of other SM counts or seeds must give the same bits. */
 #ifndef KILN_CLI_SAME_H
 #define KILN_CLI_SAME_H
 #include "variants.h"

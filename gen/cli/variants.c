@@ -152,11 +152,19 @@ static kiln_gen_status fill_group(Group *g, KilnGen *gen, const GroupRequest *wa
   return KILN_GEN_OK;
 }
 
+/* "sim:sm_80,sms=132", "sim:sm_80,seed=4,policy=eager": the i-th of the devices that must agree. */
+static void name_device(const GroupRequest *r, int i, char *where, size_t bytes) {
+  static const char *const policies[] = {"lazy", "eager", "random"};
+  if (r->seeds) snprintf(where, bytes, "%.90s,seed=%d,policy=%s", r->where, i, policies[i % 3]);
+  else snprintf(where, bytes, "%.100s,sms=%d", r->where, r->sms[i]);
+}
+
 static bool open_devices(Group *g, const GroupRequest *r) {
-  if (!r->nsms) return device_open(&g->device, r->where, r->target);
-  for (int i = 0; i < r->nsms; i++) {
+  int n = r->seeds ? r->seeds : r->nsms;
+  if (!n) return device_open(&g->device, r->where, r->target);
+  for (int i = 0; i < n; i++) {
     char where[128];
-    snprintf(where, sizeof where, "%.100s,sms=%d", r->where, r->sms[i]);
+    name_device(r, i, where, sizeof where);
     if (!device_open(i ? &g->also[g->nalso] : &g->device, where, r->target)) return false;
     g->nalso += i > 0;
   }

@@ -13,11 +13,12 @@ typedef struct Variant {
   char *text;       /* of the PTX, if GroupRequest.texts asks for it */
   size_t bytes;
   bool ran;
+  const Case *least; /* the smallest case that it ran */
 } Variant;
 
 typedef struct Group {
   Device device;                /* opened for this group alone: only its variants are candidates */
-  Device also[OPTIONS_MAX_SMS]; /* simulated ones like it, with other numbers of SMs */
+  Device also[OPTIONS_MAX_SEEDS]; /* simulated ones like it, with other numbers of SMs, or other seeds and policies */
   int nalso;
   char op[64];                  /* as contracts call it */
   char settings[256];           /* "dtype=f16 w=no": what differs from the defaults */
@@ -42,6 +43,7 @@ typedef struct GroupRequest {
   const char *where;            /* device */
   const int *sms;               /* numbers of SMs, if any: the first is the group's device, the others are `also` */
   int nsms;
+  int seeds;                    /* likewise: seeds from 0 on, or 0 */
   const char *target;           /* --target, or NULL */
   bool texts;                   /* keep the PTX of each variant */
 } GroupRequest;

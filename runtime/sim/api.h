@@ -4,7 +4,7 @@
 #include "sim.h"
 
 #define DRV_EXPORT __attribute__((visibility("default")))
-#define SIM_MAX_DEVICES 64
+#define SIM_MAX_DEVICES 1024
 #define SIM_MAX_STACK 32
 
 struct CUctx_st { SimDevice *dev; bool primary, dead; int pushed; };
