@@ -524,12 +524,18 @@ static kiln_status take_number(const Binder *b, const ContractStep *step, const 
 static kiln_status size_cluster(const Binder *b, const ContractStep *step, BoundStep *x) {
   kiln_status s = KILN_OK;
   for (int d = 0; !s && d < 3; d++) {
-    s = take_number(b, step, "cluster", &step->cluster[d], 1, 16, &x->cluster[d]);
+    s = take_number(b, step, "cluster", &step->cluster[d], 1, BIND_MAX_CLUSTER, &x->cluster[d]);
     if (!s && x->grid[d] % x->cluster[d])
-      return refuse(b, KILN_UNSUPPORTED, "step %s: a grid of %u is no multiple of the cluster's %u", step->name, x->grid[d],
+      return refuse(b, KILN_UNSUPPORTED,
+                    "step %s: its grid %s is %u, no multiple of the cluster's %s = %u; emit the file with roundup(%s,%u)",
+                    step->name, step->grid[d].text, x->grid[d], step->cluster[d].text, x->cluster[d], step->grid[d].text,
                     x->cluster[d]);
   }
-  if (!s && x->cluster[0] * x->cluster[1] * x->cluster[2] > 1 && !b->dev->limits.clusters)
+  unsigned blocks = s ? 1 : bind_cluster_blocks(x);
+  if (blocks > BIND_MAX_CLUSTER)
+    return refuse(b, KILN_UNSUPPORTED, "step %s: a cluster of %u blocks; devices take up to %d", step->name, blocks,
+                  BIND_MAX_CLUSTER);
+  if (blocks > 1 && !b->dev->limits.clusters)
     return refuse(b, KILN_UNSUPPORTED, "step %s needs thread block clusters; %s has none", step->name, b->dev->info.name);
   return s;
 }
@@ -550,7 +556,127 @@ static kiln_status size_step(const Binder *b, const ContractStep *step, BoundSte
     s = refuse(b, KILN_UNSUPPORTED, "step %s needs %u bytes of shared memory; a block of %s has at most %d", step->name,
                x->shared_bytes, b->dev->info.name, limits->shared_bytes);
   if (!s && step->cluster[0].n) s = size_cluster(b, step, x);
+  x->extended = step->pdl || bind_cluster_blocks(x) > 1;
+  if (!s && x->extended && !b->dev->driver->cuLaunchKernelEx)
+    s = refuse(b, KILN_UNSUPPORTED, "step %s: the driver of %s has no cuLaunchKernelEx, which came with CUDA 11.8; update it",
+               step->name, b->dev->info.name);
   x->runs = !s && x->grid[0] && x->grid[1] && x->grid[2];
+  return s;
+}
+
+/* ---- tensor maps ---- */
+
+static const int64_t MAP_MAX_DIM = 1ll << 32, MAP_MAX_STRIDE = 1ll << 40; /* a stride is below, in bytes */
+
+static const char *map_memory(const Binder *b, const ContractMap *m) {
+  return m->kind == ARG_TENSOR ? b->c->tensor[m->index].name : b->c->workspace[m->index].name;
+}
+
+/* Dim d of the contract, the outer ones first, is the driver's dim rank - 1 - d. Where the size is 1 the stride does not matter: the
+ * smallest that is legal is passed. A stride of 0 repeats the same elements. */
+static kiln_status size_map_dim(Binder *b, const ContractMap *m, int d, BoundMap *out) {
+  int64_t size, stride = 0, bytes = 0, element = (int64_t)kiln_dtype_bytes((kiln_dtype)m->dtype);
+  const char *memory = map_memory(b, m);
+  const char *why = expr_int(&m->dim[d], b->out->value, &size);
+  if (why) return refuse(b, KILN_TOO_LARGE, "map %s of %s: its dim %s %s for these sizes", m->name, memory, m->dim[d].text, why);
+  why = expr_int(&m->stride[d], b->out->value, &stride);
+  if (why)
+    return refuse(b, KILN_TOO_LARGE, "map %s of %s: its stride %s %s for these sizes", m->name, memory, m->stride[d].text, why);
+  if (size < 1 || size > MAP_MAX_DIM)
+    return refuse(b, KILN_REQUIRE, "map %s of %s: dim %d (%s) is %lld; a tensor map takes 1 to 2^32: add a file of the op without maps",
+                  m->name, memory, d, m->dim[d].text, (long long)size);
+  int place = m->rank - 1 - d;
+  out->dim[place] = (uint64_t)size;
+  if (place == 0) return KILN_OK;
+  bool large = __builtin_mul_overflow(stride, element, &bytes);
+  if (size == 1) bytes = BIND_MAP_ALIGN, large = false;
+  if (!large && bytes % BIND_MAP_ALIGN) {
+    b->out->demand = BIND_MAP_ALIGN;
+    return refuse(b, KILN_BAD_ALIGN,
+                  "map %s of %s: the stride of dim %d (%s) is %lld elements (%lld bytes); expected a multiple of %d bytes: pad the "
+                  "rows, or add a file of the op without maps",
+                  m->name, memory, d, m->stride[d].text, (long long)stride, (long long)bytes, BIND_MAP_ALIGN);
+  }
+  if (large || bytes < 0 || bytes >= MAP_MAX_STRIDE)
+    return refuse(b, KILN_REQUIRE,
+                  "map %s of %s: the stride of dim %d (%s) is %lld elements; a tensor map takes 0 to 2^40 - 1 bytes: add a file of the "
+                  "op without maps",
+                  m->name, memory, d, m->stride[d].text, (long long)stride);
+  out->stride_bytes[place - 1] = (uint64_t)bytes;
+  return KILN_OK;
+}
+
+/* A copy's bounds are the map's, not the tensor's: a map that reaches further would read and write what is not the call's. */
+static kiln_status check_map_reach(const Binder *b, const ContractMap *m, const BoundMap *x) {
+  bool tensor = m->kind == ARG_TENSOR;
+  int64_t has = tensor ? b->views[b->out->tensor[m->index].view].extent_bytes : b->out->workspace_bytes[m->index];
+  uint64_t element = kiln_dtype_bytes((kiln_dtype)m->dtype), reach = x->dim[0] * element, step;
+  bool large = false;
+  for (int i = 1; i < m->rank; i++) {
+    large |= __builtin_mul_overflow(x->dim[i] - 1, x->stride_bytes[i - 1], &step);
+    large |= __builtin_add_overflow(reach, step, &reach);
+  }
+  if (!large && reach <= (uint64_t)has) return KILN_OK;
+  return refuse(b, KILN_BAD_CONTRACT, "map %s reaches %s%llu bytes behind the first of %s, which has %lld; emit the file anew", m->name,
+                large ? "more than " : "", large ? (unsigned long long)UINT64_MAX : (unsigned long long)reach, map_memory(b, m),
+                (long long)has);
+}
+
+static const uint8_t map_types[] = {
+    [KILN_F64] = DRV_MAP_FLOAT64, [KILN_F32] = DRV_MAP_FLOAT32, [KILN_F16] = DRV_MAP_FLOAT16, [KILN_BF16] = DRV_MAP_BFLOAT16,
+    [KILN_E4M3] = DRV_MAP_UINT8,  [KILN_E5M2] = DRV_MAP_UINT8,  [KILN_I64] = DRV_MAP_INT64,   [KILN_I32] = DRV_MAP_INT32,
+    [KILN_I16] = DRV_MAP_UINT16,  [KILN_I8] = DRV_MAP_UINT8,    [KILN_U8] = DRV_MAP_UINT8,    [KILN_BOOL] = DRV_MAP_UINT8,
+};
+
+/* The address is one that any map may have: each launch puts its own in. */
+static kiln_status encode_map(const Binder *b, const ContractMap *m, const BoundMap *x, DrvTensorMap *out) {
+  static const uint32_t every[CONTRACT_MAX_MAP_RANK] = {1, 1, 1, 1, 1};
+  enum { ANY_ADDRESS = 4096 };
+  const DriverTable *driver = b->dev->driver;
+  uint32_t box[CONTRACT_MAX_MAP_RANK];
+  if (!driver->cuTensorMapEncodeTiled || !driver->cuTensorMapReplaceAddress)
+    return refuse(b, KILN_UNSUPPORTED,
+                  "map %s of %s: the driver of %s has no tensor maps (cuTensorMapEncodeTiled), which came with CUDA 12.0; update it, or "
+                  "add a file of the op without maps",
+                  m->name, map_memory(b, m), b->dev->info.name);
+  for (int d = 0; d < m->rank; d++) box[m->rank - 1 - d] = m->box[d];
+  DrvResult result = driver->cuTensorMapEncodeTiled(
+      (struct CUtensorMap_st *)out, map_types[m->dtype], m->rank, (void *)(uintptr_t)ANY_ADDRESS, x->dim, x->stride_bytes, box, every,
+      DRV_MAP_INTERLEAVE_NONE, m->swizzle, m->l2, m->nan ? DRV_MAP_FILL_NAN : DRV_MAP_FILL_ZERO);
+  if (!result) return KILN_OK;
+  if (b->quiet) return KILN_UNSUPPORTED;
+  driver_error(driver, result, "cuTensorMapEncodeTiled");
+  return error_prefix(KILN_UNSUPPORTED, "map %s of %s: ", m->name, map_memory(b, m));
+}
+
+static kiln_status make_map(Binder *b, int i) {
+  const ContractMap *m = &b->c->map[i];
+  BoundMap *x = &b->out->map[i];
+  const void *pointer = m->kind == ARG_TENSOR ? b->out->tensor[m->index].arg->data : NULL;
+  if ((uintptr_t)pointer % BIND_MAP_ALIGN) {
+    b->out->demand = BIND_MAP_ALIGN;
+    return refuse(b, KILN_BAD_ALIGN, "tensor %s: pointer %p; map %s expects a multiple of %d bytes", map_memory(b, m), pointer, m->name,
+                  BIND_MAP_ALIGN);
+  }
+  kiln_status s = KILN_OK;
+  for (int d = 0; !s && d < m->rank; d++) s = size_map_dim(b, m, d, x);
+  if (!s) s = check_map_reach(b, m, x);
+  return s ? s : encode_map(b, m, x, &b->out->encoded[i]);
+}
+
+/* Only maps that a step takes: the others may have no sizes. */
+static kiln_status make_maps(Binder *b) {
+  const Contract *c = b->c;
+  DeviceScope scope;
+  if (!c->nmap) return KILN_OK;
+  for (int i = 0; i < c->nmap; i++) b->out->map[i].used = false;
+  for (int i = 0; i < c->nstep; i++)
+    for (int a = 0; b->out->step[i].runs && a < c->step[i].nargs; a++)
+      if (c->step[i].args[a].kind == ARG_MAP) b->out->map[c->step[i].args[a].index].used = true;
+  kiln_status s = device_enter(b->dev, &scope);
+  for (int i = 0; !s && i < c->nmap; i++)
+    if (b->out->map[i].used) s = make_map(b, i);
+  device_leave(b->dev, &scope);
   return s;
 }
 
@@ -599,6 +725,7 @@ kiln_status bind_contract(const kiln_device *dev, const Contract *c, const ArgVi
   if (!s) s = walk_items(&b, true);
   if (!s) s = size_workspaces(&b);
   for (int i = 0; !s && i < c->nstep; i++) s = size_step(&b, &c->step[i], &out->step[i]);
+  if (!s) s = make_maps(&b);
   if (!s && c->cost.n) {
     expr_real(&c->cost, out->value, &out->cost_ns);
     if (isnan(out->cost_ns)) out->cost_ns = HUGE_VAL;

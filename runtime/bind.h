@@ -23,16 +23,31 @@ typedef struct BoundTensor {
   int64_t shape[CONTRACT_MAX_RANK], stride[CONTRACT_MAX_RANK]; /* in the contract's rank; after bind_contract: collapsed */
 } BoundTensor;
 
+enum { BIND_MAX_CLUSTER = 16, BIND_PORTABLE_CLUSTER = 8 }; /* blocks; more than the second only where a kernel is allowed to */
+
 typedef struct BoundStep {
   bool runs;
+  bool extended; /* needs cuLaunchKernelEx: cluster or programmatic launch */
   unsigned grid[3], cluster[3], block, shared_bytes;
 } BoundStep;
+
+static inline unsigned bind_cluster_blocks(const BoundStep *x) { return x->cluster[0] * x->cluster[1] * x->cluster[2]; }
+
+enum { BIND_MAP_ALIGN = 16 }; /* of a map's address and strides, in bytes */
+
+/* A tensor map's geometry as the driver takes it: innermost dim first; strides in bytes, of dim 1 on. */
+typedef struct BoundMap {
+  bool used; /* a step that runs takes it; the rest is set only then */
+  uint64_t dim[CONTRACT_MAX_MAP_RANK], stride_bytes[CONTRACT_MAX_MAP_RANK - 1];
+} BoundMap;
 
 typedef struct Binding {
   ExprValue value[CONTRACT_MAX_SYMBOLS];
   BoundTensor tensor[CONTRACT_MAX_TENSORS];
   BoundStep step[CONTRACT_MAX_STEPS];
   int64_t workspace_bytes[CONTRACT_MAX_WORKSPACES];
+  BoundMap map[CONTRACT_MAX_MAPS];
+  DrvTensorMap encoded[CONTRACT_MAX_MAPS]; /* of used maps; their addresses come with each launch */
   bool empty;      /* no output has elements */
   double cost_ns;  /* HUGE_VAL if the contract has no cost */
   unsigned demand; /* after BAD_ALIGN: the alignment asked for; of two such refusals the milder one tells more */

@@ -1,223 +1,40 @@
 /* contract.c - reads the contract at the head of a .ptx (docs/contract.md). Line by line, each kind of line by one function;
  * whatever the bytes are, the answer is a contract or a message that names the line. */
 #include "contract.h"
-#include "error.h"
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-typedef struct Word {
-  const char *at;
-  size_t n;
-} Word;
-
-typedef struct Reader {
-  Contract *c;
-  const char *name; /* of the file */
-  int line;
-  const char *at, *end; /* what is left of the line */
-  Word collapse[CONTRACT_MAX_COLLAPSE];
-  int collapse_line[CONTRACT_MAX_COLLAPSE]; /* by list */
-  int cap_set, cap_option, cap_tensor, cap_scalar, cap_workspace, cap_item, cap_step, cap_symbol;
-  bool has_op, has_target, has_set, has_schedule;
-} Reader;
-
-#define SHOWN(w) ((w).n > 64 ? 64 : (int)(w).n), (w).at
-
-static kiln_status wrong(const Reader *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static kiln_status wrong(const Reader *r, const char *fmt, ...) {
-  char text[512];
-  va_list args;
-  va_start(args, fmt);
-  vsnprintf(text, sizeof text, fmt, args);
-  va_end(args);
-  return error_set(KILN_BAD_CONTRACT, "%s:%d: %s; emit the file anew, or mend the line (docs/contract.md)", r->name, r->line,
-                   text);
-}
-
-static kiln_status newer(const Reader *r, const char *what, Word w) {
-  return error_set(KILN_NEWER,
-                   "%s:%d: %s '%.*s' is not known to this runtime (kiln %s, contracts of version %d): if a newer kiln wrote it, "
-                   "update libkiln; if not, the line is damaged, and the file is to be emitted anew",
-                   r->name, r->line, what, SHOWN(w), kiln_version(), CONTRACT_VERSION);
-}
-
-static kiln_status no_memory(const Reader *r) {
-  return error_set(KILN_NO_MEMORY, "out of memory while reading the contract of %s", r->name);
-}
-
-/* ---- words ---- */
-
-/* The next word of the line: up to a blank outside parentheses. False at the end of the line. */
-static bool next_word(Reader *r, Word *w) {
-  while (r->at < r->end && *r->at == ' ') r->at++;
-  w->at = r->at;
-  int depth = 0;
-  for (; r->at < r->end && (*r->at != ' ' || depth > 0); r->at++) {
-    if (*r->at == '(') depth++;
-    if (*r->at == ')') depth--;
-  }
-  w->n = (size_t)(r->at - w->at);
-  return w->n > 0;
-}
-
-static bool is(Word w, const char *text) { return w.n == strlen(text) && memcmp(w.at, text, w.n) == 0; }
-
-static bool is_name(Word w) {
-  if (w.n == 0 || w.n > CONTRACT_MAX_NAME || expr_is_digit(*w.at)) return false;
-  for (size_t i = 0; i < w.n; i++)
-    if (!expr_is_name(w.at[i])) return false;
-  return true;
-}
-
-static kiln_status need_word(Reader *r, Word *w, const char *what) {
-  return next_word(r, w) ? KILN_OK : wrong(r, "the line ends where %s is expected", what);
-}
-
-static kiln_status need_name(Reader *r, Word *w, const char *what) {
-  kiln_status s = need_word(r, w, what);
-  if (s || is_name(*w)) return s;
-  return wrong(r, "'%.*s' is no name, where %s is expected", SHOWN(*w), what);
-}
-
-static kiln_status need_end(Reader *r) {
-  Word w;
-  return next_word(r, &w) ? wrong(r, "unexpected '%.*s'", SHOWN(w)) : KILN_OK;
-}
-
-/* Cuts the first piece off a list at commas outside parentheses. False when nothing is left. */
-static bool next_piece(Word *list, Word *piece) {
-  if (!list->at) return false;
-  size_t i = 0;
-  int depth = 0;
-  for (; i < list->n && (list->at[i] != ',' || depth > 0); i++) {
-    if (list->at[i] == '(') depth++;
-    if (list->at[i] == ')') depth--;
-  }
-  *piece = (Word){list->at, i};
-  *list = i < list->n ? (Word){list->at + i + 1, list->n - i - 1} : (Word){NULL, 0};
-  return true;
-}
-
-static kiln_status keep(Reader *r, Word w, const char **out) {
-  *out = pool_text(&r->c->pool, w.at, w.n);
-  return *out ? KILN_OK : no_memory(r);
-}
-
-/* ---- symbols and expressions ---- */
-
-int contract_find(const Contract *c, const char *name, size_t bytes) {
-  for (int i = 0; i < c->nsymbol; i++)
-    if (strncmp(c->symbol[i].name, name, bytes) == 0 && c->symbol[i].name[bytes] == 0) return i;
-  return -1;
-}
-
-static kiln_status add_symbol(Reader *r, Word w, SymbolKind kind, int dtype, int index, int *out) {
-  Contract *c = r->c;
-  if (contract_find(c, w.at, w.n) >= 0) return wrong(r, "'%.*s' is defined twice", SHOWN(w));
-  if (c->nsymbol == CONTRACT_MAX_SYMBOLS) return wrong(r, "more than %d names", CONTRACT_MAX_SYMBOLS);
-  Symbol *more = pool_grow(&c->pool, c->symbol, c->nsymbol, &r->cap_symbol, sizeof *more);
-  if (!more) return no_memory(r);
-  c->symbol = more;
-  const char *name;
-  kiln_status s = keep(r, w, &name);
-  if (s) return s;
-  c->symbol[c->nsymbol] = (Symbol){name, (uint8_t)kind, (uint8_t)dtype, (uint16_t)index};
-  if (out) *out = c->nsymbol;
-  c->nsymbol++;
-  return KILN_OK;
-}
-
-static bool is_real(int dtype) { return dtype == KILN_F32 || dtype == KILN_F64; }
-
-static ExprName look_up(void *user, const char *name, size_t bytes, uint32_t *index, const char **what) {
-  Contract *c = ((Reader *)user)->c;
-  int i = contract_find(c, name, bytes);
-  if (i < 0) return EXPR_UNKNOWN;
-  *index = (uint32_t)i;
-  switch ((SymbolKind)c->symbol[i].kind) {
-  case SYMBOL_TENSOR:
-  case SYMBOL_WORKSPACE: *what = "is memory and has no value"; return EXPR_OTHER;
-  case SYMBOL_FASTDIV: *what = "is a divisor for the kernel and has no value"; return EXPR_OTHER;
-  case SYMBOL_CALL: *what = "changes at each launch and may stand only among args"; return EXPR_OTHER;
-  default: return is_real(c->symbol[i].dtype) ? EXPR_REAL : EXPR_INT;
-  }
-}
-
-static kiln_status read_expr(Reader *r, Word w, bool real, Expr *out) {
-  char why[256];
-  switch (expr_parse(out, &r->c->pool, w.at, w.n, real, look_up, r, why, sizeof why)) {
-  case EXPR_OK: return KILN_OK;
-  case EXPR_NO_MEMORY: return no_memory(r);
-  default: return wrong(r, "%s", why);
-  }
-}
-
-static kiln_status need_expr(Reader *r, const char *what, bool real, Expr *out) {
-  Word w;
-  kiln_status s = need_word(r, &w, what);
-  return s ? s : read_expr(r, w, real, out);
-}
-
-static kiln_status need_dtype(Reader *r, uint8_t *out) {
-  Word w;
-  kiln_status s = need_word(r, &w, "a dtype");
-  if (s) return s;
-  for (int d = KILN_NO_DTYPE + 1; d <= KILN_BOOL; d++)
-    if (is(w, kiln_dtype_name((kiln_dtype)d))) return *out = (uint8_t)d, KILN_OK;
-  return newer(r, "dtype", w);
-}
-
-static kiln_status need_number(Reader *r, const char *what, int64_t low, int64_t high, int64_t *out) {
-  Word w;
-  kiln_status s = need_word(r, &w, what);
-  if (s) return s;
-  if (expr_integer(w.at, w.n, out) && *out >= low && *out <= high) return KILN_OK;
-  return wrong(r, "'%.*s' where %s from %lld to %lld is expected", SHOWN(w), what, (long long)low, (long long)high);
-}
-
-/* Room for one more element of a list of the contract. */
-#define GROW(r, list, count, capacity, limit, what)                                       \
-  do {                                                                                    \
-    if ((count) >= (limit)) return wrong((r), "more than %d %s", (int)(limit), (what));   \
-    void *more_ = pool_grow(&(r)->c->pool, (list), (count), &(capacity), sizeof *(list)); \
-    if (!more_) return no_memory(r);                                                      \
-    (list) = more_;                                                                       \
-    memset(&(list)[count], 0, sizeof *(list));                                            \
-  } while (0)
+#include "reader.h"
 
 /* ---- lines: what the file is ---- */
 
 static kiln_status read_once(Reader *r, bool *seen, const char **out, const char *what) {
   Word w;
-  if (*seen) return wrong(r, "a second '%s' line", what);
+  if (*seen) return reader_wrong(r, "a second '%s' line", what);
   *seen = true;
-  kiln_status s = need_name(r, &w, what);
-  if (!s) s = keep(r, w, out);
-  return s ? s : need_end(r);
+  kiln_status s = reader_name(r, &w, what);
+  if (!s) s = reader_keep(r, w, out);
+  return s ? s : reader_end(r);
 }
 
 /* An op's name, or that of what is derived from it: rms_norm.grad. */
 static kiln_status read_op(Reader *r) {
   Word w, part;
-  if (r->has_op) return wrong(r, "a second 'op' line");
+  if (r->has_op) return reader_wrong(r, "a second 'op' line");
   r->has_op = true;
-  kiln_status s = need_word(r, &w, "op");
+  kiln_status s = reader_word(r, &w, "op");
   for (size_t at = 0; !s && at <= w.n; at += part.n + 1) {
     const char *dot = memchr(w.at + at, '.', w.n - at);
     part = (Word){w.at + at, dot ? (size_t)(dot - w.at) - at : w.n - at};
-    if (!is_name(part) || w.n > CONTRACT_MAX_NAME) s = wrong(r, "'%.*s' is no name of an op", SHOWN(w));
+    if (!reader_is_name(part) || w.n > CONTRACT_MAX_NAME) s = reader_wrong(r, "'%.*s' is no name of an op", WORD_SHOWN(w));
   }
-  if (!s) s = keep(r, w, &r->c->op);
-  return s ? s : need_end(r);
+  if (!s) s = reader_keep(r, w, &r->c->op);
+  return s ? s : reader_end(r);
 }
 static kiln_status read_target(Reader *r) { return read_once(r, &r->has_target, &r->c->target, "target"); }
 
 static kiln_status read_rest(Reader *r, bool *seen, const char **out, const char *what) {
-  if (*seen) return wrong(r, "a second '%s' line", what);
+  if (*seen) return reader_wrong(r, "a second '%s' line", what);
   *seen = true;
   while (r->at < r->end && *r->at == ' ') r->at++;
-  return keep(r, (Word){r->at, (size_t)(r->end - r->at)}, out);
+  return reader_keep(r, (Word){r->at, (size_t)(r->end - r->at)}, out);
 }
 
 static kiln_status read_schedule(Reader *r) { return read_rest(r, &r->has_schedule, &r->c->schedule, "schedule"); }
@@ -225,17 +42,17 @@ static kiln_status read_schedule(Reader *r) { return read_rest(r, &r->has_schedu
 static kiln_status read_set(Reader *r) {
   Contract *c = r->c;
   kiln_status s = read_rest(r, &r->has_set, &c->settings, "set");
-  for (Word w, key; !s && next_word(r, &w);) {
+  for (Word w, key; !s && reader_next(r, &w);) {
     const char *equals = memchr(w.at, '=', w.n);
-    if (!equals) return wrong(r, "'%.*s' is no key=value", SHOWN(w));
+    if (!equals) return reader_wrong(r, "'%.*s' is no key=value", WORD_SHOWN(w));
     key = (Word){w.at, (size_t)(equals - w.at)};
     Word value = {equals + 1, w.n - key.n - 1};
-    if (!is_name(key) || value.n == 0) return wrong(r, "'%.*s' is no key=value", SHOWN(w));
+    if (!reader_is_name(key) || value.n == 0) return reader_wrong(r, "'%.*s' is no key=value", WORD_SHOWN(w));
     for (int i = 0; i < c->nset; i++)
-      if (is(key, c->set[i].key)) return wrong(r, "setting '%.*s' stands twice", SHOWN(key));
-    GROW(r, c->set, c->nset, r->cap_set, 64, "settings");
-    s = keep(r, key, &c->set[c->nset].key);
-    if (!s) s = keep(r, value, &c->set[c->nset].value);
+      if (reader_is(key, c->set[i].key)) return reader_wrong(r, "setting '%.*s' stands twice", WORD_SHOWN(key));
+    READER_GROW(r, c->set, c->nset, r->cap_set, 64, "settings");
+    s = reader_keep(r, key, &c->set[c->nset].key);
+    if (!s) s = reader_keep(r, value, &c->set[c->nset].value);
     if (!s) c->nset++;
   }
   return s;
@@ -244,36 +61,36 @@ static kiln_status read_set(Reader *r) {
 static kiln_status read_option(Reader *r) {
   Contract *c = r->c;
   Word key, value, w;
-  kiln_status s = need_name(r, &key, "the option's name");
-  if (!s) s = need_word(r, &value, "the option's value");
+  kiln_status s = reader_name(r, &key, "the option's name");
+  if (!s) s = reader_word(r, &value, "the option's value");
   if (s) return s;
   for (int i = 0; i < c->noption; i++)
-    if (is(key, c->option[i].key)) return wrong(r, "option '%.*s' stands twice", SHOWN(key));
-  GROW(r, c->option, c->noption, r->cap_option, 32, "options");
+    if (reader_is(key, c->option[i].key)) return reader_wrong(r, "option '%.*s' stands twice", WORD_SHOWN(key));
+  READER_GROW(r, c->option, c->noption, r->cap_option, 32, "options");
   ContractOption *o = &c->option[c->noption];
-  s = keep(r, key, &o->key);
-  if (!s) s = keep(r, value, &o->value);
-  if (!s && next_word(r, &w)) {
-    if (!is(w, "default")) return newer(r, "the word", w);
-    s = need_word(r, &w, "the default");
-    if (!s) s = keep(r, w, &o->fallback);
+  s = reader_keep(r, key, &o->key);
+  if (!s) s = reader_keep(r, value, &o->value);
+  if (!s && reader_next(r, &w)) {
+    if (!reader_is(w, "default")) return reader_newer(r, "the word", w);
+    s = reader_word(r, &w, "the default");
+    if (!s) s = reader_keep(r, w, &o->fallback);
   }
   if (!s) c->noption++;
-  return s ? s : need_end(r);
+  return s ? s : reader_end(r);
 }
 
 static kiln_status read_collapse(Reader *r) {
-  if (r->c->ntensor) return wrong(r, "'collapse' stands after a tensor");
+  if (r->c->ntensor) return reader_wrong(r, "'collapse' stands after a tensor");
   int first = r->c->ncollapse;
   Word w;
-  while (next_word(r, &w)) {
-    if (!is_name(w)) return wrong(r, "'%.*s' is no name", SHOWN(w));
-    if (r->c->ncollapse == CONTRACT_MAX_COLLAPSE) return wrong(r, "more than %d dims to collapse", CONTRACT_MAX_COLLAPSE);
+  while (reader_next(r, &w)) {
+    if (!reader_is_name(w)) return reader_wrong(r, "'%.*s' is no name", WORD_SHOWN(w));
+    if (r->c->ncollapse == CONTRACT_MAX_COLLAPSE) return reader_wrong(r, "more than %d dims to collapse", CONTRACT_MAX_COLLAPSE);
     for (int i = 0; i < r->c->ncollapse; i++)
-      if (r->collapse[i].n == w.n && memcmp(r->collapse[i].at, w.at, w.n) == 0) return wrong(r, "'%.*s' stands twice", SHOWN(w));
+      if (r->collapse[i].n == w.n && memcmp(r->collapse[i].at, w.at, w.n) == 0) return reader_wrong(r, "'%.*s' stands twice", WORD_SHOWN(w));
     r->collapse[r->c->ncollapse++] = w;
   }
-  if (r->c->ncollapse - first < 2) return wrong(r, "'collapse' needs two dims or more");
+  if (r->c->ncollapse - first < 2) return reader_wrong(r, "'collapse' needs two dims or more");
   r->collapse_line[r->c->ncollapse_list] = r->line;
   r->c->collapse_end[r->c->ncollapse_list++] = (uint8_t)r->c->ncollapse;
   return KILN_OK;
@@ -289,66 +106,47 @@ static kiln_status read_dim(Reader *r, Word w, SymbolKind kind, ContractDim *out
     out->or_one = true;
     w.n -= 2;
   }
-  int known = is_name(w) ? contract_find(c, w.at, w.n) : -1;
-  if (is_name(w) && (known < 0 || c->symbol[known].kind == kind)) {
-    if (known < 0 && out->or_one) return wrong(r, "'%.*s|1' stands before a tensor that binds %.*s", SHOWN(w), SHOWN(w));
+  int known = reader_is_name(w) ? contract_find(c, w.at, w.n) : -1;
+  if (reader_is_name(w) && (known < 0 || c->symbol[known].kind == kind)) {
+    if (known < 0 && out->or_one) return reader_wrong(r, "'%.*s|1' stands before a tensor that binds %.*s", WORD_SHOWN(w), WORD_SHOWN(w));
     out->binds = known < 0;
-    kiln_status s = known < 0 ? add_symbol(r, w, kind, KILN_I64, 0, &known) : KILN_OK;
+    kiln_status s = known < 0 ? reader_symbol(r, w, kind, KILN_I64, 0, &known) : KILN_OK;
     out->symbol = (int16_t)known;
     return s;
   }
-  return read_expr(r, w, false, &out->expr);
-}
-
-/* "[a,b,c]" into its pieces; at most CONTRACT_MAX_RANK. Blanks inside are part of no piece. */
-static kiln_status need_list(Reader *r, const char *what, Word *pieces, int *n) {
-  while (r->at < r->end && *r->at == ' ') r->at++;
-  const char *close = memchr(r->at, ']', (size_t)(r->end - r->at));
-  if (r->at == r->end || *r->at != '[' || !close) return wrong(r, "%s in [] are expected", what);
-  Word list = {r->at + 1, (size_t)(close - r->at - 1)}, piece;
-  r->at = close + 1;
-  *n = 0;
-  if (list.n == 0) return KILN_OK;
-  while (next_piece(&list, &piece)) {
-    while (piece.n && *piece.at == ' ') piece.at++, piece.n--;
-    while (piece.n && piece.at[piece.n - 1] == ' ') piece.n--;
-    if (piece.n == 0) return wrong(r, "an empty place among %s", what);
-    if (*n == CONTRACT_MAX_RANK) return wrong(r, "more than %d %s", CONTRACT_MAX_RANK, what);
-    pieces[(*n)++] = piece;
-  }
-  return KILN_OK;
+  return reader_expr(r, w, false, &out->expr);
 }
 
 static kiln_status read_alias(Reader *r, ContractTensor *t) {
   Word w;
-  kiln_status s = need_name(r, &w, "the tensor that it may be");
+  kiln_status s = reader_name(r, &w, "the tensor that it may be");
   if (s) return s;
   int symbol = contract_find(r->c, w.at, w.n);
   if (symbol < 0 || r->c->symbol[symbol].kind != SYMBOL_TENSOR)
-    return wrong(r, "alias '%.*s' is no tensor before this line", SHOWN(w));
+    return reader_wrong(r, "alias '%.*s' is no tensor before this line", WORD_SHOWN(w));
   t->alias = (int8_t)r->c->symbol[symbol].index;
-  s = need_word(r, &w, "'exact'");
-  return s || is(w, "exact") ? s : newer(r, "the word", w);
+  s = reader_word(r, &w, "'exact'");
+  return s || reader_is(w, "exact") ? s : reader_newer(r, "the word", w);
 }
 
 static kiln_status read_tensor_words(Reader *r, ContractTensor *t) {
   kiln_status s = KILN_OK;
   int64_t number;
-  for (Word w; !s && next_word(r, &w);) {
-    if (is(w, "align")) {
-      s = need_number(r, "an alignment in bytes", 1, 4096, &number);
-      if (!s && (number & (number - 1))) return wrong(r, "alignment %lld is no power of two", (long long)number);
+  for (Word w; !s && reader_next(r, &w);) {
+    if (reader_is(w, "align")) {
+      s = reader_number(r, "an alignment in bytes", 1, 4096, &number);
+      if (!s && (number & (number - 1))) return reader_wrong(r, "alignment %lld is no power of two", (long long)number);
       t->align_bytes = s ? 1 : (uint32_t)number;
-    } else if (is(w, "lead")) {
-      s = need_number(r, "a number of leading dims", 0, t->rank, &number);
+    } else if (reader_is(w, "lead")) {
+      s = reader_number(r, "a number of leading dims", 0, t->rank, &number);
       t->lead = s ? 0 : (uint8_t)number;
-    } else if (is(w, "at")) {
-      s = need_number(r, "the first dim that may be left out", 0, t->rank - t->lead, &number);
+    } else if (reader_is(w, "at")) {
+      s = reader_number(r, "the first dim that may be left out", 0, t->rank - t->lead, &number);
       t->lead_at = s ? 0 : (uint8_t)number;
-    } else if (is(w, "alias")) {
+    } else if (reader_is(w, "alias")) {
       s = read_alias(r, t);
     } else {
-      s = newer(r, "the word", w);
+      s = reader_newer(r, "the word", w);
     }
   }
   return s;
@@ -358,31 +156,31 @@ static kiln_status read_tensor(Reader *r) {
   Contract *c = r->c;
   Word name, w, pieces[CONTRACT_MAX_RANK];
   int n;
-  kiln_status s = need_name(r, &name, "the tensor's name");
-  if (!s) s = add_symbol(r, name, SYMBOL_TENSOR, KILN_NO_DTYPE, c->ntensor, NULL);
-  if (!s) s = need_word(r, &w, "in, out or inout");
+  kiln_status s = reader_name(r, &name, "the tensor's name");
+  if (!s) s = reader_symbol(r, name, SYMBOL_TENSOR, KILN_NO_DTYPE, c->ntensor, NULL);
+  if (!s) s = reader_word(r, &w, "in, out or inout");
   if (s) return s;
-  GROW(r, c->tensor, c->ntensor, r->cap_tensor, CONTRACT_MAX_TENSORS, "tensors");
-  GROW(r, c->item, c->nitem, r->cap_item, 512, "lines");
+  READER_GROW(r, c->tensor, c->ntensor, r->cap_tensor, CONTRACT_MAX_TENSORS, "tensors");
+  READER_GROW(r, c->item, c->nitem, r->cap_item, 512, "lines");
   ContractTensor *t = &c->tensor[c->ntensor];
   t->name = c->symbol[c->nsymbol - 1].name;
-  t->in = is(w, "in") || is(w, "inout");
-  t->out = is(w, "out") || is(w, "inout");
+  t->in = reader_is(w, "in") || reader_is(w, "inout");
+  t->out = reader_is(w, "out") || reader_is(w, "inout");
   t->alias = -1;
   t->align_bytes = 1;
-  if (!t->in && !t->out) return wrong(r, "'%.*s' where in, out or inout is expected", SHOWN(w));
-  s = need_dtype(r, &t->dtype);
-  if (!s) s = need_list(r, "dims", pieces, &n);
+  if (!t->in && !t->out) return reader_wrong(r, "'%.*s' where in, out or inout is expected", WORD_SHOWN(w));
+  s = reader_dtype(r, &t->dtype);
+  if (!s) s = reader_list(r, "dims", pieces, &n);
   if (s) return s;
   t->rank = (uint8_t)n;
   for (int i = 0; !s && i < n; i++) s = read_dim(r, pieces[i], SYMBOL_DIM, &t->dim[i]);
   Reader mark = *r;
-  if (!s && next_word(r, &w) && is(w, "strides")) {
-    s = need_list(r, "strides", pieces, &n);
-    if (!s && n != t->rank) return wrong(r, "%d strides for %d dims", n, t->rank);
+  if (!s && reader_next(r, &w) && reader_is(w, "strides")) {
+    s = reader_list(r, "strides", pieces, &n);
+    if (!s && n != t->rank) return reader_wrong(r, "%d strides for %d dims", n, t->rank);
     for (int i = 0; !s && i < n; i++) s = read_dim(r, pieces[i], SYMBOL_STRIDE, &t->stride[i]);
   } else if (!s && t->rank) {
-    return wrong(r, "'strides' is expected after the dims");
+    return reader_wrong(r, "'strides' is expected after the dims");
   } else {
     r->at = mark.at;
   }
@@ -397,28 +195,28 @@ static kiln_status read_scalar(Reader *r) {
   Contract *c = r->c;
   Word name, w;
   int symbol;
-  kiln_status s = need_name(r, &name, "the scalar's name");
+  kiln_status s = reader_name(r, &name, "the scalar's name");
   if (s) return s;
-  GROW(r, c->scalar, c->nscalar, r->cap_scalar, 64, "scalars");
-  GROW(r, c->item, c->nitem, r->cap_item, 512, "lines");
+  READER_GROW(r, c->scalar, c->nscalar, r->cap_scalar, 64, "scalars");
+  READER_GROW(r, c->item, c->nitem, r->cap_item, 512, "lines");
   ContractScalar *x = &c->scalar[c->nscalar];
-  s = need_dtype(r, &x->dtype);
+  s = reader_dtype(r, &x->dtype);
   if (s) return s;
-  if (!is_real(x->dtype) && x->dtype != KILN_I32 && x->dtype != KILN_I64) return wrong(r, "a scalar is f32, f64, i32 or i64");
-  while (next_word(r, &w)) {
-    if (is(w, "call")) {
+  if (!reader_is_real(x->dtype) && x->dtype != KILN_I32 && x->dtype != KILN_I64) return reader_wrong(r, "a scalar is f32, f64, i32 or i64");
+  while (reader_next(r, &w)) {
+    if (reader_is(w, "call")) {
       x->call = true;
-    } else if (is(w, "default")) {
-      s = need_word(r, &w, "the default");
+    } else if (reader_is(w, "default")) {
+      s = reader_word(r, &w, "the default");
       if (s) return s;
-      if (!expr_decimal(w.at, w.n, &x->fallback)) return wrong(r, "default '%.*s' is no number", SHOWN(w));
+      if (!expr_decimal(w.at, w.n, &x->fallback)) return reader_wrong(r, "default '%.*s' is no number", WORD_SHOWN(w));
       x->has_default = true;
     } else {
-      return newer(r, "the word", w);
+      return reader_newer(r, "the word", w);
     }
   }
-  if (x->call && x->has_default) return wrong(r, "a call scalar comes with each launch and has no default");
-  s = add_symbol(r, name, x->call ? SYMBOL_CALL : SYMBOL_SCALAR, x->dtype, x->call ? c->ncall : 0, &symbol);
+  if (x->call && x->has_default) return reader_wrong(r, "a call scalar comes with each launch and has no default");
+  s = reader_symbol(r, name, x->call ? SYMBOL_CALL : SYMBOL_SCALAR, x->dtype, x->call ? c->ncall : 0, &symbol);
   if (s) return s;
   x->name = c->symbol[symbol].name;
   x->symbol = (uint16_t)symbol;
@@ -432,59 +230,59 @@ static kiln_status read_scalar(Reader *r) {
 
 static kiln_status add_value(Reader *r, Word name, SymbolKind kind, uint8_t dtype) {
   Contract *c = r->c;
-  GROW(r, c->item, c->nitem, r->cap_item, 512, "lines");
+  READER_GROW(r, c->item, c->nitem, r->cap_item, 512, "lines");
   ContractItem *item = &c->item[c->nitem];
   *item = (ContractItem){.kind = ITEM_VALUE, .dtype = dtype, .fastdiv = kind == SYMBOL_FASTDIV};
-  kiln_status s = need_expr(r, "an expression", is_real(dtype), &item->expr);
+  kiln_status s = reader_need_expr(r, "an expression", reader_is_real(dtype), &item->expr);
   int symbol = 0;
-  if (!s) s = add_symbol(r, name, kind, dtype, 0, &symbol); /* after its expression: it cannot use itself */
+  if (!s) s = reader_symbol(r, name, kind, dtype, 0, &symbol); /* after its expression: it cannot use itself */
   if (s) return s;
   item->index = (uint16_t)symbol;
   c->nitem++;
-  return need_end(r);
+  return reader_end(r);
 }
 
 static kiln_status read_derived(Reader *r) {
   Word name, w;
-  kiln_status s = need_name(r, &name, "the value's name");
+  kiln_status s = reader_name(r, &name, "the value's name");
   Reader mark = *r;
-  if (!s) s = need_word(r, &w, "a type");
+  if (!s) s = reader_word(r, &w, "a type");
   if (s) return s;
-  if (is(w, "fastdiv")) return add_value(r, name, SYMBOL_FASTDIV, KILN_I64);
+  if (reader_is(w, "fastdiv")) return add_value(r, name, SYMBOL_FASTDIV, KILN_I64);
   uint8_t dtype;
   r->at = mark.at;
-  s = need_dtype(r, &dtype);
+  s = reader_dtype(r, &dtype);
   if (s) return s;
-  if (!is_real(dtype) && dtype != KILN_I32 && dtype != KILN_I64)
-    return wrong(r, "a derived value is f32, f64, i32, i64 or fastdiv");
+  if (!reader_is_real(dtype) && dtype != KILN_I32 && dtype != KILN_I64)
+    return reader_wrong(r, "a derived value is f32, f64, i32, i64 or fastdiv");
   return add_value(r, name, SYMBOL_DERIVED, dtype);
 }
 
 static kiln_status read_let(Reader *r) {
   Word name;
-  kiln_status s = need_name(r, &name, "the value's name");
+  kiln_status s = reader_name(r, &name, "the value's name");
   return s ? s : add_value(r, name, SYMBOL_LET, KILN_I64);
 }
 
 static kiln_status read_require(Reader *r) {
   Contract *c = r->c;
-  GROW(r, c->item, c->nitem, r->cap_item, 512, "lines");
+  READER_GROW(r, c->item, c->nitem, r->cap_item, 512, "lines");
   ContractItem *item = &c->item[c->nitem];
   item->kind = ITEM_REQUIRE;
-  kiln_status s = need_expr(r, "a condition", false, &item->expr);
+  kiln_status s = reader_need_expr(r, "a condition", false, &item->expr);
   if (s) return s;
   while (r->at < r->end && *r->at == ' ') r->at++;
   if (r->end - r->at < 2 || *r->at != '"' || r->end[-1] != '"')
-    return wrong(r, "the reason in double quotes is expected after the condition");
-  s = keep(r, (Word){r->at + 1, (size_t)(r->end - r->at - 2)}, &item->text);
+    return reader_wrong(r, "the reason in double quotes is expected after the condition");
+  s = reader_keep(r, (Word){r->at + 1, (size_t)(r->end - r->at - 2)}, &item->text);
   if (!s) c->nitem++;
   return s;
 }
 
 static kiln_status read_estimate(Reader *r, Expr *out, const char *what) {
-  if (out->n) return wrong(r, "a second '%s' line", what);
-  kiln_status s = need_expr(r, "an expression", true, out);
-  return s ? s : need_end(r);
+  if (out->n) return reader_wrong(r, "a second '%s' line", what);
+  kiln_status s = reader_need_expr(r, "an expression", true, out);
+  return s ? s : reader_end(r);
 }
 static kiln_status read_cost(Reader *r) { return read_estimate(r, &r->c->cost, "cost"); }
 static kiln_status read_bytes(Reader *r) { return read_estimate(r, &r->c->bytes, "bytes"); }
@@ -494,50 +292,134 @@ static kiln_status read_workspace(Reader *r) {
   Contract *c = r->c;
   Word name, w, pieces[CONTRACT_MAX_RANK];
   int n;
-  kiln_status s = need_name(r, &name, "the workspace's name");
-  if (!s) s = add_symbol(r, name, SYMBOL_WORKSPACE, KILN_NO_DTYPE, c->nworkspace, NULL);
+  kiln_status s = reader_name(r, &name, "the workspace's name");
+  if (!s) s = reader_symbol(r, name, SYMBOL_WORKSPACE, KILN_NO_DTYPE, c->nworkspace, NULL);
   if (s) return s;
-  GROW(r, c->workspace, c->nworkspace, r->cap_workspace, CONTRACT_MAX_WORKSPACES, "workspaces");
+  READER_GROW(r, c->workspace, c->nworkspace, r->cap_workspace, CONTRACT_MAX_WORKSPACES, "workspaces");
   ContractWorkspace *x = &c->workspace[c->nworkspace];
   x->name = c->symbol[c->nsymbol - 1].name;
-  s = need_dtype(r, &x->dtype);
-  if (!s) s = need_list(r, "dims", pieces, &n);
+  s = reader_dtype(r, &x->dtype);
+  if (!s) s = reader_list(r, "dims", pieces, &n);
   if (s) return s;
   x->rank = (uint8_t)n;
-  for (int i = 0; !s && i < n; i++) s = read_expr(r, pieces[i], false, &x->dim[i]);
-  while (!s && next_word(r, &w)) {
-    if (!is(w, "init")) return newer(r, "the word", w);
-    s = need_word(r, &w, "none or zero");
-    if (!s && !is(w, "none") && !is(w, "zero")) return newer(r, "init", w);
-    x->zero = is(w, "zero");
+  for (int i = 0; !s && i < n; i++) s = reader_expr(r, pieces[i], false, &x->dim[i]);
+  while (!s && reader_next(r, &w)) {
+    if (!reader_is(w, "init")) return reader_newer(r, "the word", w);
+    s = reader_word(r, &w, "none or zero");
+    if (!s && !reader_is(w, "none") && !reader_is(w, "zero")) return reader_newer(r, "init", w);
+    x->zero = reader_is(w, "zero");
   }
   if (!s) c->nworkspace++;
   return s;
+}
+
+/* ---- lines: tensor maps ---- */
+
+static kiln_status read_map_list(Reader *r, ContractMap *m, const char *what, Word *pieces) {
+  int n;
+  kiln_status s = reader_list(r, what, pieces, &n);
+  if (s) return s;
+  if (n < 1 || n > CONTRACT_MAX_MAP_RANK) return reader_wrong(r, "%d %s; a tensor map has 1 to %d", n, what, CONTRACT_MAX_MAP_RANK);
+  if (m->rank && n != m->rank) return reader_wrong(r, "%d %s for a map of %d dims", n, what, m->rank);
+  m->rank = (uint8_t)n;
+  return KILN_OK;
+}
+
+static kiln_status read_map_words(Reader *r, ContractMap *m) {
+  static const char *const swizzles[] = {"0", "32", "64", "128"}, *const l2s[] = {"0", "64", "128", "256"},
+                           *const fills[] = {"zero", "nan"};
+  Word w, pieces[CONTRACT_MAX_RANK];
+  kiln_status s = KILN_OK;
+  bool swizzle = false;
+  while (!s && reader_next(r, &w)) {
+    if (reader_is(w, "dims") && !m->dim[0].n) {
+      s = read_map_list(r, m, "dims", pieces);
+      for (int i = 0; !s && i < m->rank; i++) s = reader_expr(r, pieces[i], false, &m->dim[i]);
+    } else if (reader_is(w, "strides") && !m->stride[0].n) {
+      s = read_map_list(r, m, "strides", pieces);
+      if (!s && !reader_is(pieces[m->rank - 1], "1")) return reader_wrong(r, "the last stride is '%.*s'; a map's is 1", WORD_SHOWN(pieces[m->rank - 1]));
+      for (int i = 0; !s && i < m->rank; i++) s = reader_expr(r, pieces[i], false, &m->stride[i]);
+    } else if (reader_is(w, "box") && !m->box[0]) {
+      int64_t n;
+      s = read_map_list(r, m, "sizes of a box", pieces);
+      for (int i = 0; !s && i < m->rank; m->box[i++] = (uint16_t)n)
+        if (!expr_integer(pieces[i].at, pieces[i].n, &n) || n < 1 || n > CONTRACT_MAX_BOX)
+          return reader_wrong(r, "'%.*s' where a size of the box from 1 to %d is expected", WORD_SHOWN(pieces[i]), CONTRACT_MAX_BOX);
+    } else if (reader_is(w, "swizzle") && !swizzle) {
+      s = reader_choice(r, "swizzle", swizzles, 4, &m->swizzle);
+      swizzle = true;
+    } else if (reader_is(w, "l2")) {
+      s = reader_choice(r, "l2", l2s, 4, &m->l2);
+    } else if (reader_is(w, "fill")) {
+      uint8_t fill = 0;
+      s = reader_choice(r, "fill", fills, 2, &fill);
+      m->nan = fill;
+    } else {
+      s = reader_newer(r, "the word", w);
+    }
+  }
+  const char *lacks = !m->dim[0].n ? "dims" : !m->stride[0].n ? "strides" : !m->box[0] ? "box" : !swizzle ? "swizzle" : NULL;
+  return s || !lacks ? s : reader_wrong(r, "the map has no '%s'", lacks);
+}
+
+/* What the driver asks of a map whatever the sizes. */
+static kiln_status check_map(const Reader *r, const ContractMap *m) {
+  int inner = m->box[m->rank - 1] * (int)kiln_dtype_bytes((kiln_dtype)m->dtype), span = 16 << m->swizzle;
+  bool has_nan = reader_is_real(m->dtype) || m->dtype == KILN_F16 || m->dtype == KILN_BF16;
+  if (inner % 16) return reader_wrong(r, "the last dim of the box has %d bytes; a multiple of 16 is expected", inner);
+  if (m->swizzle && inner > span) return reader_wrong(r, "the last dim of the box has %d bytes, more than the swizzle's %d", inner, span);
+  return m->nan && !has_nan ? reader_wrong(r, "fill nan is for f64, f32, f16 and bf16, not for %s", kiln_dtype_name((kiln_dtype)m->dtype))
+                            : KILN_OK;
+}
+
+static kiln_status read_map(Reader *r) {
+  Contract *c = r->c;
+  Word name, w;
+  kiln_status s = reader_name(r, &name, "the map's name");
+  if (!s) s = reader_name(r, &w, "the tensor or workspace that it maps");
+  if (s) return s;
+  int of = contract_find(c, w.at, w.n);
+  const Symbol *memory = of < 0 ? NULL : &c->symbol[of];
+  if (!memory || (memory->kind != SYMBOL_TENSOR && memory->kind != SYMBOL_WORKSPACE))
+    return reader_wrong(r, "'%.*s' is no tensor or workspace before this line", WORD_SHOWN(w));
+  READER_GROW(r, c->map, c->nmap, r->cap_map, CONTRACT_MAX_MAPS, "maps");
+  ContractMap *m = &c->map[c->nmap];
+  bool tensor = memory->kind == SYMBOL_TENSOR;
+  m->kind = tensor ? ARG_TENSOR : ARG_WORKSPACE;
+  m->index = memory->index;
+  m->dtype = tensor ? c->tensor[m->index].dtype : c->workspace[m->index].dtype;
+  s = read_map_words(r, m);
+  if (!s) s = check_map(r, m);
+  if (!s) s = reader_symbol(r, name, SYMBOL_MAP, KILN_NO_DTYPE, c->nmap, NULL);
+  if (s) return s;
+  m->name = c->symbol[c->nsymbol - 1].name;
+  c->nmap++;
+  return KILN_OK;
 }
 
 /* ---- lines: steps ---- */
 
 static kiln_status read_three(Reader *r, const char *what, Expr *out) {
   Word list, piece;
-  kiln_status s = need_word(r, &list, what);
+  kiln_status s = reader_word(r, &list, what);
   int n = 0;
-  while (!s && next_piece(&list, &piece)) {
-    if (n == 3) return wrong(r, "more than three numbers for %s", what);
-    s = read_expr(r, piece, false, &out[n++]);
+  while (!s && reader_piece(&list, &piece)) {
+    if (n == 3) return reader_wrong(r, "more than three numbers for %s", what);
+    s = reader_expr(r, piece, false, &out[n++]);
   }
-  return s || n == 3 ? s : wrong(r, "%s needs three numbers X,Y,Z", what);
+  return s || n == 3 ? s : reader_wrong(r, "%s needs three numbers X,Y,Z", what);
 }
 
 static kiln_status read_attributes(Reader *r, ContractStep *step) {
   Word list, piece;
-  kiln_status s = need_word(r, &list, "attributes");
-  while (!s && next_piece(&list, &piece)) {
-    if (is(piece, "pdl"))
+  kiln_status s = reader_word(r, &list, "attributes");
+  while (!s && reader_piece(&list, &piece)) {
+    if (reader_is(piece, "pdl"))
       step->pdl = true;
-    else if (is(piece, "coresident"))
+    else if (reader_is(piece, "coresident"))
       step->coresident = true;
     else
-      s = newer(r, "attribute", piece);
+      s = reader_newer(r, "attribute", piece);
   }
   return s;
 }
@@ -546,15 +428,16 @@ static kiln_status read_args(Reader *r, ContractStep *step) {
   Contract *c = r->c;
   ContractArg *args = NULL;
   int capacity = 0, n = 0;
-  for (Word w; next_word(r, &w); n++) {
+  for (Word w; reader_next(r, &w); n++) {
     int i = contract_find(c, w.at, w.n);
-    if (i < 0) return wrong(r, "argument '%.*s' is not defined", SHOWN(w));
+    if (i < 0) return reader_wrong(r, "argument '%.*s' is not defined", WORD_SHOWN(w));
     const Symbol *symbol = &c->symbol[i];
-    GROW(r, args, n, capacity, CONTRACT_MAX_ARGS, "arguments");
+    READER_GROW(r, args, n, capacity, CONTRACT_MAX_ARGS, "arguments");
     ContractArg *a = &args[n];
     *a = (ContractArg){ARG_VALUE, symbol->dtype, symbol->kind == SYMBOL_FASTDIV, (uint16_t)i};
     if (symbol->kind == SYMBOL_TENSOR) a->kind = ARG_TENSOR, a->index = symbol->index;
     if (symbol->kind == SYMBOL_WORKSPACE) a->kind = ARG_WORKSPACE, a->index = symbol->index;
+    if (symbol->kind == SYMBOL_MAP) a->kind = ARG_MAP, a->index = symbol->index;
     if (symbol->kind == SYMBOL_CALL) a->kind = ARG_CALL, a->index = symbol->index;
   }
   step->args = args;
@@ -566,27 +449,27 @@ static kiln_status read_step_words(Reader *r, ContractStep *step) {
   Word w, entry = {0};
   kiln_status s = KILN_OK;
   bool args = false;
-  while (!s && !args && next_word(r, &w)) {
-    if (is(w, "entry")) {
-      s = need_word(r, &entry, "the entry's name");
-      if (!s) s = keep(r, entry, &step->entry);
-    } else if (is(w, "grid") && !step->grid[0].n)
+  while (!s && !args && reader_next(r, &w)) {
+    if (reader_is(w, "entry")) {
+      s = reader_word(r, &entry, "the entry's name");
+      if (!s) s = reader_keep(r, entry, &step->entry);
+    } else if (reader_is(w, "grid") && !step->grid[0].n)
       s = read_three(r, "grid", step->grid);
-    else if (is(w, "block") && !step->block.n)
-      s = need_expr(r, "threads of a block", false, &step->block);
-    else if (is(w, "shared") && !step->shared.n)
-      s = need_expr(r, "bytes of shared memory", false, &step->shared);
-    else if (is(w, "cluster") && !step->cluster[0].n)
+    else if (reader_is(w, "block") && !step->block.n)
+      s = reader_need_expr(r, "threads of a block", false, &step->block);
+    else if (reader_is(w, "shared") && !step->shared.n)
+      s = reader_need_expr(r, "bytes of shared memory", false, &step->shared);
+    else if (reader_is(w, "cluster") && !step->cluster[0].n)
       s = read_three(r, "cluster", step->cluster);
-    else if (is(w, "when") && !step->when.n)
-      s = need_expr(r, "a condition", false, &step->when);
-    else if (is(w, "attr"))
+    else if (reader_is(w, "when") && !step->when.n)
+      s = reader_need_expr(r, "a condition", false, &step->when);
+    else if (reader_is(w, "attr"))
       s = read_attributes(r, step);
-    else if (is(w, "args")) {
+    else if (reader_is(w, "args")) {
       args = true;
       s = read_args(r, step);
     } else {
-      s = newer(r, "the word", w);
+      s = reader_newer(r, "the word", w);
     }
   }
   if (s) return s;
@@ -596,18 +479,18 @@ static kiln_status read_step_words(Reader *r, ContractStep *step) {
                       : !step->shared.n  ? "shared"
                       : !args            ? "args"
                                          : NULL;
-  return lacks ? wrong(r, "the step has no '%s'", lacks) : KILN_OK;
+  return lacks ? reader_wrong(r, "the step has no '%s'", lacks) : KILN_OK;
 }
 
 static kiln_status read_step(Reader *r) {
   Contract *c = r->c;
   Word name;
-  kiln_status s = need_name(r, &name, "the step's name");
+  kiln_status s = reader_name(r, &name, "the step's name");
   if (s) return s;
-  GROW(r, c->step, c->nstep, r->cap_step, CONTRACT_MAX_STEPS, "steps");
+  READER_GROW(r, c->step, c->nstep, r->cap_step, CONTRACT_MAX_STEPS, "steps");
   for (int i = 0; i < c->nstep; i++)
-    if (is(name, c->step[i].name)) return wrong(r, "step '%.*s' stands twice", SHOWN(name));
-  s = keep(r, name, &c->step[c->nstep].name);
+    if (reader_is(name, c->step[i].name)) return reader_wrong(r, "step '%.*s' stands twice", WORD_SHOWN(name));
+  s = reader_keep(r, name, &c->step[c->nstep].name);
   if (!s) s = read_step_words(r, &c->step[c->nstep]);
   if (!s) c->nstep++;
   return s;
@@ -624,27 +507,27 @@ static const struct {
     {"tensor", read_tensor}, {"scalar", read_scalar},       {"derived", read_derived},
     {"let", read_let},       {"workspace", read_workspace}, {"require", read_require},
     {"cost", read_cost},     {"bytes", read_bytes},         {"flop", read_flop},
-    {"step", read_step},
+    {"step", read_step},     {"map", read_map},
 };
 
 static kiln_status read_version(Reader *r) {
   Word w;
   int64_t version;
-  if (!next_word(r, &w) || !is(w, "kiln")) return wrong(r, "the contract does not begin with '//@ kiln %d'", CONTRACT_VERSION);
-  kiln_status s = need_word(r, &w, "the version");
+  if (!reader_next(r, &w) || !reader_is(w, "kiln")) return reader_wrong(r, "the contract does not begin with '//@ kiln %d'", CONTRACT_VERSION);
+  kiln_status s = reader_word(r, &w, "the version");
   if (s) return s;
-  if (!expr_integer(w.at, w.n, &version) || version < 1) return wrong(r, "version '%.*s' is no number", SHOWN(w));
-  if (version > CONTRACT_VERSION) return newer(r, "contract version", w);
-  return need_end(r);
+  if (!expr_integer(w.at, w.n, &version) || version < 1) return reader_wrong(r, "version '%.*s' is no number", WORD_SHOWN(w));
+  if (version > CONTRACT_VERSION) return reader_newer(r, "contract version", w);
+  return reader_end(r);
 }
 
 static kiln_status read_line(Reader *r) {
   Word w;
-  kiln_status s = need_word(r, &w, "the kind of line");
+  kiln_status s = reader_word(r, &w, "the kind of line");
   if (s) return s;
   for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
-    if (is(w, lines[i].word)) return lines[i].read(r);
-  return newer(r, "the line", w);
+    if (reader_is(w, lines[i].word)) return lines[i].read(r);
+  return reader_newer(r, "the line", w);
 }
 
 /* Merging moves sizes between the dims of the list, so a tensor that has one of them must have each, once. */
@@ -659,7 +542,7 @@ static kiln_status check_collapse(Reader *r, int list) {
         if (c->tensor[t].dim[i].symbol == c->collapse[k]) count[k]++, total++;
     for (int k = from; total && k < to; k++)
       if (count[k] != 1)
-        return wrong(r, "tensor '%s' has some of the dims to collapse, and %s %d times", c->tensor[t].name,
+        return reader_wrong(r, "tensor '%s' has some of the dims to collapse, and %s %d times", c->tensor[t].name,
                      c->symbol[c->collapse[k]].name, count[k]);
   }
   return KILN_OK;
@@ -668,14 +551,14 @@ static kiln_status check_collapse(Reader *r, int list) {
 /* What no single line can tell. */
 static kiln_status check_whole(Reader *r) {
   Contract *c = r->c;
-  if (!r->has_op || !r->has_target) return wrong(r, "the contract has no '%s' line", r->has_op ? "target" : "op");
-  if (!c->nstep) return wrong(r, "the contract has no step");
+  if (!r->has_op || !r->has_target) return reader_wrong(r, "the contract has no '%s' line", r->has_op ? "target" : "op");
+  if (!c->nstep) return reader_wrong(r, "the contract has no step");
   for (int i = 0, list = 0; i < c->ncollapse; i++) {
     if (i == c->collapse_end[list]) list++;
     int symbol = contract_find(c, r->collapse[i].at, r->collapse[i].n);
     if (symbol < 0 || c->symbol[symbol].kind != SYMBOL_DIM) {
       r->line = r->collapse_line[list];
-      return wrong(r, "'%.*s' is no dim of a tensor", SHOWN(r->collapse[i]));
+      return reader_wrong(r, "'%.*s' is no dim of a tensor", WORD_SHOWN(r->collapse[i]));
     }
     c->collapse[i] = (int16_t)symbol;
   }
@@ -694,7 +577,7 @@ static kiln_status add_builtins(Reader *r) {
       [SYMBOL_SMS] = {"sms", KILN_I64}, [SYMBOL_BW] = {"bw", KILN_F64}, [SYMBOL_TENSOR_RATE] = {"tensor", KILN_F64}};
   kiln_status s = KILN_OK;
   for (int i = 0; !s && i < SYMBOL_BUILTINS; i++)
-    s = add_symbol(r, (Word){builtins[i].name, strlen(builtins[i].name)}, SYMBOL_BUILTIN, builtins[i].dtype, 0, NULL);
+    s = reader_symbol(r, (Word){builtins[i].name, strlen(builtins[i].name)}, SYMBOL_BUILTIN, builtins[i].dtype, 0, NULL);
   return s;
 }
 
@@ -712,16 +595,16 @@ static kiln_status read_lines(Reader *r, const char *text, const char *end) {
     if (!ours && (at == stop || (stop - at >= 2 && memcmp(at, "//", 2) == 0))) continue; /* blank, or somebody's comment */
     if (!ours) break;
     while (stop > at && stop[-1] == ' ') stop--;
-    if (stop - at > CONTRACT_MAX_LINE) return wrong(r, "the line is longer than %d bytes", CONTRACT_MAX_LINE);
+    if (stop - at > CONTRACT_MAX_LINE) return reader_wrong(r, "the line is longer than %d bytes", CONTRACT_MAX_LINE);
     for (const char *c = at; c < stop; c++)
-      if ((unsigned char)*c < ' ' || *c == 127) return wrong(r, "byte %d of the line is a control character", (int)(c - at) + 1);
+      if ((unsigned char)*c < ' ' || *c == 127) return reader_wrong(r, "byte %d of the line is a control character", (int)(c - at) + 1);
     r->at = at + 3;
     r->end = stop;
     Word whole = {r->at, (size_t)(stop - r->at)};
     if (!begun) {
       s = read_version(r);
       begun = true;
-    } else if (is(whole, " end")) {
+    } else if (reader_is(whole, " end")) {
       return check_whole(r);
     } else {
       s = read_line(r);
@@ -741,6 +624,12 @@ kiln_status contract_read(Contract *out, const char *name, const char *text, siz
   kiln_status s = read_lines(&r, text, text + bytes);
   if (s) contract_free(out);
   return s;
+}
+
+int contract_find(const Contract *c, const char *name, size_t bytes) {
+  for (int i = 0; i < c->nsymbol; i++)
+    if (strncmp(c->symbol[i].name, name, bytes) == 0 && c->symbol[i].name[bytes] == 0) return i;
+  return -1;
 }
 
 void contract_free(Contract *c) {

@@ -13,6 +13,9 @@ enum {
   CONTRACT_MAX_TENSORS = 32,
   CONTRACT_MAX_SYMBOLS = 256,
   CONTRACT_MAX_WORKSPACES = 16,
+  CONTRACT_MAX_MAPS = 32,
+  CONTRACT_MAX_MAP_RANK = 5,
+  CONTRACT_MAX_BOX = 256,    /* elements along one dim of a map */
   CONTRACT_MAX_STEPS = 32,
   CONTRACT_MAX_ARGS = 128,   /* of one step */
   CONTRACT_MAX_NAME = 63,
@@ -22,14 +25,14 @@ enum {
 
 typedef enum SymbolKind {
   SYMBOL_DIM, SYMBOL_STRIDE, SYMBOL_SCALAR, SYMBOL_CALL, SYMBOL_DERIVED, SYMBOL_FASTDIV, SYMBOL_LET, SYMBOL_BUILTIN,
-  SYMBOL_TENSOR, SYMBOL_WORKSPACE, /* index: of the tensor or workspace; they have no value */
+  SYMBOL_TENSOR, SYMBOL_WORKSPACE, SYMBOL_MAP, /* index: of the tensor, workspace or map; they have no value */
 } SymbolKind;
 
 typedef struct Symbol {
   const char *name;
   uint8_t kind;
   uint8_t dtype;  /* of its value: I64 for dims, strides and lets */
-  uint16_t index; /* tensor, workspace or call scalar */
+  uint16_t index; /* tensor, workspace, map or call scalar */
 } Symbol;
 
 enum { SYMBOL_SMS, SYMBOL_BW, SYMBOL_TENSOR_RATE, SYMBOL_BUILTINS }; /* the first symbols of every contract */
@@ -68,12 +71,23 @@ typedef struct ContractWorkspace {
   Expr dim[CONTRACT_MAX_RANK];
 } ContractWorkspace;
 
-typedef enum ContractArgKind { ARG_TENSOR, ARG_WORKSPACE, ARG_CALL, ARG_VALUE } ContractArgKind;
+typedef enum ContractArgKind { ARG_TENSOR, ARG_WORKSPACE, ARG_MAP, ARG_CALL, ARG_VALUE } ContractArgKind;
 typedef struct ContractArg {
   uint8_t kind, dtype; /* dtype of values: decides their width */
   bool fastdiv;
-  uint16_t index;      /* tensor, workspace, call scalar; ARG_VALUE: symbol */
+  uint16_t index;      /* tensor, workspace, map, call scalar; ARG_VALUE: symbol */
 } ContractArg;
+
+typedef struct ContractMap { /* a tensor map: the boxes in which bulk copies move a tensor or workspace. Outermost dim first */
+  const char *name;
+  uint8_t kind;        /* of its memory: ARG_TENSOR or ARG_WORKSPACE */
+  uint16_t index;      /* of that */
+  uint8_t dtype, rank;
+  uint8_t swizzle, l2; /* the driver's numbers: the place among 0 32 64 128, and among 0 64 128 256 bytes */
+  bool nan;            /* what lies outside reads as NaN, not 0 */
+  uint16_t box[CONTRACT_MAX_MAP_RANK];
+  Expr dim[CONTRACT_MAX_MAP_RANK], stride[CONTRACT_MAX_MAP_RANK]; /* elements; the last stride is 1 */
+} ContractMap;
 
 typedef struct ContractStep {
   const char *name, *entry;
@@ -100,10 +114,11 @@ typedef struct Contract {
   ContractTensor *tensor;
   ContractScalar *scalar;
   ContractWorkspace *workspace;
+  ContractMap *map;
   ContractItem *item;
   ContractStep *step;
   Symbol *symbol;
-  int nset, noption, ntensor, nscalar, nworkspace, nitem, nstep, nsymbol, ncollapse;
+  int nset, noption, ntensor, nscalar, nworkspace, nmap, nitem, nstep, nsymbol, ncollapse;
   int ncollapse_list;                       /* 'collapse' lines */
   int ncall;                                /* call scalars */
   int16_t collapse[CONTRACT_MAX_COLLAPSE];  /* symbols of dims, list after list */

@@ -67,6 +67,7 @@ void store_free(kiln_device *dev);
 /* Loads the module and finds the functions of a variant, at first use. */
 kiln_status module_load(const kiln_device *dev, Variant *v);
 kiln_status module_allow_shared(const kiln_device *dev, Variant *v, int step, int bytes);
+kiln_status module_allow_cluster(const kiln_device *dev, Variant *v, int step, unsigned blocks); /* beyond the portable size */
 void module_unload(const kiln_device *dev, Variant *v);
 
 /* ---- device.c ---- */

@@ -73,7 +73,7 @@ typedef enum kiln_status {
   KILN_OVERLAP = 43,          /* an output shares memory with another tensor, or with itself */
   KILN_REQUIRE = 44,          /* a `require` of the contract */
   KILN_TOO_LARGE = 45,        /* an expression overflows, or a grid exceeds the device's limit */
-  KILN_UNSUPPORTED = 46,      /* the device or driver lacks what the kernel needs (clusters, shared memory) */
+  KILN_UNSUPPORTED = 46,      /* the device or driver lacks what the kernel needs (clusters, tensor maps, shared memory) */
   KILN_PROVIDER = 47
 } kiln_status;
 
@@ -219,7 +219,8 @@ typedef struct kiln_plan_options { /* zeros: no wish */
  *          kiln_launch.
  * *out is owned by the caller: kiln_plan_destroy. If nothing fits, the error is that of the file which came closest, and names
  * argument, rule and value; kiln_explain gives all of them.
- * Errors: BAD_CALL, NO_MEMORY, DRIVER, BAD_PTX, the 30s and the 40s above. */
+ * Errors: BAD_CALL, NO_MEMORY, DRIVER, BAD_PTX, BAD_CONTRACT (the file lacks an entry that its contract names, or a map of it reaches
+ * beyond its tensor), the 30s and the 40s above. */
 KILN_API kiln_status kiln_plan_create(kiln_plan **out, kiln_device *dev, const char *op, const kiln_arg *args, int nargs);
 
 /* The same with options (NULL: none). Adds error NO_VARIANT. */
@@ -301,8 +302,11 @@ typedef struct kiln_call {
 } kiln_call;
 
 /* Puts the plan's kernels on a stream (a CUstream; NULL: the default stream) and returns; results are there when the stream
- * has come that far. Allocates nothing, takes no lock and writes nothing to the plan; may be captured into a CUDA graph. call may
- * be NULL if pointers, scalars and workspace all are. Whatever it refers to may be reused at return, device memory excepted.
+ * has come that far. Allocates nothing, takes no lock and writes nothing to the plan (tensor maps are encoded at plan creation; a
+ * launch puts its pointers into copies of its own); may be captured into a CUDA graph. call may be NULL if pointers, scalars and
+ * workspace all are. Whatever it refers to may be reused at return, device memory excepted. A tensor that a map describes must be
+ * aligned to 16 bytes, whatever its own line in the contract asks for. A kernel of `attr pdl` may start before what stands before it
+ * on the stream has ended, and waits for that by itself.
  * Errors: BAD_CALL, NULL_POINTER, BAD_ALIGN, OVERLAP, TOO_LARGE (an i32 call scalar out of range), DRIVER, KERNEL_FAULT. */
 KILN_API kiln_status kiln_launch(const kiln_plan *plan, const kiln_call *call, void *stream);
 

@@ -106,6 +106,7 @@ typedef struct Call { /* what comes with the call, in the form that parameters p
   void *const *pointers;
   const ExprValue *scalars;
   void **workspace; /* one address per workspace */
+  const DrvTensorMap *maps;
   DrvStream stream;
 } Call;
 
@@ -116,6 +117,7 @@ static inline kiln_status launch_step(const kiln_plan *plan, const PlanStep *x, 
     const PlanPatch *p = &x->patches[i];
     const void *at = p->kind == ARG_TENSOR      ? (const void *)&call->pointers[p->index]
                      : p->kind == ARG_WORKSPACE ? (const void *)&call->workspace[p->index]
+                     : p->kind == ARG_MAP       ? (const void *)&call->maps[p->index]
                                                 : (const void *)&call->scalars[p->index];
     params[p->param] = (void *)(uintptr_t)at; /* the driver only reads */
   }
@@ -125,10 +127,27 @@ static inline kiln_status launch_step(const kiln_plan *plan, const PlanStep *x, 
   return result ? refuse_launch(plan, x, result) : KILN_OK;
 }
 
-static kiln_status launch_all(const kiln_plan *plan, const Call *call, char *workspace) {
+/* The plan's maps with the addresses of this call. */
+static kiln_status point_maps(const kiln_plan *plan, const Call *call, DrvTensorMap *maps) {
+  for (int i = 0; i < plan->nmaps; i++) {
+    const PlanMap *x = &plan->map[i];
+    memcpy(&maps[i], x->bytes, sizeof maps[i]);
+    void *address = x->kind == ARG_TENSOR ? call->pointers[x->index] : call->workspace[x->index];
+    DrvResult result = plan->driver->cuTensorMapReplaceAddress((struct CUtensorMap_st *)&maps[i], address);
+    if (result)
+      return error_prefix(driver_error(plan->driver, result, "cuTensorMapReplaceAddress"), "%s: map %s, address %p: ",
+                          plan->variant->file, plan->variant->contract.map[x->source].name, address);
+  }
+  return KILN_OK;
+}
+
+static kiln_status launch_all(const kiln_plan *plan, Call *call, char *workspace) {
+  DrvTensorMap maps[CONTRACT_MAX_MAPS];
   DeviceScope scope;
   kiln_status s = device_enter(plan->dev, &scope);
   if (s) return s;
+  call->maps = maps;
+  if (plan->nmaps) s = point_maps(plan, call, maps);
   for (int i = 0; !s && i < plan->nmemsets; i++) {
     const PlanMemset *m = &plan->memset[i];
     DrvResult result =
@@ -157,7 +176,7 @@ kiln_status kiln_launch(const kiln_plan *plan, const kiln_call *call, void *stre
   if (!s && plan->workspace_bytes) s = check_workspace(plan, call->workspace);
   if (s || !plan->nsteps) return s;
   for (int i = 0; i < plan->nworkspaces; i++) workspaces[i] = (char *)call->workspace + plan->workspace_offset[i];
-  return launch_all(plan, &(Call){pointers, scalars, workspaces, (DrvStream)stream}, call->workspace);
+  return launch_all(plan, &(Call){pointers, scalars, workspaces, NULL, (DrvStream)stream}, call->workspace);
 }
 
 kiln_status kiln_launch_parts(const kiln_plan *plan, void *const *pointers, const kiln_scalar *scalars, void *workspace,

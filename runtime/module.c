@@ -83,3 +83,11 @@ kiln_status module_allow_shared(const kiln_device *dev, Variant *v, int step, in
   v->dynamic_bytes[step] = bytes;
   return KILN_OK;
 }
+
+kiln_status module_allow_cluster(const kiln_device *dev, Variant *v, int step, unsigned blocks) {
+  DrvResult result = dev->driver->cuFuncSetAttribute(v->function[step], DRV_FUNC_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1);
+  if (!result) return KILN_OK;
+  kiln_status s = device_result(dev, result, "cuFuncSetAttribute");
+  return error_prefix(result == DRV_INVALID_VALUE ? KILN_UNSUPPORTED : s, "%s: step %s has clusters of %u blocks, which %s does not allow: ",
+                      v->file, v->contract.step[step].name, blocks, dev->info.name);
+}

@@ -39,14 +39,27 @@ static kiln_status check_pointers(const kiln_device *dev, const Contract *c, con
   return s;
 }
 
+/* Blocks that the device holds at once. A cluster lies on neighbouring SMs, of which some may be left over: only the driver knows. */
+static kiln_status count_resident(const kiln_device *dev, DrvFunction function, const BoundStep *x, uint64_t *out) {
+  unsigned cluster = bind_cluster_blocks(x);
+  int n = 0;
+  if (cluster == 1 || !dev->driver->cuOccupancyMaxActiveClusters) {
+    DrvResult result = dev->driver->cuOccupancyMaxActiveBlocksPerMultiprocessor(&n, function, (int)x->block, x->shared_bytes);
+    *out = (uint64_t)n * (uint64_t)dev->info.sms;
+    return device_result(dev, result, "cuOccupancyMaxActiveBlocksPerMultiprocessor");
+  }
+  DrvLaunchAttribute attribute = {.id = DRV_LAUNCH_CLUSTER_DIMENSION, .value.cluster = {x->cluster[0], x->cluster[1], x->cluster[2]}};
+  DrvLaunchConfig config = {x->grid[0], x->grid[1], x->grid[2], x->block, 1, 1, x->shared_bytes, NULL, &attribute, 1};
+  DrvResult result = dev->driver->cuOccupancyMaxActiveClusters(&n, function, &config);
+  *out = (uint64_t)n * cluster;
+  return device_result(dev, result, "cuOccupancyMaxActiveClusters");
+}
+
 /* A kernel whose blocks wait for each other must fit on the device at once. */
 static kiln_status check_coresident(const kiln_device *dev, const Variant *v, int step, const BoundStep *x) {
-  int blocks = 0;
-  DrvResult result =
-      dev->driver->cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, v->function[step], (int)x->block, x->shared_bytes);
-  if (result) return device_result(dev, result, "cuOccupancyMaxActiveBlocksPerMultiprocessor");
-  uint64_t wanted = (uint64_t)x->grid[0] * x->grid[1] * x->grid[2], room = (uint64_t)blocks * (uint64_t)dev->info.sms;
-  if (wanted <= room) return KILN_OK;
+  uint64_t wanted = (uint64_t)x->grid[0] * x->grid[1] * x->grid[2], room;
+  kiln_status s = count_resident(dev, v->function[step], x, &room);
+  if (s || wanted <= room) return s;
   return error_set(KILN_UNSUPPORTED, "%s: step %s has %llu blocks that wait for each other; %s holds %llu at once", v->file,
                    v->contract.step[step].name, (unsigned long long)wanted, dev->info.name, (unsigned long long)room);
 }
@@ -58,10 +71,7 @@ static kiln_status load_variant(const kiln_device *dev, Variant *v, const Bindin
     const BoundStep *x = &binding->step[i];
     if (!x->runs) continue;
     s = module_allow_shared(dev, v, i, (int)x->shared_bytes);
-    bool extended = v->contract.step[i].pdl || x->cluster[0] * x->cluster[1] * x->cluster[2] > 1;
-    if (!s && extended && !dev->driver->cuLaunchKernelEx)
-      s = error_set(KILN_DRIVER_TOO_OLD, "%s: step %s needs cuLaunchKernelEx, which the driver of %s lacks", v->file,
-                    v->contract.step[i].name, dev->info.name);
+    if (!s && bind_cluster_blocks(x) > BIND_PORTABLE_CLUSTER) s = module_allow_cluster(dev, v, i, bind_cluster_blocks(x));
     if (!s && v->contract.step[i].coresident) s = check_coresident(dev, v, i, x);
   }
   return s;
@@ -70,7 +80,7 @@ static kiln_status load_variant(const kiln_device *dev, Variant *v, const Bindin
 /* ---- the plan's block ---- */
 
 typedef struct Counts {
-  int tensors, pairs, scalars, steps, memsets, workspaces, params, patches;
+  int tensors, pairs, scalars, steps, memsets, workspaces, maps, params, patches;
 } Counts;
 
 static Counts count(const Contract *c, const Binding *binding) {
@@ -83,6 +93,7 @@ static Counts count(const Contract *c, const Binding *binding) {
     n.params += c->step[i].nargs;
     for (int a = 0; a < c->step[i].nargs; a++) n.patches += c->step[i].args[a].kind != ARG_VALUE;
   }
+  for (int i = 0; i < c->nmap; i++) n.maps += binding->map[i].used;
   for (int i = 0; n.steps && i < c->nworkspace; i++) n.memsets += c->workspace[i].zero && binding->workspace_bytes[i];
   return n;
 }
@@ -116,6 +127,7 @@ static Room carve_all(Block *block, kiln_plan *p, const Counts *n) {
   p->scalar = carve(block, (size_t)n->scalars * sizeof *p->scalar);
   p->step = carve(block, (size_t)n->steps * sizeof *p->step);
   p->memset = carve(block, (size_t)n->memsets * sizeof *p->memset);
+  p->map = carve(block, (size_t)n->maps * sizeof *p->map);
   p->workspace_offset = carve(block, (size_t)n->workspaces * sizeof *p->workspace_offset);
   p->views = carve(block, tensors * sizeof *p->views);
   room.args = carve(block, tensors * sizeof *room.args);
@@ -162,6 +174,23 @@ static void place_workspaces(kiln_plan *p, const Contract *c, const Binding *bin
   p->workspace_bytes = p->nsteps ? at : 0;
 }
 
+/* Memory that a map describes is aligned as maps ask, whatever the tensor's line asks. place: by map of the contract. */
+static void copy_maps(kiln_plan *p, const Contract *c, const Binding *binding, uint16_t *place) {
+  PlanMap *out = p->map;
+  for (int i = 0; i < c->nmap; i++) {
+    const BoundMap *x = &binding->map[i];
+    const ContractMap *m = &c->map[i];
+    if (!x->used) continue;
+    place[i] = (uint16_t)(out - p->map);
+    *out = (PlanMap){.kind = m->kind, .index = m->index, .source = (uint16_t)i};
+    memcpy(out->bytes, &binding->encoded[i], sizeof out->bytes);
+    memcpy(out->dim, x->dim, m->rank * sizeof *x->dim);
+    memcpy(out->stride_bytes, x->stride_bytes, (m->rank - 1u) * sizeof *x->stride_bytes);
+    if (m->kind == ARG_TENSOR) p->tensor[m->index].align_mask |= BIND_MAP_ALIGN - 1;
+    out++;
+  }
+}
+
 /* A parameter's bytes as the kernel reads them. */
 static ExprValue pack(const ContractArg *a, const ExprValue *values) {
   ExprValue value = values[a->index];
@@ -178,7 +207,7 @@ static ExprValue pack(const ContractArg *a, const ExprValue *values) {
   return value;
 }
 
-static void build_steps(kiln_plan *p, const Variant *v, const Binding *binding, Room room) {
+static void build_steps(kiln_plan *p, const Variant *v, const Binding *binding, const uint16_t *place, Room room) {
   const Contract *c = &v->contract;
   PlanStep *out = p->step;
   for (int i = 0; i < c->nstep; i++) {
@@ -194,14 +223,14 @@ static void build_steps(kiln_plan *p, const Variant *v, const Binding *binding, 
                       .source = (uint16_t)i};
     memcpy(out->grid, x->grid, sizeof out->grid);
     memcpy(out->cluster, x->cluster, sizeof out->cluster);
-    out->extended = out->pdl || x->cluster[0] * x->cluster[1] * x->cluster[2] > 1;
+    out->extended = x->extended;
     for (int a = 0; a < c->step[i].nargs; a++) {
       const ContractArg *arg = &c->step[i].args[a];
       if (arg->kind == ARG_VALUE) {
         *room.values = pack(arg, binding->value);
         room.params[a] = room.values++;
       } else {
-        *room.patches++ = (PlanPatch){(uint16_t)a, arg->kind, arg->index};
+        *room.patches++ = (PlanPatch){(uint16_t)a, arg->kind, arg->kind == ARG_MAP ? place[arg->index] : arg->index};
         out->npatches++;
       }
     }
@@ -219,6 +248,7 @@ static double estimate(const Expr *e, const ExprValue *values) {
 static kiln_status build(kiln_plan **out, kiln_device *dev, Variant *v, const ArgView *views, const Binding *binding) {
   const Contract *c = &v->contract;
   Counts n = count(c, binding);
+  uint16_t place[CONTRACT_MAX_MAPS];
   Block block = {0};
   kiln_plan measured = {0};
   carve_all(&block, &measured, &n);
@@ -238,11 +268,13 @@ static kiln_status build(kiln_plan **out, kiln_device *dev, Variant *v, const Ar
   p->nsteps = n.steps;
   p->nmemsets = n.memsets;
   p->nworkspaces = n.workspaces;
+  p->nmaps = n.maps;
   for (int i = 0; i < c->nscalar; i++)
     if (c->scalar[i].call) p->scalar[c->symbol[c->scalar[i].symbol].index] = (PlanScalar){c->scalar[i].name, c->scalar[i].dtype};
   copy_tensors(p, c, binding, views, &room);
   place_workspaces(p, c, binding);
-  build_steps(p, v, binding, room);
+  copy_maps(p, c, binding, place);
+  build_steps(p, v, binding, place, room);
   p->cost_ns = isfinite(binding->cost_ns) ? binding->cost_ns : 0;
   p->bytes = estimate(&c->bytes, binding->value);
   p->flop = estimate(&c->flop, binding->value);
@@ -429,6 +461,19 @@ static void describe_tensor(Writer *w, const kiln_plan *plan, int i) {
   put(w, "] align %u\n", c->align_bytes);
 }
 
+static void describe_map(Writer *w, const kiln_plan *plan, int i) {
+  static const int swizzles[] = {0, 32, 64, 128};
+  const Contract *c = &plan->variant->contract;
+  const PlanMap *x = &plan->map[i];
+  const ContractMap *m = &c->map[x->source];
+  put(w, "  map %s of %s [", m->name, m->kind == ARG_TENSOR ? c->tensor[m->index].name : c->workspace[m->index].name);
+  for (int d = m->rank - 1; d >= 0; d--) put(w, "%llu%s", (unsigned long long)x->dim[d], d ? "," : "] strides [");
+  for (int d = m->rank - 1; d > 0; d--) put(w, "%llu,", (unsigned long long)x->stride_bytes[d - 1]);
+  put(w, "%zu] bytes, box [", kiln_dtype_bytes((kiln_dtype)m->dtype));
+  for (int d = 0; d < m->rank; d++) put(w, "%s%d", d ? "," : "", m->box[d]);
+  put(w, "] swizzle %d\n", swizzles[m->swizzle]);
+}
+
 size_t kiln_plan_describe(const kiln_plan *plan, char *text, size_t size_bytes) {
   Writer w = {text, text ? size_bytes : 0, 0};
   if (w.capacity) *text = 0;
@@ -439,6 +484,7 @@ size_t kiln_plan_describe(const kiln_plan *plan, char *text, size_t size_bytes) 
   if (*c->schedule) put(&w, "  schedule %s\n", c->schedule);
   for (int i = 0; i < plan->ntensors; i++) describe_tensor(&w, plan, i);
   for (int i = 0; i < plan->nscalars; i++) put(&w, "  scalar %s with each launch\n", plan->scalar[i].name);
+  for (int i = 0; i < plan->nmaps; i++) describe_map(&w, plan, i);
   if (plan->workspace_bytes) put(&w, "  workspace %lld bytes\n", (long long)plan->workspace_bytes);
   if (!plan->nsteps) put(&w, "  nothing to compute for these sizes\n");
   for (int i = 0; i < plan->nsteps; i++) {
@@ -448,6 +494,7 @@ size_t kiln_plan_describe(const kiln_plan *plan, char *text, size_t size_bytes) 
         x->block, x->shared_bytes);
     if (x->cluster[0] * x->cluster[1] * x->cluster[2] > 1)
       put(&w, " cluster %u,%u,%u", x->cluster[0], x->cluster[1], x->cluster[2]);
+    if (x->pdl) put(&w, " pdl");
     put(&w, ", %u parameters\n", x->nparams);
   }
   put(&w, "  predicted %.6g us, %.6g bytes, %.6g FLOP\n", plan->cost_ns * 1e-3, plan->bytes, plan->flop);

@@ -26,13 +26,21 @@ typedef struct PlanMemset { int64_t offset, bytes; } PlanMemset; /* in the works
 
 /* Where a parameter's value stands: in the plan's own slots, or in what comes with the call. */
 typedef struct PlanPatch {
-  uint16_t param, kind, index; /* kind: ARG_TENSOR, ARG_WORKSPACE (index: into workspace), ARG_CALL */
+  uint16_t param, kind, index; /* kind: ARG_TENSOR, ARG_WORKSPACE (index: into workspace), ARG_MAP (into map), ARG_CALL */
 } PlanPatch;
+
+/* A tensor map but for its address, which each launch puts into a copy of its own. */
+typedef struct PlanMap {
+  unsigned char bytes[sizeof(DrvTensorMap)]; /* the driver's, unaligned here */
+  uint16_t kind, index; /* its memory: ARG_TENSOR, ARG_WORKSPACE */
+  uint16_t source;      /* index into the contract's maps */
+  uint64_t dim[CONTRACT_MAX_MAP_RANK], stride_bytes[CONTRACT_MAX_MAP_RANK - 1]; /* for people; innermost first */
+} PlanMap;
 
 typedef struct PlanStep {
   DrvFunction function;
   unsigned grid[3], cluster[3], block, shared_bytes;
-  bool extended;               /* needs cuLaunchKernelEx: cluster or programmatic launch */
+  bool extended;               /* needs cuLaunchKernelEx */
   bool pdl;
   uint16_t nparams, npatches;
   void *const *params;         /* addresses of values; those of patched parameters are NULL */
@@ -45,12 +53,13 @@ struct kiln_plan {
   Variant *variant;
   const DriverTable *driver;
   DrvContext context;
-  int ntensors, npairs, nscalars, nsteps, nmemsets, nworkspaces;
+  int ntensors, npairs, nscalars, nsteps, nmemsets, nworkspaces, nmaps;
   PlanTensor *tensor;
   PlanPair *pair;
   PlanScalar *scalar;
   PlanStep *step;
   PlanMemset *memset;
+  PlanMap *map;                /* those that a step takes */
   int64_t *workspace_offset;
   ArgView *views;              /* one per tensor, for exact overlap; their args point into this block */
   int64_t workspace_bytes;

@@ -1,5 +1,5 @@
 /* launch.c - what the runtime costs the CPU: kiln_launch beside a bare cuLaunchKernel of the same kernel with the same arguments,
- * and plan creation with the module loaded.
+ * and plan creation with the module loaded. On sm_90a the same for a kernel with tensor maps, of which bare launches pass those that are there.
  *
  *   launch DEVICE FILE.ptx [--json FILE]      the file: rms_norm in bf16 with a weight, as `kiln emit rms_norm` writes it
  *
@@ -15,7 +15,18 @@
 #include <string.h>
 #include <time.h>
 
-enum { ROWS = 8, COLS = 1024, BATCH = 200, BATCHES = 101, PLANS = 1001 };
+enum { ROWS = 8, COLS = 1024, BATCH = 200, BATCHES = 101, PLANS = 1001, MAPS = 3 };
+
+/* Three maps, and nothing to do: the GPU is never behind. */
+static const char mapped[] =
+    "//@ kiln 1\n//@ op mapped\n//@ target sm_90a\n//@ tensor x in bf16 [M,N] strides [x0,1] align 16\n"
+    "//@ tensor w in bf16 [N] strides [1] align 16\n//@ tensor y out bf16 [M,N] strides [y0,1] align 16\n"
+    "//@ map xm x dims [M,N] strides [x0,1] box [8,64] swizzle 128 l2 128\n//@ map wm w dims [N] strides [1] box [64] swizzle 128\n"
+    "//@ map ym y dims [M,N] strides [y0,1] box [8,64] swizzle 128\n"
+    "//@ step main entry mapped grid M,1,1 block 128 shared 0 args xm wm ym M N\n//@ end\n"
+    ".version 8.0\n.target sm_90a\n.address_size 64\n"
+    ".visible .entry mapped(.param .align 64 .b8 x[128], .param .align 64 .b8 w[128], .param .align 64 .b8 y[128], .param .u64 M, .param .u64 N)\n"
+    "{\n  ret;\n}\n";
 
 /* cuGraphKernelNodeGetParams_v2's struct */
 typedef struct NodeParams {
@@ -106,12 +117,12 @@ static void time_launches(kiln_device *dev, const Driver *d, const NodeParams *p
   out->bare_ns = p ? median(bare, BATCHES) : 0;
 }
 
-static void time_plans(kiln_device *dev, const kiln_arg *args, int nargs, Times *out) {
+static void time_plans(kiln_device *dev, const char *op, const kiln_arg *args, int nargs, Times *out) {
   static double times[PLANS];
   for (int i = -20; i < PLANS; i++) {
     kiln_plan *plan = NULL;
     double t0 = now_ns();
-    check(kiln_plan_create(&plan, dev, "rms_norm", args, nargs), "kiln_plan_create");
+    check(kiln_plan_create(&plan, dev, op, args, nargs), "kiln_plan_create");
     double t1 = now_ns();
     kiln_plan_destroy(plan);
     if (i >= 0) times[i] = t1 - t0;
@@ -119,19 +130,48 @@ static void time_plans(kiln_device *dev, const kiln_arg *args, int nargs, Times 
   out->plan_ns = median(times, PLANS);
 }
 
-static void report(const Times *t, const char *json) {
+/* An op of x, w and y; its pointers go by name. */
+static Times time_op(kiln_device *dev, const char *op, const kiln_tensor *x, const kiln_tensor *w, const kiln_tensor *y, void *stream) {
+  const kiln_arg args[] = {{.name = "x", .tensor = x}, {.name = "w", .tensor = w}, {.name = "y", .tensor = y}};
+  kiln_plan *plan = NULL;
+  check(kiln_plan_create(&plan, dev, op, args, 3), "kiln_plan_create");
+  kiln_plan_info info;
+  check(kiln_plan_query(plan, &info), "kiln_plan_query");
+  void *pointers[3] = {0};
+  for (int i = 0; i < info.ntensors && i < 3; i++)
+    for (int k = 0; k < 3; k++)
+      if (!strcmp(kiln_plan_tensor_name(plan, i), args[k].name)) pointers[i] = args[k].tensor->data;
+  kiln_call call = {.pointers = pointers};
+  Driver driver;
+  NodeParams params;
+  bool bare = find_driver(&driver) && capture(&driver, plan, &call, stream, &params);
+  Times times = {0};
+  time_launches(dev, &driver, bare ? &params : NULL, plan, &call, stream, &times);
+  time_plans(dev, op, args, 3, &times);
+  printf("%s, %d x %d elements\n", info.variant, ROWS, COLS);
+  kiln_plan_destroy(plan);
+  return times;
+}
+
+static void print(const Times *t) {
   if (t->bare_ns > 0)
     printf("launch: kiln_launch %.3f us, bare cuLaunchKernel %.3f us, ratio %.3f\n", t->kiln_ns / 1e3, t->bare_ns / 1e3, t->kiln_ns / t->bare_ns);
   else
     printf("launch: kiln_launch %.3f us (no bare cuLaunchKernel to compare with on this device)\n", t->kiln_ns / 1e3);
   printf("plan creation with the module loaded: %.2f us\n", t->plan_ns / 1e3);
-  if (!json) return;
-  FILE *file = fopen(json, "w");
+}
+
+static void write_json(const char *path, const Times *plain, const Times *maps) {
+  FILE *file = fopen(path, "w");
   if (!file) {
-    perror(json);
+    perror(path);
     exit(1);
   }
-  fprintf(file, "{\"kiln_launch_ns\": %.1f, \"bare_launch_ns\": %.1f, \"plan_ns\": %.1f}\n", t->kiln_ns, t->bare_ns, t->plan_ns);
+  fprintf(file, "{\"kiln_launch_ns\": %.1f, \"bare_launch_ns\": %.1f, \"plan_ns\": %.1f", plain->kiln_ns, plain->bare_ns, plain->plan_ns);
+  if (maps->kiln_ns > 0)
+    fprintf(file, ", \"maps\": {\"number\": %d, \"kiln_launch_ns\": %.1f, \"bare_launch_ns\": %.1f, \"plan_ns\": %.1f}", MAPS, maps->kiln_ns,
+            maps->bare_ns, maps->plan_ns);
+  fprintf(file, "}\n");
   fclose(file);
 }
 
@@ -143,7 +183,8 @@ int main(int argc, char **argv) {
   kiln_device *dev = NULL;
   check(kiln_open(&dev, argv[1]), "kiln_open");
   check(kiln_add(dev, argv[2]), "kiln_add");
-  void *x = NULL, *y = NULL, *w = NULL, *stream = NULL;
+  check(kiln_add_text(dev, "mapped.ptx", mapped, sizeof mapped), "kiln_add_text");
+  void *x = NULL, *y = NULL, *w = NULL, *stream = NULL, *has_maps = NULL;
   check(kiln_malloc(dev, &x, ROWS * COLS * 2), "kiln_malloc");
   check(kiln_malloc(dev, &y, ROWS * COLS * 2), "kiln_malloc");
   check(kiln_malloc(dev, &w, COLS * 2), "kiln_malloc");
@@ -154,28 +195,16 @@ int main(int argc, char **argv) {
 
   int64_t matrix[] = {ROWS, COLS}, row[] = {COLS};
   kiln_tensor tx = {x, KILN_BF16, 2, matrix, NULL}, ty = {y, KILN_BF16, 2, matrix, NULL}, tw = {w, KILN_BF16, 1, row, NULL};
-  kiln_arg args[] = {{.name = "x", .tensor = &tx}, {.name = "w", .tensor = &tw}, {.name = "y", .tensor = &ty}};
-  kiln_plan *plan = NULL;
-  check(kiln_plan_create(&plan, dev, "rms_norm", args, 3), "kiln_plan_create");
-  kiln_plan_info info;
-  check(kiln_plan_query(plan, &info), "kiln_plan_query");
-  void *pointers[8] = {0};
-  if (info.ntensors > 8) return 1;
-  for (int i = 0; i < info.ntensors; i++) {
-    const char *name = kiln_plan_tensor_name(plan, i);
-    pointers[i] = !strcmp(name, "x") ? x : !strcmp(name, "y") ? y : w;
+  Times plain = time_op(dev, "rms_norm", &tx, &tw, &ty, stream), maps = {0};
+  print(&plain);
+  kiln_device_info info;
+  check(kiln_device_query(dev, &info), "kiln_device_query");
+  if (!strcmp(info.target, "sm_90a") && kiln_driver_symbol(dev, "cuTensorMapEncodeTiled", &has_maps) == KILN_OK) {
+    maps = time_op(dev, "mapped", &tx, &tw, &ty, stream);
+    print(&maps);
+    if (maps.bare_ns > 0) printf("of each of %d maps: %.1f ns beyond 1.05 of the bare launch\n", MAPS, (maps.kiln_ns - 1.05 * maps.bare_ns) / MAPS);
   }
-  kiln_call call = {.pointers = pointers};
-
-  Driver driver;
-  NodeParams params;
-  bool bare = find_driver(&driver) && capture(&driver, plan, &call, stream, &params);
-  Times times = {0};
-  time_launches(dev, &driver, bare ? &params : NULL, plan, &call, stream, &times);
-  time_plans(dev, args, 3, &times);
-  printf("%s, %" PRId64 " x %" PRId64 " elements\n", info.variant, matrix[0], matrix[1]);
-  report(&times, argc == 5 ? argv[4] : NULL);
-  kiln_plan_destroy(plan);
+  if (argc == 5) write_json(argv[4], &plain, &maps);
   check(kiln_stream_destroy(dev, stream), "kiln_stream_destroy");
   kiln_free(dev, x);
   kiln_free(dev, y);

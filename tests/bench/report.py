@@ -87,6 +87,11 @@ def launch_rows(r):
     ratio = ours / bare if ours and bare else None
     got = f"{number(ours and ours / 1e3, '{:.3f} us')}, {number(ratio, '{:.3f}')} of cuLaunchKernel"
     yield "CPU time of kiln_launch", got, f"1.2 of {number(bare and bare / 1e3, '{:.3f} us')}", None if ratio is None else ratio <= 1.2
+    maps = launch.get("maps") or {}
+    if maps.get("bare_launch_ns"):
+        each = (maps["kiln_launch_ns"] - 1.05 * maps["bare_launch_ns"]) / maps["number"]
+        got = f"{number(maps['kiln_launch_ns'] / 1e3, '{:.3f} us')}, {each:.0f} ns a map beyond 1.05 of cuLaunchKernel"
+        yield f"CPU time with {maps['number']} tensor maps", got, f"50 ns a map, {maps['bare_launch_ns'] / 1e3:.3f} us", each <= 50
     yield "plan creation, module loaded", number(plan and plan / 1e3, "{:.2f} us"), "30 us", None if plan is None else plan <= 30000
 
 

@@ -13,6 +13,7 @@
 #include "kiln.h"
 
 static const char *where; /* what the scenario opens */
+static bool mapped;       /* and whether that has tensor maps and clusters */
 
 static const char *data_folder(void) {
   static char path[1024];
@@ -23,8 +24,8 @@ static const char *data_folder(void) {
 
 typedef struct Session { /* all that a run holds */
   kiln_device *dev;
-  kiln_plan *copy, *accumulate;
-  void *x, *y, *workspace, *stream, *start, *end;
+  kiln_plan *copy, *accumulate, *tiles;
+  void *x, *y, *workspace, *between, *stream, *start, *end;
 } Session;
 
 #define TRY(call) \
@@ -63,7 +64,22 @@ static kiln_status run_accumulate(Session *s, float *host) {
   return kiln_download(s->dev, host, s->y, ELEMENTS * sizeof *host);
 }
 
-static kiln_status scenario(Session *s, float *copied, float *accumulated) {
+/* By tensor maps of tensors and a workspace, in clusters, the second step by a programmatic launch. */
+static kiln_status run_tiles(Session *s, float *host) {
+  int64_t shape[] = {ROWS, COLUMNS};
+  kiln_tensor x = {s->x, KILN_F32, 2, shape, NULL}, y = {s->y, KILN_F32, 2, shape, NULL};
+  kiln_arg args[] = {{.name = "x", .tensor = &x}, {.name = "y", .tensor = &y}};
+  TRY(kiln_plan_create(&s->tiles, s->dev, "tile_copy", args, 2));
+  TRY(kiln_malloc(s->dev, &s->between, kiln_plan_workspace(s->tiles, NULL)));
+  TRY(kiln_fill(s->dev, s->y, 0xff, ELEMENTS * sizeof *host, s->stream));
+  TRY(kiln_launch(s->tiles, &(kiln_call){.workspace = s->between}, s->stream));
+  TRY(kiln_stream_sync(s->dev, s->stream));
+  return kiln_download(s->dev, host, s->y, ELEMENTS * sizeof *host);
+}
+
+typedef struct Results { float copied[ELEMENTS], accumulated[ELEMENTS], tiles[ELEMENTS]; } Results;
+
+static kiln_status scenario(Session *s, Results *out) {
   float host[ELEMENTS];
   for (int i = 0; i < ELEMENTS; i++) host[i] = (float)i;
   TRY(kiln_open(&s->dev, where));
@@ -75,8 +91,9 @@ static kiln_status scenario(Session *s, float *copied, float *accumulated) {
   TRY(kiln_malloc(s->dev, &s->y, sizeof host));
   TRY(kiln_upload(s->dev, s->x, host, sizeof host));
   TRY(kiln_fill(s->dev, s->y, 0xff, sizeof host, s->stream));
-  TRY(run_copy(s, copied));
-  return run_accumulate(s, accumulated);
+  TRY(run_copy(s, out->copied));
+  if (mapped) TRY(run_tiles(s, out->tiles));
+  return run_accumulate(s, out->accumulated);
 }
 
 /* A release that fails may be tried again: only before the driver was reached does it leave the thing alone. */
@@ -87,8 +104,10 @@ static void give_back(kiln_status (*release)(kiln_device *, void *), kiln_device
 
 static void clean(Session *s) {
   kiln_plan_destroy(s->copy);
+  kiln_plan_destroy(s->tiles);
   if (s->dev) {
     give_back(kiln_free, s->dev, s->workspace, &fake.memory);
+    give_back(kiln_free, s->dev, s->between, &fake.memory);
     give_back(kiln_free, s->dev, s->y, &fake.memory);
     give_back(kiln_free, s->dev, s->x, &fake.memory);
     give_back(kiln_event_destroy, s->dev, s->end, &fake.events);
@@ -102,13 +121,14 @@ static void clean(Session *s) {
 /* One run with the faults that are set; what it answers must be honest, and nothing may remain. */
 static kiln_status run(bool check_results) {
   Session s = {0};
-  float copied[ELEMENTS] = {0}, accumulated[ELEMENTS] = {0};
+  Results results = {0};
   fake_depth = 0;
-  kiln_status status = scenario(&s, copied, accumulated);
+  kiln_status status = scenario(&s, &results);
   if (status != KILN_OK) assert_int_not_equal(*kiln_error(), 0);
   for (int i = 0; status == KILN_OK && check_results && i < ELEMENTS; i++) {
-    assert_true(copied[i] == 3 * (float)i);
-    assert_true(accumulated[i] == 2 * (float)i + 5);
+    assert_true(results.copied[i] == 3 * (float)i);
+    assert_true(!mapped || results.tiles[i] == (float)i);
+    assert_true(results.accumulated[i] == 2 * (float)i + 5);
   }
   clean(&s);
   return status;
@@ -165,7 +185,15 @@ static int setup_fake(void **state) {
   kiln_mem_hook(fake_mem, NULL);
   fake_install(80);
   where = "cuda:0";
+  mapped = false;
   return 0;
+}
+
+static int setup_maps(void **state) {
+  int failed = setup_fake(state);
+  fake_install(90);
+  mapped = true;
+  return failed;
 }
 
 static int teardown(void **state) {
@@ -186,6 +214,21 @@ static void test_fake_allocations(void **state) {
   fail_every_allocation(false);
 }
 
+static void test_fake_maps(void **state) {
+  (void)state;
+  fail_every_call(false);
+  fail_every_allocation(false);
+  assert_true(fake.encoded > 6 && fake.launches > 4);
+}
+
+/* Has the simulated sm_90a what the third scenario needs? */
+static bool has_clusters(const DriverTable *sim) {
+  int ordinal, clusters = 0;
+  DrvDevice device;
+  if (sim->kilnsim_configure("sm_90a,sms=2,cores=1", &ordinal) || sim->cuDeviceGet(&device, ordinal)) return false;
+  return !sim->cuDeviceGetAttribute(&clusters, DRV_DEVICE_CLUSTER_LAUNCH, device) && clusters;
+}
+
 /* The simulator's own table behind the counting front. */
 static bool put_simulator(void) {
   const DriverTable *sim;
@@ -194,7 +237,8 @@ static bool put_simulator(void) {
   fake_memory = (struct FakeMemory){0};
   fake_count(DRIVER_SIM, sim);
   kiln_mem_hook(fake_mem, NULL);
-  where = "sim:sm_80,sms=2,cores=1";
+  mapped = has_clusters(sim);
+  where = mapped ? "sim:sm_90a,sms=2,cores=1" : "sim:sm_80,sms=2,cores=1";
   return true;
 }
 
@@ -214,6 +258,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_fake_calls, setup_fake, teardown),
       cmocka_unit_test_setup_teardown(test_fake_allocations, setup_fake, teardown),
+      cmocka_unit_test_setup_teardown(test_fake_maps, setup_maps, teardown),
       cmocka_unit_test_teardown(test_simulator, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

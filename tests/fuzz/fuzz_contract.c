@@ -1,7 +1,7 @@
 /* fuzz_contract.c - any bytes as a .ptx: the contract reader answers with a contract or with a message, and leaks nothing.
  *
  * A contract that was read is also evaluated with zeros and large values, and held against arguments of its own names with sizes and
- * strides from the input's hash; none of that may trap either. */
+ * strides from the input's hash; none of that may trap either, and what comes to the driver as a tensor map is one. */
 #include "bind.h"
 #include "contract.h"
 #include "error.h"
@@ -27,6 +27,11 @@ static void evaluate_all(const Contract *c, int64_t filler) {
     }
     evaluate(&c->step[i].when, false, values);
   }
+  for (int i = 0; i < c->nmap; i++)
+    for (int d = 0; d < c->map[i].rank; d++) {
+      evaluate(&c->map[i].dim[d], false, values);
+      evaluate(&c->map[i].stride[d], false, values);
+    }
   evaluate(&c->cost, true, values);
 }
 
@@ -41,6 +46,27 @@ static int64_t pick_number(uint64_t *state) {
   return numbers[next_random(state) % (sizeof numbers / sizeof *numbers)];
 }
 
+static DrvResult current_context(DrvContext *context) { return *context = NULL, DRV_SUCCESS; }
+
+/* The driver's rules. A runtime that asks for what breaks one has not checked. */
+static DrvResult encode(struct CUtensorMap_st *map, unsigned type, uint32_t rank, void *address, const uint64_t *dims, const uint64_t *strides,
+                        const uint32_t *box, const uint32_t *element_strides, unsigned interleave, unsigned swizzle, unsigned l2,
+                        unsigned fill) {
+  static const unsigned bytes[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2};
+  if ((uintptr_t)map % 64 || type > 9 || rank < 1 || rank > 5 || (uintptr_t)address % 16 || interleave || swizzle > 3 || l2 > 3 || fill > 1)
+    abort();
+  unsigned inner = box[0] * bytes[type];
+  if (inner % 16 || (swizzle && inner > 16u << swizzle) || (fill && type < 6)) abort();
+  for (uint32_t i = 0; i < rank; i++)
+    if (!dims[i] || dims[i] > 1ull << 32 || !box[i] || box[i] > 256 || element_strides[i] != 1) abort();
+  for (uint32_t i = 0; i + 1 < rank; i++)
+    if (strides[i] % 16 || strides[i] >> 40) abort();
+  return dims[0] % 7 == 6 ? DRV_INVALID_VALUE : DRV_SUCCESS; /* and at times it refuses all the same */
+}
+
+static DrvResult replace(struct CUtensorMap_st *map, void *address) { return (void)map, (void)address, DRV_SUCCESS; }
+static DrvResult name_error(DrvResult error, const char **text) { return (void)error, *text = "an error", DRV_SUCCESS; }
+
 /* Arguments as the contract names them; what is bound must have a launch that the device allows. */
 static void bind_random(const Contract *c, uint64_t seed) {
   kiln_arg args[BIND_MAX_ARGS];
@@ -48,7 +74,10 @@ static void bind_random(const Contract *c, uint64_t seed) {
   int64_t shape[CONTRACT_MAX_TENSORS][CONTRACT_MAX_RANK], stride[CONTRACT_MAX_TENSORS][CONTRACT_MAX_RANK];
   ArgView views[BIND_MAX_ARGS];
   Binding binding;
-  kiln_device dev = {.info = {.sms = 4, .bandwidth_bytes_ns = 100, .tensor_flop_ns = 1000},
+  static const DriverTable driver = {.cuCtxGetCurrent = current_context, .cuTensorMapEncodeTiled = encode,
+                                     .cuTensorMapReplaceAddress = replace, .cuGetErrorName = name_error, .cuGetErrorString = name_error};
+  kiln_device dev = {.driver = &driver,
+                     .info = {.sms = 4, .bandwidth_bytes_ns = 100, .tensor_flop_ns = 1000},
                      .limits = {.grid = {2147483647, 65535, 65535}, .block_threads = 1024, .shared_bytes = 101376}};
   int n = 0;
   int64_t common = pick_number(&seed);

@@ -10,14 +10,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FAKE_PARAMS = 24, FAKE_LAUNCHES = 8, FAKE_BLOCKS = 64 };
+enum { FAKE_PARAMS = 24, FAKE_LAUNCHES = 8, FAKE_BLOCKS = 64, FAKE_MAP_MARK = 0x7a9 };
+
+typedef struct FakeMap { /* what the fake makes of a tensor map's 128 bytes */
+  uint64_t mark, address;
+  uint64_t dim[5], stride[4]; /* innermost first; bytes */
+  uint16_t box[5];
+  uint8_t type, rank, swizzle, l2, fill;
+} FakeMap;
+_Static_assert(sizeof(FakeMap) <= 128, "FakeMap");
+struct CUtensorMap_st { _Alignas(64) unsigned char bytes[128]; };
 
 typedef struct FakeLaunch {
   char entry[64];
   unsigned grid[3], block, shared, cluster[3];
+  bool extended, pdl;
   void *stream;
   int nparams;
-  uint64_t param[FAKE_PARAMS]; /* 8 bytes each, whatever the width */
+  uint64_t param[FAKE_PARAMS]; /* 8 bytes each, whatever the width; tensor maps apart */
+  FakeMap map[FAKE_PARAMS];    /* of parameters of 128 bytes */
 } FakeLaunch;
 
 static struct Fake {
@@ -27,7 +38,9 @@ static struct Fake {
   int contexts, modules, memory, streams, events;
   /* recorded */
   FakeLaunch launch[FAKE_LAUNCHES];
-  int launches, memsets, loads;
+  int launches, memsets, loads, encoded;
+  unsigned refuse_stride; /* a stride in bytes that cuTensorMapEncodeTiled refuses, though no rule forbids it; 0: none */
+  int clusters;           /* that cuOccupancyMaxActiveClusters answers */
   uint64_t memset_at, memset_bytes;
   /* faults: calls are counted from 1; the fail_at-th answers `failure` */
   int calls, fail_at;
@@ -37,10 +50,11 @@ static struct Fake {
 
 static _Thread_local DrvContext fake_stack[8];
 static _Thread_local int fake_depth;
+static _Thread_local uint64_t fake_mapped[2]; /* addresses of the first two maps of this thread's last launch */
 
 typedef struct CUctx_st { int device; } FakeContext;
 typedef struct CUmod_st { char *text; struct CUfunc_st *functions; } FakeModule;
-typedef struct CUfunc_st { struct CUfunc_st *next; int nparams, dynamic; char entry[64]; } FakeFunction;
+typedef struct CUfunc_st { struct CUfunc_st *next; int nparams, dynamic; unsigned maps; bool large_clusters; char entry[64]; } FakeFunction;
 static FakeContext fake_context[4] = {{0}, {1}, {2}, {3}};
 
 /* Memory has addresses only; nothing is behind them. Device of an address: its bits 40 and up, less one. */
@@ -145,7 +159,11 @@ static DrvResult fake_cuModuleGetFunction(DrvFunction *function, DrvModule modul
   FakeFunction *f = calloc(1, sizeof *f);
   snprintf(f->entry, sizeof f->entry, "%s", name);
   const char *end = strchr(at, ')');
-  while ((at = strstr(at, ".param")) && at < end) at++, f->nparams++;
+  while ((at = strstr(at, ".param")) && at < end) {
+    const char *bytes = strchr(++at, '['), *comma = strchr(at, ',');
+    if (bytes && bytes < (comma ? comma : end) && strncmp(bytes, "[128]", 5) == 0) f->maps |= 1u << f->nparams;
+    f->nparams++;
+  }
   f->next = module->functions;
   module->functions = f;
   return *function = f, DRV_SUCCESS;
@@ -156,6 +174,7 @@ static DrvResult fake_cuFuncGetAttribute(int *value, unsigned attribute, DrvFunc
   return DRV_SUCCESS;
 }
 static DrvResult fake_cuFuncSetAttribute(DrvFunction function, unsigned attribute, int value) {
+  if (attribute == DRV_FUNC_NON_PORTABLE_CLUSTER_SIZE_ALLOWED) return function->large_clusters = value, DRV_SUCCESS;
   if (attribute != DRV_FUNC_MAX_DYNAMIC_SHARED_SIZE_BYTES || value > 101376) return DRV_INVALID_VALUE;
   return function->dynamic = value, DRV_SUCCESS;
 }
@@ -164,36 +183,86 @@ static DrvResult fake_cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, D
   return *blocks = fake.occupancy, DRV_SUCCESS;
 }
 
-static DrvResult fake_record(FakeFunction *f, const unsigned *grid, unsigned block, unsigned shared, void *stream, void **params) {
+static DrvResult fake_record(FakeFunction *f, const FakeLaunch *given, void **params) {
+  const unsigned *grid = given->grid, block = given->block, shared = given->shared;
   if (fake_need_context()) return DRV_INVALID_CONTEXT;
   if (!grid[0] || !grid[1] || !grid[2] || !block || block > 1024) return DRV_INVALID_VALUE;
   if (shared > 49152 && (int)shared > f->dynamic) return DRV_INVALID_VALUE;
+  FakeMap map[FAKE_PARAMS];
+  for (int i = 0, n = 0; i < f->nparams && i < FAKE_PARAMS; i++) {
+    if (!(f->maps >> i & 1)) continue;
+    memcpy(&map[i], params[i], sizeof map[i]);
+    if (map[i].mark != FAKE_MAP_MARK) return DRV_INVALID_VALUE;
+    if (n < 2) fake_mapped[n++] = map[i].address;
+  }
   int at = __atomic_fetch_add(&fake.launches, 1, __ATOMIC_RELAXED);
   if (at >= FAKE_LAUNCHES) return DRV_SUCCESS;
   FakeLaunch *l = &fake.launch[at];
-  memset(l, 0, sizeof *l);
+  *l = *given;
   memcpy(l->entry, f->entry, sizeof l->entry);
-  memcpy(l->grid, grid, sizeof l->grid);
-  l->block = block;
-  l->shared = shared;
-  l->stream = stream;
   l->nparams = f->nparams;
-  for (int i = 0; i < f->nparams && i < FAKE_PARAMS; i++) memcpy(&l->param[i], params[i], 8);
+  for (int i = 0; i < f->nparams && i < FAKE_PARAMS; i++) {
+    if (f->maps >> i & 1) l->map[i] = map[i];
+    else memcpy(&l->param[i], params[i], 8);
+  }
   return DRV_SUCCESS;
 }
 static DrvResult fake_cuLaunchKernel(DrvFunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
                                      unsigned block_y, unsigned block_z, unsigned shared_bytes, DrvStream stream, void **params,
                                      void **extra) {
   if (block_y != 1 || block_z != 1 || extra) return DRV_INVALID_VALUE;
-  return fake_record(function, (unsigned[]){grid_x, grid_y, grid_z}, block_x, shared_bytes, stream, params);
+  return fake_record(function, &(FakeLaunch){.grid = {grid_x, grid_y, grid_z}, .block = block_x, .shared = shared_bytes, .stream = stream}, params);
 }
 static DrvResult fake_cuLaunchKernelEx(const DrvLaunchConfig *c, DrvFunction function, void **params, void **extra) {
   if (extra) return DRV_INVALID_VALUE;
-  DrvResult r = fake_record(function, (unsigned[]){c->grid_x, c->grid_y, c->grid_z}, c->block_x, c->shared_bytes, c->stream, params);
-  for (unsigned i = 0; !r && i < c->count && fake.launches <= FAKE_LAUNCHES; i++)
-    if (c->attributes[i].id == DRV_LAUNCH_CLUSTER_DIMENSION)
-      memcpy(fake.launch[fake.launches - 1].cluster, &c->attributes[i].value.cluster, 12);
-  return r;
+  FakeLaunch l = {.grid = {c->grid_x, c->grid_y, c->grid_z}, .block = c->block_x, .shared = c->shared_bytes, .stream = c->stream};
+  l.extended = true;
+  for (unsigned i = 0; i < c->count; i++) {
+    const DrvLaunchAttribute *a = &c->attributes[i];
+    if (a->id == DRV_LAUNCH_CLUSTER_DIMENSION) memcpy(l.cluster, &a->value.cluster, sizeof l.cluster);
+    if (a->id == DRV_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION) l.pdl = a->value.programmatic_serialization;
+  }
+  unsigned blocks = l.cluster[0] * l.cluster[1] * l.cluster[2];
+  for (int d = 0; blocks && d < 3; d++)
+    if (l.grid[d] % l.cluster[d]) return DRV_INVALID_VALUE;
+  if (blocks > 16 || (blocks > 8 && !function->large_clusters)) return DRV_INVALID_CLUSTER_SIZE;
+  return fake_record(function, &l, params);
+}
+static DrvResult fake_cuOccupancyMaxActiveClusters(int *clusters, DrvFunction function, const DrvLaunchConfig *config) {
+  (void)function;
+  if (config->count != 1 || config->attributes->id != DRV_LAUNCH_CLUSTER_DIMENSION) return DRV_INVALID_VALUE;
+  return *clusters = fake.clusters, DRV_SUCCESS;
+}
+
+/* The rules as cuda.h states them, written here once more. */
+static DrvResult fake_cuTensorMapEncodeTiled(struct CUtensorMap_st *map, unsigned type, uint32_t rank, void *address, const uint64_t *dims,
+                                             const uint64_t *strides, const uint32_t *box, const uint32_t *element_strides,
+                                             unsigned interleave, unsigned swizzle, unsigned l2, unsigned fill) {
+  static const int bytes[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};
+  if ((uintptr_t)map % 64 || type > 12 || rank < 1 || rank > 5 || (uintptr_t)address % 16 || interleave || swizzle > 3 || l2 > 3 || fill > 1)
+    return DRV_INVALID_VALUE;
+  if (fill && type <= DRV_MAP_INT64) return DRV_INVALID_VALUE; /* whole numbers come first */
+  if (box[0] * (unsigned)bytes[type] % 16 || (swizzle && box[0] * (unsigned)bytes[type] > 16u << swizzle)) return DRV_INVALID_VALUE;
+  FakeMap m = {.mark = FAKE_MAP_MARK, .address = (uintptr_t)address, .type = (uint8_t)type, .rank = (uint8_t)rank};
+  m.swizzle = (uint8_t)swizzle, m.l2 = (uint8_t)l2, m.fill = (uint8_t)fill;
+  for (uint32_t i = 0; i < rank; i++) {
+    if (!dims[i] || dims[i] > 1ull << 32 || !box[i] || box[i] > 256 || element_strides[i] != 1) return DRV_INVALID_VALUE;
+    if (i && (strides[i - 1] % 16 || strides[i - 1] >> 40)) return DRV_INVALID_VALUE;
+    if (i && fake.refuse_stride && strides[i - 1] == fake.refuse_stride) return DRV_INVALID_VALUE;
+    m.dim[i] = dims[i], m.box[i] = (uint16_t)box[i];
+    if (i) m.stride[i - 1] = strides[i - 1];
+  }
+  memcpy(map, &m, sizeof m);
+  __atomic_add_fetch(&fake.encoded, 1, __ATOMIC_RELAXED);
+  return DRV_SUCCESS;
+}
+static DrvResult fake_cuTensorMapReplaceAddress(struct CUtensorMap_st *map, void *address) {
+  FakeMap m;
+  memcpy(&m, map, sizeof m);
+  if ((uintptr_t)map % 64 || m.mark != FAKE_MAP_MARK || (uintptr_t)address % 16) return DRV_INVALID_VALUE;
+  m.address = (uintptr_t)address;
+  memcpy(map, &m, sizeof m);
+  return DRV_SUCCESS;
 }
 
 static DrvResult fake_cuMemAlloc_v2(DrvPtr *ptr, size_t bytes) {
@@ -312,6 +381,7 @@ static void fake_install(int capability) {
   fake.capability = capability;
   fake.sms = 10;
   fake.occupancy = 2;
+  fake.clusters = 10;
   fake_depth = 0;
   DriverTable t = {0};
 #define FAKE(name) t.name = fake_##name
@@ -323,7 +393,8 @@ static void fake_install(int capability) {
   FAKE(cuMemAlloc_v2), FAKE(cuMemFree_v2), FAKE(cuMemcpyHtoD_v2), FAKE(cuMemcpyDtoH_v2), FAKE(cuMemcpyHtoDAsync_v2);
   FAKE(cuMemcpyDtoHAsync_v2), FAKE(cuMemcpyDtoDAsync_v2), FAKE(cuMemsetD8Async), FAKE(cuPointerGetAttribute), FAKE(cuStreamCreate);
   FAKE(cuStreamDestroy_v2), FAKE(cuStreamSynchronize), FAKE(cuEventCreate), FAKE(cuEventDestroy_v2), FAKE(cuEventRecord);
-  FAKE(cuEventSynchronize), FAKE(cuEventElapsedTime);
+  FAKE(cuEventSynchronize), FAKE(cuEventElapsedTime), FAKE(cuTensorMapEncodeTiled), FAKE(cuTensorMapReplaceAddress);
+  FAKE(cuOccupancyMaxActiveClusters);
 #undef FAKE
   fake_count(DRIVER_CUDA, &t);
 }

@@ -31,12 +31,14 @@ static const char whole[] =
     "//@ derived g fastdiv M2/M3\n"
     "//@ let parts min(ceildiv(M3, 32),256)\n"
     "//@ workspace dq f32 [M3,roundup(N,128)*M2] init zero\n"
+    "//@ map x_map x dims [M3,N] strides [x3,1] box [64,64] swizzle 128 l2 256 fill nan\n"
+    "//@ map dq_map dq dims [M3, N] strides [roundup(N,128)*M2, 1] swizzle 0 box [1,32]\n"
     "//@ require N%8==0 \"rows are read in 16-byte pieces\"\n"
     "//@ cost 2*M3*N*2/bw\n"
     "//@ bytes 4*M3*N\n"
     "//@ flop 2*M3*N\n"
     "//@ step main entry rms_norm_bf16 grid M3,1,1 block 256 shared 0 when M3>0 args x w y x0 M3 N eps inv_n g parts dq sa pos\n"
-    "//@ step last entry rms_norm_sum grid 1,1,1 block 32 shared 48*1024 cluster 2,1,1 attr coresident,pdl args dq\n"
+    "//@ step last entry rms_norm_sum grid 1,1,1 block 32 shared 48*1024 cluster 2,1,1 attr coresident,pdl args dq x_map dq_map\n"
     "//@ end\n"
     ".version 8.0\n";
 
@@ -67,12 +69,29 @@ static void test_whole(void **state) {
   assert_int_equal(c.ncollapse, 4);
   assert_int_equal(c.collapse[3], contract_find(&c, "M3", 2));
   assert_true(c.workspace[0].zero);
+  assert_int_equal(c.nmap, 2);
+  assert_string_equal(c.map[0].name, "x_map");
+  assert_int_equal(c.map[0].kind, ARG_TENSOR);
+  assert_int_equal(c.map[0].dtype, KILN_BF16);
+  assert_int_equal(c.map[0].rank, 2);
+  assert_int_equal(c.map[0].box[0], 64);
+  assert_int_equal(c.map[0].swizzle, 3);
+  assert_int_equal(c.map[0].l2, 3);
+  assert_true(c.map[0].nan && c.map[0].dim[1].n && c.map[0].stride[1].n);
+  assert_int_equal(c.map[1].kind, ARG_WORKSPACE);
+  assert_int_equal(c.map[1].dtype, KILN_F32);
+  assert_int_equal(c.map[1].box[1], 32);
+  assert_int_equal(c.map[1].swizzle, 0);
+  assert_int_equal(c.map[1].l2, 0);
+  assert_false(c.map[1].nan);
   assert_int_equal(c.nstep, 2);
   assert_int_equal(c.step[0].nargs, 13);
   assert_int_equal(c.step[0].args[0].kind, ARG_TENSOR);
   assert_int_equal(c.step[0].args[10].kind, ARG_WORKSPACE);
   assert_int_equal(c.step[0].args[12].kind, ARG_CALL);
   assert_true(c.step[0].args[8].fastdiv);
+  assert_int_equal(c.step[1].args[2].kind, ARG_MAP);
+  assert_int_equal(c.step[1].args[2].index, 1);
   assert_true(c.step[1].pdl && c.step[1].coresident && c.step[1].cluster[0].n);
   contract_free(&c);
 }
@@ -117,7 +136,7 @@ static void test_damage(void **state) {
   assert_damaged("op rms_norm", "op a..b", KILN_BAD_CONTRACT, "'a..b' is no name of an op");
   assert_damaged("w=yes", "w", KILN_BAD_CONTRACT, "'w' is no key=value");
   assert_damaged("w=yes", "dtype=f32", KILN_BAD_CONTRACT, "'dtype' stands twice");
-  assert_damaged("//@ cost", "//@ map q of q dims [D] box [64]\n//@ cost", KILN_NEWER, "the line 'map'");
+  assert_damaged("//@ cost", "//@ image q of q dims [D]\n//@ cost", KILN_NEWER, "the line 'image'");
   assert_damaged("in bf16", "in bf17", KILN_NEWER, "dtype 'bf17'");
   assert_damaged("in bf16", "of bf16", KILN_BAD_CONTRACT, "where in, out or inout");
   assert_damaged("[x0,x1,x2,x3,1]", "[x0,x1,x2,1]", KILN_BAD_CONTRACT, "4 strides for 5 dims");
@@ -139,6 +158,30 @@ static void test_damage(void **state) {
   assert_damaged("parts min(", "parts eps+min(", KILN_BAD_CONTRACT, "'eps' is no integer");
   assert_damaged("parts min(", "parts g+min(", KILN_BAD_CONTRACT, "'g' is a divisor");
   assert_damaged("init zero", "init ones", KILN_NEWER, "init 'ones'");
+  assert_damaged("map x_map x dims", "map x_map q dims", KILN_BAD_CONTRACT, "'q' is no tensor or workspace");
+  assert_damaged("map x_map x dims", "map x_map M3 dims", KILN_BAD_CONTRACT, "'M3' is no tensor or workspace");
+  assert_damaged("map x_map x dims", "map eps x dims", KILN_BAD_CONTRACT, "'eps' is defined twice");
+  assert_damaged("x dims [M3,N] strides", "x dims [] strides", KILN_BAD_CONTRACT, "0 dims; a tensor map has 1 to 5");
+  assert_damaged("x dims [M3,N] strides", "x dims [1,1,1,1,M3,N] strides", KILN_BAD_CONTRACT, "6 dims; a tensor map has 1 to 5");
+  assert_damaged("x dims [M3,N] strides", "x dims [M1,M3,N] strides", KILN_BAD_CONTRACT, "2 strides for a map of 3 dims");
+  assert_damaged("x dims [M3,N] strides", "x dims [M3,Q] strides", KILN_BAD_CONTRACT, "'Q' is not defined before");
+  assert_damaged("x dims [M3,N] strides", "x strides", KILN_BAD_CONTRACT, "the map has no 'dims'");
+  assert_damaged("[x3,1] box", "[1,x3] box", KILN_BAD_CONTRACT, "the last stride is 'x3'");
+  assert_damaged("[x3,1] box", "[x3,1] dims [M3,N] box", KILN_NEWER, "the word 'dims'");
+  assert_damaged("box [64,64]", "box [64]", KILN_BAD_CONTRACT, "1 sizes of a box for a map of 2 dims");
+  assert_damaged("box [64,64]", "box [257,64]", KILN_BAD_CONTRACT, "'257' where a size of the box from 1 to 256");
+  assert_damaged("box [64,64]", "box [N,64]", KILN_BAD_CONTRACT, "'N' where a size of the box");
+  assert_damaged("box [64,64]", "box [0,64]", KILN_BAD_CONTRACT, "'0' where a size of the box");
+  assert_damaged("box [64,64]", "box [64,60]", KILN_BAD_CONTRACT, "has 120 bytes; a multiple of 16");
+  assert_damaged("box [64,64]", "box [64,128]", KILN_BAD_CONTRACT, "has 256 bytes, more than the swizzle's 128");
+  assert_damaged("box [64,64] swizzle 128", "box [64,64]", KILN_BAD_CONTRACT, "the map has no 'swizzle'");
+  assert_damaged("swizzle 128", "swizzle 96", KILN_NEWER, "swizzle '96'");
+  assert_damaged("l2 256", "l2 32", KILN_NEWER, "l2 '32'");
+  assert_damaged("fill nan", "fill one", KILN_NEWER, "fill 'one'");
+  assert_damaged("fill nan", "interleave 16", KILN_NEWER, "the word 'interleave'");
+  assert_damaged("tensor x in bf16", "tensor x in e4m3", KILN_BAD_CONTRACT, "fill nan is for f64, f32, f16 and bf16, not for e4m3");
+  assert_damaged("parts min(", "parts x_map+min(", KILN_BAD_CONTRACT, "'x_map' is not defined before");
+  assert_damaged("N%8==0 \"", "dq_map==0 \"", KILN_BAD_CONTRACT, "'dq_map' is a tensor map and has no value");
   assert_damaged("N%8==0 \"", "N%8=0 \"", KILN_BAD_CONTRACT, "column 4 of \"N%8=0\"");
   assert_damaged("\"rows are read in 16-byte pieces\"", "because", KILN_BAD_CONTRACT, "the reason in double quotes");
   assert_damaged("grid M3,1,1", "grid M3,1", KILN_BAD_CONTRACT, "grid needs three numbers");
@@ -188,6 +231,11 @@ static void test_limits(void **state) {
   for (int i = 0; i < 300; i++) n += snprintf(text + n, sizeof text - (size_t)n, "//@ let v%d %d\n", i, i);
   assert_int_equal(contract_read(&c, "a.ptx", text, (size_t)n), KILN_BAD_CONTRACT);
   assert_non_null(strstr(kiln_error(), "more than 256 names"));
+  n = snprintf(text, sizeof text, "//@ kiln 1\n//@ op a\n//@ target sm_90a\n//@ tensor x in f32 [N] strides [1]\n");
+  for (int i = 0; i < 40; i++)
+    n += snprintf(text + n, sizeof text - (size_t)n, "//@ map m%d x dims [N] strides [1] box [4] swizzle 32\n", i);
+  assert_int_equal(contract_read(&c, "a.ptx", text, (size_t)n), KILN_BAD_CONTRACT);
+  assert_non_null(strstr(kiln_error(), "a.ptx:37: more than 32 maps"));
   n = snprintf(text, sizeof text, "//@ kiln 1\n//@ op ");
   memset(text + n, 'a', 5000);
   text[n + 5000] = '\n';

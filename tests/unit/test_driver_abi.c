@@ -24,6 +24,7 @@
 #define CHECK_OPTIONAL(theirs, ours) CHECK_SAME(theirs, ours)
 #define CHECK_SIMONLY(theirs, ours)
 #define DrvFn_cuLaunchKernelEx __typeof__(cuLaunchKernelEx) /* its struct is compared field by field below */
+#define DrvFn_cuOccupancyMaxActiveClusters __typeof__(cuOccupancyMaxActiveClusters)
 #define DRIVER(need, name, params, args) CHECK_##need(name, DrvFn_##name)
 #define DRIVER_NUMBER(ours, theirs, value) _Static_assert((int)theirs == (int)ours, #ours " differs from cuda.h");
 #include "cuda/driver.def"

@@ -1,64 +1,13 @@
 /* test_select.c - arguments against contracts, choice of a variant, plans and launches, on the fake driver. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants the four above first */
-#include <cmocka.h>
+#include "plan_case.h"
 
 #include "bind.h"
-#include "fake_driver.h"
-#include "kiln.h"
 #include <math.h>
-
-static kiln_device *dev;
 
 static int setup(void **state) {
   (void)state;
-  fake_memory = (struct FakeMemory){0};
-  kiln_mem_hook(fake_mem, NULL);
-  fake_install(89);
-  return kiln_open(&dev, "cuda:0") != KILN_OK;
+  return setup_capability(89);
 }
-
-static int teardown(void **state) {
-  (void)state;
-  kiln_close(dev);
-  dev = NULL;
-  driver_override(DRIVER_CUDA, NULL);
-  kiln_mem_hook(NULL, NULL);
-  return fake_held() || fake_memory.held; /* every test gives everything back */
-}
-
-static const char *data_path(const char *name) {
-  static char path[1024];
-  const char *root = getenv("KILN_TEST_ROOT");
-  snprintf(path, sizeof path, "%s/tests/data/%s", root ? root : ".", name);
-  return path;
-}
-
-static kiln_status add(const char *name, const char *contract) {
-  char text[4096];
-  int n = snprintf(text, sizeof text, "//@ kiln 1\n%s//@ end\n.visible .entry e(.param .u64 a, .param .u64 b) { ret; }\n", contract);
-  return kiln_add_text(dev, name, text, (size_t)n);
-}
-
-static void *at(uint64_t offset) { return (void *)(uintptr_t)((1ull << 40) + offset); }
-
-static kiln_tensor f32(void *data, int rank, const int64_t *shape, const int64_t *strides) {
-  return (kiln_tensor){data, KILN_F32, rank, shape, strides};
-}
-
-#define assert_status(expected, call) \
-  do { \
-    kiln_status got_ = (call); \
-    if (got_ != (expected)) \
-      fail_msg("%s, expected %s: %s", kiln_status_name(got_), kiln_status_name(expected), got_ ? kiln_error() : "no error"); \
-  } while (0)
-#define assert_says(words) \
-  do { \
-    if (!strstr(kiln_error(), (words))) fail_msg("\"%s\" is not in \"%s\"", (words), kiln_error()); \
-  } while (0)
 
 /* ---- scaled_copy ---- */
 
@@ -423,7 +372,14 @@ static void test_coresident_and_clusters(void **state) {
   assert_says("22 blocks that wait for each other");
   n = 19;
   assert_status(KILN_UNSUPPORTED, kiln_plan_create(&plan, dev, "spin", args, 2));
-  assert_says("no multiple of the cluster");
+  assert_says("its grid N is 19, no multiple of the cluster's 2 = 2");
+  fake.clusters = 4; /* SMs that no cluster fits on: fewer blocks than SMs times blocks of each */
+  n = 10;
+  assert_status(KILN_UNSUPPORTED, kiln_plan_create(&plan, dev, "spin", args, 2));
+  assert_says("10 blocks that wait for each other; Fake 0 holds 8");
+  fake_front.cuLaunchKernelEx = NULL;
+  assert_status(KILN_UNSUPPORTED, kiln_plan_create(&plan, dev, "spin", args, 2));
+  assert_says("no cuLaunchKernelEx");
 }
 
 static const char values_text[] =
