@@ -1,15 +1,18 @@
 /* inspect.c - kiln inspect: what a file, or an op's variant, is made of and what bounds it. */
 #include "../../runtime/contract.h"
 #include "assemble.h"
+#include "coverage.h"
 #include "mix.h"
 #include "table.h"
 #include "variants.h"
 #include <string.h>
 
 static const char help[] =
-    "usage: kiln inspect FILE.ptx|OP [options]\n\n"
+    "usage: kiln inspect FILE.ptx|OP [options]\n"
+    "       kiln inspect --isa\n\n"
     "Registers, spills and shared memory (by ptxas, where it is installed), occupancy, instruction mix and innermost loops;\n"
-    "with --size also bytes and FLOP by the contract, the launch, and which of the two bounds the time.\n\n"
+    "with --size also bytes and FLOP by the contract, the launch, and which of the two bounds the time.\n"
+    "With --isa the table of PTX forms: which are simulated, tested, and were compared with a GPU.\n\n"
     "  --target SM          of OP (default sm_80)\n"
     "  --set --schedule     of OP: as for kiln emit\n"
     "  --size M=..,N=..     the shape\n"
@@ -244,6 +247,8 @@ static int inspect_op(const Options *o) {
 }
 
 static int run(const Options *o) {
+  if (options_has(o, OPTION_ISA)) return o->noperands ? cli_usage("inspect: --isa takes no file or op") : coverage_print();
+  if (!o->noperands) return cli_usage("inspect: an operand is missing: a file or an op (or --isa)");
   if (o->ndevices && !o->nsizes) return cli_usage("inspect: --device goes with --size");
   if (o->ndevices > 1) return cli_usage("inspect: one device at a time");
   return is_ptx_file(o->operand[0]) ? inspect_file(o) : inspect_op(o);
@@ -251,5 +256,5 @@ static int run(const Options *o) {
 
 const Command command_inspect = {
     "inspect", "what a kernel is made of, and what bounds it", help,
-    TAKES(TARGET) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(SIZE) | TAKES(DEVICE) | TAKES(LUA),
-    1, 1, run};
+    TAKES(TARGET) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(SIZE) | TAKES(DEVICE) | TAKES(LUA) | TAKES(ISA),
+    0, 1, run};

@@ -34,7 +34,8 @@
   X(ALL,      "--all",      NULL)                      \
   X(DIFF,     "--diff",     NULL)                      \
   X(TARGETS,  "--targets",  NULL)                      \
-  X(VARIANTS, "--variants", NULL)
+  X(VARIANTS, "--variants", NULL)                      \
+  X(ISA,      "--isa",      NULL)
 
 typedef enum OptionId {
 #define OPTION_ID(id, spelling, value) OPTION_##id,

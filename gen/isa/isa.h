@@ -122,6 +122,7 @@ const IsaModifier *isa_modifier(uint32_t i); /* NULL: past the last */
 bool isa_modifier_fits(const IsaModifier *m, const char *opcode, uint32_t len); /* may the word stand in that opcode? */
 
 typedef struct IsaSpelling { const char *written, *row; uint16_t version; } IsaSpelling;
+const IsaSpelling *isa_spelling(const char *word, uint32_t len); /* of a part of an opcode; NULL: it stands for itself */
 
 #define ISA_MAX_MODIFIERS 8
 typedef struct IsaReading { /* zero before the first isa_read of an opcode */

@@ -68,7 +68,7 @@ static const IsaModifier *find_modifier(const char *word, uint32_t k, const char
   return NULL;
 }
 
-static const IsaSpelling *find_spelling(const char *word, uint32_t k) {
+const IsaSpelling *isa_spelling(const char *word, uint32_t k) {
   for (int i = 0; i < SPELLINGS; i++)
     if (is_text(word, k, spellings[i].written)) return &spellings[i];
   return NULL;
@@ -81,7 +81,7 @@ static bool strip(IsaReading *r, const char *opcode, uint32_t n) {
   for (uint32_t at = 0; at < n;) {
     uint32_t k = 0;
     while (at + k < n && opcode[at + k] != '.') k++;
-    const IsaSpelling *other = find_spelling(opcode + at, k);
+    const IsaSpelling *other = isa_spelling(opcode + at, k);
     const char *word = other ? other->row : opcode + at;
     uint32_t length = other ? (uint32_t)strlen(word) : k;
     if (other && other->version > r->version) r->version = other->version;

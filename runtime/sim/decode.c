@@ -22,11 +22,15 @@ static size_t plain_name(const Decode *d, char name[96]) {
 /* A handler of that name; then, for operations that do not look at signs, with the type as .bN */
 static bool decode_plain(Decode *d) {
   char name[96];
-  size_t last = plain_name(d, name);
-  if (!last) return refuse(d);
-  if (sim_handler_find(name, strlen(name)) >= 0) return use(d, name);
-  name[last] = 'b';
-  return use(d, name);
+  for (int written = 1; written >= 0; written--) { /* as written, then as the row has it */
+    if (!written) split_words(d->form->opcode, (uint32_t)strlen(d->form->opcode), &d->w);
+    size_t last = plain_name(d, name);
+    if (!last) return refuse(d);
+    if (sim_handler_find(name, strlen(name)) >= 0) return use(d, name);
+    name[last] = 'b';
+    if (sim_handler_find(name, strlen(name)) >= 0) return use(d, name);
+  }
+  return refuse(d);
 }
 
 static bool decode_lop3(Decode *d) {
@@ -411,36 +415,95 @@ static bool decode_policy(Decode *d) { return use(d, "mov_b64"); }
 static bool decode_prefetch(Decode *d) { return use(d, "prefetch"); }
 static bool decode_movmatrix(Decode *d) { return use(d, "movmatrix"); }
 
-/* ---- mma.sync.aligned.SHAPE.row.col.D.A.B.C ---- */
-static bool decode_mma(Decode *d) {
-  static const char *const types[] = {"f16", "bf16", "tf32", "e4m3", "e5m2"};
+/* ---- mma.sync.aligned.SHAPE.row.col.D.A.B.C, wmma ---- */
+
+static bool read_shape(const Words *w, int i, int shape[3]) { /* m16n8k16 */
+  const char *at = w->at[i], *end = at + w->n[i];
+  for (int k = 0; k < 3; k++) {
+    if (at >= end || *at++ != "mnk"[k]) return false;
+    for (shape[k] = 0; at < end && *at >= '0' && *at <= '9'; at++) shape[k] = shape[k] * 10 + (*at - '0');
+  }
+  return at == end;
+}
+
+/* satfinite may stand before the types, an operation on bits behind them */
+static bool decode_mma_int(Decode *d, int types, const int shape[3]) {
   const Words *w = &d->w;
   SimInstr *in = d->in;
-  int last = w->count - 1, K = 0;
-  if (w->count != 10 || !word_is(w, 4, "row") || !word_is(w, 5, "col")) return refuse(d);
-  const char *k = memchr(w->at[3], 'k', w->n[3]);
-  if (!k) return refuse(d);
-  for (k++; k < w->at[3] + w->n[3]; k++) K = K * 10 + (*k - '0');
+  int bits = word_is(w, types + 1, "b1") ? 1 : w->at[types + 1][1] == '4' ? 4 : 8;
+  in->n = (uint8_t)(shape[2] / 8);
+  in->size = (uint8_t)shape[0];
+  in->space = (uint8_t)bits;
+  in->sub = (uint16_t)((w->at[types + 1][0] == 's' ? 1 : 0) | (w->at[types + 2][0] == 's' ? 2 : 0) | (has_word(w, "satfinite") ? 4 : 0) |
+                       (has_word(w, "and") ? 8 : 0));
+  return use(d, "mma_int");
+}
+
+static bool decode_mma(Decode *d) {
+  static const char *const kinds[] = {"f16", "bf16", "tf32", "e4m3", "e5m2"};
+  const Words *w = &d->w;
+  SimInstr *in = d->in;
+  int shape[3], types = has_word(w, "satfinite") ? 7 : 6, c = types + 3;
+  if (w->count < c + 1 || !read_shape(w, 3, shape)) return refuse(d);
   in->flags |= SIM_I_MACS;
-  if (word_is(w, last, "f64")) return word_is(w, 3, "m8n8k4") ? use(d, "mma_f64") : refuse(d);
-  in->n = (uint8_t)K;
-  if (word_is(w, last, "s32")) {
-    if ((K != 16 && K != 32) || has_word(w, "satfinite")) return refuse(d);
-    in->size = w->at[3][1] == '8' ? 8 : 16;
-    in->sub = (uint16_t)((word_is(w, 7, "s8") ? 1 : 0) | (word_is(w, 8, "s8") ? 2 : 0));
-    return use(d, "mma_int");
+  if (shape[0] == 8 && shape[2] == 4 && word_is(w, types + 1, "f16")) {
+    in->sub = (uint16_t)((word_is(w, 4, "col") ? 1 : 0) | (word_is(w, 5, "row") ? 2 : 0) | (word_is(w, c, "f32") ? 4 : 0) |
+                         (word_is(w, types, "f32") ? 8 : 0));
+    return use(d, "mma_quad");
   }
-  int ta = find_in(w, 7, types, 5), tb = find_in(w, 8, types, 5);
-  if (ta < 0 || tb < 0 || memcmp(w->at[3], "m16n8k", 6) != 0 || K > 32) return refuse(d);
+  if (!word_is(w, 4, "row") || !word_is(w, 5, "col")) return refuse(d);
+  if (word_is(w, c, "f64")) return shape[0] == 8 && shape[2] == 4 ? use(d, "mma_f64") : refuse(d);
+  if (word_is(w, c, "s32")) return decode_mma_int(d, types, shape);
+  int ta = find_in(w, types + 1, kinds, 5), tb = find_in(w, types + 2, kinds, 5);
+  if (ta < 0 || tb < 0 || shape[0] != 16 || shape[1] != 8 || shape[2] > 32) return refuse(d);
+  in->n = (uint8_t)shape[2];
   in->sub = (uint16_t)(ta | tb << 4);
-  bool half = word_is(w, last, "f16") && word_is(w, 6, "f16");
+  bool half = word_is(w, c, "f16") && word_is(w, types, "f16");
   if (half) in->flags |= SIM_I_SIGNED;
-  else if (!word_is(w, last, "f32") || !word_is(w, 6, "f32")) return refuse(d);
-  if (!half && ta == tb && ta <= 1 && (K == 8 || K == 16)) {
-    in->n = (uint8_t)(K / 8);
+  else if (!word_is(w, c, "f32") || !word_is(w, types, "f32")) return refuse(d);
+  if (!half && ta == tb && ta <= 1 && (shape[2] == 8 || shape[2] == 16)) {
+    in->n = (uint8_t)(shape[2] / 8);
+    if (d->p->dev->mma_exact) return use(d, ta ? "mma_bf16_exact" : "mma_f16_exact");
     return use(d, ta ? "mma_bf16" : "mma_f16");
   }
   return use(d, "mma_general");
+}
+
+static int fragment_type(const Words *w, int i) {
+  static const char *const types[] = {"f16", "bf16", "tf32", "f32", "f64", "s32", "s8", "u8", "s4", "u4", "b1"};
+  return find_in(w, i, types, 11);
+}
+
+static bool decode_wmma_mma(Decode *d, int at, const int shape[3]) { /* .D.C of f16, .D.A.B.C of others */
+  const Words *w = &d->w;
+  SimInstr *in = d->in;
+  int last = word_is(w, w->count - 1, "rn") ? w->count - 2 : w->count - 1;
+  int td = fragment_type(w, at + 1), tc = fragment_type(w, last), ta = last - at == 2 ? 0 : fragment_type(w, at + 2);
+  if (td < 0 || tc < 0 || ta < 0) return refuse(d);
+  in->imm2 = shape[0] | shape[1] << 8 | shape[2] << 16;
+  in->sub = (uint16_t)(ta | tc << 4 | td << 8);
+  in->n = (uint8_t)(d->ops[1].n | d->ops[2].n << 4);
+  in->size = (uint8_t)(d->ops[0].n | d->ops[3].n << 4);
+  in->flags |= SIM_I_MACS | (has_word(w, "and") ? SIM_I_TRANS : 0);
+  return use(d, "wmma_mma");
+}
+
+static bool decode_wmma(Decode *d) {
+  const Words *w = &d->w;
+  SimInstr *in = d->in;
+  int shape[3], at = 1;
+  while (at < w->count && !read_shape(w, at, shape)) at++;
+  if (at == w->count) return refuse(d);
+  if (word_is(w, 1, "mma")) return decode_wmma_mma(d, at, shape);
+  bool store = word_is(w, 1, "store");
+  int type = fragment_type(w, w->count - 1), what = store || word_is(w, 2, "c") ? 2 : word_is(w, 2, "b") ? 1 : 0;
+  if (type < 0) return refuse(d);
+  in->imm2 = shape[0] | shape[1] << 8 | shape[2] << 16;
+  in->sub = (uint16_t)(type | what << 4 | (word_is(w, at - 1, "col") ? 1 << 6 : 0));
+  in->n = d->ops[store ? 1 : 0].n;
+  in->size = d->nops > 2;
+  in->space = has_word(w, "global") ? SPACE_GLOBAL : has_word(w, "shared") ? SPACE_SHARED : SPACE_GENERIC;
+  return use(d, store ? "wmma_store" : "wmma_load");
 }
 
 /* ---- control, barriers, warp ---- */
@@ -465,7 +528,6 @@ static bool decode_bar(Decode *d) {
 static bool decode_isspacep(Decode *d) {
   static const char *const spaces[] = {"global", "shared", "local", "param", "const"};
   int s = find_in(&d->w, 1, spaces, 5);
-  if (word_is(&d->w, 1, "shared::cta")) s = 1;
   d->in->space = (uint8_t)(SPACE_GLOBAL + s);
   return s < 0 ? refuse(d) : use(d, "isspacep");
 }
@@ -511,7 +573,7 @@ static const struct { const char *mnemonic; bool (*decode)(Decode *d); } decoder
   {"cos", decode_trig}, {"mov", decode_mov}, {"cvta", decode_cvta}, {"cvt", decode_cvt}, {"ld", decode_load}, {"st", decode_store},
   {"atom", decode_atom}, {"red", decode_atom}, {"cp", decode_cp}, {"ldmatrix", decode_matrix}, {"stmatrix", decode_matrix},
   {"movmatrix", decode_movmatrix}, {"prefetch", decode_prefetch}, {"createpolicy", decode_policy},
-  {"mma", decode_mma}, {"bra", decode_bra}, {"brx", decode_brx}, {"ret", decode_exit},
+  {"mma", decode_mma}, {"wmma", decode_wmma}, {"bra", decode_bra}, {"brx", decode_brx}, {"ret", decode_exit},
   {"exit", decode_exit}, {"trap", decode_trap}, {"nanosleep", decode_nop}, {"membar", decode_fence}, {"fence", decode_fence},
   {"bar", decode_bar}, {"barrier", decode_bar}, {"isspacep", decode_isspacep}, {"ldu", decode_load}, {"prefetchu", decode_prefetch},
   {"applypriority", decode_prefetch}, {"discard", decode_prefetch}, {"brkpt", decode_trap}, {"pmevent", decode_nop},

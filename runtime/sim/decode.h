@@ -23,7 +23,10 @@ static inline void split_words(const char *opcode, uint32_t len, Words *w) {
     const char *dot = memchr(s, '.', (size_t)(end - s));
     w->at[w->count] = s;
     w->n[w->count] = (uint32_t)((dot ? dot : end) - s);
-    s += w->n[w->count++];
+    s += w->n[w->count];
+    const IsaSpelling *other = isa_spelling(w->at[w->count], w->n[w->count]);
+    if (other) w->at[w->count] = other->row, w->n[w->count] = (uint32_t)strlen(other->row);
+    w->count++;
   }
 }
 

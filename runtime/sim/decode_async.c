@@ -66,7 +66,7 @@ static bool decode_bulk(Decode *d) {
     return in->imm < 0 ? sim_parse_fail(d->p, d->line, DRV_INVALID_PTX, "%s needs a count of 0 or more", d->form->opcode) : use(d, "bulk_wait");
   }
   if (has_word(w, "prefetch")) return use(d, "prefetch");
-  bool reduce = word_is(w, 1, "reduce"), stores = has_word(w, "bulk_group"), peer = !stores && has_word(w, "shared::cta") && !has_word(w, "global");
+  bool reduce = word_is(w, 1, "reduce"), stores = has_word(w, "bulk_group"), peer = !stores && has_word(w, "shared") && !has_word(w, "global");
   in->sub = stores ? reduce ? BULK_REDUCE : BULK_STORE : peer ? reduce ? BULK_REDUCE_PEER : BULK_PEER : BULK_LOAD;
   if (has_word(w, "multicast::cluster")) in->sub |= BULK_MULTICAST;
   if (reduce && !decode_reduction(d, &in->sub)) return refuse(d);

@@ -84,6 +84,10 @@ static bool read_option(SimDevice *d, const char *s, size_t n) {
     d->meter = is_word(v, m, "on");
     return d->meter || is_word(v, m, "off");
   }
+  if (is_word(s, k, "mma")) {
+    d->mma_exact = is_word(v, m, "exact");
+    return d->mma_exact || is_word(v, m, "fast");
+  }
   if (is_word(s, k, "checks")) {
     d->checks = is_word(v, m, "on");
     return d->checks || is_word(v, m, "off");
@@ -104,7 +108,7 @@ static DrvResult read_options(SimDevice *d, const char *options) {
     n = strcspn(s, ",");
     if (!read_option(d, s, n))
       return sim_say(DRV_INVALID_VALUE, "option '%.*s': expected sms=N cores=N checks=on|off meter=on|off seed=N limit=N "
-                     "policy=lazy|eager|random|alternate level=base|v3|v4 (of this host)",
+                     "policy=lazy|eager|random|alternate mma=fast|exact level=base|v3|v4 (of this host)",
                      (int)(n > 60 ? 60 : n), s);
     s += n;
   }

@@ -194,6 +194,8 @@ static double real_of(int type, uint64_t bits) {
   }
 }
 
+/* Of a sum: a format of at least twice the bits and two rounds to the narrower one as the exact sum would (f32 by way of f64, f16 and bf16
+ * by way of f32). */
 static uint64_t bits_of_real(int type, double v) {
   uint64_t bits = 0;
   float f = (float)v;
@@ -210,7 +212,7 @@ static uint64_t bits_of_real(int type, double v) {
 
 static uint64_t combine_real(int op, int type, uint64_t old, uint64_t v) {
   double a = real_of(type, old), b = real_of(type, v);
-  if (op == BULK_ADD) return bits_of_real(type, type == BULK_F64 ? a + b : (double)(float)(a + b)); /* one rounding in all: sums of these are exact in f64 or rounded far below */
+  if (op == BULK_ADD) return bits_of_real(type, a + b);
   if (a != a) return v;
   if (b != b) return old;
   return (op == BULK_MIN ? a < b : a > b) ? old : v;

@@ -22,6 +22,7 @@ extern "C" {
  *   policy=      lazy, eager, random, or alternate (default: lazy on even launches, eager on odd ones)
  *   limit=N      warp instructions that one warp may execute before it is stopped (default: 20000000000)
  *   meter=on     counts accesses by instruction, for kilnsim_meter (default: off)
+ *   mma=         fast: tensor products added in f32, one rounding for each; exact: as the target's tensor cores do (default: fast)
  *   level=       base, v3, v4: handlers for SSE2, AVX2, AVX-512 (default: the best that the host runs); results are the same
  * An option or target it does not know: invalid value, and kilnsim_message says which. */
 unsigned kilnsim_configure(const char *options, int *ordinal);
@@ -81,6 +82,9 @@ typedef struct kilnsim_meter_row { /* of one instruction */
  * found (500) past the last, or if the device has no meter. */
 unsigned kilnsim_meter(int ordinal, int index, kilnsim_meter_row *out);
 unsigned kilnsim_meter_reset(int ordinal);
+
+/* Does the simulator take a form of the PTX table (gen/isa, by its id)? Success; not supported (801), and kilnsim_message says why. */
+unsigned kilnsim_simulates(const char *form);
 
 /* Who gets what device code prints (vprintf), when a call of the driver synchronises; NULL: the program's standard output. */
 void kilnsim_print(void (*fn)(void *user, const char *text, size_t bytes), void *user);

@@ -388,11 +388,12 @@ static bool flatten(SimParser *p, SimInstr *in, const IsaOperand *want, const Si
 
 /* ---- the instruction ---- */
 
-/* What loads and stores takes registers that are wider than its type, what converts 8 bits any of 16 and 32: the narrowest, or 0. */
+/* What loads and stores takes registers that are wider than its type, what converts 8 or 16 bits any of 16 and 32: the narrowest, or 0. */
 static uint8_t takes_wider(const IsaForm *f) {
   const char *last = strrchr(f->opcode, '.');
   uint8_t type, bits;
-  if (strncmp(f->opcode, "cvt.", 4) == 0) return strstr(f->opcode, ".s8") || strstr(f->opcode, ".u8") ? 16 : 0;
+  if (strncmp(f->opcode, "cvt.", 4) == 0)
+    return strstr(f->opcode, ".s8") || strstr(f->opcode, ".u8") || strstr(f->opcode, ".s16") || strstr(f->opcode, ".u16") ? 16 : 0;
   bool moves = strncmp(f->opcode, "ld.", 3) == 0 || strncmp(f->opcode, "ldu.", 4) == 0 || strncmp(f->opcode, "st.", 3) == 0;
   return moves && last && sim_type_word(last, (uint32_t)strlen(last), &type, &bits) ? bits : 0;
 }
@@ -410,7 +411,8 @@ static bool reading_fits(SimParser *p, const IsaReading *r, const IsaForm *f, co
   for (uint32_t i = 0; i < r->nmodifiers; i++) p->in_shared |= r->modifier[i]->group == 'a' && strcmp(r->modifier[i]->word, "shared") == 0;
   p->takes_wider = takes_wider(f);
   p->takes_second = strncmp(f->opcode, "setp.", 5) == 0;
-  p->takes_number = strncmp(f->opcode, "st.", 3) == 0;
+  bool alone = (f->flags & (ISA_COLLECTIVE | ISA_SYNC)) == 0 || strncmp(f->opcode, "atom.", 5) == 0 || strncmp(f->opcode, "red.", 4) == 0;
+  p->takes_number = alone && !(f->flags & (ISA_COLLECTIVE | ISA_ASYNC));
   return row_fits(p, f, ops, hint ? n - 1 : n);
 }
 

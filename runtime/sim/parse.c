@@ -394,6 +394,10 @@ static bool parse_statement(SimParser *p, uint64_t *shared_next, uint32_t base_d
   }
   if (sim_lex_take(p, '@')) return parse_guarded(p);
   if (p->tok.kind != TOK_WORD) return fail_token(p, "expected a statement");
+  if (p->tok.n > 5 && memcmp(p->tok.at, ".reg.", 5) == 0) { /* no blank before the type */
+    p->at = p->tok.at + 4;
+    p->tok.n = 4;
+  }
   SimToken t = p->tok;
   sim_lex_next(p);
   if (sim_lex_take(p, ':')) {

@@ -52,6 +52,8 @@ char *sim_copy_text(const char *s, size_t n);
 #define SIM_COUNT(buf, T) ((uint32_t)((buf)->n / sizeof(T)))
 
 /* ---- targets (target.c) ---- */
+typedef enum { SIM_TENSOR_TURING, SIM_TENSOR_AMPERE, SIM_TENSOR_ADA, SIM_TENSOR_HOPPER, SIM_TENSOR_BLACKWELL, SIM_TENSOR_BLACKWELL_RTX,
+               SIM_TENSOR_GENERATIONS } SimTensor;
 typedef struct SimTarget {
   const char *name;
   uint16_t sm;             /* 90 */
@@ -60,6 +62,7 @@ typedef struct SimTarget {
   uint16_t threads_sm, ctas_sm;
   uint32_t shared_first;   /* where a CTA's shared memory begins in its window */
   uint32_t reserved;       /* shared memory of the SM that the system takes per CTA */
+  uint8_t tensor;          /* SimTensor: how its tensor cores add up */
 } SimTarget;
 const SimTarget *sim_target_find(const char *name, size_t n);
 const SimTarget *sim_target_default(void);
@@ -102,7 +105,7 @@ typedef struct SimDevice {
   char *options;
   const SimTarget *target;
   int ordinal, sms, cores;
-  bool checks, meter;
+  bool checks, meter, mma_exact;
   const struct SimLevel *level; /* handlers for this host */
   uint64_t seed, limit;
   SimPolicy policy;

@@ -2,26 +2,27 @@
 #include "sim.h"
 #include <string.h>
 
-/* name, sm, suffix, shared per block (opt-in) / per SM / static, threads and CTAs per SM, first shared address, reserved per CTA */
+/* name, sm, suffix, shared per block (opt-in) / per SM / static, threads and CTAs per SM, first shared address, reserved per CTA,
+ * tensor cores */
 #define KB 1024
 static const SimTarget targets[] = {
-  {"sm_75", 75, 0, 64 * KB, 64 * KB, 48 * KB, 1024, 16, 0, 0},
-  {"sm_80", 80, 0, 163 * KB, 164 * KB, 48 * KB, 2048, 32, 0, KB},
-  {"sm_86", 86, 0, 99 * KB, 100 * KB, 48 * KB, 1536, 16, 0, KB},
-  {"sm_87", 87, 0, 163 * KB, 164 * KB, 48 * KB, 1536, 16, 0, KB},
-  {"sm_88", 88, 0, 99 * KB, 100 * KB, 48 * KB, 1536, 16, 0, KB},
-  {"sm_89", 89, 0, 99 * KB, 100 * KB, 48 * KB, 1536, 24, 0, KB},
-  {"sm_90", 90, 0, 227 * KB, 228 * KB, 48 * KB, 2048, 32, KB, KB},
-  {"sm_90a", 90, 'a', 227 * KB, 228 * KB, 227 * KB, 2048, 32, KB, KB},
-  {"sm_100", 100, 0, 227 * KB, 228 * KB, 48 * KB, 2048, 32, KB, KB},
-  {"sm_100f", 100, 'f', 227 * KB, 228 * KB, 48 * KB, 2048, 32, KB, KB},
-  {"sm_100a", 100, 'a', 227 * KB, 228 * KB, 227 * KB, 2048, 32, KB, KB},
-  {"sm_103", 103, 0, 227 * KB, 228 * KB, 48 * KB, 2048, 32, KB, KB},
-  {"sm_103f", 103, 'f', 227 * KB, 228 * KB, 48 * KB, 2048, 32, KB, KB},
-  {"sm_103a", 103, 'a', 227 * KB, 228 * KB, 227 * KB, 2048, 32, KB, KB},
-  {"sm_120", 120, 0, 99 * KB, 100 * KB, 48 * KB, 1536, 24, KB, KB},
-  {"sm_120f", 120, 'f', 99 * KB, 100 * KB, 48 * KB, 1536, 24, KB, KB},
-  {"sm_120a", 120, 'a', 99 * KB, 100 * KB, 99 * KB, 1536, 24, KB, KB},
+  {"sm_75", 75, 0, 64 * KB, 64 * KB, 48 * KB, 1024, 16, 0, 0, SIM_TENSOR_TURING},
+  {"sm_80", 80, 0, 163 * KB, 164 * KB, 48 * KB, 2048, 32, 0, KB, SIM_TENSOR_AMPERE},
+  {"sm_86", 86, 0, 99 * KB, 100 * KB, 48 * KB, 1536, 16, 0, KB, SIM_TENSOR_AMPERE},
+  {"sm_87", 87, 0, 163 * KB, 164 * KB, 48 * KB, 1536, 16, 0, KB, SIM_TENSOR_AMPERE},
+  {"sm_88", 88, 0, 99 * KB, 100 * KB, 48 * KB, 1536, 16, 0, KB, SIM_TENSOR_AMPERE},
+  {"sm_89", 89, 0, 99 * KB, 100 * KB, 48 * KB, 1536, 24, 0, KB, SIM_TENSOR_ADA},
+  {"sm_90", 90, 0, 227 * KB, 228 * KB, 48 * KB, 2048, 32, KB, KB, SIM_TENSOR_HOPPER},
+  {"sm_90a", 90, 'a', 227 * KB, 228 * KB, 227 * KB, 2048, 32, KB, KB, SIM_TENSOR_HOPPER},
+  {"sm_100", 100, 0, 227 * KB, 228 * KB, 48 * KB, 2048, 32, KB, KB, SIM_TENSOR_BLACKWELL},
+  {"sm_100f", 100, 'f', 227 * KB, 228 * KB, 48 * KB, 2048, 32, KB, KB, SIM_TENSOR_BLACKWELL},
+  {"sm_100a", 100, 'a', 227 * KB, 228 * KB, 227 * KB, 2048, 32, KB, KB, SIM_TENSOR_BLACKWELL},
+  {"sm_103", 103, 0, 227 * KB, 228 * KB, 48 * KB, 2048, 32, KB, KB, SIM_TENSOR_BLACKWELL},
+  {"sm_103f", 103, 'f', 227 * KB, 228 * KB, 48 * KB, 2048, 32, KB, KB, SIM_TENSOR_BLACKWELL},
+  {"sm_103a", 103, 'a', 227 * KB, 228 * KB, 227 * KB, 2048, 32, KB, KB, SIM_TENSOR_BLACKWELL},
+  {"sm_120", 120, 0, 99 * KB, 100 * KB, 48 * KB, 1536, 24, KB, KB, SIM_TENSOR_BLACKWELL_RTX},
+  {"sm_120f", 120, 'f', 99 * KB, 100 * KB, 48 * KB, 1536, 24, KB, KB, SIM_TENSOR_BLACKWELL_RTX},
+  {"sm_120a", 120, 'a', 99 * KB, 100 * KB, 99 * KB, 1536, 24, KB, KB, SIM_TENSOR_BLACKWELL_RTX},
 };
 enum { TARGETS = sizeof targets / sizeof targets[0], DEFAULT_TARGET = 1 };
 

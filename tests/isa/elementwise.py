@@ -19,6 +19,8 @@ BOUNDS = {
     "lg2.approx.ftz.f32": ("rel 0x1p-22 abs 0x1.6p-23", None), "sin.approx.f32": ("abs 0x1.7p-21", "angle"),
     "sin.approx.ftz.f32": ("abs 0x1.7p-21", "angle"), "cos.approx.f32": ("abs 0x1.7p-21", "angle"),
     "cos.approx.ftz.f32": ("abs 0x1.7p-21", "angle"), "tanh.approx.f32": ("rel 0x1.03p-11 abs 0x1p-126", None),
+    "rcp.approx.ftz.f64": ("rel 0x1p-19", None), "rsqrt.approx.ftz.f64": ("rel 0x1p-19", None), "rsqrt.approx.f64": ("rel 0x1p-20", None),
+    "div.full.ftz.f32": ("rel 0x1p-22 abs 0x1p-126", "divisor"),
     "ex2.approx.f16": ("rel 0x1.93p-10 abs 0x1p-24", "exponent"), "tanh.approx.f16": ("abs 0x1.83p-11", None),
     # tanh.approx.bf16: the manual says 2^-8; an H200 was seen 1.24 times that away
     "ex2.approx.ftz.bf16": ("rel 0x1.4p-7 abs 0x1p-126", "exponent"), "tanh.approx.bf16": ("rel 0x1.0p-7 abs 0x1p-126", None),
@@ -31,7 +33,11 @@ def kinds_of(form):
     n = len(form.sources)
     kind = parts[-1]
     if op == "cvt":
-        return ["s32", "s32", "u32"] if parts[1] == "pack" else [kind] * n
+        return ["s32", "s32", "u32"][:n] if parts[1] == "pack" else [kind] * n
+    if op == "slct":
+        return [parts[-2]] * 2 + [kind]
+    if op == "prmt" or op.startswith("vabsdiff"):
+        return ["u32"] * n
     kinds = [kind] * n
     if op in ("shl", "shr"):
         kinds[1] = "count"
@@ -39,6 +45,12 @@ def kinds_of(form):
         kinds[2] = "count"
     elif op in ("bfe", "bfi"):
         kinds[-2:] = ["count", "count"]
+    elif op == "bmsk":
+        kinds = ["count", "count"]
+    elif op == "szext":
+        kinds[1] = "count"
+    elif op == "fns":
+        kinds[1:] = ["place", "offset"]
     elif op == "mad" and parts[1] == "wide":
         kinds[2] = kind[0] + str(2 * width_of(kind))
     elif op in ("selp", "setp") and form.sources[-1].strip("!") == "p":
@@ -62,6 +74,10 @@ def result_kind(form):
     op = form.parts[0]
     if op == "cvt":
         return form.parts[-2] if form.parts[1] != "pack" else "b32"
+    if op in ("set", "slct"):
+        return form.parts[-1] if op == "set" and form.parts[-1].endswith("x2") else form.parts[-2]
+    if op == "prmt" or op.startswith("vabsdiff"):
+        return "b32"
     return form.parts[-1] if form.result not in "p" and op not in ("setp", "testp") else "pred"
 
 

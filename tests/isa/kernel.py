@@ -17,6 +17,7 @@ class Kernel:
         self.name, self.form, self.section, self.note = name, form, section, note
         self.sm, self.version, self.block, self.grid = sm, max(version, 63), block, grid
         self.tensors, self.body, self.shared, self.scalars = [], [], 0, []
+        self.prelude = ""  # what stands before the entry: functions, constants
 
     def tensor(self, *args, **kwargs):
         self.tensors.append(Tensor(*args, **kwargs))
@@ -31,7 +32,7 @@ class Kernel:
 
     def text(self):
         target = "sm_" + self.sm
-        lines = ["//@ kiln 1", "//@ op isa_" + self.name.replace("-", "_"), "//@ target " + target]
+        lines = ["//@ kiln 1", "//@ op " + ("isa_" + self.name.replace("-", "_"))[:63], "//@ target " + target]
         for t in self.tensors:
             lines.append(f"//@ tensor {t.name} {t.mode} {t.dtype} [{t.count}] strides [1] align 16")
         for name, dtype, value in self.scalars:
@@ -49,6 +50,8 @@ class Kernel:
         lines += [f".version {self.version // 10}.{self.version % 10}", ".target " + target, ".address_size 64", ""]
         if self.shared:
             lines += [".extern .shared .align 128 .b8 pool[];", ""]
+        if self.prelude:
+            lines += self.prelude.strip().split("\n") + [""]
         types = {"i32": "u32", "f32": "f32", "f64": "f64", "i64": "u64"}
         params = [f"    .param .u64 {t.name}" for t in self.tensors] + [f"    .param .{types[d]} {n}" for n, d, _ in self.scalars]
         lines += [f".visible .entry {self.entry()}(", ",\n".join(params) + ")", "{"]

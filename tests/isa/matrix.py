@@ -7,12 +7,13 @@ from kernel import BYTES, Kernel
 from meaning import FORMATS, Fraction, TF32, add, as_signed, is_finite, multiply, of_fraction, signed, wrap
 from memory import LANES, PLAIN, braced, kernel_of, random_words, registers
 
-SIZES = {"f16": 2, "bf16": 2, "tf32": 4, "e4m3": 1, "e5m2": 1, "s8": 1, "u8": 1, "f64": 8, "f32": 4, "s32": 4}
+BITS = {"f16": 16, "bf16": 16, "tf32": 32, "e4m3": 8, "e5m2": 8, "s8": 8, "u8": 8, "s4": 4, "u4": 4, "b1": 1, "f64": 64, "f32": 32, "s32": 32}
+DTYPES = {"tf32": "f32", "s8": "i8", "u8": "i8", "s32": "i32", "s4": "i32", "u4": "i32", "b1": "i32"}
 
 
-def places_a(m, k, size):
+def places_a(m, k, bits):
     """(row, column) of each element of a, in the order lane, register, element: groups of 8 rows, then of 16 bytes of a row."""
-    per, out = max(4 // size, 1), []
+    per, out = max(32 // bits, 1), []
     for lane in range(LANES):
         for j in range(k // (4 * per)):
             for i in range(m // 8):
@@ -21,8 +22,8 @@ def places_a(m, k, size):
     return out
 
 
-def places_b(k, n, size):
-    per, out = max(4 // size, 1), []
+def places_b(k, n, bits):
+    per, out = max(32 // bits, 1), []
     for lane in range(LANES):
         for j in range(k // (4 * per)):
             for e in range(per):
@@ -38,28 +39,35 @@ def format_of(kind):
     return TF32 if kind == "tf32" else FORMATS[kind]
 
 
+INTEGERS = ("s8", "u8", "s4", "u4", "b1", "s32")
+
+
+def packed(kind, words):
+    """Elements of less than a byte lie in words of 32 bits, the first lowest."""
+    per = 32 // BITS[kind]
+    if BITS[kind] >= 8:
+        return words
+    return [sum(w << BITS[kind] * e for e, w in enumerate(words[i: i + per])) for i in range(0, len(words), per)]
+
+
 def word_of(kind, x):
     """A whole number or fraction that the type holds exactly."""
-    if kind in ("s8", "u8", "s32"):
-        return wrap(int(x), 8 * SIZES[kind])
+    if kind in INTEGERS:
+        return wrap(int(x), BITS[kind])
     word = format_of(kind).encode(of_fraction(x))
     return word << 13 if kind == "tf32" else word
 
 
 def value_of(kind, word):
-    if kind in ("s8", "s32"):
-        return as_signed(word, 8 * SIZES[kind])
-    if kind == "u8":
-        return word
+    if kind in INTEGERS:
+        return as_signed(word, BITS[kind]) if kind[0] == "s" else word
     return signed(format_of(kind).decode(word >> 13 if kind == "tf32" else word))
 
 
 def draw_exact(rng, kind):
     """Such that every product and sum on the way is exact in every format, in any order."""
-    if kind in ("s8", "u8"):
-        return word_of(kind, rng.randint(-128 if kind == "s8" else 0, 127 if kind == "s8" else 255))
-    if kind == "s32":
-        return rng.getrandbits(32)
+    if kind in INTEGERS:
+        return rng.getrandbits(BITS[kind])
     return word_of(kind, rng.randint(-4, 4) if kind in ("e4m3", "e5m2", "f16") else Fraction(rng.randint(-16, 16), 4))
 
 
@@ -70,12 +78,28 @@ def draw_any(rng, kind):
     return word << 13 if kind == "tf32" else word
 
 
+def shape_of(form):
+    part = next(p for p in form.parts if re.fullmatch(r"m\d+n\d+k\d+", p))
+    return [int(x) for x in re.findall(r"\d+", part)]
+
+
+def dot(form, xs, ys, c, to):
+    """One element: exact. Bits are joined before they are counted."""
+    if "popc" in form.parts:
+        return c + sum(x & y if "and" in form.parts else x ^ y for x, y in zip(xs, ys))
+    total = sum(x * y for x, y in zip(xs, ys)) + c
+    return min(max(total, -(1 << 31)), (1 << 31) - 1) if "satfinite" in form.parts else total
+
+
+def result_word(to, total):
+    return wrap(total, 32) if to == "s32" else FORMATS[to].encode(of_fraction(total))
+
+
 def product(form, draw, suffix, note):
-    shape = re.match(r"m(\d+)n(\d+)k(\d+)", form.parts[3])
-    m, n, depth = (int(x) for x in shape.groups())
-    to, ka, kb, kc = form.parts[-4:]
+    m, n, depth = shape_of(form)
+    to, ka, kb, kc = [p for p in form.parts if p in BITS]
     rng = random.Random(form.id + suffix)
-    pa, pb, pc = places_a(m, depth, SIZES[ka]), places_b(depth, n, SIZES[kb]), places_c(m, n)
+    pa, pb, pc = places_a(m, depth, BITS[ka]), places_b(depth, n, BITS[kb]), places_c(m, n)
     a, b, c = ([draw(rng, kind) for _ in where] for kind, where in ((ka, pa), (kb, pb), (kc, pc)))
     va = {p: value_of(ka, w) for p, w in zip(pa, a)}
     vb = {p: value_of(kb, w) for p, w in zip(pb, b)}
@@ -84,25 +108,28 @@ def product(form, draw, suffix, note):
     for (row, column), w in zip(pc, c):
         terms = [va[row, i] * vb[i, column] for i in range(depth)] + [value_of(kc, w)]
         largest = max([largest] + [abs(Fraction(t)) for t in terms])
-        total = sum(terms)
-        wanted.append(wrap(total, 32) if to == "s32" else FORMATS[to].encode(of_fraction(total)))
+        wanted.append(result_word(to, dot(form, [va[row, i] for i in range(depth)], [vb[i, column] for i in range(depth)], value_of(kc, w), to)))
     k = Kernel(form.id + suffix, form.opcode, form.sm, form.version, form.section, note=note)
     bound = None
     if suffix:  # docs/simulator.md: (terms + 1) units in the last place of the largest term, and the rounding of the result
         units = 2.0 ** (-10 if to == "f16" else -23)
         bound = f"rel {units.hex()} abs {float(largest * (depth + 2) * Fraction(units)).hex()}"
-    dtype = {"tf32": "f32", "s8": "i8", "u8": "i8", "s32": "i32"}
-    k.tensor("a", "in", dtype.get(ka, ka), given=a)
-    k.tensor("b", "in", dtype.get(kb, kb), given=b)
-    k.tensor("c", "in", dtype.get(kc, kc), given=c)
-    k.tensor("d", "out", dtype.get(to, to), wanted=wanted, bound=bound)
+    k.tensor("a", "in", DTYPES.get(ka, ka), given=packed(ka, a))
+    k.tensor("b", "in", DTYPES.get(kb, kb), given=packed(kb, b))
+    k.tensor("c", "in", DTYPES.get(kc, kc), given=c)
+    k.tensor("d", "out", DTYPES.get(to, to), wanted=wanted, bound=bound)
+    return through_registers(k, form)
+
+
+def through_registers(k, form):
+    """Each lane's words of a, b and c, the product, and its words of d."""
     operands = []
     tokens = [form.result] + form.sources
     for name, token, address in zip("dabc", tokens, ("%l6", "%l0", "%l2", "%l4")):
         count, cls = int(token[0]), token[1]
         size = 8 if cls == "d" else 4
         k.address(name, size * count, address)
-        base = {"d": 1, "a": 5, "b": 9, "c": 12}[name] + (20 if cls == "r" else 0)
+        base = {"d": 1, "a": 9, "b": 13, "c": 16}[name] + (20 if cls == "r" else 0)
         regs = registers(cls, count, base)
         operands.append(braced(regs, token))
         if name != "d":
@@ -115,9 +142,46 @@ def product(form, draw, suffix, note):
     return k
 
 
+def quad_place(lane, i, is_float):
+    """Row and column of element i of C and D of m8n8k4, by the manual's figures."""
+    high = 0 if lane < 16 else 4
+    return (high + (lane & 1) + (i & 2), (i & 4) + (lane & 2) + (i & 1)) if is_float else (high + lane % 4, i)
+
+
+def quad_product(form):
+    """m8n8k4: lanes 4q..4q+3 and 16+4q.. make a product of their own, for each q of 0 to 3."""
+    to, _, _, kc = form.parts[-4:]
+    rng = random.Random(form.id)
+    a, b = ([draw_exact(rng, "f16") for _ in range(4 * LANES)] for _ in "ab")
+    c = [draw_exact(rng, kc) for _ in range(8 * LANES)]
+    va, vb, vc = {}, {}, {}
+    for lane in range(LANES):
+        quad, high = lane % 16 // 4, 0 if lane < 16 else 4
+        for i in range(4):
+            row = (high + lane % 4, i) if form.parts[4] == "row" else (high + i, lane % 4)
+            column = (i, high + lane % 4) if form.parts[5] == "col" else (lane % 4, high + i)
+            va[(quad,) + row] = value_of("f16", a[4 * lane + i])
+            vb[(quad,) + column] = value_of("f16", b[4 * lane + i])
+        for i in range(8):
+            vc[(quad,) + quad_place(lane, i, kc == "f32")] = value_of(kc, c[8 * lane + i])
+    wanted = []
+    for lane in range(LANES):
+        quad = lane % 16 // 4
+        for i in range(8):
+            r, s = quad_place(lane, i, to == "f32")
+            wanted.append(result_word(to, sum(va[quad, r, j] * vb[quad, j, s] for j in range(4)) + vc[quad, r, s]))
+    k = kernel_of(form)
+    for name, kind, words in (("a", "f16", a), ("b", "f16", b), ("c", kc, c)):
+        k.tensor(name, "in", kind, given=words)
+    k.tensor("d", "out", to, wanted=wanted)
+    return through_registers(k, form)
+
+
 def products(form):
+    if form.parts[3] == "m8n8k4" and form.parts[-2] == "f16":
+        return [quad_product(form)]
     exact = product(form, draw_exact, "", "sums that are exact in any order")
-    if form.parts[-4] in ("s32", "f64"):
+    if "s32" in form.parts or "f64" in form.parts:
         return [exact]
     return [exact, product(form, draw_any, "-rounding", "sums that round")]
 

@@ -2,6 +2,7 @@
 import random
 import re
 
+import calls
 from kernel import Kernel
 from meaning import FORMATS, add, as_signed, less, wrap, width_of
 from vectors import words_of
@@ -42,7 +43,7 @@ class Access:
         self.type = next(p for p in reversed(form.parts) if p in SIZE)
         self.size = SIZE[self.type]
         self.bytes = self.n * self.size
-        self.space = next((p for p in form.parts if p in ("global", "shared", "local")), "generic")
+        self.space = next((p for p in form.parts if p in ("global", "shared", "local", "const", "param")), "generic")
 
     def dtype(self):
         return self.type if self.type in ("f32", "f64") else DTYPE[self.size]
@@ -67,8 +68,14 @@ def load(form):
     a, k = Access(form), kernel_of(form)
     given = random_words(form.id, LANES * a.n, 8 * a.size)
     k.tensor("a", "in", a.dtype(), given=given)
-    regs, where = registers(a.cls, a.n), "%l0"
-    if a.space in ("global", "generic"):
+    regs = registers(a.cls, a.n)
+    if a.space == "const":
+        k.tensors = []
+        k.prelude = constants("table", given, a.size)
+        k.add(f"mov.u64 %l0, table;\nmad.lo.s32 %r1, %r0, 5, 3;\nand.b32 %r1, %r1, 31;\nmad.wide.u32 %l0, %r1, {a.bytes}, %l0;\n"
+              "add.s64 %l0, %l0, -48;")
+        place = "[%l0+48]"
+    elif a.space in ("global", "generic"):
         shuffled_address(k, "a", a.bytes, "%l0")
         place = "[%l0+48]"
     else:
@@ -89,6 +96,11 @@ def load(form):
     for e, reg in enumerate(regs):
         k.add(f"st.global.{PLAIN[a.cls]} [%l2+{e * out_size}], {reg};")
     return k
+
+
+def constants(name, words, size):
+    data = ", ".join(str(b) for w in words for b in w.to_bytes(size, "little"))
+    return f".const .align 16 .b8 {name}[{len(words) * size}] = {{{data}}};"
 
 
 def cache_policy(k, form):
@@ -133,7 +145,8 @@ def store(form):
             k.add(f"or.b32 {reg}, {reg}, {0xabcd0000 if a.size == 2 else 0xabcdef00};")  # only the low part is stored
     if a.space in ("global", "generic"):
         shuffled_address(k, "d", a.bytes, "%l2")
-        k.add(f"{form.opcode} [%l2+48], {braced(regs, a.token)};")
+        hint = cache_policy(k, form)
+        k.add(f"{form.opcode} [%l2+48], {braced(regs, a.token)}{hint};")
         wanted = [0] * len(given)
         for i in range(LANES):
             wanted[SHUFFLED[i] * a.n: (SHUFFLED[i] + 1) * a.n] = given[i * a.n: (i + 1) * a.n]
@@ -186,20 +199,20 @@ def combine(op, kind):
     value = (lambda w: as_signed(w, bits)) if kind[0] == "s" else (lambda w: w)
     return {"add": lambda m, v: wrap(m + v, bits), "min": lambda m, v: min(m, v, key=value), "max": lambda m, v: max(m, v, key=value),
             "and": lambda m, v: m & v, "or": lambda m, v: m | v, "xor": lambda m, v: m ^ v, "exch": lambda m, v: v,
-            "inc": lambda m, v: 0 if m >= v else m + 1}[op]
+            "inc": lambda m, v: 0 if m >= v else m + 1, "dec": lambda m, v: v if m == 0 or m > v else m - 1}[op]
 
 
 def atomic(form):
     """Each thread on a place of its own (old and new value), then, where the order does not matter, eight threads on each of four."""
     returns, space = form.parts[0] == "atom", "shared" if "shared" in form.parts else "global"
-    op = next(p for p in form.parts if p in ("add", "min", "max", "and", "or", "xor", "exch", "inc", "cas"))
+    op = next(p for p in form.parts if p in ("add", "min", "max", "and", "or", "xor", "exch", "inc", "dec", "cas"))
     kind = form.parts[-1] if form.parts[-1] != "add" else "f32"
     token = form.sources[1]
     n, cls = (int(token[0]), token[1]) if token[0].isdigit() else (1, token[0])
     per = 2 if kind.endswith("x2") else n
     floats = kind[0] == "f" or kind.startswith("bf")
     dtype = kind[:-2] if kind.endswith("x2") else kind if floats else DTYPE[width_of(kind) // 8]
-    size = {"r": 4, "f": 4, "l": 8, "d": 8}[cls] * n
+    size = {"h": 2, "r": 4, "f": 4, "l": 8, "d": 8}[cls] * n
     k = kernel_of(form)
     k.shared = LANES * size if space == "shared" else 0
     fmt = FORMATS[dtype] if floats else None
@@ -212,7 +225,7 @@ def atomic(form):
     else:
         m, v = (words_of(form.id + x, [kind if kind[0] != "b" else "u" + kind[1:]], LANES)[0] for x in "mv")
         c = [w if i % 3 else w ^ 1 for i, w in enumerate(m)]
-        if op == "inc":
+        if op in ("inc", "dec"):
             v = [w if i % 2 else x for i, (w, x) in enumerate(zip(v, m))]
     step = combine(op, kind) if op != "cas" else None
     after = [v[i] if c[i] == m[i] else m[i] for i in range(LANES)] if op == "cas" else [step(x, y) for x, y in zip(m, v)]
@@ -235,14 +248,15 @@ def atomic(form):
         k.address("c", size, "%l4")
         k.add(f"ld.global.{PLAIN[cls]} {cmp}, [%l4];")
         operands = cmp + ", " + operands
-    k.add(f"{form.opcode} {old + ', ' if returns else ''}{place}, {operands};")
+    hint = cache_policy(k, form)
+    k.add(f"{form.opcode} {old + ', ' if returns else ''}{place}, {operands}{hint};")
     if returns:
         k.tensor("d", "out", dtype, wanted=m)
         k.address("d", size, "%l6")
         k.add(f"st.global.{PLAIN[cls]} [%l6], {old};")
     if space == "shared":
         k.add(f"bar.sync 0;\nld.shared.{PLAIN[cls]} {stage}, [%r2];\nst.global.{PLAIN[cls]} [%l0], {stage};")
-    if op not in ("exch", "cas", "inc"):
+    if op not in ("exch", "cas", "inc", "dec"):
         contend(k, form, returns, space, cls, n, size, per, dtype, step, v, regs, token, old, stage)
     return k
 
@@ -260,7 +274,8 @@ def contend(k, form, returns, space, cls, n, size, per, dtype, step, v, regs, to
         shared_address(k, "%r4", "%r3", size)
         k.add(f"bar.sync 0;\nld.global.{PLAIN[cls]} {stage}, [%l8];\nsetp.lt.u32 %p1, %r0, 4;\n"
               f"@%p1 st.shared.{PLAIN[cls]} [%r4], {stage};\nbar.sync 0;")
-    k.add(f"{form.opcode} {old + ', ' if returns else ''}[{'%r4' if space == 'shared' else '%l8'}], {braced(regs, token)};")
+    k.add(f"{form.opcode} {old + ', ' if returns else ''}[{'%r4' if space == 'shared' else '%l8'}], {braced(regs, token)}"
+          f"{', %l28' if 'L2::cache_hint' in form.parts else ''};")
     if space == "shared":
         k.add(f"bar.sync 0;\nld.shared.{PLAIN[cls]} {stage}, [%r4];\n@%p1 st.global.{PLAIN[cls]} [%l8], {stage};")
 
@@ -337,7 +352,15 @@ def addresses(form):
     if local:
         k.body.insert(0, ".local .align 16 .b8 spot[64];")
     where = "spot" if local else "pool"
-    if "global" in form.id:
+    if "const" in form.id:
+        k.tensors.pop(0)
+        k.prelude = constants("table", given, 4)
+        k.add("mov.u64 %l4, table;\ncvta.const.u64 %l4, %l4;\nmad.wide.u32 %l4, %r0, 4, %l4;")
+        k.add("ld.b32 %r5, [%l4];" if "_to_" not in form.id else "cvta.to.const.u64 %l5, %l4;\nld.const.b32 %r5, [%l5];")
+    elif form.id == "cvta_to_param_u64":
+        k.add("mov.u64 %l4, a;\ncvta.param.u64 %l4, %l4;\ncvta.to.param.u64 %l5, %l4;\nld.param.b64 %l0, [%l5];\n"
+              "mad.wide.u32 %l4, %r0, 4, %l0;\nld.b32 %r5, [%l4];")
+    elif "global" in form.id:
         k.add("ld.param.b64 %l0, [a];\ncvta.to.global.u64 %l4, %l0;")
         if form.id == "cvta_global_u64":
             k.add("cvta.global.u64 %l4, %l4;\nmad.wide.u32 %l4, %r0, 4, %l4;\nld.b32 %r5, [%l4];")
@@ -374,11 +397,41 @@ def touched(form):
     k.tensor("d", "out", "i32", wanted=given)
     k.address("a", 4, "%l0")
     k.address("d", 4, "%l2")
-    if form.parts[0] == "prefetch":
-        k.add(f"{form.opcode} [%l0];\nld.global.b32 %r5, [%l0];\nst.global.b32 [%l2], %r5;")
+    if form.parts[0] in ("prefetch", "prefetchu"):
+        place = "%l0"
+        if "local" in form.parts:
+            k.body.insert(0, ".local .align 16 .b8 spot[64];")
+            place = "spot"
+        k.add(f"{form.opcode} [{place}];\nld.global.b32 %r5, [%l0];\nst.global.b32 [%l2], %r5;")
+    elif form.parts[0] in ("applypriority", "discard"):  # of 128 bytes; what is discarded is written anew
+        k.address("d" if form.parts[0] == "discard" else "a", 0, "%l4")
+        k.add(f"{form.opcode} [%l4], 128;\nbar.warp.sync 0xffffffff;\nld.global.b32 %r5, [%l0];\nst.global.b32 [%l2], %r5;")
     else:
-        operand = " 40" if form.id.startswith("nanosleep") else ""
+        operand = " 40" if form.id.startswith("nanosleep") else " 3" if form.id == "pmevent" else ""
         k.add(f"ld.global.b32 %r5, [%l0];\nst.global.b32 [%l2], %r0;\n{form.opcode}{operand};\nst.global.b32 [%l2], %r5;")
+    return k
+
+
+def spaces(form):
+    """Generic addresses of every space: is it this one?"""
+    k = kernel_of(form)
+    names = ("const", "global", "local", "shared", "param")
+    k.prelude = constants("table", [1, 2, 3, 4], 4)
+    k.shared = 64
+    k.tensor("a", "in", "i32", given=[1, 2, 3, 4])
+    k.tensor("d", "out", "i32", wanted=[int(n == form.parts[1]) for n in names for _ in range(LANES)])
+    k.body.insert(0, ".local .align 16 .b8 spot[64];")
+    k.address("d", 4, "%l0")
+    k.add("mov.u64 %l2, table;\ncvta.const.u64 %l10, %l2;\nld.param.b64 %l11, [a];\nmov.u64 %l2, spot;\ncvta.local.u64 %l12, %l2;\n"
+          "mov.u64 %l2, pool;\ncvta.shared.u64 %l13, %l2;")
+    if form.parts[1] == "param":  # needs a later .version; the others ask nothing of parameters
+        k.add("mov.u64 %l2, a;\ncvta.param.u64 %l14, %l2;")
+    else:
+        k.tensors[1].wanted = k.tensors[1].wanted[: 4 * LANES]
+        k.tensors[1].count = 4 * LANES
+        names = names[:4]
+    for i in range(len(names)):
+        k.add(f"{form.opcode} %p1, %l{10 + i};\nselp.b32 %r5, 1, 0, %p1;\nst.global.b32 [%l0+{128 * i}], %r5;")
     return k
 
 
@@ -452,7 +505,7 @@ def control(form):
     k = kernel_of(form)
     k.tensor("d", "out", "i32", wanted=[1000 + 4 * 5 + (0 if i < 8 else 100 if i < 20 else 107) for i in range(LANES)])
     k.address("d", 4, "%l0")
-    leave = form.opcode if form.id in ("ret", "exit") else "bra OUT"
+    leave = form.opcode if form.id in ("ret", "ret_uni", "exit") else "bra OUT"
     jump = "bra.uni" if form.id == "bra_uni" else "bra"
     k.add(f"mov.b32 %r5, 1000;\nmov.b32 %r6, 0;\nLOOP:\nadd.s32 %r5, %r5, 5;\nadd.s32 %r6, %r6, 1;\n"
           f"setp.lt.s32 %p1, %r6, 4;\n@%p1 {jump} LOOP;\n"
@@ -464,10 +517,14 @@ def control(form):
 
 def find(form):
     op = form.parts[0]
-    if form.opcode.startswith("ld.param"):
+    if form.opcode.startswith("ld.param") and form.parts[-1] in SCALARS and len(form.parts) == 3 and form.id != "ld_param_s8":
         return load_parameter
-    if op in ("ld", "st"):
-        return load if op == "ld" else store
+    if "param" in form.parts and op in ("ld", "st"):
+        return calls.parameter
+    if op in ("ld", "ldu", "st"):
+        return store if op == "st" else load
+    if op == "isspacep":
+        return spaces
     if op in ("atom", "red") and not ("noftz" in form.parts and re.search("v[248]", form.opcode)) and not (op == "atom" and ".v" in form.opcode):
         return atomic
     if op == "cvta" or form.id in ("mov_u32_symbol", "mov_u64_symbol"):
@@ -476,7 +533,7 @@ def find(form):
         return specials
     if op == "mov" and (re.search(r"pack", form.id) or "_from_" in form.id):
         return pack
-    if op in ("prefetch", "membar", "fence", "nanosleep"):
+    if op in ("prefetch", "prefetchu", "applypriority", "discard", "membar", "fence", "nanosleep", "pmevent"):
         return touched
     if form.id.startswith("cp_async_c") and form.id != "cp_async_commit_group":
         return async_copy
@@ -486,4 +543,6 @@ def find(form):
         return policy
     if op in ("bra", "ret", "exit"):
         return control
+    if op in ("call", "brx"):
+        return calls.call if op == "call" else calls.jump_table
     return None

@@ -83,7 +83,8 @@ static const char *immediate(const IsaForm *f, int k) {
   if (strncmp(f->opcode, "wgmma.mma", 9) == 0) return "1"; /* a scale, a transposition */
   if (strstr(f->opcode, "wait.parity")) return k == 2 ? "1" : "1000";
   if (strstr(f->opcode, "async.bulk") && f->op[k].cls == 'r') return "64"; /* bytes */
-  if ((strncmp(f->opcode, "bar.", 4) == 0 || strncmp(f->opcode, "barrier.", 8) == 0) && strcmp(f->opcode, "bar.warp.sync") != 0) return k == f->op[0].writes ? "1" : "64";
+  bool barrier = strncmp(f->opcode, "bar.", 4) == 0 || strncmp(f->opcode, "barrier.", 8) == 0;
+  if (barrier && strcmp(f->opcode, "bar.warp.sync") != 0) return k == f->op[0].writes ? "1" : "64";
   switch (f->op[k].cls) {
   case 'f': return "0f3F000000";
   case 'd': return "0d3FF8000000000000";

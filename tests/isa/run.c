@@ -1,6 +1,6 @@
 /* run.c - runs the files of tests/isa/forms on a device, through contract and runtime, and compares what comes out.
  *
- * usage: isa_run [--device D] [--save FILE] [--against FILE] [--verbose] PATH...      (PATH: a .ptx file or a folder of them)
+ * usage: isa_run [--device D] [--save FILE] [--against FILE [--list FILE]] [--verbose] PATH...      (PATH: a .ptx file or a folder of them)
  *
  * Besides its contract a file holds, in comments:
  *   //< NAME WORD...   what tensor NAME holds before the launch (hexadecimal bits; lines of one tensor go on)
@@ -9,7 +9,7 @@
  * Outputs are poisoned first, and so is what lies behind them. Each output has a twin: with one expected word changed the
  * comparison must fail.
  *
- * --save writes the outputs as text; --against compares with such a file of another device: bit for bit, or within twice the
+ * --list writes the names of the files that agreed. --save writes the outputs as text; --against compares with such a file of another device: bit for bit, or within twice the
  * bound. NaNs agree whatever their payload (the payloads that differ are counted). Ends with "N passed, N failed". */
 #include "kiln.h"
 #include <dirent.h>
@@ -55,10 +55,10 @@ typedef struct Section {
 } Section;
 
 typedef struct Run {
-  const char *device, *save, *against;
+  const char *device, *save, *against, *list;
   bool verbose;
   kiln_device *dev;
-  FILE *out, *fails; /* what failed is printed after the table */
+  FILE *out, *agreed, *fails; /* what failed is printed after the table */
   char *fail_text;
   size_t fail_bytes;
   char *other; /* text of the file to compare with */
@@ -356,6 +356,7 @@ static void run_file(Run *r, const char *path) {
   for (int i = 0; ok && i < c.ntensors; i++) ok = download_tensor(r, &c.tensor[i]);
   if (ok && r->out) save_case(r, &c);
   ok = ok && compare_case(&c) && (!r->other || compare_saved(r, &c));
+  if (ok && r->agreed && r->other) fprintf(r->agreed, "%s\n", c.name);
   for (int i = 0; i < c.ntensors; i++)
     if (c.tensor[i].device) kiln_free(r->dev, c.tensor[i].device);
   free(c.text);
@@ -412,21 +413,24 @@ int main(int argc, char **argv) {
     const char **value = strcmp(argv[i], "--device") == 0    ? &r.device
                          : strcmp(argv[i], "--save") == 0    ? &r.save
                          : strcmp(argv[i], "--against") == 0 ? &r.against
+                         : strcmp(argv[i], "--list") == 0    ? &r.list
                                                              : NULL;
     if (value && i + 1 < argc) *value = argv[++i];
     else if (strcmp(argv[i], "--verbose") == 0) r.verbose = true;
     else if (argv[i][0] == '-') npaths = -argc;
     else argv[npaths++ < 0 ? 0 : npaths] = argv[i];
   }
-  if (npaths <= 0) return fprintf(stderr, "usage: isa_run [--device D] [--save FILE] [--against FILE] [--verbose] PATH...\n"), 2;
+  if (npaths <= 0) return fprintf(stderr, "usage: isa_run [--device D] [--save FILE] [--against FILE [--list FILE]] [--verbose] PATH...\n"), 2;
   if (kiln_open(&r.dev, r.device) != KILN_OK) return fprintf(stderr, "isa_run: %s: %s\n", r.device, kiln_error()), 2;
   if (r.save && !(r.out = fopen(r.save, "w"))) return fprintf(stderr, "isa_run: %s: %s\n", r.save, strerror(errno)), 2;
   if (r.out) fprintf(r.out, "outputs of tests/isa on %s\n", r.device);
+  if (r.list && !(r.agreed = fopen(r.list, "w"))) return fprintf(stderr, "isa_run: %s: %s\n", r.list, strerror(errno)), 2;
   if (r.against && !(r.other = read_file(r.against, NULL))) return fprintf(stderr, "isa_run: %s: %s\n", r.against, strerror(errno)), 2;
   if (!(r.fails = open_memstream(&r.fail_text, &r.fail_bytes))) return fprintf(stderr, "isa_run: out of memory\n"), 2;
   bool ok = true;
   for (int i = 1; i <= npaths; i++) ok = run_path(&r, argv[i]) && ok;
   print_table(&r);
+  if (r.agreed && fclose(r.agreed) != 0) ok = false, fprintf(stderr, "isa_run: %s could not be written\n", r.list);
   if (r.out && fclose(r.out) != 0) ok = false, fprintf(stderr, "isa_run: %s could not be written\n", r.save);
   fclose(r.fails);
   free(r.fail_text);

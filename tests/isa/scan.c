@@ -45,12 +45,12 @@ static Operand classify(const char *at, size_t n) {
   return o;
 }
 
-static bool fits(const IsaOperand *want, Operand have) {
+static bool fits(const IsaOperand *want, Operand have, bool wider) { /* wider: loads and stores take registers that are */
   switch (want->kind) {
   case ISA_OPND_REG:
-    if (have.kind == 'i') return want->imm_ok;
+    if (have.kind == 'i') return want->imm_ok || !want->writes; /* ptxas takes numbers for most sources */
     if (want->pair_pred) return have.kind == '|' && have.cls == want->cls;
-    return have.kind == 'r' && have.cls == want->cls && have.count == want->count && have.brace == want->brace;
+    return have.kind == 'r' && (have.cls == want->cls || (wider && want->cls == 'h' && have.cls == 'r')) && have.count == want->count && have.brace == want->brace;
   case ISA_OPND_MEM: return have.kind == 'm';
   case ISA_OPND_SINK: return have.kind == '_';
   case ISA_OPND_IMM: return have.kind == 'i';
@@ -78,18 +78,27 @@ static int split(const char *at, const char **text, Operand out[ISA_MAX_OPERANDS
   return n;
 }
 
+static int has_policy(const IsaReading *r) { /* one operand more */
+  for (uint32_t i = 0; i < r->nmodifiers; i++)
+    if (r->modifier[i]->group == 'h') return 1;
+  return 0;
+}
+
 static IsaId form_of(const char *line) {
   size_t n = strcspn(line, " \t;");
   const char *text[ISA_MAX_OPERANDS];
   Operand have[ISA_MAX_OPERANDS];
   int count = split(line + n, text, have);
-  for (IsaId id = isa_find(line, (uint32_t)n); id != ISA_NONE; id = isa_next(id)) {
-    const IsaForm *f = isa_form(id);
-    bool ok = count >= f->nmin && count <= f->nops;
-    for (int i = 0; ok && i < count; i++)
-      ok = fits(&f->op[i], have[i]) && (!f->op[i].fixed || f->op[i].kind == ISA_OPND_SINK || atoi(text[i]) == f->op[i].value);
-    if (ok) return id;
-  }
+  IsaReading r = {0};
+  for (IsaId first; (first = isa_read(&r, line, (uint32_t)n)) != ISA_NONE;)
+    for (IsaId id = first; id != ISA_NONE; id = isa_next(id)) {
+      const IsaForm *f = isa_form(id);
+      int given = count - has_policy(&r);
+      bool ok = (given >= f->nmin && given <= f->nops) || (f->nops && f->op[0].kind == ISA_OPND_CALL);
+      for (int i = 0; ok && i < given && f->op[0].kind != ISA_OPND_CALL; i++)
+        ok = fits(&f->op[i], have[i], line[0] == 'l' || line[0] == 's') && (!f->op[i].fixed || f->op[i].kind == ISA_OPND_SINK || atoi(text[i]) == f->op[i].value);
+      if (ok) return id;
+    }
   return ISA_NONE;
 }
 
@@ -100,7 +109,7 @@ static bool scan_file(const char *path, long count[ISA_COUNT]) {
   for (int number = 1; fgets(line, sizeof line, in); number++) {
     const char *at = line + strspn(line, " \t");
     if (*at == '@') at += strcspn(at, " \t"), at += strspn(at, " \t");
-    if (!islower((unsigned char)*at) || !strchr(at, ';')) continue; /* directives, labels, comments, braces */
+    if (!islower((unsigned char)*at) || !strchr(at, ';') || strstr(at, ": .")) continue; /* directives, labels, comments, braces */
     IsaId id = form_of(at);
     if (id == ISA_NONE) unknown++, printf("%s:%d: no form of the table: %s", path, number, at);
     else count[id]++;

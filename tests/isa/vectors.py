@@ -38,6 +38,10 @@ def pool_of(kind, domain, position):
     from meaning import of_float
     if kind == "pred":
         return [0, 1], lambda rng: rng.getrandbits(1)
+    if kind == "place":
+        return list(range(0, 32, 3)) + [31], lambda rng: rng.randint(0, 31)
+    if kind == "offset":
+        return [0, 1, 2, 3, 9, 40, (1 << 32) - 1, (1 << 32) - 2, (1 << 32) - 9], lambda rng: rng.randint(-12, 12) & 0xffffffff
     if kind == "count":
         return COUNTS, lambda rng: rng.randint(0, 40)
     if kind.startswith("divisor_"):

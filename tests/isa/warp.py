@@ -81,24 +81,25 @@ def vote(k, form, mode, predicate, members, row, result):
 
 
 def match(form):
-    k, every = kernel_of(form), form.parts[1] == "all"
-    rows = [[w % 5 for w in random_words(form.id, LANES, 32)], [0x80000001] * LANES, random_words(form.id + "x", LANES, 32)]
-    k.tensor("a", "in", "i32", given=sum(rows, []))
-    k.address("a", 4, "%l0")
+    k, every, bits = kernel_of(form), form.parts[1] == "all", int(form.parts[-1][1:])
+    rows = [[w % 5 << bits - 32 for w in random_words(form.id, LANES, 32)], [1 << bits - 1 | 1] * LANES, random_words(form.id + "x", LANES, bits)]
+    k.tensor("a", "in", f"i{bits}", given=sum(rows, []))
+    k.address("a", bits // 8, "%l0")
     k.address("d", 4, "%l2")
-    wanted, found = [], []
-    if every:
+    wanted, found, alone = [], [], form.id.endswith("_alone")
+    value = "%r4" if bits == 32 else "%l20"
+    if every and not alone:
         k.address("p", 4, "%l4")
     for row, values in enumerate(rows):
-        k.add(f"ld.global.b32 %r4, [%l0+{128 * row}];\n{form.opcode} %r5{'|%p1' if every else ''}, %r4, 0xffffffff;\n"
+        k.add(f"ld.global.b{bits} {value}, [%l0+{4 * bits * row}];\n{form.opcode} %r5{'|%p1' if every and not alone else ''}, {value}, 0xffffffff;\n"
               f"st.global.b32 [%l2+{128 * row}], %r5;")
         same = [sum(1 << j for j in range(LANES) if values[j] == v) for v in values]
         wanted += [(s if s == 0xffffffff else 0) for s in same] if every else same
         found += [int(s == 0xffffffff) for s in same]
-        if every:
+        if every and not alone:
             k.add(f"selp.b32 %r6, 1, 0, %p1;\nst.global.b32 [%l4+{128 * row}], %r6;")
     k.tensor("d", "out", "i32", wanted=wanted)
-    if every:
+    if every and not alone:
         k.tensor("p", "out", "i32", wanted=found)
     return k
 
@@ -205,7 +206,8 @@ def barrier_arrive(form):
 
 
 def barrier_red(form):
-    k, op = kernel_of(form, block=64), form.parts[2]
+    k, op = kernel_of(form, block=64), next(p for p in form.parts if p in ("and", "or", "popc"))
+    count = ", 64" if form.id.endswith("_count") else ""
     rows = [[0] * 64, [1] * 64, [int(i == 41) for i in range(64)], [int(i != 7) for i in range(64)], [w & 1 for w in random_words(form.id, 64, 8)]]
     fold = {"and": lambda r: int(all(r)), "or": lambda r: int(any(r)), "popc": sum}[op]
     k.tensor("a", "in", "i32", given=sum(rows, []))
@@ -216,7 +218,7 @@ def barrier_red(form):
         k.add(f"ld.global.b32 %r4, [%l0+{256 * row}];\nsetp.ne.b32 %p1, %r4, 0;")
         for negated in (0, 1):
             source = ("!" if negated else "") + "%p1"
-            k.add(f"{form.opcode} %r5, {row}, {source};" if op == "popc" else f"{form.opcode} %p2, {row}, {source};\n"
+            k.add(f"{form.opcode} %r5, {row}{count}, {source};" if op == "popc" else f"{form.opcode} %p2, {row}{count}, {source};\n"
                   f"selp.b32 %r5, 1, 0, %p2;")
             k.add(f"st.global.b32 [%l2+{256 * (2 * row + negated)}], %r5;")
             wanted += [fold([v ^ negated for v in values])] * 64
@@ -242,7 +244,22 @@ def warp_sync(form):
     return k
 
 
+def barrier_by_new_name(form):
+    maker = {"sync": barrier, "arrive": barrier_arrive, "red": barrier_red}.get(form.parts[1]) if form.parts[0] in ("bar", "barrier") else None
+    if not maker:
+        return None
+
+    def renamed(form):
+        k = maker(form)
+        aligned = ".aligned" if "aligned" in form.parts else ""
+        for old in ("bar.sync", "bar.arrive"):
+            new = old.replace("bar.", form.parts[0] + ".") + aligned
+            k.body = [line.replace(old + " ", new + " ") for line in k.body]
+        return k
+    return renamed
+
+
 def find(form):
     return {"shfl": shuffle, "vote": votes, "match": match, "redux": redux, "elect": elect, "activemask": activemask}.get(form.parts[0]) or \
         {"bar_sync": barrier, "bar_arrive": barrier_arrive, "bar_red_and_pred": barrier_red, "bar_red_or_pred": barrier_red,
-         "bar_red_popc_u32": barrier_red, "bar_warp_sync": warp_sync}.get(form.id)
+         "bar_red_popc_u32": barrier_red, "bar_warp_sync": warp_sync}.get(form.id) or barrier_by_new_name(form)

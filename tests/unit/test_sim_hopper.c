@@ -89,7 +89,8 @@ static const Kernel kernels[] = {
    "  bar.sync 0;\nv:\n  mbarrier.try_wait.parity.shared.b64 %p4, [%r2], 1; // HERE\n  @!%p4 bra v;\n", NULL, 0, 0, 0},
   {"race|pending_copy|deadlock", "", INIT "  @%p2 bra on;\n  mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 512;\n"
    "  cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%l2], 512, [%r2]; // OR\non:\nw:\n"
-   "  mbarrier.try_wait.parity.shared.b64 %p4, [%r2], 1; // OR: the phase before, or the next\n  @!%p4 bra w;\n  ld.shared.b32 %r7, [%r6]; // HERE\n", NULL, 0, 0, 0},
+   "  mbarrier.try_wait.parity.shared.b64 %p4, [%r2], 1; // OR: the phase before, or the next\n  @!%p4 bra w;\n  ld.shared.b32 %r7, [%r6]; // HERE\n"
+   , NULL, 0, 0, 0},
   {"race|mbarrier", "initialised", "  @%p2 bra made;\n  mbarrier.init.shared.b64 [%r2], 128;\n  bra done;\nmade:\n  nanosleep.u32 100;\ndone:\n"
    "  @%p3 bra end;\n  mbarrier.arrive.shared.b64 _, [%r2]; // HERE\nend:\n", NULL, 0, 0, 0},
   {"mbarrier", "more arrivals", INIT "  @%p2 bra end;\n  mbarrier.arrive.shared.b64 _, [%r2], 2; // HERE\nend:\n", NULL, 0, 0, 0},
@@ -102,6 +103,15 @@ static const Kernel kernels[] = {
    "// HERE\non:\n" WAIT("w", "0") OUT, NULL, 0, 0, 0},
   {"unwaited_copy", "has waited", INIT "  @%p2 bra on;\n  mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 512;\n  "
    "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%l2], 512, [%r2]; // OR\non:\n  ret; // HERE\n", NULL, 0, 32, 0},
+  {NULL, NULL, /* as others spell it */
+   "  @%p2 bra made;\n  mbarrier.init.shared::cta.b64 [%r2], 1;\n  fence.mbarrier_init.release.cluster;\n  fence.proxy.async;\nmade:\n  bar.sync 0;\n"
+   "  @%p2 bra on;\n"
+   "  mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 %l9, [%r2], 512;\n"
+   "  cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [%r1], [%l2], 512, [%r2];\non:\nw:\n"
+   "  mbarrier.try_wait.parity.acquire.cta.shared::cta.b64 %p4, [%r2], 0, 1000;\n  @!%p4 bra w;\n" OUT, NULL, 0, 0, 0},
+  {NULL, NULL, /* a state instead of a parity; polling */
+   INIT "  @%p2 bra end;\n  mbarrier.arrive.expect_tx.shared.b64 %l9, [%r2], 512;\n  " LOAD "\n"
+   "w:\n  mbarrier.test_wait.shared.b64 %p4, [%r2], %l9;\n  @!%p4 bra w;\n" OUT "end:\n", NULL, 0, 0, 0},
   /* ---- what the copy writes over ---- */
   {"race|pending_copy", "", INIT "  st.shared.b32 [%r6], %r0;\n  fence.proxy.async.shared::cta;\n  bar.sync 0;\n"
    "  ld.shared.b32 %r7, [%r6]; // OR\n  @%p2 bra on;\n"
@@ -130,15 +140,18 @@ static const Kernel kernels[] = {
    "  cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%l0, {%r8, %r9}], [%r2];\non:\n" WAIT("w", "0")
    "  @%p2 bra end;\n  cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%l1, {%r8, %r9}], [%r1];\n  cp.async.bulk.commit_group;\n"
    "  cp.async.bulk.wait_group 0;\nend:\n", NULL, 0, 0, 0},
-  {"unwaited_copy", "wait_group", INIT "  st.shared.b32 [%r6], %r0;\n  st.shared.b32 [%r6+512], %r0;\n  fence.proxy.async.shared::cta;\n  bar.sync 0;\n  @%p2 bra end;\n"
+  {"unwaited_copy", "wait_group", INIT "  st.shared.b32 [%r6], %r0;\n  st.shared.b32 [%r6+512], %r0;\n  fence.proxy.async.shared::cta;\n"
+   "  bar.sync 0;\n  @%p2 bra end;\n"
    "  cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%l1, {%r3, %r3}], [%r1]; // HERE\n  cp.async.bulk.commit_group;\nend:\n", NULL, 0, 0, 0},
   {"proxy", "fence.proxy.async", INIT "  st.shared.b32 [%r6], %r0;\n  st.shared.b32 [%r6+512], %r0;\n  bar.sync 0;\n  @%p2 bra end;\n"
    "  cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%l1, {%r3, %r3}], [%r1]; // HERE\n  cp.async.bulk.commit_group;\n"
    "  cp.async.bulk.wait_group.read 0;\nend:\n", NULL, 0, 0, 0},
-  {"race|uninitialised", "written", INIT "  st.shared.b32 [%r6], %r0; // OR\n  st.shared.b32 [%r6+512], %r0; // HERE\n  fence.proxy.async.shared::cta;\n  @%p2 bra end;\n"
+  {"race|uninitialised", "written", INIT "  st.shared.b32 [%r6], %r0; // OR\n  st.shared.b32 [%r6+512], %r0; // HERE\n"
+   "  fence.proxy.async.shared::cta;\n  @%p2 bra end;\n"
    "  cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%l1, {%r3, %r3}], [%r1]; // OR\n  cp.async.bulk.commit_group;\n"
    "  cp.async.bulk.wait_group.read 0;\nend:\n", NULL, 0, 0, 0},
-  {"in_flight", "still reading", INIT "  st.shared.b32 [%r6], %r0;\n  st.shared.b32 [%r6+512], %r0;\n  fence.proxy.async.shared::cta;\n  bar.sync 0;\n  @%p2 bra end;\n"
+  {"in_flight", "still reading", INIT "  st.shared.b32 [%r6], %r0;\n  st.shared.b32 [%r6+512], %r0;\n  fence.proxy.async.shared::cta;\n  bar.sync 0;\n"
+   "  @%p2 bra end;\n"
    "  cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%l1, {%r3, %r3}], [%r1];\n  cp.async.bulk.commit_group;\n"
    "  st.shared.b32 [%r6], %r3; // HERE\n  cp.async.bulk.wait_group.read 0;\nend:\n", NULL, 0, 0, 0},
   {NULL, NULL, INIT "  st.shared.b32 [%r6], %r0;\n  st.shared.b32 [%r6+512], %r0;\n  fence.proxy.async.shared::cta;\n  bar.sync 0;\n  @%p2 bra end;\n"
@@ -155,7 +168,8 @@ static const Kernel kernels[] = {
    "  @%p2 bra made;\n  mbarrier.init.shared.b64 [%r2], 1;\n  fence.mbarrier_init.release.cluster;\nmade:\n"
    "  barrier.cluster.arrive.release.aligned;\n  barrier.cluster.wait.acquire.aligned;\n  @%p2 bra on;\n"
    "  mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 1024;\n  shl.b32 %r8, %r20, 9;\n  add.s32 %r8, %r1, %r8;\n  mov.b16 %h0, 3;\n"
-   "  cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%r8], [%l2], 512, [%r2], %h0;\non:\n" WAIT("w", "0") OUT_OF_CTA, NULL, 2, 0, 2},
+   "  cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%r8], [%l2], 512, [%r2], %h0;\non:\n"
+    WAIT("w", "0") OUT_OF_CTA, NULL, 2, 0, 2},
   {"deadlock", "bytes missing", /* the peer does not expect the bytes of the multicast */
    "  @%p2 bra made;\n  mbarrier.init.shared.b64 [%r2], 1;\n  fence.mbarrier_init.release.cluster;\nmade:\n"
    "  barrier.cluster.arrive.release.aligned;\n  barrier.cluster.wait.acquire.aligned;\n  @%p2 bra on;\n  setp.ne.u32 %p5, %r20, 0;\n  @%p5 bra peer;\n"
@@ -166,10 +180,12 @@ static const Kernel kernels[] = {
    "  st.shared.b32 [%r6], %r0;\n  barrier.cluster.arrive.release.aligned;\n  barrier.cluster.wait.acquire.aligned;\n  xor.b32 %r8, %r20, 1;\n"
    "  mapa.shared::cluster.u32 %r9, %r6, %r8;\n  ld.shared::cluster.b32 %r7, [%r9];\n"
    "  barrier.cluster.arrive.relaxed.aligned;\n  barrier.cluster.wait.aligned;\n", ".reqnctapercluster 2, 1, 1", 2, 0, 0},
-  {"race", "has written", "  st.shared.b32 [%r6], %r0; // OR\n  barrier.cluster.arrive.relaxed.aligned;\n  barrier.cluster.wait.aligned;\n  xor.b32 %r8, %r20, 1;\n"
+  {"race", "has written", "  st.shared.b32 [%r6], %r0; // OR\n  barrier.cluster.arrive.relaxed.aligned;\n  barrier.cluster.wait.aligned;\n"
+   "  xor.b32 %r8, %r20, 1;\n"
    "  mapa.shared::cluster.u32 %r9, %r6, %r8;\n  ld.shared::cluster.b32 %r7, [%r9]; // HERE\n"
    "  barrier.cluster.arrive.aligned;\n  barrier.cluster.wait.aligned;\n", ".reqnctapercluster 2, 1, 1", 2, 0, 0},
-  {"cluster", "end", "  st.shared.b32 [%r6], %r0;\n  barrier.cluster.arrive.release.aligned;\n  barrier.cluster.wait.acquire.aligned;\n  xor.b32 %r8, %r20, 1;\n"
+  {"cluster", "end", "  st.shared.b32 [%r6], %r0;\n  barrier.cluster.arrive.release.aligned;\n  barrier.cluster.wait.acquire.aligned;\n"
+   "  xor.b32 %r8, %r20, 1;\n"
    "  mapa.shared::cluster.u32 %r9, %r6, %r8;\n  ld.shared::cluster.b32 %r7, [%r9]; // OR\n  ret; // HERE\n", ".reqnctapercluster 2, 1, 1", 2, 32, 0},
   {"barrier", "without having arrived", "  barrier.cluster.wait.aligned; // HERE\n", ".reqnctapercluster 2, 1, 1", 2, 0, 0},
   {"barrier", "again", "  barrier.cluster.arrive.aligned;\n  barrier.cluster.arrive.aligned; // HERE\n", ".reqnctapercluster 2, 1, 1", 2, 0, 0},
@@ -183,7 +199,8 @@ static const Kernel kernels[] = {
    "  barrier.cluster.arrive.release.aligned;\n  barrier.cluster.wait.acquire.aligned;\n  xor.b32 %r8, %r20, 1;\n  mapa.shared::cluster.u32 %r9, %r2, %r8;\n"
    "  mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r9]; // HERE\n" WAIT("w", "0"), ".reqnctapercluster 2, 1, 1", 2, 0, 0},
   /* ---- register budgets ---- */
-  {NULL, NULL, "  setp.ge.u32 %p5, %r0, 128;\n  @%p5 bra more;\n  setmaxnreg.dec.sync.aligned.u32 64;\n  bra end;\nmore:\n  setmaxnreg.inc.sync.aligned.u32 192;\n"
+  {NULL, NULL, "  setp.ge.u32 %p5, %r0, 128;\n  @%p5 bra more;\n  setmaxnreg.dec.sync.aligned.u32 64;\n  bra end;\nmore:\n"
+   "  setmaxnreg.inc.sync.aligned.u32 192;\n"
    "end:\n", ".maxntid 256, 1, 1 .minnctapersm 2", 0, 256, 0}, /* they start with 128 */
   {"deadlock", "registers", "  setp.ge.u32 %p5, %r0, 128;\n  @%p5 bra more;\n  setmaxnreg.dec.sync.aligned.u32 64;\n  bra end;\nmore:\n"
    "  setmaxnreg.inc.sync.aligned.u32 200; // HERE\nend:\n", ".maxntid 256, 1, 1 .minnctapersm 2", 0, 256, 0},
@@ -235,7 +252,8 @@ static const Kernel products[] = {
   {NULL, NULL, FILLED FENCE PRODUCT("0") COMMIT DONE "  mov.f32 %f5, 0f00000000;\n" FENCE PRODUCT("1") COMMIT DONE USE, NULL, 0, 0, 0},
   {"in_flight", "wait_group", FILLED FENCE PRODUCT("0") COMMIT "  st.global.f32 [%l6], %f5; // HERE\n" DONE, NULL, 0, 0, 0},
   {"in_flight", "wait_group", FILLED FENCE PRODUCT("0") COMMIT "  mov.f32 %f31, 0f00000000; // HERE\n" DONE, NULL, 0, 0, 0},
-  {"in_flight", "wait_group", FILLED FENCE PRODUCT("0") COMMIT PRODUCT("1") COMMIT "  wgmma.wait_group.sync.aligned 1;\n  st.global.f32 [%l6], %f5; // HERE\n" DONE,
+  {"in_flight", "wait_group", FILLED FENCE PRODUCT("0") COMMIT PRODUCT("1") COMMIT "  wgmma.wait_group.sync.aligned 1;\n"
+   "  st.global.f32 [%l6], %f5; // HERE\n" DONE,
    NULL, 0, 0, 0},
   {"uninitialised", "scale-d", FILLED FENCE PRODUCT("1") " // HERE\n" COMMIT DONE USE, NULL, 0, 0, 0},
   {"unwaited_copy", "ends", FILLED FENCE PRODUCT("0") " // HERE\n" COMMIT, NULL, 0, 0, 0},
@@ -244,16 +262,19 @@ static const Kernel products[] = {
   {"race", "", FILLED "  st.shared.b32 [%r6], %r3; // OR\n  fence.proxy.async.shared::cta;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE USE, NULL, 0, 0, 0},
   {"in_flight", "still reading", FILLED FENCE PRODUCT("0") COMMIT "  @%p3 st.shared.b32 [%r1], %r3; // HERE\n" DONE, NULL, 0, 0, 0},
   {"race|in_flight", "", FILLED FENCE PRODUCT("0") COMMIT "  @%p2 bra go;\n  mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 512;\n"
-   "  cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%l2], 512, [%r2]; // HERE: the slot is overwritten too early\ngo:\n" DONE, NULL, 0, 0, 0},
+   "  cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%l2], 512, [%r2]; // HERE: the slot is overwritten too early\ngo:\n"
+    DONE, NULL, 0, 0, 0},
   {"pending_copy|race", "", INIT "  @%p2 bra on;\n  mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 16384;\n"
    "  cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%l2], 16384, [%r2];\non:\n  mov.b64 %l10, 0x4000004000010040;\n"
    "  mov.b64 %l11, 0x4000004000010240;\n  bar.sync 0;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 0, 0},
-  {"collective", "same products", FILLED FENCE PRODUCT("0") COMMIT DONE "  setp.eq.u32 %p5, %r4, 2;\n  @%p5 bra end;\n" FENCE PRODUCT("0") COMMIT DONE "end:\n  ret; // HERE\n",
+  {"collective", "same products", FILLED FENCE PRODUCT("0") COMMIT DONE "  setp.eq.u32 %p5, %r4, 2;\n  @%p5 bra end;\n"
+    FENCE PRODUCT("0") COMMIT DONE "end:\n  ret; // HERE\n",
    NULL, 0, 0, 0},
   {"collective", "lanes", FILLED "  add.s64 %l11, %l11, %l4;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 0, 0},
   {"wgmma", "must be 0", FILLED "  mov.b64 %l11, 0x400000400001C240;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 0, 0},
   {"out_of_bounds", "matrix", FILLED "  mov.b64 %l11, 0x4000004000011240;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 0, 0},
-  {"uninitialised", "nobody has written", "  mov.b64 %l10, 0x4000004000010040;\n  mov.b64 %l11, %l10;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 0, 0},
+  {"uninitialised", "nobody has written", "  mov.b64 %l10, 0x4000004000010040;\n  mov.b64 %l11, %l10;\n" FENCE PRODUCT("0") " // HERE\n"
+    COMMIT DONE, NULL, 0, 0, 0},
   {"collective", "warpgroup", "  mov.b64 %l10, 0x4000004000010040;\n  mov.b64 %l11, %l10;\n" FENCE PRODUCT("0") " // HERE\n" COMMIT DONE, NULL, 0, 64, 0},
 };
 

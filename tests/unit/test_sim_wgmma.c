@@ -195,7 +195,7 @@ static void check_product(const Product *p, const char *device) {
 
 /* ---- everything that the types allow ---- */
 
-static const char *const devices[] = {"sm_90a,policy=lazy", "sm_90a,policy=eager", "sm_90a,policy=random,seed=3"};
+static const char *const devices[] = {"sm_90a,policy=lazy", "sm_90a,policy=eager", "sm_90a,policy=random,seed=3", "sm_90a,mma=exact"};
 
 static void test_types(void **state) { /* every pair of types, sources of A, swizzles */
   (void)state;
@@ -208,7 +208,7 @@ static void test_types(void **state) { /* every pair of types, sources of A, swi
     for (int width = 0; width <= 128; width = width ? 2 * width : 32)
       for (int regs = 0; regs < 2; regs++) {
         Product p = {pairs[i].a, pairs[i].b, pairs[i].d, 32, width, regs, 0, 0, (turn & 1) && pairs[i].a < S8};
-        check_product(&p, devices[turn++ % 3]);
+        check_product(&p, devices[turn++ % 4]);
       }
 }
 
@@ -219,11 +219,11 @@ static void test_majors(void **state) { /* f16 and bf16: both operands of either
     for (int width = 0; width <= 128; width = width ? 2 * width : 32)
       for (int major = 1; major < 4; major++) {
         Product p = {(Type)t, (Type)t, "f32", 128, width, 0, major & 1, major >> 1, 0};
-        check_product(&p, devices[turn++ % 3]);
+        check_product(&p, devices[turn++ % 4]);
       }
   for (int width = 0; width <= 128; width = width ? 2 * width : 32) {
     Product p = {BF16, BF16, "f32", 64, width, 1, 0, 1, 0};
-    check_product(&p, devices[turn++ % 3]);
+    check_product(&p, devices[turn++ % 4]);
   }
 }
 
@@ -231,10 +231,10 @@ static void test_sizes(void **state) { /* every N */
   (void)state;
   for (int n = 8; n <= 256; n += 8) {
     Product p = {BF16, BF16, "f32", n, 32 << n / 8 % 3, 0, 0, 0, 0};
-    check_product(&p, devices[n / 8 % 3]);
+    check_product(&p, devices[n / 8 % 4]);
     if (n > 32 && n % 16) continue;
     Product q = {S8, U8, "s32", n, 128, n / 16 & 1, 0, 0, 0};
-    check_product(&q, devices[n / 8 % 3]);
+    check_product(&q, devices[n / 8 % 4]);
   }
 }
 

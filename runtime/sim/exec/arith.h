@@ -9,9 +9,8 @@ enum { ARITH_FTZ = 1 << 6, ARITH_SAT = 1 << 7, ARITH_RELU = 1 << 8, ARITH_NAN = 
 
 static inline double saturate(double r) { return r >= 0 ? (r > 1 ? 1 : r == 0 ? 0 : r) : 0; } /* a NaN: +0 */
 
-/* min, max: of magnitudes with the signs' exclusive or; a NaN loses, or wins */
-static inline double choose(double a, double b, int sub) {
-  bool minus = __builtin_signbit(a) != __builtin_signbit(b);
+/* min, max: of magnitudes with the signs' exclusive or (minus); a NaN loses, or wins */
+static inline double choose(double a, double b, int sub, bool minus) {
   if (sub & ARITH_MAGNITUDE) a = __builtin_fabs(a), b = __builtin_fabs(b);
   double r;
   if (a != a || b != b) r = (sub & ARITH_NAN) || a == a ? (sub & ARITH_NAN) ? __builtin_nan("") : a : b;
@@ -27,7 +26,7 @@ static float arith_f32(int sub, float a, float b, float c) {
   float r;
   switch (ARITH_OP(sub)) {
   case SIM_MIN:
-  case SIM_MAX: r = (float)choose(a, b, sub); break;
+  case SIM_MAX: r = (float)choose(a, b, sub, (bits_of(a) ^ bits_of(b)) >> 31); break;
   case SIM_ABS: r = f32_of(bits_of(a) & 0x7fffffffu); break;
   case SIM_NEG: r = f32_of(bits_of(a) ^ 0x80000000u); break;
   default: r = sim_rounded_f32(ARITH_OP(sub), ARITH_ROUND(sub), a, b, c);
@@ -53,7 +52,10 @@ static uint32_t arith_half(int sub, uint32_t x, uint32_t y, uint32_t z, bool is_
   case SIM_FMA: r = is_bf16 ? bf16_of_fma(a, b, c) : f16_of_f64((double)a * b + c); break;
   case SIM_ABS: return (sub & ARITH_FTZ && a == 0 ? x & 0x8000 : x) & 0x7fff;
   case SIM_NEG: return (sub & ARITH_FTZ && a == 0 ? x & 0x8000 : x) ^ 0x8000;
-  default: r = is_bf16 ? bf16_of_f64(choose(a, b, sub)) : f16_of_f64(choose(a, b, sub));
+  default: {
+    double best = choose(a, b, sub, (x ^ y) >> 15 & 1);
+    r = is_bf16 ? bf16_of_f64(best) : f16_of_f64(best);
+  }
   }
   if (sub & ARITH_RELU) r = relu16(r);
   float v = is_bf16 ? f32_of_bf16(r) : f32_of_f16(r);

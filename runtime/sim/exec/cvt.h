@@ -30,7 +30,7 @@ static void write_ints(SimWarp *w, const SimInstr *in, uint32_t mask, const int6
   switch (CVT_TO(in)) {
   case CVT_S8: NARROW(int8_t, in->flags & SIM_I_WIDE ? SIM_FULL : 0xffff)
   case CVT_U8: NARROW(uint8_t, SIM_FULL)
-  case CVT_S16: NARROW(int16_t, 0xffff)
+  case CVT_S16: NARROW(int16_t, in->flags & SIM_I_WIDE ? SIM_FULL : 0xffff)
   case CVT_U16: NARROW(uint16_t, SIM_FULL)
   case CVT_S32:
   case CVT_U32: NARROW(uint32_t, SIM_FULL)

@@ -166,7 +166,8 @@ static bool find_map(SimWarp *w, const SimInstr *in, uint32_t l, uint64_t addres
   if (!sim_map_read(map, bytes))
     return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "bulk", "generic", address, "the 128 bytes here are no tensor map"), false;
   if (map->rank != in->n)
-    return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "bulk", "generic", address, "the tensor map has %u dimensions, the instruction %u", map->rank, in->n), false;
+    return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "bulk", "generic", address, "the tensor map has %u dimensions, the instruction %u",
+                     map->rank, in->n), false;
   return true;
 }
 

@@ -36,8 +36,22 @@ static inline void load_block(SimWarp *w, const SimInstr *in, const char *src) {
     if (in->flags & SIM_I_SIGNED) LOAD_STRIDED(I16, L32, R32, 1)
     else LOAD_STRIDED(L16, L32, R32, 1)
     break;
-  case 2 << 4 | 2: LOAD_STRIDED(L16, L32, R32, 2) break;
-  case 2 << 4 | 4: LOAD_STRIDED(L16, L32, R32, 4) break;
+  case 1 << 4 | 2:
+    if (in->flags & SIM_I_SIGNED) LOAD_STRIDED(I8, L32, R32, 2)
+    else LOAD_STRIDED(L8, L32, R32, 2)
+    break;
+  case 1 << 4 | 4:
+    if (in->flags & SIM_I_SIGNED) LOAD_STRIDED(I8, L32, R32, 4)
+    else LOAD_STRIDED(L8, L32, R32, 4)
+    break;
+  case 2 << 4 | 2:
+    if (in->flags & SIM_I_SIGNED) LOAD_STRIDED(I16, L32, R32, 2)
+    else LOAD_STRIDED(L16, L32, R32, 2)
+    break;
+  case 2 << 4 | 4:
+    if (in->flags & SIM_I_SIGNED) LOAD_STRIDED(I16, L32, R32, 4)
+    else LOAD_STRIDED(L16, L32, R32, 4)
+    break;
   case 4 << 4 | 1: memcpy(R32(0), src, 128); break;
   case 4 << 4 | 2: LOAD_STRIDED(L32, L32, R32, 2) break;
   case 4 << 4 | 4: load_quads(w, in, src); break;
@@ -96,6 +110,8 @@ static inline void store_block(SimWarp *w, const SimInstr *in, char *dst) {
   switch (in->size << 4 | in->n) {
   case 1 << 4 | 1: STORE_STRIDED(L8, L32, R32, 1) break;
   case 2 << 4 | 1: STORE_STRIDED(L16, L32, R32, 1) break;
+  case 1 << 4 | 2: STORE_STRIDED(L8, L32, R32, 2) break;
+  case 1 << 4 | 4: STORE_STRIDED(L8, L32, R32, 4) break;
   case 2 << 4 | 2: STORE_STRIDED(L16, L32, R32, 2) break;
   case 2 << 4 | 4: STORE_STRIDED(L16, L32, R32, 4) break;
   case 4 << 4 | 1: memcpy(dst, R32(1), 128); break;
@@ -124,7 +140,7 @@ static void store_lanes(SimWarp *w, const SimInstr *in, uint32_t mask, char *con
 static int lanes_agree(SimWarp *w, const SimInstr *in, uint32_t mask, char *const *p, const uint64_t *addr, const char *space) {
   for (int i = 0; i < in->n; i++) {
     const char *s = (const char *)SLOT(i + 1);
-    uint32_t width = in->size == 8 ? 8 : 4;
+    uint32_t width = in->size == 8 || in->flags & SIM_I_WIDE ? 8 : 4;
     ACTIVE(l, mask) {
       if (memcmp(p[l] + in->size * i, s + width * l, in->size) == 0) continue;
       return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "race", space, addr[l] + (uint64_t)(in->size * i),
@@ -501,9 +517,9 @@ enum { ATOM_U32, ATOM_S32, ATOM_U64, ATOM_S64, ATOM_F32, ATOM_F64, ATOM_F16X2, A
 #define ATOM_RETURNS(in) ((in)->sub >> 8 & 1)
 #define ATOM_ORDER(x, y, op) ((op) == ATOM_MIN ? ((x) < (y) ? (x) : (y)) : (x) > (y) ? (x) : (y))
 
-static uint32_t atom_half(int op, bool bf, uint32_t a, uint32_t b) { /* one element of 16 bits */
+static uint32_t atom_half(int op, bool bf, uint32_t a, uint32_t b) { /* the smaller or larger of 16 bits */
   float x = bf ? f32_of_bf16(a & 0xffff) : f32_of_f16(a & 0xffff), y = bf ? f32_of_bf16(b & 0xffff) : f32_of_f16(b & 0xffff);
-  float r = op == ATOM_ADD ? x + y : op == ATOM_MIN ? smaller(x, y) : larger(x, y);
+  float r = op == ATOM_MIN ? smaller(x, y) : larger(x, y);
   return bf ? bf16_of_f32(r) : f16_of_f32(r);
 }
 
@@ -529,6 +545,7 @@ static uint64_t atom_apply(int op, int type, uint64_t old, uint64_t b, uint64_t 
     if (type == ATOM_BF16X2) return half_add_bf16x2(o, v, 0) | half_add_bf16x2(o, v, 1) << 16;
     return type == ATOM_U64 || type == ATOM_S64 ? old + b : (uint32_t)(o + v);
   default:
+    if (type == ATOM_F16 || type == ATOM_BF16) return atom_half(op, type == ATOM_BF16, o, v);
     if (type == ATOM_F16X2 || type == ATOM_BF16X2)
       return atom_half(op, type == ATOM_BF16X2, o, v) | (uint64_t)atom_half(op, type == ATOM_BF16X2, o >> 16, v >> 16) << 16;
     if (type == ATOM_S32) return (uint32_t)ATOM_ORDER((int32_t)o, (int32_t)v, op);
@@ -540,13 +557,6 @@ static uint64_t atom_apply(int op, int type, uint64_t old, uint64_t b, uint64_t 
 
 static uint64_t atom_lane(char *p, const SimInstr *in, uint64_t b, uint64_t c, bool flush) {
   int op = ATOM_OP(in), type = ATOM_TYPE(in);
-  if (in->size == 2) {
-    L16 *q = (L16 *)p;
-    uint16_t old = __atomic_load_n(q, __ATOMIC_RELAXED);
-    while (!__atomic_compare_exchange_n(q, &old, (uint16_t)atom_half(op, type == ATOM_BF16, old, (uint32_t)b), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
-    }
-    return old;
-  }
   if (in->size == 8) {
     L64 *q = (L64 *)p;
     uint64_t old = __atomic_load_n(q, __ATOMIC_RELAXED);

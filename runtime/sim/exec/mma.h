@@ -1,83 +1,12 @@
-/* mma.h - ldmatrix, stmatrix, movmatrix, mma.sync. Written from the manual's index formulas (PTX ISA, Warp-level matrix instructions),
- * not from the generator's layouts. Lane 4g+q (g row group 0..7, q 0..3):
+/* mma.h - mma.sync. Written from the manual's index formulas (PTX ISA, Warp-level matrix instructions), not from the generator's layouts.
+ * Lane 4g+q (g row group 0..7, q 0..3):
  *
- *   8x8 matrix of 16 bits in a register   word (g, q) holds row g, columns 2q and 2q+1: the register's 32 words are the matrix, row by row
  *   A m16 k16 (16 bits)                   register i: rows g + 8*(i&1), k 8*(i>>1) + 2q, +1
  *   B k16 n8  (16 bits)                   register i: k 8*i + 2q, +1, column g: the words are B transposed, [n][k]
  *   C, D m16 n8 (32 bits)                 register i: row g + 8*(i>>1), column 2q + (i&1)
  *
- * Arithmetic: products exact, added in f32 by fused multiply-add, k ascending, starting from C (docs/simulator.md). */
-
-static int whole_collective(SimWarp *w, const SimInstr *in, uint32_t mask, const char *what) {
-  if (mask == SIM_FULL) return STEP_NEXT;
-  return sim_fault(w, in, (int)__builtin_ctz(~mask), DRV_LAUNCH_FAILED, "collective", "", 0,
-                   "%s needs all 32 lanes of the warp together; lanes 0x%08x are not here", what, ~mask);
-}
-
-/* ---- matrices between shared memory and registers ---- */
-
-static int row_addresses(SimWarp *w, const SimInstr *in, uint32_t mask, int slot, bool write, uint64_t *addr) {
-  uint32_t rows = in->n * 8u, need = rows == 32 ? SIM_FULL : (1u << rows) - 1;
-  if (whole_collective(w, in, mask, write ? "stmatrix" : "ldmatrix") != STEP_NEXT) return STEP_YIELD;
-  read_addresses(w, in, slot, in->flags & SIM_I_ADDR32, in->imm, addr);
-  if (shared_bad(w, need, addr, 16)) return fault_shared(w, in, need, addr, 16, write ? "writes" : "reads");
-  if (!w->checks) return STEP_NEXT;
-  Readers readers;
-  if (write) find_readers(w, &readers);
-  for (uint32_t l = 0; l < rows; l++) {
-    int r = write ? shadow_write(w, in, (uint32_t)addr[l], 16, (int)l, 0, &readers) : shadow_read(w, in, (uint32_t)addr[l], 16, (int)l);
-    if (r != STEP_NEXT) return r;
-  }
-  return STEP_NEXT;
-}
-
-static inline void transpose8(L32 *d, const uint16_t *m) { /* 8x8 halves, row by row */
-#ifdef __SSE2__
-  __m128i r[8], t[8];
-  UNROLL8 for (int i = 0; i < 8; i++) r[i] = _mm_load_si128((const __m128i *)(const void *)(m + 8 * i));
-  UNROLL8 for (int i = 0; i < 4; i++) t[2 * i] = _mm_unpacklo_epi16(r[i], r[i + 4]), t[2 * i + 1] = _mm_unpackhi_epi16(r[i], r[i + 4]);
-  UNROLL8 for (int i = 0; i < 4; i++) r[2 * i] = _mm_unpacklo_epi16(t[i], t[i + 4]), r[2 * i + 1] = _mm_unpackhi_epi16(t[i], t[i + 4]);
-  UNROLL8 for (int i = 0; i < 4; i++) t[2 * i] = _mm_unpacklo_epi16(r[i], r[i + 4]), t[2 * i + 1] = _mm_unpackhi_epi16(r[i], r[i + 4]);
-  UNROLL8 for (int i = 0; i < 8; i++) _mm_store_si128((__m128i *)(void *)(d + 4 * i), t[i]);
-#else
-  uint16_t t[64];
-  for (int r = 0; r < 8; r++)
-    for (int c = 0; c < 8; c++) t[c * 8 + r] = m[r * 8 + c];
-  memcpy(d, t, 128);
-#endif
-}
-
-HANDLER(ldmatrix) {
-  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
-  if (row_addresses(w, in, mask, in->n, false, addr) != STEP_NEXT) return STEP_YIELD;
-  for (int j = 0; j < in->n; j++) {
-    uint16_t m[64] __attribute__((aligned(64)));
-    for (int r = 0; r < 8; r++) memcpy(m + 8 * r, w->shared + addr[8 * j + r], 16);
-    if (in->flags & SIM_I_TRANS) transpose8(R32(j), m);
-    else memcpy(R32(j), m, 128);
-  }
-  return STEP_NEXT;
-}
-
-HANDLER(stmatrix) {
-  uint64_t addr[SIM_LANES] __attribute__((aligned(64)));
-  if (row_addresses(w, in, mask, 0, true, addr) != STEP_NEXT) return STEP_YIELD;
-  for (int j = 0; j < in->n; j++) {
-    uint32_t m[32] __attribute__((aligned(64)));
-    if (in->flags & SIM_I_TRANS) transpose8(m, (const uint16_t *)(const void *)R32(j + 1));
-    else memcpy(m, R32(j + 1), 128);
-    for (int r = 0; r < 8; r++) memcpy(w->shared + addr[8 * j + r], m + 4 * r, 16);
-  }
-  return STEP_NEXT;
-}
-
-HANDLER(movmatrix) {
-  uint16_t m[64] __attribute__((aligned(64)));
-  if (whole_collective(w, in, mask, "movmatrix") != STEP_NEXT) return STEP_YIELD;
-  memcpy(m, R32(1), 128);
-  transpose8(R32(0), m);
-  return STEP_NEXT;
-}
+ * Arithmetic: with mma=fast products exact, added in f32 by fused multiply-add, k ascending, starting from C; with mma=exact as tensor.h
+ * has it (docs/simulator.md). */
 
 /* ---- m16n8 with f16 or bf16, f32 accumulation: the fast one. n = K/8. Columns of a row run 0 2 4 6 1 3 5 7, as C's registers do. ---- */
 
@@ -157,7 +86,7 @@ static inline void multiply_rows(const float *a, const float *b, int k8, F32 *ev
 #endif
 }
 
-static inline int multiply16(SimWarp *w, const SimInstr *in, uint32_t mask, bool is_bf16) {
+static inline int multiply16(SimWarp *w, const SimInstr *in, uint32_t mask, bool is_bf16, const TensorModel *model) {
   float a[256] __attribute__((aligned(64))), b[128] __attribute__((aligned(64)));
   F32 d[4][SIM_LANES] __attribute__((aligned(64)));
   int k8 = in->n, first_a = 4, first_b = 4 + 2 * k8, first_c = first_b + k8;
@@ -165,8 +94,12 @@ static inline int multiply16(SimWarp *w, const SimInstr *in, uint32_t mask, bool
   for (int i = 0; i < 2 * k8; i++) widen_a(R32(first_a + i), is_bf16, a + 64 * i);
   for (int i = 0; i < k8; i++) widen_b(R32(first_b + i), is_bf16, b + 64 * i);
   for (int i = 0; i < 4; i++) memcpy(d[i], R32(first_c + i), 128);
-  multiply_rows(a, b, k8, d[0], d[1]);      /* rows 0..7: a's registers 0 and 2 */
-  multiply_rows(a + 64, b, k8, d[2], d[3]); /* rows 8..15: 1 and 3 */
+  if (model) {
+    exact_rows(model, is_bf16 ? -126 : -14, k8, a, b, d);
+  } else {
+    multiply_rows(a, b, k8, d[0], d[1]);      /* rows 0..7: a's registers 0 and 2 */
+    multiply_rows(a + 64, b, k8, d[2], d[3]); /* rows 8..15: 1 and 3 */
+  }
   for (int i = 0; i < 4; i++) {
     F32 *out = RF32(i);
     LANES { out[l] = canon(d[i][l]); }
@@ -174,12 +107,13 @@ static inline int multiply16(SimWarp *w, const SimInstr *in, uint32_t mask, bool
   w->macs += 16 * 8 * 8 * (uint64_t)k8;
   return STEP_NEXT;
 }
-HANDLER(mma_f16) { return multiply16(w, in, mask, false); }
-HANDLER(mma_bf16) { return multiply16(w, in, mask, true); }
+HANDLER(mma_f16) { return multiply16(w, in, mask, false, NULL); }
+HANDLER(mma_bf16) { return multiply16(w, in, mask, true, NULL); }
+HANDLER(mma_f16_exact) { return multiply16(w, in, mask, false, tensor_model(w, TENSOR_F16)); }
+HANDLER(mma_bf16_exact) { return multiply16(w, in, mask, true, tensor_model(w, TENSOR_F16)); }
 
 /* ---- the other float shapes: element by element from the index formulas. sub = a type | b type << 4; n = K ---- */
 
-enum { MMA_F16, MMA_BF16, MMA_TF32, MMA_E4M3, MMA_E5M2 };
 static inline float mma_element(uint32_t word, int type, int i) { /* i-th element of a register */
   switch (type) {
   case MMA_F16: return f32_of_f16(word >> 16 * i & 0xffff);
@@ -209,8 +143,9 @@ HANDLER(mma_general) {
         half ? f32_of_f16(R32(first_c + (i >> 1))[l] >> 16 * (i & 1) & 0xffff) : RF32(first_c + i)[l];
   }
   for (int i = 0; i < 16; i++)
-    for (int k = 0; k < K; k++)
-      for (int j = 0; j < 8; j++) c[i][j] = __builtin_fmaf(a[i][k], b[k][j], c[i][j]);
+    for (int j = 0; j < 8; j++)
+      c[i][j] = w->cta->launch->dev->mma_exact ? exact_element(tensor_model(w, tensor_kind(ta)), ta, tb, &a[i][0], &b[0][j], 8, K, c[i][j], half)
+                                               : plain_element(&a[i][0], &b[0][j], 8, K, c[i][j]);
   for (int l = 0; l < SIM_LANES; l++) {
     int g = l >> 2, q = l & 3;
     for (int i = 0; i < nc; i++) {
@@ -222,29 +157,85 @@ HANDLER(mma_general) {
   return STEP_NEXT;
 }
 
-/* ---- 8-bit integers, exact, wrapping. sub: 1 a signed, 2 b signed; size = rows (8 or 16) ---- */
+/* ---- integers of 8, 4 and 1 bits, exact. sub: 1 a signed, 2 b signed, 4 saturate, 8 and (1 bit; otherwise xor); size = rows (8 or 16);
+ * n = K / 8; space: bits of an element ---- */
+
+static inline int32_t mma_integer(uint32_t word, int bits, int i, bool is_signed) {
+  uint32_t v = word >> bits * i;
+  if (bits == 1) return v & 1;
+  if (bits == 4) return is_signed ? (int32_t)(v << 28) >> 28 : (int32_t)(v & 15);
+  return is_signed ? (int8_t)v : (int32_t)(v & 0xff);
+}
+
 HANDLER(mma_int) {
-  int K = in->n, M = in->size, blocks = K / 16, halves = M / 8;
+  int K = in->n * 8, M = in->size, bits = in->space, per = 32 / bits, blocks = K / (4 * per), halves = M / 8;
   int nc = 2 * halves, first_a = nc, first_b = nc + halves * blocks, first_c = first_b + blocks;
-  int32_t a[16][32], b[32][8];
-  uint32_t c[16][8];
+  int32_t a[16][256], b[256][8];
+  int64_t c[16][8];
   if (whole_collective(w, in, mask, "mma.sync") != STEP_NEXT) return STEP_YIELD;
-#define BYTE(word, e, is_signed) ((is_signed) ? (int8_t)((word) >> 8 * (e)) : (int32_t)((word) >> 8 * (e) & 0xff))
   for (int l = 0; l < SIM_LANES; l++) {
     int g = l >> 2, q = l & 3;
-    for (int e = 0; e < 4; e++) {
+    for (int e = 0; e < per; e++) {
       for (int i = 0; i < halves * blocks; i++)
-        a[g + 8 * (i % halves)][(i / halves) * 16 + 4 * q + e] = BYTE(R32(first_a + i)[l], e, in->sub & 1);
-      for (int i = 0; i < blocks; i++) b[i * 16 + 4 * q + e][g] = BYTE(R32(first_b + i)[l], e, in->sub & 2);
+        a[g + 8 * (i % halves)][(i / halves) * 4 * per + per * q + e] = mma_integer(R32(first_a + i)[l], bits, e, in->sub & 1);
+      for (int i = 0; i < blocks; i++) b[i * 4 * per + per * q + e][g] = mma_integer(R32(first_b + i)[l], bits, e, in->sub & 2);
     }
-    for (int i = 0; i < nc; i++) c[g + 8 * (i >> 1)][2 * q + (i & 1)] = R32(first_c + i)[l];
+    for (int i = 0; i < nc; i++) c[g + 8 * (i >> 1)][2 * q + (i & 1)] = (int32_t)R32(first_c + i)[l];
   }
   for (int i = 0; i < M; i++)
     for (int k = 0; k < K; k++)
-      for (int j = 0; j < 8; j++) c[i][j] += (uint32_t)(a[i][k] * b[k][j]);
+      for (int j = 0; j < 8; j++) c[i][j] += bits > 1 || in->sub & 8 ? a[i][k] * b[k][j] : a[i][k] ^ b[k][j];
   for (int l = 0; l < SIM_LANES; l++)
-    for (int i = 0; i < nc; i++) R32(i)[l] = c[(l >> 2) + 8 * (i >> 1)][2 * (l & 3) + (i & 1)];
+    for (int i = 0; i < nc; i++) {
+      int64_t v = c[(l >> 2) + 8 * (i >> 1)][2 * (l & 3) + (i & 1)];
+      R32(i)[l] = in->sub & 4 ? (uint32_t)clamp64(v) : (uint32_t)v;
+    }
   w->macs += (uint64_t)M * 8 * (uint64_t)K;
+  return STEP_NEXT;
+}
+
+/* ---- m8n8k4 of f16: four products, each of lanes 4p..4p+3 and 16+4p.. (p: 0..3). sub: 1 a by columns, 2 b by rows (the manual's .col and
+ * .row), 4 f32 C, 8 f32 D. Layouts by the manual's figures for .m8n8k4 ---- */
+
+static void quad_place(int lane, int i, bool is_f32, int *row, int *col) { /* of C and D */
+  int high = lane < 16 ? 0 : 4;
+  *row = high + (is_f32 ? (lane & 1) + (i & 2) : lane & 3);
+  *col = is_f32 ? (i & 4) + (lane & 2) + (i & 1) : i;
+}
+
+HANDLER(mma_quad) {
+  bool a_cols = in->sub & 1, b_rows = in->sub & 2, c32 = in->sub & 4, d32 = in->sub & 8;
+  int first_a = d32 ? 8 : 4, first_c = first_a + 4, row, col;
+  float a[4][8][4], b[4][4][8], c[4][8][8];
+  if (whole_collective(w, in, mask, "mma.sync") != STEP_NEXT) return STEP_YIELD;
+  for (int l = 0; l < SIM_LANES; l++) {
+    int p = l % 16 / 4, high = l < 16 ? 0 : 4;
+    for (int i = 0; i < 4; i++) {
+      float x = f32_of_f16(R32(first_a + i / 2)[l] >> 16 * (i & 1) & 0xffff), y = f32_of_f16(R32(first_a + 2 + i / 2)[l] >> 16 * (i & 1) & 0xffff);
+      if (a_cols) a[p][i + high][l & 3] = x;
+      else a[p][(l & 3) + high][i] = x;
+      if (b_rows) b[p][l & 3][i + high] = y;
+      else b[p][i][(l & 3) + high] = y;
+    }
+    for (int i = 0; i < 8; i++) {
+      quad_place(l, i, c32, &row, &col);
+      c[p][row][col] = c32 ? RF32(first_c + i)[l] : f32_of_f16(R32(first_c + i / 2)[l] >> 16 * (i & 1) & 0xffff);
+    }
+  }
+  for (int p = 0; p < 4; p++)
+    for (int i = 0; i < 8; i++)
+      for (int j = 0; j < 8; j++) c[p][i][j] = plain_element(&a[p][i][0], &b[p][0][j], 8, 4, c[p][i][j]);
+  for (int l = 0; l < SIM_LANES; l++) {
+    int p = l % 16 / 4;
+    uint32_t h[8];
+    for (int i = 0; i < 8; i++) {
+      quad_place(l, i, d32, &row, &col);
+      if (d32) RF32(i)[l] = canon(c[p][row][col]);
+      h[i] = f16_of_f32(c[p][row][col]);
+    }
+    for (int i = 0; i < 4 && !d32; i++) R32(i)[l] = h[2 * i] | h[2 * i + 1] << 16;
+  }
+  w->macs += 4 * 8 * 8 * 4;
   return STEP_NEXT;
 }
 

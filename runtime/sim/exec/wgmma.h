@@ -1,8 +1,7 @@
 /* wgmma.h - products of a warpgroup: each warp computes its 16 rows of D. PTX ISA, Asynchronous warpgroup-level matrix instructions.
  *
- * Operands in shared memory are read in core matrices (descriptor.h); from there on the arithmetic is mma.sync's (mma.h): of D, registers
- * 4j to 4j + 3 are an m16 n8 fragment of columns 8j and on; A in registers is an m16 fragment of 32 bytes of K. Products exact, added in
- * f32 by fused multiply-add, k ascending, starting from D or 0. */
+ * Operands in shared memory are read in core matrices (descriptor.h); from there on the arithmetic is mma.sync's (mma.h, tensor.h): of D,
+ * registers 4j to 4j + 3 are an m16 n8 fragment of columns 8j and on; A in registers is an m16 fragment of 32 bytes of K. */
 
 enum { WG_F32, WG_F16, WG_S32 };
 enum { WG_U8 = 5, WG_S8 = 6 }; /* after MMA_E5M2 */
@@ -72,14 +71,33 @@ static void wg_b(const SimWarp *w, const SimInstr *in, const SimDescriptor *d, u
   }
 }
 
+/* Eight columns: d += a * b, as mma.sync has it; with mma=exact as tensor.h does. */
+static void wg_multiply(const SimWarp *w, const SimInstr *in, const float *a, const float *b, int k8, F32 (*d)[SIM_LANES], bool half) {
+  if (!w->cta->launch->dev->mma_exact) {
+    multiply_rows(a, b, k8, d[0], d[1]);
+    multiply_rows(a + 64, b, k8, d[2], d[3]);
+    return;
+  }
+  int ta = WG_TYPE_A(in), tb = WG_TYPE_B(in);
+  const TensorModel *m = tensor_model(w, ta >= MMA_E4M3 ? TENSOR_WG_FP8 : tensor_kind(ta));
+  for (int row = 0; row < 16; row++) {
+    int g = row & 7, high = row >> 3;
+    float x[32];
+    for (int h = 0; h < k8; h++) memcpy(x + 8 * h, a + 128 * h + 64 * high + 8 * g, 32);
+    for (int j = 0; j < 8; j++) {
+      F32 *c = &d[2 * high + j / 4][4 * g + j % 4];
+      *c = exact_element(m, ta, tb, x, b + j, 8, 8 * k8, *c, half);
+    }
+  }
+}
+
 static void wg_columns_f32(SimWarp *w, const SimInstr *in, int j, const float *a, const float *b, int k8, bool add) {
   F32 d[4][SIM_LANES] __attribute__((aligned(64)));
   for (int i = 0; i < 4; i++) {
     if (add) memcpy(d[i], R32(4 * j + i), 128);
     else memset(d[i], 0, 128);
   }
-  multiply_rows(a, b, k8, d[0], d[1]);
-  multiply_rows(a + 64, b, k8, d[2], d[3]);
+  wg_multiply(w, in, a, b, k8, d, false);
   for (int i = 0; i < 4; i++) {
     F32 *out = RF32(4 * j + i);
     LANES { out[l] = canon(d[i][l]); }
@@ -95,8 +113,7 @@ static void wg_columns_f16(SimWarp *w, const SimInstr *in, int j, const float *a
       d[2 * i + 1][l] = add ? f32_of_f16(c[l] >> 16) : 0;
     }
   }
-  multiply_rows(a, b, k8, d[0], d[1]);
-  multiply_rows(a + 64, b, k8, d[2], d[3]);
+  wg_multiply(w, in, a, b, k8, d, true);
   for (int i = 0; i < 2; i++) {
     L32 *out = R32(2 * j + i);
     LANES { out[l] = f16_of_f32(d[2 * i][l]) | f16_of_f32(d[2 * i + 1][l]) << 16; }
@@ -104,6 +121,10 @@ static void wg_columns_f16(SimWarp *w, const SimInstr *in, int j, const float *a
 }
 
 /* ---- 8-bit integers, exact, wrapping ---- */
+
+static inline int32_t wg_byte(uint32_t word, int e, bool is_signed) {
+  return is_signed ? (int8_t)(word >> 8 * e) : (int32_t)(word >> 8 * e & 0xff);
+}
 
 static void wg_integers(SimWarp *w, const SimInstr *in, const SimDescriptor *da, const SimDescriptor *db, bool add) {
   int32_t a[16][32], b[32][8];
@@ -115,14 +136,14 @@ static void wg_integers(SimWarp *w, const SimInstr *in, const SimDescriptor *da,
     if (WG_A_REGS(in)) quarter = R32(first + (int)i);
     else wg_core(w, da, false, (w->index & 3) * 2 + (i & 1), i >> 1, core);
     for (int g = 0; g < 8; g++)
-      for (int e = 0; e < 16; e++) a[8 * (i & 1) + (uint32_t)g][16 * (i >> 1) + (uint32_t)e] = BYTE(quarter[4 * g + e / 4], e & 3, as);
+      for (int e = 0; e < 16; e++) a[8 * (i & 1) + (uint32_t)g][16 * (i >> 1) + (uint32_t)e] = wg_byte(quarter[4 * g + e / 4], e & 3, as);
   }
   for (int j = 0; j < in->n; j++) {
     uint32_t c[16][8];
     for (uint32_t k = 0; k < 2; k++) {
       wg_core(w, db, false, (uint32_t)j, k, core);
       for (int col = 0; col < 8; col++)
-        for (int e = 0; e < 16; e++) b[16 * k + (uint32_t)e][col] = BYTE(core[4 * col + e / 4], e & 3, bs);
+        for (int e = 0; e < 16; e++) b[16 * k + (uint32_t)e][col] = wg_byte(core[4 * col + e / 4], e & 3, bs);
     }
     for (int l = 0; l < SIM_LANES; l++)
       for (int i = 0; i < 4; i++) c[(l >> 2) + 8 * (i >> 1)][2 * (l & 3) + (i & 1)] = add ? R32(4 * j + i)[l] : 0;
@@ -304,7 +325,8 @@ static int wg_end(SimWarp *w, const SimInstr *in) {
   SimCta *c = w->cta;
   if (w->products.n) {
     const SimInstr *first = SIM_AT(&w->products, SimProduct, 0).in;
-    return sim_fault(w, first, -1, DRV_LAUNCH_FAILED, "unwaited_copy", "", 0, "the warp ends while a product is in flight: no wgmma.wait_group has waited for it");
+    return sim_fault(w, first, -1, DRV_LAUNCH_FAILED, "unwaited_copy", "", 0,
+                     "the warp ends while a product is in flight: no wgmma.wait_group has waited for it");
   }
   for (uint32_t i = w->index & ~3u; i < (w->index | 3u) + 1 && i < c->nwarps; i++) {
     const SimWarp *x = &c->warp[i];
