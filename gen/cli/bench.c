@@ -4,6 +4,7 @@
  * is written. The copy rate is measured the same way in the same process (cuMemcpyDtoD of as many bytes, read plus written), so
  * what a pair of events costs is in both. On the simulator time is the host's (by its own counters, decoding left out) and says
  * nothing of a GPU; there the rates at which it executes are given. */
+#include "meter.h"
 #include "timing.h"
 
 static const char help[] =
@@ -11,21 +12,25 @@ static const char help[] =
     "Median and spread of the time of a launch, with the level-two cache flushed before each; bytes/s and FLOP/s by the\n"
     "contract, and the fraction of the rate at which cuMemcpyDtoD moves the same bytes (read + written) in the same process.\n"
     "On the simulator: lane-instructions per second (one instruction in one active lane) and tensor MACs per second of host "
-    "time.\n\n"
+    "time;\nand by kernel, of one launch more: wavefronts of shared memory over the ideal (bank conflicts), sectors of global memory\n"
+    "per request, bytes by state space, the mix of instructions.\n\n"
     "  --size M=..,N=..     the shape\n"
     "  --device D           cuda:N or sim:TARGET[,option=value..] (default: first GPU, else the simulator)\n"
     "  --set --schedule --target --ptx --seed --lua    as for kiln check\n"
+    "  --lines              on the simulator: the same by line of the script\n"
     "  --json               one object per line instead of a table\n\n"
     "examples:\n"
     "  kiln bench rms_norm --device cuda:0 --size M=8192,N=4096\n"
     "  kiln bench gemm --target sm_80 --size M=4096,N=4096,K=4096 --set dtype=f16\n"
-    "  kiln bench rms_norm --device sim:sm_80,checks=off,cores=1 --size M=256,N=4096\n";
+    "  kiln bench rms_norm --device sim:sm_80,checks=off,cores=1 --size M=256,N=4096\n"
+    "  kiln bench gemm --device sim:sm_80 --size M=256,N=256,K=256 --lines\n";
 
 typedef struct Result {
   kiln_plan_info plan;
   Timed timed;
   Spread copy;
   double copied_bytes; /* read + written by the copy */
+  Meter meter;         /* of one launch on a simulated device */
 } Result;
 
 typedef struct Copy { kiln_device *dev; void *to, *from; size_t bytes; } Copy;
@@ -77,7 +82,7 @@ static double copy_fraction(const Result *r) {
   return (r->plan.bytes / r->timed.launch.median) / (r->copied_bytes / r->copy.median);
 }
 
-static void report_table(const Group *g, const Case *c, const Result *r) {
+static void report_table(const Group *g, const Case *c, const Result *r, bool lines) {
   char text[5][64] = {""};
   printf("%s %s, %s, on %s (%s)\n", g->op, c->name, *g->settings ? g->settings : "default settings", g->device.where,
          g->device.info.name);
@@ -91,6 +96,7 @@ static void report_table(const Group *g, const Case *c, const Result *r) {
       printf("  simulator    %s (%.4g in %.4g s)\n", text[0], r->timed.counters.lane_instructions, r->timed.counters.seconds);
       if (r->timed.counters.tensor_macs > 0) printf("  tensor       %s (%.4g MACs)\n", text[1], r->timed.counters.tensor_macs);
     }
+    meter_print(&r->meter, lines);
     return;
   }
   printf("  time         %.2f us, median of %d launches, each between two events, L2 flushed (quartiles %.2f .. %.2f)\n",
@@ -118,7 +124,7 @@ static void put_string(const char *name, const char *s) {
   fputs("\", ", stdout);
 }
 
-static void report_json(const Group *g, const Case *c, const Result *r) {
+static void report_json(const Group *g, const Case *c, const Result *r, bool lines) {
   putchar('{');
   put_string("op", g->op);
   put_string("size", c->name);
@@ -139,6 +145,10 @@ static void report_json(const Group *g, const Case *c, const Result *r) {
            "\"tensor_macs_per_second\": %.6g",
            r->timed.counters.lane_instructions, r->timed.counters.tensor_macs, r->timed.counters.seconds,
            r->timed.counters.lane_instructions / r->timed.counters.seconds, r->timed.counters.tensor_macs / r->timed.counters.seconds);
+  if (g->device.info.simulated) {
+    fputs(", ", stdout);
+    meter_print_json(&r->meter, lines);
+  }
   puts("}");
 }
 
@@ -161,13 +171,17 @@ static int bench_case(const Options *o, const Group *g, Random *random) {
   if (tensors_upload(&d, &g->device)) {
     kiln_status status = group_plan(g, &d, NULL, &plan);
     if (status == KILN_OK) status = measure(g, &d, plan, &result);
+    bool lines = options_has(o, OPTION_LINES), metered = g->device.info.simulated && status == KILN_OK;
     if (status != KILN_OK) {
       cli_error("%s", kiln_error());
+    } else if (metered && !meter_run(g, &d, result.plan.variant, &result.meter, message, sizeof message)) {
+      cli_error("%s", message);
     } else {
-      if (options_has(o, OPTION_JSON)) report_json(g, &cases.at[0], &result);
-      else report_table(g, &cases.at[0], &result);
+      if (options_has(o, OPTION_JSON)) report_json(g, &cases.at[0], &result, lines);
+      else report_table(g, &cases.at[0], &result, lines);
       code = CLI_OK;
     }
+    meter_free(&result.meter);
   }
   kiln_plan_destroy(plan);
   tensors_free(&d, &g->device);
@@ -182,7 +196,7 @@ static int bench_device(const Options *o, KilnGen *gen, const char *op, const ch
   int code = CLI_FAILED;
   random_start(&random, options_has(o, OPTION_SEED) ? o->seed : random_entropy());
   GroupRequest r = {.op = op, .set = o->set, .nset = o->nset, .where = where, .target = o->target, .ptx = o->ptx,
-                    .schedule = o->nschedule ? o->schedule : NULL, .nschedule = o->nschedule};
+                    .schedule = o->nschedule ? o->schedule : NULL, .nschedule = o->nschedule, .texts = true};
   kiln_gen_status status = group_open(g, gen, &r, why, sizeof why);
   if (status != KILN_GEN_OK) {
     cli_error("%s%s", status == KILN_GEN_REFUSED ? "refused: " : "", why);
@@ -223,7 +237,7 @@ const Command command_bench = {"bench",
                                "measures the time of an op",
                                help,
                                TAKES(DEVICE) | TAKES(TARGET) | TAKES(SIZE) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(PTX) |
-                                   TAKES(SEED) | TAKES(JSON) | TAKES(LUA),
+                                   TAKES(SEED) | TAKES(JSON) | TAKES(LINES) | TAKES(LUA),
                                1,
                                1,
                                run};

@@ -29,7 +29,9 @@ typedef struct Case {
 
 typedef struct CaseList { Case *at; int n, room; } CaseList;
 
-typedef enum { CASES_FULL, CASES_SOME, CASES_QUICK, CASES_ONE } CaseAmount; /* some: for settings away from the default */
+/* Some: for settings away from the default; all: with what only a changed kernel needs (many strides that differ in short rows, many long
+ * rows), for --mutate. */
+typedef enum { CASES_ALL, CASES_FULL, CASES_SOME, CASES_QUICK, CASES_ONE } CaseAmount;
 
 /* Appends the generic classes. */
 void cases_generic(CaseList *list, const KilnDef *def, CaseAmount amount);

@@ -10,7 +10,7 @@ typedef struct RowCase {
   int nlead;
   CaseLayout layout;
   bool special;
-  uint8_t from;  /* the least amount that has it: CASES_FULL only, .. */
+  uint8_t from;  /* the least amount that has it: CASES_ALL only, CASES_FULL, .. */
   bool for_sums; /* only where rows are summed */
 } RowCase;
 
@@ -35,6 +35,8 @@ static const RowCase row_cases[] = {
     {64,        {3, 0},          2, LAYOUT_DENSE,     false,  CASES_FULL,  false},
     {100,       {33},            1, LAYOUT_DENSE,     false,  CASES_SOME,  false},
     {128,       {130},           1, LAYOUT_DENSE,     false,  CASES_FULL,  false},
+    {384,       {260},           1, LAYOUT_DENSE,     false,  CASES_FULL,  false},
+    {48,        {200},           1, LAYOUT_STRIDED,   false,  CASES_FULL,  false},
     {255,       {9},             1, LAYOUT_DENSE,     true,   CASES_FULL,  false},
     {1000,      {3, 5},          2, LAYOUT_UNALIGNED, false,  CASES_SOME,  false},
     {520,       {2, 3, 2, 2},    4, LAYOUT_STRIDED,   false,  CASES_FULL,  false},
@@ -52,22 +54,56 @@ static const RowCase row_cases[] = {
     {96,        {777},           1, LAYOUT_STRIDED,   false,  CASES_SOME,  true},
     {512,       {2001},          1, LAYOUT_STRIDED,   false,  CASES_FULL,  true},
     {8,         {100003},        1, LAYOUT_DENSE,     false,  CASES_FULL,  true},
+    {24,        {2, 3, 2, 3},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {32,        {3, 2, 5, 2},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {16,        {2, 2, 3, 4},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {120,       {3, 2, 2, 3},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {256,       {2, 4, 3, 2},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {1000,      {2, 3, 2, 3},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {2048,      {3, 2, 3, 2},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {4096,      {2, 3, 2},       3, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {4096,      {5},             1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {4096,      {7},             1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {3200,      {4},             1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {8192,      {2, 2, 3},       3, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {128,       {7, 300},        2, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {64,        {2, 3, 1},       3, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {64,        {2, 3, 4, 1},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {256,       {2, 3, 2, 2},    4, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {64,        {1500},          1, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {56,        {68000},         1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {264,       {8500},          1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {520,       {4300},          1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {2104,      {810},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {6200,      {810},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
 };
 
-/* Gives the row dims of one tensor the leading parts of a case: one each, what is left over to a dim that stands for several. */
+/* The last of the row dims that stands for several; -1: none does. */
+static int dim_that_splits(const KilnDef *def, const int *dim, int n) {
+  while (--n >= 0 && !(def->lead_dims >> dim[n] & 1)) {
+  }
+  return n;
+}
+
+/* Gives the row dims of one tensor the leading parts of a case: one each, what is left over to a dim that stands for several, or else,
+ * as a product, to the last one. */
 static void share_rows(Case *c, const KilnDef *def, const int *dim, int n, const int64_t *part, int parts, int shift, uint32_t *set) {
   int64_t other = c->number % 3 == 2 && parts < n ? 2 : 1;
+  int extra = parts > n ? parts - n : 0, split = dim_that_splits(def, dim, n), wide = split >= 0 ? split : n - 1;
   for (int i = 0; i < n; i++) {
-    int d = dim[i], at = parts <= n ? i - (n - parts) : i;
-    if (c->number % 3 == 1 && parts < n) at = i; /* the outer ones take them */
-    bool last = i == n - 1, splits = last && parts > n && def->lead_dims >> d & 1;
+    int d = dim[i], at = parts > n ? i + (i > wide ? extra : 0) : i - (n - parts), last = at + (i == wide ? extra : 0);
+    if (c->number % 3 == 1 && parts < n) at = last = i; /* the outer ones take them */
     if (*set >> d & 1) continue;
     *set |= 1u << d;
-    c->size[d] = at >= 0 && at < parts ? part[at] + shift : other;
-    for (int k = at + 1; last && !splits && k < parts; k++) c->size[d] *= part[k];
-    if (!splits) continue;
-    c->nlead[d] = parts - at;
-    for (int k = at; k < parts; k++) c->lead[d][k - at] = part[k] + (k == parts - 1 ? shift : 0);
+    c->size[d] = at >= 0 && at < parts ? part[at] : other;
+    for (int k = at + 1; k <= last && k < parts; k++) c->size[d] *= part[k];
+    if (last > at && split >= 0) {
+      c->nlead[d] = last - at + 1;
+      for (int k = at; k <= last; k++) c->lead[d][k - at] = part[k] + (k == last ? shift : 0);
+      if (shift) c->size[d] = c->size[d] / part[last] * (part[last] + shift);
+    } else if (at >= 0 && at < parts) {
+      c->size[d] += shift;
+    }
   }
 }
 
@@ -153,6 +189,8 @@ static const ProductCase product_cases[] = {
     {{200, 264},  320,   1,    LAYOUT_STRIDED,   false,  CASES_FULL},
     {{128, 256},  512,   1,    LAYOUT_DENSE,     false,  CASES_FULL},
     {{40, 48},    2000,  2,    LAYOUT_DENSE,     true,   CASES_FULL},
+    {{72, 264},   328,   3,    LAYOUT_STRIDED,   false,  CASES_ALL},
+    {{136, 72},   456,   2,    LAYOUT_STRIDED,   false,  CASES_ALL},
 };
 
 static void add_product_cases(CaseList *list, const KilnDef *def, const Roles *u, CaseAmount amount) {

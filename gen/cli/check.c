@@ -2,6 +2,7 @@
  *
  * An op is taken apart into groups (a choice of settings), a group into cases (shapes, strides, values). In each group every
  * offered schedule is emitted; the runtime selects, and what it never selected is forced on a case that it admits. */
+#include "mutate.h"
 #include "same.h"
 #include "table.h"
 #include <stdlib.h>
@@ -23,14 +24,20 @@ static const char help[] =
     "  --seeds N            on the simulator with N seeds, policies of asynchronous copies in turn: the first runs all cases, the\n"
     "                       others one small case per variant, which must give the same bits\n"
     "  --quick              a few small cases: under 6 s per op and target on the simulator\n"
+    "  --mutate             on simulated devices: change one instruction at a time (take a barrier, wait or fence away, or weaken it;\n"
+    "                       move an address by what it moves; swap two registers of a vector), of one kernel for each\n"
+    "                       skeleton: the simulator must object, or the result must differ. Those that mean the same are\n"
+    "                       told by rules (docs/simulator.md); lists survivors with PTX and script line; exit code 1 if\n"
+    "                       there is one. Every synchronising instruction and 20 others by seed; --quick: 40 by seed\n"
     "  --lua DIR            the language, families and ops from this folder\n\n"
-    "simulator options: sms=N cores=N checks=on|off seed=N policy=lazy|eager|random|alternate\n\n"
+    "simulator options: sms=N cores=N checks=on|off meter=on|off seed=N policy=lazy|eager|random|alternate\n\n"
     "examples:\n"
     "  kiln check rms_norm --device sim:sm_80 --quick\n"
     "  kiln check all --device sim\n"
     "  kiln check gemm --device cuda:0 --target sm_80 --size B=1,M=128,K=4096,N=4096\n"
     "  kiln check gemm --ptx edited.ptx --device sim:sm_80,checks=off,cores=1\n"
     "  kiln check rms_norm.grad --device sim:sm_90a --quick --sms 1,132\n"
+    "  kiln check gemm --mutate --quick --device sim:sm_80\n"
     "  kiln check gemm --device sim:sm_80 --quick --seeds 32\n"
     "  kiln check my_op.lua --device sim:sm_90a            each op of the script, and its gradient\n"
     "  kiln check my_op.lua:NAME.grad --device sim:sm_90a  one of them\n";
@@ -481,7 +488,8 @@ static int run(const Options *given) {
   if (cli_list_ops(gen, o->operand[0], &ops) && take_file(&job, o, &ops, &code) && devices_named(o, devices) && take_variety(o, devices, &code)) {
     uint64_t seed = options_has(o, OPTION_SEED) ? o->seed : random_entropy() & 0xFFFFFFFFu;
     random_start(&job.random, seed);
-    for (int i = 0; i < devices->n; i++) {
+    if (options_has(o, OPTION_MUTATE)) code = mutate_run(o, gen, &ops, job.only_first ? 1 : ops.n, devices, seed);
+    for (int i = 0; i < devices->n && !options_has(o, OPTION_MUTATE); i++) {
       Device probe;
       job.where = devices->at[i];
       job.device_lost = false;
@@ -493,7 +501,7 @@ static int run(const Options *given) {
       if (job.device_lost) cli_error("%s: given up after a fault", job.where);
       device_close(&probe); /* open all along: the context stays, groups come and go */
     }
-    code = finish(&job, seed);
+    if (!options_has(o, OPTION_MUTATE)) code = finish(&job, seed);
   }
   cli_free(devices);
   cli_free_ops(&ops);
@@ -505,7 +513,7 @@ const Command command_check = {"check",
                                "compares kernels with the op's definition",
                                help,
                                TAKES(DEVICE) | TAKES(TARGET) | TAKES(SIZE) | TAKES(SET) | TAKES(SCHEDULE) | TAKES(PTX) |
-                                   TAKES(SEED) | TAKES(SEEDS) | TAKES(QUICK) | TAKES(SMS) | TAKES(LUA),
+                                   TAKES(SEED) | TAKES(SEEDS) | TAKES(QUICK) | TAKES(MUTATE) | TAKES(SMS) | TAKES(LUA),
                                1,
                                1,
                                run};

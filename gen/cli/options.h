@@ -26,9 +26,11 @@
   X(PTX,      "--ptx",      "FILE")                    \
   X(SEED,     "--seed",     "N")                       \
   X(QUICK,    "--quick",    NULL)                      \
+  X(MUTATE,   "--mutate",   NULL)                      \
   X(SMS,      "--sms",      "1,132")                   \
   X(SEEDS,    "--seeds",    "N")                       \
   X(JSON,     "--json",     NULL)                      \
+  X(LINES,    "--lines",    NULL)                      \
   X(OUT,      "-o",         "FILE")                    \
   X(AS,       "--as",       "ptx or c")                \
   X(DUMP,     "--dump",     "PASS")                    \

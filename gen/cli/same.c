@@ -28,14 +28,7 @@ static bool run_also(const Group *g, const CaseData *d, int also, const char *va
   kiln_plan_info info;
   *other = *g;
   other->device = g->also[also];
-  *copy = *d;
-  for (int i = 0; i < copy->ntensors; i++) {
-    CaseTensor *t = &copy->tensor[i];
-    t->device = NULL;
-    t->view.shape = t->shape;
-    t->view.strides = t->stride;
-    if (t->over) t->over = &copy->tensor[t->over - d->tensor];
-  }
+  tensors_share(copy, d);
   bool done = tensors_upload(copy, &other->device);
   kiln_status status = done ? group_plan(other, copy, variant, &plan) : KILN_OK;
   if (done && status == KILN_OK) status = kiln_plan_query(plan, &info);
@@ -43,8 +36,7 @@ static bool run_also(const Group *g, const CaseData *d, int also, const char *va
   if (done && status == KILN_OK) status = group_launch(other, copy, plan);
   if (done && status == KILN_OK) status = download(other, copy, ran);
   kiln_plan_destroy(plan);
-  for (int i = 0; i < copy->ntensors; i++)
-    if (copy->tensor[i].device && !copy->tensor[i].over) kiln_free(other->device.dev, copy->tensor[i].device);
+  tensors_unshare(copy, &other->device);
   cli_free(copy);
   cli_free(other);
   return done && status == KILN_OK;

@@ -152,6 +152,23 @@ void tensors_free(CaseData *d, const Device *dev) {
   memset(d, 0, sizeof *d);
 }
 
+void tensors_share(CaseData *to, const CaseData *from) {
+  *to = *from;
+  for (int i = 0; i < to->ntensors; i++) {
+    CaseTensor *t = &to->tensor[i];
+    t->device = NULL;
+    t->view.shape = t->shape;
+    t->view.strides = t->stride;
+    if (t->over) t->over = &to->tensor[t->over - from->tensor];
+  }
+}
+
+void tensors_unshare(CaseData *d, const Device *dev) {
+  for (int i = 0; i < d->ntensors; i++)
+    if (d->tensor[i].device && !d->tensor[i].over) kiln_free(dev->dev, d->tensor[i].device);
+  memset(d, 0, sizeof *d);
+}
+
 double tensors_bytes(const CaseData *d) {
   double bytes = 0;
   for (int i = 0; i < d->ntensors; i++) bytes += (double)d->tensor[i].elems * (double)number_bytes(d->tensor[i].def->dtype);

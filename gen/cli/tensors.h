@@ -52,6 +52,9 @@ void tensors_fill_fast(CaseData *d, Random *r);             /* the same numbers 
 bool tensors_upload(CaseData *d, const Device *dev);        /* allocates; false after a message */
 bool tensors_restore(CaseData *d, const Device *dev);       /* everything on the device as it was before the launch */
 void tensors_free(CaseData *d, const Device *dev);
+/* The same tensors for another device: host memory is shared and must outlive them, device memory is their own. */
+void tensors_share(CaseData *to, const CaseData *from);
+void tensors_unshare(CaseData *d, const Device *dev);       /* frees what is its own */
 double tensors_bytes(const CaseData *d);                    /* of all buffers */
 
 /* Arguments of a plan: tensors, scalars, then settings that the caller names. Returns their number. */

@@ -72,6 +72,8 @@ static kiln_gen_status add_variant(Group *g, const char *path, const char *sched
   snprintf(v->hash, sizeof v->hash, "%016" PRIx64, cache_hash(CACHE_HASH_START, text, bytes));
   v->schedule = cli_text(schedule ? schedule : c.schedule);
   v->offered = true;
+  v->text = g->texts ? cli_text_n(text, bytes) : NULL;
+  v->bytes = bytes;
   contract_free(&c);
   return KILN_GEN_OK;
 }
@@ -244,6 +246,7 @@ static bool open_devices(Group *g, const GroupRequest *r) {
 
 kiln_gen_status group_open(Group *g, KilnGen *gen, const GroupRequest *r, char *why, size_t why_bytes) {
   memset(g, 0, sizeof *g);
+  g->texts = r->texts;
   Texts texts = {.n = 0};
   if (!open_devices(g, r)) {
     snprintf(why, why_bytes, "%s cannot be opened", r->where);
@@ -294,6 +297,7 @@ void group_close(Group *g) {
   for (int i = 0; i < g->nvariants; i++) {
     cli_free(g->variant[i].name);
     cli_free(g->variant[i].schedule);
+    cli_free(g->variant[i].text);
   }
   for (int i = 0; i < g->noptions; i++) {
     cli_free((char *)g->option[i].key);

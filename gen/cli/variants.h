@@ -11,6 +11,8 @@ typedef struct Variant {
   char *name;       /* "rms_norm-bf16-w-r4x256": file name without .ptx */
   char *schedule;
   char hash[17];    /* of the text */
+  char *text;       /* of the PTX, if GroupRequest.texts asks for it */
+  size_t bytes;
   bool ran;
   bool offered;     /* by the family, or the only one; else --schedule of `kiln tune` asked for it */
   const Case *least; /* the smallest case that it ran */
@@ -27,6 +29,7 @@ typedef struct Group {
   int nrefused;                 /* widened schedules that the family does not take */
   bool tuned;                   /* plans follow what `kiln tune` measured; else predicted cost alone */
   struct Follow *follow;        /* for measured schedules that are not offered; NULL: none are emitted */
+  bool texts;                   /* variants keep their PTX */
   kiln_gen_pair option[OPTIONS_MAX_PAIRS]; /* settings that a caller names (contract: option) */
   int noptions;
   Majors majors;
@@ -49,6 +52,7 @@ typedef struct GroupRequest {
   int nsms;
   int seeds;                    /* likewise: seeds from 0 on, or 0 */
   const char *target;           /* --target, or NULL */
+  bool texts;                   /* keep the PTX of each variant */
 } GroupRequest;
 
 /* Opens the device, emits, adds, and traces the definition. Status as the generator's; why says what went wrong. On anything but

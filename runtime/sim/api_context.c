@@ -171,6 +171,7 @@ DRV_EXPORT DrvResult cuDevicePrimaryCtxRelease_v2(DrvDevice device) {
     sim_memory_close(&d->memory);
     d->memory = (SimMemory){.next_base = next, .serial = serial, .total_bytes = total};
     sim_buf_free(&d->forms);
+    sim_buf_free(&d->rows);
     for (uint32_t i = 0; i < SIM_COUNT(&d->blocks, SimBlock); i++) sim_delete(SIM_AT(&d->blocks, SimBlock, i).at, SIM_AT(&d->blocks, SimBlock, i).bytes);
     sim_buf_free(&d->blocks);
     d->pending = DRV_SUCCESS;

@@ -86,6 +86,10 @@ static bool read_option(SimDevice *d, const char *s, size_t n) {
   if (is_word(s, k, "seed")) return read_number(v, m, UINT64_MAX, &d->seed);
   if (is_word(s, k, "limit")) return read_number(v, m, UINT64_MAX, &d->limit) && d->limit;
   if (is_word(s, k, "level")) return (d->level = sim_level(v, m)) != NULL;
+  if (is_word(s, k, "meter")) {
+    d->meter = is_word(v, m, "on");
+    return d->meter || is_word(v, m, "off");
+  }
   if (is_word(s, k, "mma")) {
     d->mma_exact = is_word(v, m, "exact");
     return d->mma_exact || is_word(v, m, "fast");
@@ -109,7 +113,7 @@ static DrvResult read_options(SimDevice *d, const char *options) {
     s++;
     n = strcspn(s, ",");
     if (!read_option(d, s, n))
-      return sim_say(DRV_INVALID_VALUE, "option '%.*s': expected sms=N cores=N checks=on|off seed=N limit=N "
+      return sim_say(DRV_INVALID_VALUE, "option '%.*s': expected sms=N cores=N checks=on|off meter=on|off seed=N limit=N "
                      "policy=lazy|eager|random|alternate mma=fast|exact level=base|v3|v4 (of this host)",
                      (int)(n > 60 ? 60 : n), s);
     s += n;

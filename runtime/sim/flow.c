@@ -366,7 +366,7 @@ static bool finish_code(Flow *f, SimFunction *fn) {
     SimInstr *in = &fn->code[i];
     in->guard = fn->pool[f->first_ref[i]];
     in->o = fn->pool + f->first_ref[i] + 1;
-    in->fn = level->handler[in->handler];
+    in->fn = f->p->dev->meter && sim_meter_wants(in) ? sim_metered : level->handler[in->handler];
   }
   return list_tracks(f, fn);
 }

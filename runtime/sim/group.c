@@ -81,6 +81,7 @@ static void carve_group(SimGroup *g, const SimLaunch *l, Carve *c) {
   g->lanes = carve(c, (fn->ncode + fn->module->func_code) * sizeof *g->lanes);
   g->init = carve(c, 2 * fn->ntracked * n * sizeof *g->init); /* and what SimWarp.touch counts */
   g->cache = carve(c, (fn->nmem + fn->module->func_mem) * sizeof(SimAlloc *));
+  g->meter = carve(c, l->dev->meter ? (fn->ncode + fn->module->func_code) * sizeof *g->meter : 0);
   g->cta = carve(c, l->group_ctas * sizeof *g->cta);
   g->warp = carve(c, n * sizeof *g->warp);
   for (uint32_t i = 0; i < l->group_ctas; i++) carve_barriers(c->at ? &g->cta[i] : NULL, l, c);

@@ -21,6 +21,7 @@ extern "C" {
  *   seed=N       order of warps, and the moments at which asynchronous copies complete
  *   policy=      lazy, eager, random, or alternate (default: lazy on even launches, eager on odd ones)
  *   limit=N      warp instructions that one warp may execute before it is stopped (default: 20000000000)
+ *   meter=on     counts accesses by instruction, for kilnsim_meter (default: off)
  *   mma=         fast: tensor products added in f32, one rounding for each; exact: as the target's tensor cores do (default: fast)
  *   level=       base, v3, v4: handlers for SSE2, AVX2, AVX-512 (default: the best that the host runs); results are the same
  * An option or target it does not know: invalid value, and kilnsim_message says which. */
@@ -59,6 +60,28 @@ unsigned kilnsim_total(int ordinal, kilnsim_counters *out);
 
 /* Lane instructions of the last launch by PTX form, most frequent first; index runs from 0, not found past the last. */
 unsigned kilnsim_count_form(int ordinal, int index, const char **opcode, uint64_t *lane_instructions);
+
+/* The meter (option meter=on). A request is one warp's execution of a memory instruction.
+ *
+ * Shared memory has 32 banks of 4 bytes. Lanes are served together that move at most 128 bytes: all 32 up to 4 bytes each, 16 at 8
+ * bytes, 8 at 16 bytes (rows of ldmatrix and stmatrix as well); each such group takes as many wavefronts as the bank with the most
+ * distinct words has of them, ideally one. Global memory moves sectors of 32 bytes; ideally as few as the distinct bytes would fill. */
+enum { KILNSIM_GLOBAL, KILNSIM_SHARED, KILNSIM_LOCAL, KILNSIM_PARAM, KILNSIM_CONST, KILNSIM_SPACES };
+typedef struct kilnsim_meter_row { /* of one instruction */
+  char entry[128];            /* kernel */
+  char file[256];             /* script file of .file/.loc, "" if none */
+  int line;                   /* its line, 0 if none */
+  int ptx_line;
+  const char *opcode;         /* lives as long as the library */
+  uint64_t lane_instructions;
+  uint64_t shared_requests, shared_wavefronts, shared_ideal;
+  uint64_t global_requests, global_sectors, global_ideal;
+  uint64_t read[KILNSIM_SPACES], written[KILNSIM_SPACES]; /* bytes, by lane: what several lanes read together counts for each */
+} kilnsim_meter_row;
+/* Rows of all launches on the device since the last reset, together, of the instructions that were executed; index runs from 0, not
+ * found (500) past the last, or if the device has no meter. */
+unsigned kilnsim_meter(int ordinal, int index, kilnsim_meter_row *out);
+unsigned kilnsim_meter_reset(int ordinal);
 
 /* Does the simulator take a form of the PTX table (gen/isa, by its id)? Success; not supported (801), and kilnsim_message says why. */
 unsigned kilnsim_simulates(const char *form);

@@ -41,6 +41,7 @@ static void count(SimLaunch *l, double seconds) {
     }
   }
   add_counters(&dev->total, &dev->counters);
+  sim_meter_collect(l);
   for (int id = 1; form && id < ISA_COUNT; id++) {
     if (!form[id]) continue;
     SimFormCount *f = sim_push(&dev->forms, sizeof *f);

@@ -106,7 +106,7 @@ typedef struct SimDevice {
   char *options;
   const SimTarget *target;
   int ordinal, sms, cores;
-  bool checks, mma_exact;
+  bool checks, meter, mma_exact;
   const struct SimLevel *level; /* handlers for this host */
   uint64_t seed, limit;
   SimPolicy policy;
@@ -117,6 +117,7 @@ typedef struct SimDevice {
   DrvResult pending;       /* its code, not yet returned by a synchronising call */
   kilnsim_counters counters, total; /* of the last launch; of all */
   SimBuf forms;            /* SimFormCount */
+  SimBuf rows;             /* kilnsim_meter_row */
   SimBuf blocks;           /* SimBlock, the nth for the nth group that is open at a time */
   struct CUctx_st *primary;
   int primary_users;
@@ -404,6 +405,11 @@ typedef struct SimCta {
 
 /* A group: CTAs that are resident together and run on one host core at a time. A cluster, or a single CTA. Everything in it is
  * executed in one order that follows from the seed, so that only what it does to global memory needs a moment in virtual time. */
+typedef struct SimMeter { /* of one instruction; see kilnsim.h */
+  uint64_t shared_requests, shared_wavefronts, shared_ideal, global_requests, global_sectors, global_ideal;
+  uint64_t read[KILNSIM_SPACES], written[KILNSIM_SPACES];
+} SimMeter;
+
 typedef struct SimGroup {
   struct SimLaunch *launch;
   uint64_t index;            /* nth of the grid */
@@ -435,6 +441,7 @@ typedef struct SimGroup {
   uint64_t *lanes;
   uint32_t *init;
   SimAlloc **cache;
+  SimMeter *meter;   /* per instruction, with the option */
   uint64_t macs, warp_instructions, serial; /* serial: of the CTAs that it has begun */
   struct SimGroup *next;     /* of the launch's list of free ones */
 } SimGroup;
@@ -565,6 +572,11 @@ bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int la
 bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset, uint64_t bytes, bool write);
 void sim_race_conclude(SimLaunch *l);                 /* the launch fails if groups have raced */
 void sim_race_free(SimAlloc *a);
+
+/* meter.c */
+bool sim_meter_wants(const SimInstr *in);             /* does the meter count at this instruction? */
+int sim_metered(SimWarp *w, const SimInstr *in, uint32_t mask); /* the handler of such ones: counts, then does what they do */
+void sim_meter_collect(SimLaunch *l); /* at the end of a launch; does nothing without the option */
 
 /* exec/: one table per host level */
 struct SimLevel {

@@ -1,0 +1,323 @@
+/* mutate_flow.c - see mutate_flow.h. */
+#include "mutate_flow.h"
+#include "cli.h"
+#include <string.h>
+
+static const MutInstr *at(const MutFlow *f, int i) { return &f->p->instr[f->e->first + i]; }
+
+int mutate_next(const MutFlow *f, int i, int next[2]) {
+  const MutInstr *in = at(f, i);
+  int n = 0;
+  bool ends = in->form->flags & ISA_TERMINATOR, always = in->guard == MUT_NONE;
+  if (in->target != MUT_NONE) next[n++] = in->target - f->e->first;
+  if (!ends || !always) next[n++] = i + 1;
+  return n;
+}
+
+/* ---- what an instruction does ---- */
+
+bool mutate_is(const MutInstr *in, const char *mnemonic) {
+  size_t n = strlen(mnemonic);
+  return strncmp(in->form->opcode, mnemonic, n) == 0 && (in->form->opcode[n] == '.' || in->form->opcode[n] == 0);
+}
+
+bool mutate_touches_memory(const MutInstr *in) {
+  if ((in->form->flags & ISA_ASYNC) && (in->form->flags & (ISA_READS | ISA_WRITES))) return true; /* by a descriptor, perhaps */
+  for (int i = 0; i < in->n; i++) {
+    if (in->op[i].is->kind != ISA_OPND_MEM) continue;
+    char space = in->op[i].is->cls;
+    if (space == 'g' || space == 's' || space == 'k' || space == 'a') return in->form->flags & (ISA_READS | ISA_WRITES | ISA_ASYNC | ISA_SYNC);
+  }
+  return false;
+}
+
+static bool has_address(const MutInstr *in) {
+  for (int i = 0; i < in->n; i++)
+    if (in->op[i].is->kind == ISA_OPND_MEM) return true;
+  return false;
+}
+
+bool mutate_orders(const MutInstr *in) {
+  uint16_t f = in->form->flags;
+  return (f & ISA_SYNC) && (f & ISA_READS) && (f & ISA_WRITES) && !has_address(in);
+}
+
+bool mutate_wait(const MutInstr *in, int *groups) {
+  if (in->id == ISA_cp_async_wait_all) return *groups = -1, true;
+  if (in->id != ISA_cp_async_wait_group) return false;
+  int64_t n = in->op[0].offset;
+  *groups = n < 0 || n > 31 ? 31 : (int)n;
+  return true;
+}
+
+static bool starts_copy(const MutInstr *in) { return (in->form->flags & ISA_ASYNC) && (in->form->flags & ISA_WRITES); }
+
+/* ---- graph ---- */
+
+static void find_reached(MutFlow *f) {
+  int n = f->e->n, *stack = cli_alloc(((size_t)n + 2) * sizeof *stack), top = 0, next[2];
+  if (n) stack[top++] = 0, f->reached[0] = true;
+  while (top) {
+    int i = stack[--top];
+    for (int k = mutate_next(f, i, next); k-- > 0;) {
+      if (next[k] >= n || f->reached[next[k]]) continue;
+      f->reached[next[k]] = true;
+      stack[top++] = next[k];
+    }
+  }
+  cli_free(stack);
+}
+
+static void list_preds(MutFlow *f) {
+  int n = f->e->n, next[2];
+  for (int i = 0; i < n; i++)
+    for (int k = mutate_next(f, i, next); k-- > 0;)
+      if (next[k] < n) f->pred_first[next[k] + 1]++;
+  for (int i = 0; i < n; i++) f->pred_first[i + 1] += f->pred_first[i];
+  f->pred = cli_alloc(((size_t)f->pred_first[n] + 1) * sizeof *f->pred);
+  int *used = cli_alloc(((size_t)n + 1) * sizeof *used);
+  for (int i = 0; i < n; i++)
+    for (int k = mutate_next(f, i, next); k-- > 0;)
+      if (next[k] < n) f->pred[f->pred_first[next[k]] + used[next[k]]++] = i;
+  cli_free(used);
+}
+
+static void list_blocks(MutFlow *f) {
+  int n = f->e->n;
+  for (int i = 0; i < n; i++) {
+    bool first = i == 0 || at(f, i)->joins || at(f, i - 1)->target != MUT_NONE || at(f, i - 1)->form->flags & ISA_TERMINATOR;
+    if (first) f->block_first[f->nblocks++] = i;
+    f->block[i] = f->nblocks - 1;
+  }
+  f->block_first[f->nblocks] = n;
+}
+
+/* ---- registers that are read later ---- */
+
+static void note(uint64_t *set, int name, bool in) {
+  if (in) set[name / 64] |= (uint64_t)1 << name % 64;
+  else set[name / 64] &= ~((uint64_t)1 << name % 64);
+}
+
+/* Backwards over one instruction. A guarded write leaves the old value in some lanes. */
+static void before(const MutInstr *in, uint64_t *live) {
+  for (int i = 0; i < in->n && in->guard == MUT_NONE; i++)
+    for (int k = 0; k < in->op[i].n; k++)
+      if (mutate_writes(&in->op[i], k)) note(live, mutate_element(&in->op[i], k)->name, false);
+  for (int i = 0; i < in->n; i++)
+    for (int k = 0; k < in->op[i].n; k++)
+      if (mutate_reads(&in->op[i], k)) note(live, mutate_element(&in->op[i], k)->name, true);
+  if (in->guard != MUT_NONE) note(live, in->guard, true);
+}
+
+static void find_live(MutFlow *f) {
+  size_t words = (size_t)f->words;
+  uint64_t *in = cli_alloc((size_t)f->nblocks * words * 8 + 8), *now = cli_alloc(words * 8 + 8);
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (int b = f->nblocks - 1; b >= 0; b--) {
+      int last = f->block_first[b + 1] - 1, next[2];
+      uint64_t *out = f->live_out + (size_t)b * words;
+      for (int k = mutate_next(f, last, next); k-- > 0;)
+        for (size_t w = 0; next[k] < f->e->n && w < words; w++) out[w] |= in[(size_t)f->block[next[k]] * words + w];
+      memcpy(now, out, words * 8);
+      for (int i = last; i >= f->block_first[b]; i--) before(at(f, i), now);
+      if (memcmp(now, in + (size_t)b * words, words * 8) == 0) continue;
+      memcpy(in + (size_t)b * words, now, words * 8);
+      changed = true;
+    }
+  }
+  cli_free(in);
+  cli_free(now);
+}
+
+bool mutate_live_out(const MutFlow *f, int block, int name) {
+  return f->live_out[(size_t)block * (size_t)f->words + (size_t)name / 64] >> name % 64 & 1;
+}
+
+/* ---- copies in flight ---- */
+
+static MutCopies after(const MutInstr *in, MutCopies c) {
+  int groups;
+  if (starts_copy(in)) {
+    c.open = true;
+  } else if (in->id == ISA_cp_async_commit_group && in->guard == MUT_NONE) {
+    c.groups = (c.groups & 1u << 31) | c.groups << 1 | c.open;
+    c.open = false;
+  } else if (in->id == ISA_cp_async_commit_group) { /* perhaps */
+    c.groups |= c.groups << 1 | c.open;
+  } else if (mutate_wait(in, &groups) && in->guard == MUT_NONE) {
+    if (groups < 0) c = (MutCopies){0};
+    else if (groups < 31) c.groups &= (1u << groups) - 1;
+  }
+  return c;
+}
+
+static void find_copies(MutFlow *f) {
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (int i = 0; i < f->e->n; i++) {
+      MutCopies c = after(at(f, i), f->copies[i]);
+      int next[2];
+      for (int k = mutate_next(f, i, next); k-- > 0;) {
+        if (next[k] >= f->e->n || !f->reached[i]) continue;
+        MutCopies *to = &f->copies[next[k]], was = *to;
+        to->groups |= c.groups;
+        to->open |= c.open;
+        changed |= was.groups != to->groups || was.open != to->open;
+      }
+    }
+  }
+}
+
+/* ---- do all threads meet the same barriers? ---- */
+
+/* The same in every thread of a CTA, whenever it is read between two writes: made of parameters and constants. */
+static bool is_uniform(const MutFlow *f, const bool *varies, const MutInstr *in) {
+  static const char *const same[] = {"%ctaid.", "%nctaid.", "%ntid."};
+  if (!(in->form->flags & ISA_PURE) || (in->form->flags & ISA_COLLECTIVE)) return false;
+  if (in->guard != MUT_NONE && varies[in->guard]) return false;
+  for (int i = 0; i < in->n; i++) {
+    const MutOperand *o = &in->op[i];
+    for (int k = 0; k < o->n; k++)
+      if (mutate_reads(o, k) && varies[mutate_element(o, k)->name]) return false;
+    bool known = o->is->kind != ISA_OPND_SPECIAL;
+    for (size_t k = 0; !known && k < sizeof same / sizeof same[0]; k++) known = strncmp(f->p->name[o->e[0].name], same[k], strlen(same[k])) == 0;
+    if (!known) return false;
+  }
+  return true;
+}
+
+/* Blocks on the ways from a block's end, without those in `closed` and what lies behind them; true: the end is among them. */
+static bool spread(const MutFlow *f, int block, const bool *closed, bool *seen) {
+  int *stack = cli_alloc(((size_t)f->nblocks + 1) * sizeof *stack), top = 0, next[2];
+  bool end = false;
+  memset(seen, 0, (size_t)f->nblocks);
+  stack[top++] = block;
+  while (top) {
+    int b = stack[--top], last = f->block_first[b + 1] - 1, count = mutate_next(f, last, next);
+    const MutInstr *in = at(f, last);
+    end |= count == 0 || (in->form->flags & ISA_TERMINATOR && in->target == MUT_NONE);
+    for (int k = 0; k < count; k++) {
+      if (next[k] >= f->e->n) {
+        end = true;
+        continue;
+      }
+      int to = f->block[next[k]];
+      if (closed[to] || seen[to]) continue;
+      seen[to] = true;
+      stack[top++] = to;
+    }
+  }
+  cli_free(stack);
+  return end;
+}
+
+/* Between a branch that threads take differently and where all its ways have met again: what is written there varies. */
+static void mark_parted(const MutFlow *f, int branch_block, bool *parted) {
+  size_t n = (size_t)f->nblocks + 1;
+  bool *closed = cli_alloc(n), *meets = cli_alloc(n), *seen = cli_alloc(n);
+  for (int b = 0; b < f->nblocks; b++) { /* a block that no way to the end avoids */
+    closed[b] = true;
+    meets[b] = !spread(f, branch_block, closed, seen);
+    closed[b] = false;
+  }
+  spread(f, branch_block, meets, seen);
+  for (int b = 0; b < f->nblocks; b++) parted[b] |= seen[b];
+  cli_free(closed);
+  cli_free(meets);
+  cli_free(seen);
+}
+
+static void find_varying(const MutFlow *f, bool *varies) {
+  bool *parted = cli_alloc((size_t)f->nblocks + 1), *done = cli_alloc((size_t)f->nblocks + 1);
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (int b = 0; b < f->nblocks; b++) {
+      const MutInstr *last = at(f, f->block_first[b + 1] - 1);
+      if (done[b] || last->guard == MUT_NONE || !(last->form->flags & ISA_TERMINATOR) || !varies[last->guard]) continue;
+      done[b] = true;
+      mark_parted(f, b, parted);
+    }
+    for (int i = 0; i < f->e->n; i++) {
+      const MutInstr *in = at(f, i);
+      bool uniform = !parted[f->block[i]] && is_uniform(f, varies, in);
+      for (int k = 0; k < in->n && !uniform; k++)
+        for (int j = 0; j < in->op[k].n; j++) {
+          if (!mutate_writes(&in->op[k], j)) continue;
+          bool *v = &varies[mutate_element(&in->op[k], j)->name];
+          changed |= !*v;
+          *v = true;
+        }
+    }
+  }
+  cli_free(parted);
+  cli_free(done);
+}
+
+static bool is_barrier(const MutInstr *in) {
+  return (mutate_is(in, "bar") || mutate_is(in, "barrier")) && in->id != ISA_bar_warp_sync;
+}
+
+/* The one barrier (or the end, e->n) that every path from an instruction meets first; MUT_NONE: there are several. */
+static int first_barrier(const MutFlow *f, int from) {
+  int n = f->e->n, *stack = cli_alloc(((size_t)n + 2) * sizeof *stack), top = 0, found = -2;
+  bool *seen = cli_alloc((size_t)n + 1);
+  stack[top++] = from;
+  while (top) {
+    int i = stack[--top], next[2], count = mutate_next(f, i, next);
+    if (count == 0 || (at(f, i)->form->flags & ISA_TERMINATOR && at(f, i)->target == MUT_NONE)) next[count++] = n;
+    for (int k = 0; k < count; k++) {
+      bool meets = next[k] >= n || is_barrier(at(f, next[k]));
+      if (meets) found = found == -2 || found == next[k] ? next[k] : MUT_NONE;
+      else if (!seen[next[k]]) seen[next[k]] = true, stack[top++] = next[k];
+    }
+  }
+  cli_free(stack);
+  cli_free(seen);
+  return found == -2 ? n : found;
+}
+
+/* Threads may part at a branch that is not the same for all, if they meet again before, or at, one barrier. */
+static bool find_in_step(const MutFlow *f) {
+  bool *varies = cli_alloc((size_t)f->p->nnames + 1), in_step = true;
+  find_varying(f, varies);
+  for (int i = 0; i < f->e->n && in_step; i++) {
+    const MutInstr *in = at(f, i);
+    if (!f->reached[i] || in->guard == MUT_NONE || !varies[in->guard]) continue;
+    if (is_barrier(in)) in_step = false;
+    else if (in->form->flags & ISA_TERMINATOR) in_step = first_barrier(f, i) != MUT_NONE;
+  }
+  cli_free(varies);
+  return in_step;
+}
+
+void mutate_flow_make(MutFlow *f, const MutProgram *p, const MutEntry *e) {
+  size_t n = (size_t)e->n;
+  memset(f, 0, sizeof *f);
+  f->p = p;
+  f->e = e;
+  f->words = p->nnames / 64 + 1;
+  f->reached = cli_alloc(n + 1);
+  f->pred_first = cli_alloc((n + 2) * sizeof *f->pred_first);
+  f->block = cli_alloc((n + 1) * sizeof *f->block);
+  f->block_first = cli_alloc((n + 2) * sizeof *f->block_first);
+  f->copies = cli_alloc((n + 1) * sizeof *f->copies);
+  find_reached(f);
+  list_preds(f);
+  list_blocks(f);
+  f->live_out = cli_alloc(((size_t)f->nblocks + 1) * (size_t)f->words * 8);
+  find_live(f);
+  find_copies(f);
+  f->in_step = find_in_step(f);
+}
+
+void mutate_flow_free(MutFlow *f) {
+  cli_free(f->reached);
+  cli_free(f->pred_first);
+  cli_free(f->pred);
+  cli_free(f->block);
+  cli_free(f->block_first);
+  cli_free(f->live_out);
+  cli_free(f->copies);
+}
