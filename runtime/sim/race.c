@@ -4,7 +4,8 @@
  * who has read which of its granules since the launch began, and when (order.h): an access by one agent at one time, with a mask. As
  * long as one agent alone uses a line, which is the rule, that is one write and one read; others come into a list. An access that
  * happens before a later one of the same granules, and conflicts with whatever that conflicts with, is forgotten. In a kernel whose CTAs
- * never meet nothing orders two groups, so that of granules which several have read no more needs to be known than that.
+ * never meet nothing orders two groups, so that of granules which several have read no more needs to be known than that. In one whose CTAs
+ * do meet, the lowest agents of other groups that have read a line stand for those beyond MAX_READERS.
  *
  * Shadows are made page by page when first touched, and emptied when a later launch touches them: launches are ordered.
  *
@@ -15,7 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PAGE_LINES = 256, LINE_BITS = 5, PAGE_BITS = LINE_BITS + 8 };
+enum { MAX_READERS = 16, PAGE_LINES = 256, LINE_BITS = 5, PAGE_BITS = LINE_BITS + 8 };
 #define HOW_STRONG 0x80000000u
 #define HOW_WRITE 0x40000000u
 #define HOW_PC 0x3fffffffu
@@ -191,7 +192,7 @@ void sim_race_conclude(SimLaunch *l) { /* told by the lowest writer and the lowe
   SimRacer a = r->writer[0], b = r->writer[1], t;
   for (int i = 0; i < 2; i++)
     if (r->reader[i].agent && r->reader[i].agent != a.agent && (!b.agent || r->reader[i].agent < b.agent)) b = r->reader[i];
-  if (!r->address || !b.agent) return;
+  if (!r->address || !b.agent || l->code == DRV_OUT_OF_MEMORY) return; /* a clock that is lost makes races of what is none */
   if (a.agent > b.agent) t = a, a = b, b = t;
   uint32_t id[3], other[3], warp, other_warp;
   place_agent(l, b.agent - 1, id, &warp);
@@ -248,7 +249,7 @@ static Access *free_access(Line *x, bool write) { /* NULL: out of memory */
 }
 
 static void keep_reader(const Now *n, Line *x, uint32_t agent, uint32_t how) {
-  uint32_t *a = x->many_agent, size = n->w->cta->group->nagents, group = agent / size;
+  uint32_t a[2] = {x->many_agent[0], x->many_agent[1]}, size = n->w->cta->group->nagents, group = agent / size;
   if (a[0] == a[1]) a[0] = a[1] = SIM_FULL; /* there is none yet */
   if (agent < a[0]) {
     if (a[0] / size != group) a[1] = a[0];
@@ -257,6 +258,8 @@ static void keep_reader(const Now *n, Line *x, uint32_t agent, uint32_t how) {
   } else if (agent < a[1] && group != a[0] / size) {
     a[1] = agent;
   }
+  x->many_agent[0] = a[0];
+  __atomic_store_n(&x->many_agent[1], a[1], __ATOMIC_RELAXED); /* known_shared has not the lock */
 }
 
 /* Granules that another group has read as well, where nothing will ever order the two: they are marked, and need no more. */
@@ -266,9 +269,22 @@ static uint32_t share_reads(const Now *n, Line *x, Access *e, uint32_t m) {
   if (!both || e->how & HOW_WRITE || e->agent / size == n->agent / size) return m;
   keep_reader(n, x, e->agent, e->how);
   keep_reader(n, x, n->agent, n->how);
-  x->many |= both;
+  __atomic_store_n(&x->many, x->many | both, __ATOMIC_RELEASE);
   e->mask &= ~both;
   return m & ~both;
+}
+
+/* A line that many read, such as weights: of other groups the highest reader gives way to the present one. */
+static void limit_readers(const Now *n, Line *x) {
+  uint32_t size = n->w->cta->group->nagents, count = 0;
+  Access *highest = NULL;
+  for (uint32_t i = 0; x->more && i < x->more->n + 1; i++) {
+    Access *e = i ? &x->more->at[i - 1] : &x->read;
+    if (!e->mask || e->how & HOW_WRITE || e->agent / size == n->agent / size) continue;
+    count++;
+    if (!highest || e->agent > highest->agent) highest = e;
+  }
+  if (count >= MAX_READERS) highest->mask = 0;
 }
 
 static bool enter_slow(const Now *n, Line *x, uint32_t m) { /* true: faulted */
@@ -296,6 +312,7 @@ static bool enter_slow(const Now *n, Line *x, uint32_t m) { /* true: faulted */
     merge->mask |= m;
     return false;
   }
+  if (!write) limit_readers(n, x);
   Access *e = free_access(x, write);
   if (!e) {
     sim_fault(n->w, n->in, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory");
@@ -338,14 +355,12 @@ static bool enter_lines(Now *n, SimRacePage *p, uint64_t last, uint32_t first_ma
   return bad;
 }
 
-/* Read by several groups, as weights are: nothing to note. */
+/* Read by several groups, as weights are, two of them lower than this one: nothing to note. A write there is judged by the writer. */
 static bool known_shared(const SimRacePage *p, uint64_t line, uint64_t last, uint32_t mask, uint32_t agent) {
   if (line != last) mask = SIM_FULL;
   for (; line <= last; line++) {
     const Line *x = &p->line[line % PAGE_LINES];
-    if (mask & ~__atomic_load_n(&x->many, __ATOMIC_RELAXED) || __atomic_load_n(&x->write.mask, __ATOMIC_RELAXED) ||
-        __atomic_load_n(&x->more, __ATOMIC_RELAXED) || agent < __atomic_load_n(&x->many_agent[1], __ATOMIC_RELAXED))
-      return false;
+    if (mask & ~__atomic_load_n(&x->many, __ATOMIC_ACQUIRE) || agent < __atomic_load_n(&x->many_agent[1], __ATOMIC_RELAXED)) return false;
   }
   return true;
 }
