@@ -82,6 +82,9 @@ part_isa() { # the GPU's outputs stay in $OUT/isa.txt: `isa_run --device sim:sm_
   "$BUILD/isa_run" --device "$DEVICE" --save "$OUT/isa.txt" tests/isa/forms || rc=1
   [ -s "$OUT/isa.txt" ] || return 1
   "$BUILD/isa_run" --device "${KILN_SIM:-sim:sm_90a}" --against "$OUT/isa.txt" --list "$WORK/agreed.txt" tests/isa/forms || rc=1
+  # which model of addition its tensor cores follow (runtime/sim/exec/tensor.h)
+  python3 tests/isa/tensor_probe.py make "$WORK/probe" && "$BUILD/isa_run" --device "$DEVICE" --save "$OUT/tensor.txt" "$WORK/probe" >/dev/null
+  python3 tests/isa/tensor_probe.py fit "$OUT/tensor.txt" | tee "$OUT/tensor_models.txt"
   # what agreed: to be committed as tests/isa/gpu.txt; tests/isa/make.py brings it into `kiln inspect --isa`
   { echo "# $(date -I) $(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)"; sort "$WORK/agreed.txt"; } >"$OUT/isa_gpu.txt"
   return $rc

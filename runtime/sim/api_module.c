@@ -264,13 +264,13 @@ static DrvResult find_cluster(const SimFunction *f, SimLaunch *l, const uint32_t
   return DRV_SUCCESS;
 }
 
-typedef struct Extras { bool cooperative; uint32_t cluster[3]; } Extras; /* what launch attributes say */
+typedef struct Extras { bool cooperative, overlaps; uint32_t cluster[3]; } Extras; /* what launch attributes say */
 
 static DrvResult launch(SimDevice *d, const SimFunction *f, const DrvLaunchConfig *c, const Extras *x, void **params, void **extra) {
   bool cooperative = x->cooperative;
   SimLaunch l = {.dev = d, .fn = f, .grid = {c->grid_x, c->grid_y, c->grid_z}, .block = {c->block_x, c->block_y, c->block_z},
                  .dynamic_bytes = c->shared_bytes, .shared_bytes = c->shared_bytes + f->shared_static, .checks = d->checks, .seed = d->seed,
-                 .policy = policy_of(d), .cooperative = cooperative};
+                 .policy = policy_of(d), .cooperative = cooperative, .overlaps = x->overlaps};
   DrvResult code = check_launch(f, &l);
   if (code) return code;
   l.threads = l.block[0] * l.block[1] * l.block[2];
@@ -331,6 +331,7 @@ static DrvResult check_attributes(const DrvLaunchConfig *c, Extras *x) {
     if (cluster) x->cluster[0] = a->value.cluster.x, x->cluster[1] = a->value.cluster.y, x->cluster[2] = a->value.cluster.z;
     bool harmless = a->id == 0 || a->id == 1 || a->id == 8 || a->id == 14 || /* ignore, access window, priority, carve-out */
                     a->id == DRV_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION || a->id == DRV_LAUNCH_COOPERATIVE;
+    if (a->id == DRV_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION) x->overlaps = a->value.programmatic_serialization != 0;
     if (a->id == DRV_LAUNCH_COOPERATIVE) x->cooperative = a->value.cooperative != 0;
     if (!cluster && !harmless) return sim_say(DRV_NOT_SUPPORTED, "launch attribute %u is not simulated", a->id);
   }

@@ -370,9 +370,8 @@ void sim_group_stuck(SimGroup *g) {
     n += list_warp(w, list + n, sizeof list - n);
   }
   if (!first) return;
-  const SimInstr *in = first->state == WARP_PARKED ? &first->code[first->spin.pc]
-                       : first->state == WARP_HELD ? &first->code[first->pc]
-                                                   : &first->code[first->pc ? first->pc - 1 : 0];
+  uint32_t at = first->state == WARP_PARKED ? first->spin.pc : first->state == WARP_HELD || !first->pc ? first->pc : first->pc - 1;
+  const SimInstr *in = &first->code[at];
   if (done && first->state == WARP_BARRIER)
     sim_fault(first, in, -1, DRV_LAUNCH_FAILED, "barrier", "", 0, "waits for warps that have ended (%u of %u): %s", done, g->nagents, list);
   else sim_fault(first, in, -1, DRV_LAUNCH_FAILED, "deadlock", "", 0, "nobody can go on: %s", list);

@@ -343,6 +343,7 @@ struct SimWarp {
   uint64_t product_hash;
   struct SimMbar *held;             /* WARP_HELD: the mbarrier whose phase it waits for */
   bool held_any;                    /* or any other of its CTA */
+  uint32_t depended;                /* time of its griddepcontrol.wait, 0: not yet */
   bool expired;                     /* its try_wait ends without success, since nobody can go on */
   bool waits_cluster, waits_regs;   /* WARP_HELD: at the cluster's barrier; for registers */
   uint32_t flights;                 /* areas of shared memory that its asynchronous operations are reading */
@@ -454,6 +455,7 @@ typedef struct SimLaunch {
   uint32_t group_ctas, resident;      /* CTAs of a group; groups that the device holds at a time */
   const uint8_t *params;
   bool checks, cooperative;
+  bool overlaps;                      /* may start before the launch before it has ended (programmatic stream serialization) */
   uint32_t engines;                   /* per CTA */
   uint32_t clocks;                    /* 1, or CLOCKS if the kernel has operations of the asynchronous proxy */
   uint64_t seed;

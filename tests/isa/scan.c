@@ -45,12 +45,13 @@ static Operand classify(const char *at, size_t n) {
   return o;
 }
 
-static bool fits(const IsaOperand *want, Operand have, bool wider) { /* wider: loads and stores take registers that are */
+static bool fits(const IsaOperand *want, Operand have, bool wider) { /* wider: loads and stores take registers that are wider */
   switch (want->kind) {
   case ISA_OPND_REG:
     if (have.kind == 'i') return want->imm_ok || !want->writes; /* ptxas takes numbers for most sources */
     if (want->pair_pred) return have.kind == '|' && have.cls == want->cls;
-    return have.kind == 'r' && (have.cls == want->cls || (wider && want->cls == 'h' && have.cls == 'r')) && have.count == want->count && have.brace == want->brace;
+    if (have.kind != 'r' || have.count != want->count || have.brace != want->brace) return false;
+    return have.cls == want->cls || (wider && want->cls == 'h' && have.cls == 'r');
   case ISA_OPND_MEM: return have.kind == 'm';
   case ISA_OPND_SINK: return have.kind == '_';
   case ISA_OPND_IMM: return have.kind == 'i';

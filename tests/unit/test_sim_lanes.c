@@ -46,13 +46,23 @@ static const Case cases[] = {
   /* one lane waits for the other warp; the rest of its warp waits at the barrier */
   {NULL, "@%p4 bra other;\n @%p3 bra meet;\nlook:\n ld.acquire.gpu.global.b32 %r6, [%rd1];\n setp.eq.s32 %p5, %r6, 0;\n @%p5 bra look;\n"
          "meet:\n bar.sync 0;\n ret;\nother:\n @!%p3 st.release.gpu.global.b32 [%rd1], %r20;\n bar.sync 0;\n", NULL},
+  /* barriers that need not be aligned: each lane waits for the others of its warp, at different places too, and not for those that end */
+  {NULL, "@%p4 bra other;\n @!%p3 st.shared.b32 [%r5], %r20;\n @%p1 bra low;\n barrier.sync 0;\n bra join;\nlow:\n barrier.sync 0;\njoin:\n ret;\n"
+         "other:\n barrier.sync 0;\n ld.shared.b32 %r10, [%r5];\n" WANT("1"), NULL},
+  {NULL, "@%p1 bra low;\n barrier.sync 0;\n bra join;\nlow:\n ret;\njoin:\n", NULL},
+  {NULL, "@%p1 barrier.sync 0;\n @!%p1 barrier.sync 0;\n", NULL},
+  {"barrier", "@%p1 bra low;\n barrier.sync 0; // HERE\n ret;\nlow:\n barrier.sync 1; // OR\n", "lanes"},
+  {"barrier", "@%p1 bra low;\n barrier.sync.aligned 0; // HERE\n ret;\nlow:\n barrier.sync.aligned 0; // OR\n", "alone"},
   /* what never comes together */
-  {"collective", "@%p1 bra low;\n shfl.sync.bfly.b32 %r10, %r3, 16, 31, -1; // HERE\n ret;\nlow:\n vote.sync.ballot.b32 %r10, %p2, -1; // OR\n", "they wait elsewhere"},
-  {"collective", "@%p1 bra low;\n shfl.sync.bfly.b32 %r10, %r3, 16, 31, -1; // HERE\n ret;\nlow:\n shfl.sync.bfly.b32 %r10, %r3, 16, 31, 0x7fffffff; // OR\n", "they wait elsewhere"},
+  {"collective", "@%p1 bra low;\n shfl.sync.bfly.b32 %r10, %r3, 16, 31, -1; // HERE\n ret;\nlow:\n vote.sync.ballot.b32 %r10, %p2, -1; // OR\n"
+   "", "they wait elsewhere"},
+  {"collective", "@%p1 bra low;\n shfl.sync.bfly.b32 %r10, %r3, 16, 31, -1; // HERE\n ret;\nlow:\n"
+   " shfl.sync.bfly.b32 %r10, %r3, 16, 31, 0x7fffffff; // OR\n", "they wait elsewhere"},
   {"collective", "@%p1 shfl.sync.bfly.b32 %r10, %r3, 1, 31, 0xff; // HERE\n", "leaves out"},
   {"collective", "@%p1 ret;\n shfl.sync.idx.b32 %r10, %r3, 3, 31, -1; // HERE\n", "does not take part"},
   {"barrier", "@%p1 bra low;\n bar.sync 0; // HERE\n ret;\nlow:\n bar.sync 0; // OR\n", "alone"},
-  {"deadlock", "@%p3 bra meet;\nlook:\n ld.volatile.global.b32 %r6, [%rd1];\n setp.eq.s32 %p5, %r6, 0;\n @%p5 bra look; // HERE\nmeet:\n bar.sync 0;\n", "nobody can go on"},
+  {"deadlock", "@%p3 bra meet;\nlook:\n ld.volatile.global.b32 %r6, [%rd1];\n setp.eq.s32 %p5, %r6, 0;\n @%p5 bra look; // HERE\nmeet:\n bar.sync 0;\n"
+   "", "nobody can go on"},
 };
 
 static void run(const Case *c, const char *options) {

@@ -401,6 +401,13 @@ HANDLER(cluster_wait) {
   return sim_cluster_wait(w, in, mask);
 }
 
+HANDLER(depend) { /* griddepcontrol.wait: race.c holds accesses before it against what the launch before has written */
+  (void)in, (void)mask;
+  if (!w->depended) w->depended = w->cta->group->time;
+  sim_order_tick(w);
+  return STEP_NEXT;
+}
+
 /* ---- register budgets: a CTA's registers are those that it was started with ---- */
 
 HANDLER(setmaxnreg) {

@@ -3,6 +3,28 @@
  * Lanes that wait at a collective for others, or spin on memory, stand aside until the others have come, or can go no further either
  * (independent thread scheduling of sm_70 and later). */
 
+/* Operands of a collective, as bits by position: predicates, 64-bit registers, the predicate that SIM_I_NEGATE means. */
+typedef struct Shape { uint8_t n, preds, wide, negated; } Shape;
+
+static Shape shape_of(const SimInstr *in); /* n = 0: no collective of this kind */
+static SimHandler handler_at(uint16_t i);
+
+static bool is_barrier(const SimWarp *w, const SimSplit *s) {
+  const SimInstr *in = &w->code[s->pc];
+  return s->members && strncmp(isa_form((IsaId)in->form)->opcode, "bar", 3) == 0 && in->target == SIM_FULL && shape_of(in).n == 0;
+}
+
+/* All that live wait at barriers, since others have ended meanwhile: one of them executes its own again, and meets the others. */
+static bool meet_at_barrier(SimWarp *w) {
+  for (uint32_t i = 0; i < w->nsplit; i++)
+    if (!is_barrier(w, &w->split[i]) || !(w->split[i].members & ~w->live) || w->code[w->split[i].pc].handler != w->code[w->split[0].pc].handler)
+      return false;
+  w->split[0].members = 0;
+  for (uint32_t i = 1; i < w->nsplit; i++) w->split[i].members = w->live;
+  run_split(w, 0);
+  return true;
+}
+
 /* No lanes can run. Those that spin do so again if anything may have changed, else the warp parks; if nobody spins, lanes wait for
  * others that cannot come. */
 static int exhausted(SimWarp *w) {
@@ -10,10 +32,11 @@ static int exhausted(SimWarp *w) {
   for (uint32_t i = 0; i < w->nsplit; i++)
     if (w->split[i].asleep) sleepers++, last = i;
   if (!sleepers) {
+    if (meet_at_barrier(w)) return STEP_JUMP;
     const SimSplit *s = &w->split[0];
     uint32_t missing = s->members & w->live & ~s->mask;
     const SimInstr *in = &w->code[s->pc];
-    bool barrier = strncmp(isa_form((IsaId)in->form)->opcode, "bar", 3) == 0 && in->target == SIM_FULL && s->members == w->live;
+    bool barrier = is_barrier(w, s);
     return sim_fault(w, in, (int)__builtin_ctz(missing ? missing : s->mask), DRV_LAUNCH_FAILED, barrier ? "barrier" : "collective", "", 0,
                      "%s: lanes 0x%08x wait for lanes 0x%08x of the member mask 0x%08x, which do not execute it with them: they wait elsewhere",
                      isa_form((IsaId)in->form)->opcode, s->mask, missing, s->members);
@@ -64,32 +87,70 @@ HANDLER(nop) {
 
 /* ---- barriers of the CTA ---- */
 
-/* All lanes of the warp must execute it together. Lanes that spin may still come. */
-static int whole_warp(SimWarp *w, const SimInstr *in, uint32_t mask, const char *what) {
+static int op_bar_red(SimWarp *w, const SimInstr *in, uint32_t mask);
+
+static bool same_kind(const SimInstr *a, const SimInstr *b) {
+  return a->handler == b->handler && a->sub == b->sub && a->n == b->n && a->size == b->size;
+}
+
+/* Lanes that wait at the barrier, too: here, or, where it need not be aligned, at another that has no result. */
+static bool is_same_barrier(const SimWarp *w, const SimInstr *in, const SimSplit *s, bool apart) {
+  const SimInstr *other = &w->code[s->pc];
+  return s->members && (other == in || (apart && same_kind(in, other) && handler_at(in->handler) != op_bar_red));
+}
+
+/* All lanes of the warp have come: those that wait here join, those that wait elsewhere go on from there when the barrier completes. */
+static int join_barrier(SimWarp *w, const SimInstr *in, int id_slot) {
+  uint32_t here = (uint32_t)(in - w->code), id = R32(id_slot)[__builtin_ctz(w->active)];
+  for (uint32_t i = w->nsplit; i-- > 0;) {
+    SimSplit *s = &w->split[i];
+    if (s->pc == here) {
+      w->active |= s->mask;
+      *s = w->split[--w->nsplit];
+      continue;
+    }
+    int lane = __builtin_ctz(s->mask);
+    uint32_t other = ((L32 *)(w->regs + w->code[s->pc].o[id_slot]))[lane];
+    if (other != id)
+      return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "barrier", "", 0, "lanes 0x%08x are at barrier %u, lanes 0x%08x of the warp at barrier %u",
+                       w->active, id, s->mask, other);
+    s->members = 0;
+    s->pc++;
+  }
+  find_stop(w);
+  return STEP_NEXT;
+}
+
+/* All lanes of the warp must execute it: together if it is aligned, else each waits for the others that have not ended (PTX ISA,
+ * barrier). Lanes that spin may still come in either case: on hardware the others would wait where they reconverge. */
+static int warp_at_barrier(SimWarp *w, const SimInstr *in, uint32_t mask, int id_slot, const char *what) {
   if (mask == w->live) return STEP_NEXT;
-  uint32_t here = (uint32_t)(in - w->code), together = mask, spinning = 0;
+  bool apart = !(isa_form((IsaId)in->form)->flags & ISA_COLLECTIVE);
+  uint32_t here = (uint32_t)(in - w->code), together = mask, spinning = 0, rest = w->active & ~mask;
   for (uint32_t i = 0; i < w->nsplit; i++) {
-    if (w->split[i].pc == here && w->split[i].members) together |= w->split[i].mask;
+    if (is_same_barrier(w, in, &w->split[i], apart)) together |= w->split[i].mask;
     if (w->split[i].asleep) spinning |= w->split[i].mask;
   }
-  if (together == w->live) {
-    for (uint32_t i = w->nsplit; i-- > 0;)
-      if (w->split[i].members) w->split[i] = w->split[--w->nsplit];
-    w->active = together;
-    find_stop(w);
-    return STEP_NEXT;
-  }
-  if (!spinning || w->active != mask)
+  if (together == w->live) return join_barrier(w, in, id_slot);
+  if (!apart && (!spinning || rest))
     return sim_fault(w, in, (int)__builtin_ctz(w->live & ~mask), DRV_LAUNCH_FAILED, "barrier", "", 0,
                      "%s is executed by lanes 0x%08x of the warp alone; lanes 0x%08x are elsewhere", what, mask, w->live & ~mask);
+  if (rest) add_split(w, here + 1, rest);
   w->split[w->nsplit++] = (SimSplit){.pc = here, .mask = mask, .members = w->live};
   return take_split(w) ? STEP_JUMP : exhausted(w);
 }
 
+/* The same for what is always aligned. */
+static int whole_warp(SimWarp *w, const SimInstr *in, uint32_t mask, const char *what) {
+  if (mask == w->live) return STEP_NEXT;
+  return sim_fault(w, in, (int)__builtin_ctz(w->live & ~mask), DRV_LAUNCH_FAILED, "barrier", "", 0,
+                   "%s is executed by lanes 0x%08x of the warp alone; lanes 0x%08x are elsewhere", what, mask, w->live & ~mask);
+}
+
 static int at_barrier(SimWarp *w, const SimInstr *in, uint32_t mask, int id_slot, int count_slot, bool park, uint32_t value, const char *what) {
-  int step = whole_warp(w, in, mask, what);
+  int step = warp_at_barrier(w, in, mask, id_slot, what);
   if (step != STEP_NEXT) return step;
-  mask = w->live;
+  mask = w->active;
   int lane = __builtin_ctz(mask);
   uint32_t id = R32(id_slot)[lane], count = count_slot >= 0 ? R32(count_slot)[lane] : 0;
   ACTIVE(l, mask) {
@@ -110,13 +171,6 @@ HANDLER(bar_red) { /* d, barrier, predicate; the result is written when the barr
 
 /* ---- collectives with a mask of members ---- */
 
-/* Operands of a collective, as bits by position: predicates, 64-bit registers, the predicate that SIM_I_NEGATE means. */
-typedef struct Shape { uint8_t n, preds, wide, negated; } Shape;
-
-static bool same_kind(const SimInstr *a, const SimInstr *b) {
-  return a->handler == b->handler && a->sub == b->sub && a->n == b->n && a->size == b->size;
-}
-
 static void move_operand(const Shape *s, int i, char *d, char *r, uint32_t mask, bool flip) {
   if (s->preds >> i & 1) {
     uint32_t v = *(L32 *)r ^ (flip ? SIM_FULL : 0);
@@ -128,8 +182,6 @@ static void move_operand(const Shape *s, int i, char *d, char *r, uint32_t mask,
   }
 }
 
-static Shape shape_of(const SimInstr *in);
-static SimHandler handler_at(uint16_t i);
 
 /* Lanes at several instructions of one kind: their operands are brought together in the group's scratch registers, the operation is
  * executed there, and its results go back to each. */
