@@ -74,6 +74,8 @@ static const RowCase row_cases[] = {
     {56,        {68000},         1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
     {264,       {8500},          1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
     {520,       {4300},          1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {640,       {390},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
+    {896,       {260},           1, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
     {2104,      {810},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
     {6200,      {810},           1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
 };
