@@ -79,9 +79,21 @@ part_info() {
   for tool in nvcc ptxas compute-sanitizer ncu python3; do printf '%-18s %s\n' "$tool" "$(command -v "$tool" || echo absent)"; done
 }
 
+# Every form on the GPU, in several processes, as the driver assembles each file: logs and outputs in $WORK/isa.N.{log,txt}; what failed, and a sum.
+isa_everywhere() {
+  ls tests/isa/forms/*.ptx >"$WORK/isa.files" && split -n "r/$JOBS" -d "$WORK/isa.files" "$WORK/isa.part."
+  # shellcheck disable=SC2016 # expanded by the child
+  find "$WORK" -name 'isa.part.*' | xargs -P "$JOBS" -I{} bash -c \
+    'xargs "$BUILD/isa_run" --device "$DEVICE" --save "$1.txt" <"$1" >"$1.log" 2>&1; echo "status $?" >>"$1.log"' one {}
+  grep -hvE '^(status|[0-9]+ passed)' "$WORK"/isa.part.*.log
+  cat "$WORK"/isa.part.*.txt >"$OUT/isa.txt"
+  sed -nE 's/^([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p' "$WORK"/isa.part.*.log | awk '{ p += $1; f += $2 } END { print p + 0 " passed, " f + 0 " failed" }'
+  ! grep -q '^status [^0]' "$WORK"/isa.part.*.log
+}
+
 part_isa() { # the GPU's outputs stay in $OUT/isa.txt: `isa_run --device sim:sm_90a --against isa.txt tests/isa/forms` compares anywhere
   local rc=0
-  "$BUILD/isa_run" --device "$DEVICE" --save "$OUT/isa.txt" tests/isa/forms || rc=1
+  isa_everywhere || rc=1
   [ -s "$OUT/isa.txt" ] || return 1
   "$BUILD/isa_run" --device "${KILN_SIM:-sim:sm_90a}" --against "$OUT/isa.txt" --list "$WORK/agreed.txt" tests/isa/forms || rc=1
   # which model of addition its tensor cores follow (runtime/sim/exec/tensor.h)
@@ -187,13 +199,13 @@ for product in kiln libkiln.so libkilnsim.so; do
 done
 mkdir -p "$OUT" && : >"$OUT/gpu.log" || exit 1
 export WORK OUT BUILD DEVICE JOBS
-export -f have check_every bench_one part_rowwise part_gemm part_python part_info part_bench part_launch part_sanitizer part_ncu part_isa part_tune
+export -f have check_every bench_one part_rowwise part_gemm part_python part_info part_bench part_launch part_sanitizer part_ncu part_isa isa_everywhere part_tune
 
 for name in $parts; do
   case $name in
     info) part info 20 bash -c part_info ;;
     check) part check 150 bash -c check_every ;;
-    isa) part isa 90 bash -c part_isa ;;
+    isa) part isa 150 bash -c part_isa ;;
     bench) part bench 80 bash -c part_bench ;;
     ceiling) part ceiling 20 python3 tests/bench/mma_ceiling.py --json "$WORK/ceiling.json" ;;
     launch) part launch 20 bash -c part_launch ;;
