@@ -28,8 +28,16 @@ static bool put_value(Text *out, const char **at, const LowerResult *kernel, int
   return false;
 }
 
+/* The tensor maps of all kernels, as a map is needed by the steps that come after. */
+static void put_maps(Text *out, const LowerResult *kernel, int nkernels) {
+  for (int k = 0; k < nkernels; k++)
+    for (int i = 0; i < kernel[k].nmaps; i++) text_fmt(out, "//@ %s\n", kernel[k].map[i]);
+}
+
 bool contract_write(CompileJob *job, const LowerResult *kernel, int nkernels) {
+  bool maps = false;
   for (int i = 0; i < job->ncontract; i++) {
+    if (!maps && !strncmp(job->contract[i], "step ", 5)) put_maps(job->out, kernel, nkernels), maps = true;
     text_str(job->out, "//@ ");
     for (const char *at = job->contract[i]; *at;) {
       if (*at == '\n' || *at == '\r') {

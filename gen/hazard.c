@@ -3,13 +3,15 @@
  * Plain shared tiles: between a write and a later read (or write) by other threads there must be a CTA barrier, and between a
  * read and a later write; where none stands, the node is marked and lowering puts one before it (TileNode.sync_before). The same
  * holds for a tensor that one kernel both stores and loads; that two of its stores do not meet, is the author's affair.
+ * Rings of bulk copies have mbarriers, and tile_ring.c's proof that every token is used in order; asynchronous products are followed in
+ * hazard_flight.c. Roles are walked one by one: nothing is inferred from one about another.
  * Rings without mbarriers: slots are taken, committed and given back in order, and one is committed before the next is acquired.
  * Counted along every path: copies committed and not waited for (a wait may leave all but the oldest in flight:
  * TileNode.derived), slots acquired and not released (never more than the stages: the ring would wait for itself), and whether a
  * slot was released since the last barrier (an acquire needs one then). Tiles that share a ring's bytes are touched only while no
  * slot is in use. Loops must leave the counts as they found them; their bodies are walked until nothing changes. */
+#include "hazard.h"
 #include "target.h"
-#include "tile.h"
 #include <string.h>
 
 typedef struct Place {  /* a shared tile, a ring, or the scratch of a reduction; indexed by node */
@@ -74,9 +76,23 @@ static uint32_t find_root(const TileProgram *p, TileId id) {
   }
 }
 
+static bool is_bulk(const Hazard *h, uint32_t ring) { /* filled or emptied by bulk copies */
+  const char *how = tile_attr_str(h->tiles, &h->tiles->nodes.at[ring], TA_filled_by, "");
+  return h->tiles->nodes.at[ring].op == TILE_ring && (!strcmp(how, "tma") || !strcmp(how, "store"));
+}
+
 static uint32_t root_of(Hazard *h, TileId id) {
   if (!h->root[id.i]) h->root[id.i] = find_root(h->tiles, id);
-  return h->root[id.i];
+  return is_bulk(h, h->root[id.i]) ? 0 : h->root[id.i]; /* handed on by mbarriers: nothing for a barrier to do */
+}
+
+static bool uses_bulk_ring(const Hazard *h, const TileNode *n) {
+  TileId first = tile_arg(h->tiles, n, 0);
+  switch (n->op) {
+  case TILE_acquire: case TILE_wait: case TILE_drain: return is_bulk(h, first.i);
+  case TILE_commit: case TILE_release: return is_bulk(h, ring_of_slot(h->tiles, first));
+  default: return false;
+  }
 }
 
 /* Does the tile lie in a slot of a ring, reached by its token? */
@@ -213,10 +229,18 @@ static void walk_if(Hazard *h, TileNode *n) {
   join(h, n, then);
 }
 
+static void walk_role(Hazard *h, TileNode *n) {
+  Place *before = save(h);
+  walk(h, tile_region(h->tiles, n, 0));
+  memcpy(h->place, before, sizeof(Place) * h->nplaces);
+}
+
 static void visit(Hazard *h, TileNode *n) {
   TileProgram *p = h->tiles;
   TileId first = tile_arg(p, n, 0);
+  if (uses_bulk_ring(h, n)) return;
   switch (n->op) {
+  case TILE_role: walk_role(h, n); break;
   case TILE_load: case TILE_load_like: case TILE_load1: case TILE_gather: on_read(h, n, first); break;
   case TILE_store: case TILE_store1: on_write(h, n, first); break;
   case TILE_fill_slot: on_read(h, n, tile_arg(p, n, 1)); break;
@@ -258,6 +282,7 @@ bool tile_hazard(TileProgram *p, const struct Target *t) {
   for (uint32_t k = 0; k < p->top.n && !h.failed; k++) {
     h.place = ARENA_ARRAY(p->arena, PASS, Place, h.nplaces);
     walk(&h, tile_region(p, &p->nodes.at[p->top.at[k]], 0));
+    if (!h.failed && !hazard_flight(p, (TileId){p->top.at[k]})) h.failed = true;
   }
   return !h.failed;
 }

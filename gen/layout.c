@@ -92,6 +92,33 @@ Layout layout_twice(const Layout *l) {
   return t;
 }
 
+/* Where the digit of the copies stands among a layout's modes: behind the registers of the last dim. */
+static int repeat_mode(const Layout *l) {
+  int at = 0;
+  for (int i = 0; i < l->nmodes; i++)
+    if (l->mode[i].where == LM_REG && l->mode[i].dim == l->rank - 1) at = i + 1;
+  return at;
+}
+
+Layout layout_repeat(const Layout *l, int times) {
+  Layout t = {.rank = l->rank};
+  int last = l->rank - 1, at = repeat_mode(l);
+  memcpy(t.shape, l->shape, sizeof t.shape);
+  t.shape[last] *= times;
+  for (int i = 0; i <= l->nmodes; i++) {
+    if (i == at) add_mode(&t, LM_REG, last, times, l->shape[last]);
+    if (i < l->nmodes) add_mode(&t, l->mode[i].where, l->mode[i].dim, l->mode[i].extent, l->mode[i].stride);
+  }
+  return t;
+}
+
+int layout_repeat_reg(const Layout *l, int times, int r) {
+  int below = 1, at = repeat_mode(l);
+  for (int i = 0; i < at; i++)
+    if (l->mode[i].where == LM_REG) below *= l->mode[i].extent;
+  return r / (below * times) * below + r % below;
+}
+
 /* Elements are counted per dim pair only for tiles of a sane size; the caller's shapes are at most a few 64 K elements. */
 bool layout_valid(const Layout *l) {
   int64_t total = 1, held = 1;
@@ -201,6 +228,51 @@ Layout layout_mma_acc(int bm, int bn, int wm, int wn) {
   return l;
 }
 
+Layout layout_wgmma_acc(int m, int n) {
+  Layout l = {.rank = 2, .shape = {m, n}};
+  add_mode(&l, LM_REG, 1, 2, 1);
+  add_mode(&l, LM_REG, 0, 2, 8);
+  add_mode(&l, LM_REG, 1, n / 8, 8);
+  add_mode(&l, LM_REG, 0, m / 64, 64);
+  add_mode(&l, LM_LANE, 1, 4, 2);
+  add_mode(&l, LM_LANE, 0, 8, 1);
+  add_mode(&l, LM_WARP, 0, 4, 16);
+  return l;
+}
+
+/* Along each dim the outermost mode is cut; it must be one of registers. */
+bool layout_piece(const Layout *l, const int32_t *start, const int32_t *shape, Layout *out) {
+  *out = (Layout){.rank = l->rank};
+  memcpy(out->shape, shape, sizeof(int32_t) * l->rank);
+  int outermost[LAYOUT_RANK];
+  for (int d = 0; d < l->rank; d++) {
+    outermost[d] = -1;
+    for (int i = 0; i < l->nmodes; i++)
+      if (l->mode[i].dim == d && (outermost[d] < 0 || l->mode[i].stride > l->mode[outermost[d]].stride)) outermost[d] = i;
+    if (shape[d] == l->shape[d]) continue;
+    const LayoutMode *m = &l->mode[outermost[d] < 0 ? 0 : outermost[d]];
+    if (outermost[d] < 0 || m->where != LM_REG || start[d] % m->stride || shape[d] % m->stride) return false;
+  }
+  for (int i = 0; i < l->nmodes; i++) {
+    const LayoutMode *m = &l->mode[i];
+    bool cut = m->dim >= 0 && outermost[m->dim] == i && shape[m->dim] != l->shape[m->dim];
+    add_mode(out, m->where, m->dim, cut ? shape[m->dim] / m->stride : m->extent, m->stride);
+  }
+  return true;
+}
+
+int layout_piece_reg(const Layout *l, const Layout *piece, const int32_t *start, int r) {
+  int32_t want[LAYOUT_RANK], have[LAYOUT_RANK];
+  layout_reg_coord(piece, r, want);
+  for (int k = 0; k < layout_regs(l); k++) {
+    bool same = true;
+    layout_reg_coord(l, k, have);
+    for (int d = 0; d < l->rank; d++) same &= have[d] == want[d] + start[d];
+    if (same) return k;
+  }
+  return -1;
+}
+
 static int log2_of(int v) { return v < 2 ? 0 : 1 + log2_of(v / 2); }
 
 SmemLayout smem_layout_rows(int rows, int cols, int elem_bytes, int swizzle_bytes, int pad_elems) {
@@ -217,8 +289,21 @@ SmemLayout smem_layout_rows(int rows, int cols, int elem_bytes, int swizzle_byte
   return l;
 }
 
+bool smem_layout_panels(int rows, int cols, int elem_bytes, int swizzle, SmemLayout *out) {
+  int row_bytes = cols * elem_bytes, width = row_bytes < swizzle ? row_bytes : swizzle;
+  if ((width != 32 && width != 64 && width != 128) || row_bytes % width) return false;
+  *out = (SmemLayout){.rank = 2, .shape = {rows, cols}, .pitch = {width / elem_bytes, 1}, .bytes = rows * row_bytes, .align = 1024,
+                      .bits = (uint8_t)log2_of(width / 16), .base = 4, .shift = 3};
+  if (row_bytes > width) out->panel = width / elem_bytes;
+  return true;
+}
+
+int layout_swizzle_bytes(const SmemLayout *l) { return l->bits ? 16 << l->bits : 0; }
+
 uint32_t smem_layout_offset(const SmemLayout *l, int elem_bytes, int i0, int i1) {
-  uint32_t at = (uint32_t)(i0 * l->pitch[0] + i1 * l->pitch[1]) * (uint32_t)elem_bytes;
+  int before = l->panel ? i1 / l->panel * l->shape[0] * l->panel : 0; /* elements of the panels before */
+  if (l->panel) i1 %= l->panel;
+  uint32_t at = (uint32_t)(before + i0 * l->pitch[0] + i1 * l->pitch[1]) * (uint32_t)elem_bytes;
   uint32_t mask = ((1u << l->bits) - 1) << l->base;
   return at ^ ((at >> l->shift) & mask);
 }

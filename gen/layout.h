@@ -47,6 +47,9 @@ int layout_slice_dim(const Layout *full, const Layout *part);
 int layout_slice_reg(const Layout *full, int dim, int r);
 /* The last dim twice as long, each element beside its copy in the same thread: register r of it is register r/2 of l. */
 Layout layout_twice(const Layout *l);
+/* The last dim `times` times as long, copy after copy in the same thread. layout_repeat_reg: the register of l that register r of it is. */
+Layout layout_repeat(const Layout *l, int times);
+int layout_repeat_reg(const Layout *l, int times, int r);
 bool layout_valid(const Layout *l); /* every element of the shape is held somewhere, and none twice unless replicated */
 /* Contiguous run of registers along dim whose coordinates are consecutive: 1, 2, 4, 8... */
 int layout_vector(const Layout *l, int dim);
@@ -59,6 +62,12 @@ bool layout_parse(Layout *l, const char *text);
 Layout layout_rowwise(int rows, int cols, int warps, int threads_per_row, int vec);
 /* The accumulator of a CTA tile bm x bn on wm x wn warps with m16n8 products. */
 Layout layout_mma_acc(int bm, int bn, int wm, int wn);
+/* The accumulator of a warpgroup: m x n, m a multiple of 64; each warp has 16 of every 64 rows. */
+Layout layout_wgmma_acc(int m, int n);
+/* The piece of l from `start` on that has `shape`; false: it would not be the same registers in every thread. */
+bool layout_piece(const Layout *l, const int32_t *start, const int32_t *shape, Layout *out);
+/* Register of l that holds register r of its piece. */
+int layout_piece_reg(const Layout *l, const Layout *piece, const int32_t *start, int r);
 
 /* A shared tile: element (i0, i1) at byte ((i0*pitch0 + i1*pitch1) * elem) ^ swizzle. The XOR takes `bits` bits of the byte
  * address at position shift+base.. and adds them (exclusive or) at position base..: the 128-byte swizzle is bits 3 base 4 shift 3. */
@@ -68,7 +77,12 @@ typedef struct SmemLayout {
   int32_t shape[LAYOUT_RANK];
   int32_t pitch[LAYOUT_RANK]; /* in elements */
   int32_t bytes, align;
+  int32_t panel;              /* columns of a panel, which lies as a whole before the next; 0: rows are whole */
 } SmemLayout;
 SmemLayout smem_layout_rows(int rows, int cols, int elem_bytes, int swizzle_bytes, int pad_elems);
+/* As bulk copies write it and warpgroup products read it: panels of at most `swizzle` bytes of columns, 16-byte pieces exchanged within
+ * them by the row. False: no such layout (columns of no multiple of 16 bytes, swizzle not 32, 64 or 128). */
+bool smem_layout_panels(int rows, int cols, int elem_bytes, int swizzle, SmemLayout *out);
+int layout_swizzle_bytes(const SmemLayout *l); /* 0, 32, 64, 128 */
 uint32_t smem_layout_offset(const SmemLayout *l, int elem_bytes, int i0, int i1);
 #endif

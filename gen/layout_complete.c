@@ -1,11 +1,37 @@
 /* layout_complete.c - gives a layout to what the script left open, one hop from where it follows.
  *
- *   shared tile          rows swizzled by up to 128 bytes, unless it says swizzle or pad itself
+ *   shared tile          rows swizzled by up to 128 bytes, unless it says swizzle or pad itself; where bulk copies come or go, in panels
  *   accumulator of mma   as mma.sync has it, warps laid out as squarely as they go
  *   elementwise, set     from the operand that has one
  * Anything still open is an error with the line: a conversion is never inserted. */
 #include "target.h"
 #include "tile.h"
+#include <string.h>
+
+/* Is the tile a field of a ring that bulk copies fill or empty? */
+static bool meets_bulk_copies(const TileProgram *p, uint32_t tile) {
+  for (uint32_t i = tile + 1; i < p->nodes.n; i++) {
+    const TileNode *n = &p->nodes.at[i];
+    const char *how = n->op == TILE_ring ? tile_attr_str(p, n, TA_filled_by, "") : "";
+    if (strcmp(how, "tma") && strcmp(how, "store")) continue;
+    for (int k = 0; k < n->nargs; k++)
+      if (tile_arg(p, n, k).i == tile) return true;
+  }
+  return false;
+}
+
+static void complete_panels(TileProgram *p, TileNode *n) {
+  int swizzle = (int)tile_attr_int(p, n, TA_swizzle, 128), bytes = tile_dtype_bytes(n->type.dtype);
+  int cols = n->type.shape[n->type.rank - 1], rows = n->type.rank > 1 ? n->type.shape[0] : 1;
+  SmemLayout l;
+  if (!smem_layout_panels(rows, cols, bytes, swizzle, &l)) {
+    diag_error(p->diag, n->loc, "smem: rows of %d bytes with a swizzle of %d cannot be copied in bulk; rows of 32, 64 or a multiple of 128 "
+               "bytes can", cols * bytes, swizzle);
+    return;
+  }
+  *VEC_PUSH(p->arena, KEEP, &p->smem_layouts) = l;
+  n->type.layout = p->smem_layouts.n - 1;
+}
 
 static void complete_shared(TileProgram *p, TileNode *n) {
   int swizzle = (int)tile_attr_int(p, n, TA_swizzle, tile_attr(p, n, TA_pad) ? 0 : 128);
@@ -29,10 +55,16 @@ static bool accumulator_layout(const TileType *t, int warps, Layout *out) {
   return true;
 }
 
-static void complete_accumulator(TileProgram *p, TileNode *mma, int warps) {
+static void complete_accumulator(TileProgram *p, TileNode *mma, int warps, bool groups) {
   TileNode *acc = tile_at(p, tile_arg(p, mma, 0));
   Layout l;
   if (acc->type.kind != TK_FRAG || acc->type.layout || acc->type.rank != 2) return;
+  if (groups) { /* of a warpgroup */
+    if (acc->type.shape[0] % 64 || acc->type.shape[1] % 8) return;
+    l = layout_wgmma_acc(acc->type.shape[0], acc->type.shape[1]);
+    acc->type.layout = tile_layout_intern(p, &l);
+    return;
+  }
   if (accumulator_layout(&acc->type, warps, &l)) acc->type.layout = tile_layout_intern(p, &l);
 }
 
@@ -52,6 +84,28 @@ static void complete_slice(TileProgram *p, TileNode *n) {
   n->type.layout = tile_layout_intern(p, &s);
 }
 
+static void complete_piece(TileProgram *p, TileNode *n) {
+  const TileType *full = &tile_at(p, tile_arg(p, n, 0))->type;
+  const TileAttr *start = tile_attr(p, n, TA_start);
+  int32_t from[LAYOUT_RANK] = {0};
+  Layout l;
+  if (!full->layout || full->rank > LAYOUT_RANK) return;
+  for (int d = 0; d < full->rank; d++) from[d] = (int32_t)start->list[d];
+  if (layout_piece(&p->frag_layouts.at[full->layout], from, n->type.shape, &l)) n->type.layout = tile_layout_intern(p, &l);
+}
+
+static bool has_groups(const TileProgram *p, const TileRegion *r) {
+  for (uint32_t i = 0; i < r->n; i++) {
+    const TileNode *n = &p->nodes.at[r->at[i]];
+    if (n->op == TILE_mma_commit) return true;
+    for (int k = 0; k < n->nregions; k++)
+      if (has_groups(p, tile_region(p, n, k))) return true;
+  }
+  return false;
+}
+
+bool tile_has_groups(const TileProgram *p, TileId kernel) { return has_groups(p, tile_region(p, tile_at(p, kernel), 0)); }
+
 static int kernel_warps(const TileProgram *p, uint32_t kernel) {
   return (int)tile_attr_int(p, &p->nodes.at[kernel], TA_threads, 32) / 32;
 }
@@ -60,17 +114,23 @@ bool tile_complete(TileProgram *p, const struct Target *t) {
   (void)t;
   int errors = p->diag->errors;
   int warps = p->top.n ? kernel_warps(p, p->top.at[0]) : 1;
+  bool groups = false;
   for (uint32_t i = 1; i < p->nodes.n; i++) {
     TileNode *n = &p->nodes.at[i];
-    if (n->op == TILE_kernel) warps = kernel_warps(p, i);
-    if (n->op == TILE_smem && !n->type.layout) complete_shared(p, n);
-    if (n->op == TILE_mma) complete_accumulator(p, n, warps);
+    if (n->op == TILE_kernel) warps = kernel_warps(p, i), groups = tile_has_groups(p, (TileId){i});
+    if (n->op == TILE_smem && !n->type.layout) {
+      if (meets_bulk_copies(p, i)) complete_panels(p, n);
+      else complete_shared(p, n);
+    }
+    if (n->op == TILE_mma || n->op == TILE_mma_rs) complete_accumulator(p, n, warps, groups);
   }
   for (uint32_t i = 1; i < p->nodes.n; i++) {
     TileNode *n = &p->nodes.at[i];
     if (n->type.kind != TK_FRAG || n->type.layout) continue;
     if (n->op == TILE_reduce)
       complete_slice(p, n);
+    else if (n->op == TILE_slice)
+      complete_piece(p, n);
     else
       inherit(p, n);
     if (!n->type.layout)

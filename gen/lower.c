@@ -110,6 +110,12 @@ void lower_view(Lower *l) {
   v->multiple = (int)tile_attr_int(l->tiles, n, TA_multiple, 1);
   int sizes = split_names(l, tile_attr_str(l->tiles, n, TA_sizes, ""), v->size);
   int strides = split_names(l, tile_attr_str(l->tiles, n, TA_strides, ""), v->stride);
+  const char *halves[TILE_RANK];
+  if (split_names(l, tile_attr_str(l->tiles, n, TA_halves, ""), halves) == 2) {
+    v->half = halves[0];
+    v->by_half = halves[1];
+    v->run = (int)tile_attr_int(l->tiles, n, TA_run, v->multiple);
+  }
   if (sizes != v->rank || strides != v->rank)
     lower_error(l, "view of '%s' has rank %d but names %d sizes and %d strides", v->tensor, v->rank, sizes, strides);
   *lower_result(l) = (Val){.kind = VAL_VIEW, .dtype = n->type.dtype, .view = v};
@@ -121,16 +127,31 @@ PtxReg lower_size(Lower *l, const char *name) {
   return lower_param(l, name);
 }
 
+/* Is the view seen through maps alone? Then the kernel needs neither its pointer nor its strides. */
+static bool only_mapped(const Lower *l, uint32_t view) {
+  bool mapped = false;
+  for (uint32_t i = view + 1; i < l->tiles->nodes.n; i++) {
+    const TileNode *n = &l->tiles->nodes.at[i];
+    for (int k = 0; k < n->nargs; k++) {
+      if (tile_arg(l->tiles, n, k).i != view) continue;
+      if (n->op != TILE_map) return false;
+      mapped = true;
+    }
+  }
+  return mapped;
+}
+
 /* Every parameter that the kernel's views and params name, declared in order of appearance. */
 static void declare_region(Lower *l, const TileRegion *r) {
   for (uint32_t i = 0; i < r->n; i++) {
     const TileNode *n = &l->tiles->nodes.at[r->at[i]];
-    if (n->op == TILE_view) {
+    if (n->op == TILE_view && !only_mapped(l, r->at[i])) {
       const char *names[TILE_RANK];
       int64_t c;
       need_param(l, tile_attr_str(l->tiles, n, TA_tensor, ""), KILN_NO_DTYPE);
-      for (int which = 0; which < 2; which++) {
-        int k = split_names(l, tile_attr_str(l->tiles, n, which ? TA_strides : TA_sizes, ""), names);
+      static const TileAttrKey lists[] = {TA_sizes, TA_strides, TA_halves};
+      for (int which = 0; which < 3; which++) {
+        int k = split_names(l, tile_attr_str(l->tiles, n, lists[which], ""), names);
         for (int j = 0; j < k; j++)
           if (!lower_is_const(names[j], &c)) need_param(l, names[j], KILN_I64);
       }
@@ -145,7 +166,7 @@ static uint32_t count_params(const Lower *l, const TileRegion *r) {
   uint32_t count = 0;
   for (uint32_t i = 0; i < r->n; i++) {
     const TileNode *n = &l->tiles->nodes.at[r->at[i]];
-    count += n->op == TILE_view ? 1 + 2 * TILE_RANK : n->op == TILE_param;
+    count += n->op == TILE_view ? 3 + 2 * TILE_RANK : n->op == TILE_param;
     for (int k = 0; k < n->nregions; k++) count += count_params(l, tile_region(l->tiles, n, k));
   }
   return count;
@@ -231,13 +252,24 @@ static void lower_put(Lower *l) {
 }
 
 /* n / d by the parameter d = (shift << 32 | multiplier), see docs/contract.md. */
-static void lower_fastdiv(Lower *l) {
-  PtxReg n = lower_i32(l, lower_arg(l, 0)), magic = lower_scalar(l, lower_arg(l, 1));
+PtxReg lower_divide(Lower *l, PtxReg n, PtxReg magic) {
   PtxReg mul = ptx_def(l->ptx, ISA_cvt_u32_u64, po_r(magic));
   PtxReg shift = ptx_def(l->ptx, ISA_cvt_u32_u64, po_r(ptx_def(l->ptx, ISA_shr_u64, po_r(magic), po_i(32))));
   PtxReg wide = ptx_def(l->ptx, ISA_mul_wide_u32, po_r(n), po_r(mul));
-  PtxReg q = ptx_def(l->ptx, ISA_cvt_u32_u64, po_r(ptx_def(l->ptx, ISA_shr_u64, po_r(wide), po_r(shift))));
-  *lower_result(l) = scalar_val(l, KILN_I32, q);
+  return ptx_def(l->ptx, ISA_cvt_u32_u64, po_r(ptx_def(l->ptx, ISA_shr_u64, po_r(wide), po_r(shift))));
+}
+
+static void lower_fastdiv(Lower *l) {
+  const Val *n = lower_arg(l, 0);
+  PtxReg magic = lower_scalar(l, lower_arg(l, 1));
+  if (n->kind != VAL_FRAG) {
+    *lower_result(l) = scalar_val(l, KILN_I32, lower_divide(l, lower_i32(l, n), magic));
+    return;
+  }
+  Val *out = lower_result(l);
+  *out = *n;
+  out->reg = ARENA_ARRAY(l->arena, PASS, PtxReg, n->n);
+  for (uint32_t i = 0; i < n->n; i++) out->reg[i] = lower_divide(l, n->reg[i], magic);
 }
 
 /* ---- control ---- */
@@ -312,7 +344,10 @@ static void lower_if(Lower *l) {
   ptx_place(l->ptx, end);
 }
 
-void lower_sync(Lower *l) { ptx_put(l->ptx, ISA_bar_sync, po_i(0)); }
+void lower_pdl_wait(Lower *l) { ptx_put_n(l->ptx, ISA_griddepcontrol_wait, 0, NULL); }
+void lower_pdl_launch(Lower *l) { ptx_put_n(l->ptx, ISA_griddepcontrol_launch_dependents, 0, NULL); }
+void lower_nothing(Lower *l) { (void)l; }
+void lower_sync(Lower *l) { lower_group_barrier(l); }
 void lower_barrier(Lower *l) { *lower_result(l) = (Val){.kind = VAL_NONE}; } /* without roles every sync is the CTA's */
 
 /* A comment in the PTX for each statement that a reader would look for: its name and what it is about. */
@@ -342,7 +377,7 @@ static void lower_node(Lower *l, uint32_t index) {
   }
   l->ptx->loc = n->loc;
   annotate(l, n);
-  if (n->sync_before && l->lo == 0) ptx_put(l->ptx, ISA_bar_sync, po_i(0)); /* once, with a run's first portion */
+  if (n->sync_before && l->lo == 0) lower_group_barrier(l); /* once, with a run's first portion */
   switch (n->op) {
   case TILE_const: lower_const(l); return;
   case TILE_param: lower_param_node(l); return;
@@ -384,23 +419,39 @@ static uint32_t run_layout(const Lower *l, const TileNode *n) {
   const TileType *memory = n->nargs ? &tile_at(l->tiles, tile_arg(l->tiles, n, 0))->type : NULL;
   if (n->op == TILE_store) return tile_at(l->tiles, tile_arg(l->tiles, n, 1))->type.layout; /* its portions need one barrier, before the first */
   if (n->sync_before || n->nregions) return 0;
+  if (n->op == TILE_exchange && l->portion % (2 * tile_attr_int(l->tiles, n, TA_run, 1))) return 0; /* both belong to one portion */
   if (is_elementwise(n) && n->type.kind == TK_FRAG) return n->type.layout;
-  if ((n->op == TILE_load || n->op == TILE_load_like) && memory->kind == TK_VIEW) return n->type.layout;
+  if ((n->op == TILE_load || n->op == TILE_load_like) && memory->kind == TK_VIEW)
+    return l->portion && n->type.rank == 2 ? 0 : n->type.layout; /* all of a row is on its way before the first portion */
   if (l->portion && n->op == TILE_load && memory->kind == TK_SMEM) return n->type.layout;
   if (l->portion && n->op == TILE_set && memory->rank == 2) return memory->layout;
   return 0;
 }
 
-/* Scalars, shared tiles, and fragments that lie along one dim of the run's, are made whole with its first portion. */
-static bool is_prelude(const Lower *l, const TileNode *n) {
+/* Is an operand of the node made in portions, by the run's nodes [first, at)? */
+static bool uses_portions(const Lower *l, const TileRegion *r, uint32_t first, uint32_t at, uint32_t layout) {
+  const TileNode *n = &l->tiles->nodes.at[r->at[at]];
+  for (int k = 0; k < n->nargs; k++)
+    for (uint32_t i = first; i < at; i++)
+      if (r->at[i] == tile_arg(l->tiles, n, k).i && run_layout(l, &l->tiles->nodes.at[r->at[i]]) == layout) return true;
+  return false;
+}
+
+/* Scalars, shared tiles, fragments that lie along one dim of the run's, and in kernels that say a portion also fragments of other
+ * layouts, are made whole with the first portion. */
+static bool is_prelude(const Lower *l, const TileRegion *r, uint32_t first, uint32_t at, uint32_t layout) {
+  const TileNode *n = &l->tiles->nodes.at[r->at[at]];
   if (n->sync_before || n->nregions || n->op == TILE_store || n->op == TILE_get) return false;
   if (l->portion && (n->op == TILE_read || n->op == TILE_coord)) return true;
+  const char *flags = tile_op_info(n->op)->flags;
+  bool whole = n->op == TILE_gather || (strchr(flags, 'P') && !strchr(flags, 'S'));
+  if (l->portion && n->type.kind == TK_FRAG && whole && run_layout(l, n) != layout) return !uses_portions(l, r, first, at, layout);
   if (n->type.kind == TK_SMEM) return true; /* a declaration or a part of one */
   if (n->type.kind == TK_SCALAR) return tile_op_is(n->op, 'P');
   return n->type.kind == TK_FRAG && n->type.rank == 1 && run_layout(l, n) != 0;
 }
 
-static bool is_access(const TileNode *n) { return n->op == TILE_store || n->op == TILE_load || n->op == TILE_load_like; }
+static bool is_access(const TileNode *n) { return n->op == TILE_store || n->op == TILE_load || n->op == TILE_load_like || n->op == TILE_gather; }
 
 /* Do both nodes access the same memory, one of them writing? Portions of the one then must not come after portions of the other.
  * All of shared memory counts as one. */
@@ -423,7 +474,7 @@ static uint32_t run_length(const Lower *l, const TileRegion *r, uint32_t first) 
   if (!layout || layout_regs(&l->tiles->frag_layouts.at[layout]) < (l->portion ? 2 * l->portion : RUN_FROM)) return 1;
   while (first + n < r->n) {
     const TileNode *node = &l->tiles->nodes.at[r->at[first + n]];
-    if ((run_layout(l, node) != layout && !is_prelude(l, node)) || !joins_run(l, r, first, first + n)) break;
+    if ((run_layout(l, node) != layout && !is_prelude(l, r, first, first + n, layout)) || !joins_run(l, r, first, first + n)) break;
     n++;
   }
   return n;
@@ -473,7 +524,7 @@ static void lower_portion(Lower *l, const TileRegion *r, uint32_t first, uint32_
  * as a grid has CTAs, which ptxas does not know. */
 static void lower_run(Lower *l, const TileRegion *r, uint32_t first, uint32_t n, uint32_t reductions) {
   int total = layout_regs(&l->tiles->frag_layouts.at[run_layout(l, &l->tiles->nodes.at[r->at[first]])]);
-  bool blocks = l->portion ? total > 2 * l->portion : needs_blocks(l, r, first, n);
+  bool blocks = l->portion ? total > RUN_ELEMS && total > l->portion : needs_blocks(l, r, first, n);
   PtxReg never = {0};
   if (blocks) never = ptx_def(l->ptx, ISA_setp_eq_s32, po_r(ptx_def(l->ptx, ISA_mov_u32_special, po_special(PTX_NCTAID_X))), po_i(0));
   int portion = l->portion ? l->portion : RUN_ELEMS;
@@ -527,11 +578,19 @@ bool lower_kernel(Arena *a, Diag *d, TileProgram *tiles, TileId kernel, const Ta
   Lower l = {.arena = a, .diag = d, .tiles = tiles, .target = t};
   const char *entry = tile_attr_str(tiles, n, TA_name, "kernel");
   l.ptx = ptx_new(a, d, t, entry);
+  const TileAttr *cluster = tile_attr(tiles, n, TA_cluster);
+  l.kernel = kernel;
+  l.cluster = 1;
+  for (int64_t i = 0; cluster && i < cluster->i; i++) l.cluster *= (int)cluster->list[i];
+  l.groups = tile_has_groups(tiles, kernel);
+  l.barriers = 1;
   l.threads = (int)tile_attr_int(tiles, n, TA_threads, 0);
+  l.role = (RoleScope){.warps = l.threads / 32, .groups = 1};
   l.portion = (int)tile_attr_int(tiles, n, TA_portion, 0);
   l.ptx->threads = (uint32_t)l.threads;
   l.ptx->min_ctas = (uint32_t)tile_attr_int(tiles, n, TA_min_ctas, 0);
   l.ptx->max_regs = (uint32_t)tile_attr_int(tiles, n, TA_regs, 0);
+  for (int i = 0; l.cluster > 1 && i < 3; i++) l.ptx->cluster[i] = i < (int)cluster->i ? (uint32_t)cluster->list[i] : 1;
   l.ptx->loc = n->loc;
   l.val = ARENA_ARRAY(a, PASS, Val, tiles->nodes.n);
   l.param_value = ARENA_ARRAY(a, PASS, PtxReg, count_params(&l, body) + 1);
@@ -539,6 +598,7 @@ bool lower_kernel(Arena *a, Diag *d, TileProgram *tiles, TileId kernel, const Ta
   l.tid = ptx_def(l.ptx, ISA_mov_u32_special, po_special(PTX_TID_X));
   l.lane = ptx_def(l.ptx, ISA_and_b32, po_r(l.tid), po_i(31));
   l.warp = ptx_def(l.ptx, ISA_shr_u32, po_r(l.tid), po_i(5));
+  if (lower_has_roles(&l)) l.warp = lower_uniform(&l, l.warp);
   l.shared_sym = ptx_shared(l.ptx, "kiln_shared", 0, 1024, true);
   l.shared_base = ptx_def(l.ptx, ISA_mov_u32_symbol, po_sym(l.shared_sym));
   lower_region(&l, body);
@@ -549,6 +609,8 @@ bool lower_kernel(Arena *a, Diag *d, TileProgram *tiles, TileId kernel, const Ta
                 (long long)l.shared_bytes, t->name, t->shared_block);
   }
   *out = l.ptx;
-  *result = (LowerResult){entry, l.threads, l.shared_bytes, l.param_names.at, (int)l.param_names.n, l.refused};
+  *result = (LowerResult){.entry = entry, .threads = l.threads, .shared_bytes = l.shared_bytes, .args = l.param_names.at,
+                          .nargs = (int)l.param_names.n, .nmaps = l.nmaps, .refused = l.refused};
+  for (int i = 0; i < l.nmaps; i++) result->map[i] = l.map[i]->line;
   return !l.failed;
 }

@@ -7,12 +7,14 @@
 #include "ptx.h"
 #include "tile.h"
 
-typedef enum { VAL_NONE, VAL_CONST, VAL_SCALAR, VAL_FRAG, VAL_VIEW, VAL_SMEM, VAL_RING, VAL_SLOT, VAL_OPERANDS } ValKind;
+typedef enum { VAL_NONE, VAL_CONST, VAL_SCALAR, VAL_FRAG, VAL_VIEW, VAL_SMEM, VAL_RING, VAL_SLOT, VAL_OPERANDS, VAL_MAP, VAL_ORDER, VAL_SCHED } ValKind;
 
 typedef struct ViewVal {      /* a tensor in global memory */
   const char *tensor;
   int rank, elem_bytes, align, multiple;
   const char *size[TILE_RANK], *stride[TILE_RANK]; /* names of parameters, or decimal constants */
+  const char *half, *by_half;  /* of a last dim whose halves take turns, in pieces of `run` elements; or NULL */
+  int run;
 } ViewVal;
 
 typedef struct SmemVal {      /* a shared tile: bytes from a base register */
@@ -26,20 +28,54 @@ typedef struct SmemVal {      /* a shared tile: bytes from a base register */
   int32_t start[2];           /* where a slice begins, in elements of the stored tile */
 } SmemVal;
 
+#define LOWER_MAPS 16
+typedef struct MapVal {       /* a tensor map, a parameter of the kernel */
+  const char *name, *line;    /* line: the contract's */
+  const ViewVal *view;
+  int rank, swizzle;          /* swizzle: bytes */
+  int dim[TILE_RANK];         /* dims of the view, outermost first */
+  int32_t box[TILE_RANK];
+  PtxReg address;             /* .b64, generic */
+} MapVal;
+
+typedef enum {
+  RING_GROUPS, /* filled by all threads: groups of cp.async, or loads that the commit stores; a barrier hands slots on */
+  RING_BULK,   /* filled by bulk copies, handed on by mbarriers (lower_bulk.c) */
+  RING_STORE,  /* emptied by bulk copies */
+} RingKind;
+
 #define RING_FIELDS 6
 typedef struct RingVal {
+  RingKind kind;
   int stages, nfields;
   int32_t slot_bytes;
   const char *field[RING_FIELDS];
   SmemVal tile[RING_FIELDS];  /* of slot 0 */
   PtxReg fill_at, wait_at;    /* variables: byte offset of the slot that acquire and wait hand out next */
   uint32_t node;
+  /* BULK */
+  PtxReg fill_bar, wait_bar;  /* variables: byte offset of its barrier among those of one kind */
+  PtxReg fill_phase, wait_phase; /* variables: the parity that acquire and wait wait for */
+  int64_t full, empty;        /* shared offsets of the first barriers */
+  int64_t bytes;              /* of all fields: what a slot's copies bring */
+  const char *multicast;      /* fields that every CTA of the cluster gets; NULL: none */
+  /* STORE */
+  bool per_group;
 } RingVal;
 
 typedef struct SlotVal {
   RingVal *ring;
   PtxReg at;                  /* .b32: byte offset of the slot; of a carrier: a variable */
+  PtxReg bar;                 /* BULK: likewise of its barriers */
 } SlotVal;
+
+typedef struct RoleScope {    /* the threads that execute what is being lowered */
+  bool inside;                /* a role; else all of the CTA */
+  bool single;                /* one thread of the group alone */
+  int warps, groups;          /* of a group; of the role */
+  int barrier;                /* named barrier of its first group, the others' follow */
+  PtxReg group;               /* .b32 */
+} RoleScope;
 
 typedef struct Val {
   uint8_t kind;               /* ValKind */
@@ -54,6 +90,7 @@ typedef struct Val {
   SmemVal *smem;
   RingVal *ring;
   SlotVal *slot;
+  MapVal *map;
 } Val;
 
 typedef struct StagedCopy {   /* one piece of a fill that waits in registers for its commit */
@@ -72,9 +109,18 @@ typedef struct Lower {
   const Target *target;
   PtxProgram *ptx;
   Val *val;                   /* by node */
+  TileId kernel;
   TileNode *node;             /* being lowered */
-  PtxReg tid, lane, warp;     /* .b32 */
-  int threads;
+  PtxReg tid, lane, warp;     /* .b32; inside a role, of the group */
+  int threads;                /* likewise */
+  RoleScope role;
+  PtxLabel roles_end;
+  int barriers;               /* named barriers taken so far */
+  int cluster;                /* CTAs of a cluster */
+  bool groups;                /* products are asynchronous: the kernel closes groups of them */
+  bool products;              /* a group of products is open */
+  MapVal *map[LOWER_MAPS];
+  int nmaps;
   PtxReg shared_base;         /* .b32 address of dynamic shared memory */
   PtxSym shared_sym;
   int64_t shared_bytes;       /* laid out so far */
@@ -95,6 +141,8 @@ typedef struct LowerResult {
   int64_t shared_bytes;
   const char *const *args;
   int nargs;
+  const char *map[LOWER_MAPS]; /* the contract's lines of its tensor maps */
+  int nmaps;
   bool refused;               /* of a kernel that failed: only because the target lacks an operation */
 } LowerResult;
 
@@ -115,6 +163,7 @@ bool lower_is_const(const char *name, int64_t *value);
 PtxReg lower_scalar(Lower *l, const Val *v);     /* register of a scalar or constant, class by its dtype */
 PtxReg lower_i64(Lower *l, const Val *v);        /* widened */
 PtxReg lower_i32(Lower *l, const Val *v);
+PtxReg lower_divide(Lower *l, PtxReg n, PtxReg magic); /* by a fastdiv parameter */
 PtxClass dtype_class(kiln_dtype t);              /* class of one element's register */
 /* The elements [*from, *to) of `total` that are wanted now; true if they are the first ones, so that results are to be made. */
 bool lower_range(const Lower *l, int total, int *from, int *to);
@@ -148,11 +197,13 @@ uint32_t frag_per_register(const Val *v);                                       
 Val *frag_new(Lower *l, kiln_dtype t, uint32_t layout, bool variable);              /* registers made */
 const Layout *frag_layout(Lower *l, uint32_t layout);
 void frag_positions(Lower *l, const Layout *lay, PtxReg pos[LAYOUT_RANK], uint32_t bits[LAYOUT_RANK]); /* thread's part of each coordinate */
+Val *frag_piece(Lower *l, const Val *in);                                           /* the slice at l->node, as its result */
 void lower_frag(Lower *l);
 void lower_set(Lower *l);
 void lower_zero(Lower *l);
 void lower_fill(Lower *l);
 void lower_coord(Lower *l);
+void lower_columns(Lower *l);
 void lower_reduce(Lower *l);
 uint32_t frag_joined(const Lower *l, const TileRegion *r, uint32_t first); /* reductions from there on that are lowered together */
 void lower_reduce_joined(Lower *l, const TileRegion *r, uint32_t first, uint32_t count);
@@ -162,6 +213,7 @@ void frag_reduce_portion(Lower *l, const TileRegion *r, uint32_t first, uint32_t
 void frag_reduce_meet(Lower *l, const TileRegion *r, uint32_t first, uint32_t count);
 void lower_exchange(Lower *l);
 void lower_twice(Lower *l);
+void lower_repeat(Lower *l);
 void lower_even_odd(Lower *l);
 void lower_read(Lower *l);
 void lower_rows(Lower *l);
@@ -185,24 +237,67 @@ int64_t shared_reserve(Lower *l, int64_t bytes, int64_t align);
 /* Byte address base + swizzled(thread + constant) of a shared tile as register and immediate; thread: register with the
  * thread's linear byte offset, bits: the address bits it may set. */
 PtxReg shared_address(Lower *l, const SmemVal *s, PtxReg thread, uint32_t bits, uint32_t constant, int64_t *imm);
+void lower_pdl_wait(Lower *l);
+void lower_pdl_launch(Lower *l);
+void lower_nothing(Lower *l);    /* of a statement that the target fulfils by itself */
 void lower_sync(Lower *l);
 void lower_barrier(Lower *l);
+void shared_put(Lower *l, const Val *frag, const SmemVal *s); /* the whole tile, by the threads of the fragment's layout */
 
 PtxReg owner_predicate(Lower *l, const Layout *lay); /* true in the one thread of several that hold an element; {0}: none is held twice */
 
 /* Pointer to an element of a view: base + sum coord*stride; used by global accesses and ring fills. */
 typedef struct ViewCursor {
+  const ViewVal *view;
   PtxReg pointer;             /* .b64: element (coord + thread position), thread part included */
+  PtxReg column;              /* .b32: where halves take turns, the last dim's coordinate with the thread's part, which the pointer lacks then */
+  bool aligned;               /* no thread's part of it is an odd number of pieces */
   PtxReg step[LAYOUT_RANK];   /* .b64: stride in bytes of each tile dim; {0}: the constant in step_bytes */
   int64_t step_bytes[LAYOUT_RANK];
   PtxReg room[LAYOUT_RANK];   /* .b32: elements from the thread's position to the end of the dim, may be <= 0 */
   int dim[LAYOUT_RANK];       /* view dim of each tile dim */
   int rank;
 } ViewCursor;
-ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const PtxReg *pos);
-PtxReg view_pointer(Lower *l, ViewCursor *c, const int32_t *at, int64_t *imm);       /* register part `at` added */
+ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const PtxReg *pos, const uint32_t *bits);
+PtxReg view_pointer(Lower *l, const ViewCursor *c, const int32_t *at, int64_t *imm); /* register part `at` added */
+PtxReg view_inside(Lower *l, const ViewCursor *c, const int32_t *at);                /* predicate: of the element there; {0}: always */
+
+/* ---- lower_role.c ---- */
+bool lower_has_roles(const Lower *l);
+int lower_most_groups(const Lower *l);          /* of any role */
+PtxReg lower_uniform(Lower *l, PtxReg r);       /* a .b32 that all lanes have alike, known as such to ptxas */
+void lower_group_barrier(Lower *l);             /* of the threads in l->role */
+int lower_take_barriers(Lower *l, int n);       /* the first of n named barriers */
+PtxLabel lower_single_begin(Lower *l);          /* for one thread of the group until lower_single_end */
+void lower_single_end(Lower *l, PtxLabel end);
+void lower_role(Lower *l);
+void lower_elect(Lower *l);
+void lower_order(Lower *l);
+void lower_enter(Lower *l);
+void lower_leave(Lower *l);
+void lower_sched(Lower *l);
+void lower_each(Lower *l);
+
+/* ---- lower_bulk.c: what rings of kind BULK and STORE do ---- */
+void lower_map(Lower *l);
+void lower_skip(Lower *l);
+void lower_put_slot(Lower *l);
+void lower_store_slot(Lower *l);
+void bulk_ring(Lower *l, RingVal *r);
+void bulk_acquire(Lower *l, RingVal *r);
+void bulk_fill(Lower *l, const SlotVal *slot);
+void bulk_commit(Lower *l, const SlotVal *slot);
+void bulk_wait(Lower *l, RingVal *r);
+void bulk_release(Lower *l, const SlotVal *slot);
+void bulk_drain(Lower *l, RingVal *r);
+
+/* ---- lower_wgmma.c ---- */
+void lower_mma_groups(Lower *l);   /* by warpgroups, asynchronously, or by mma.sync in a kernel without groups of products */
+void lower_mma_commit(Lower *l);
+void lower_mma_wait(Lower *l);
 
 /* ---- lower_ring.c, lower_mma.c ---- */
+SmemVal *ring_field(Lower *l, const SlotVal *s, const char *name); /* the tile of that slot; NULL: a mistake, in diag */
 void lower_ring(Lower *l);
 void lower_acquire(Lower *l);
 void lower_fill_async(Lower *l);   /* cp.async */

@@ -70,6 +70,26 @@ void lower_fill(Lower *l) {
 void lower_read(Lower *l) { *lower_result(l) = *lower_arg(l, 0); }
 void lower_rows(Lower *l) { *lower_result(l) = *lower_arg(l, 0); }
 
+/* Part of a fragment: the same registers under another layout. */
+Val *frag_piece(Lower *l, const Val *in) {
+  const TileNode *n = l->node;
+  const Layout *full = frag_layout(l, in->layout), *piece = frag_layout(l, n->type.layout);
+  const TileAttr *start = tile_attr(l->tiles, n, TA_start);
+  int32_t from[LAYOUT_RANK] = {0};
+  for (int d = 0; d < full->rank; d++) from[d] = (int32_t)start->list[d];
+  Val *out = lower_result(l);
+  *out = (Val){.kind = VAL_FRAG, .dtype = in->dtype, .layout = n->type.layout, .packed = in->packed};
+  int per = (int)frag_per_register(in);
+  out->n = (uint32_t)(layout_regs(piece) / per);
+  out->reg = ARENA_ARRAY(l->arena, PASS, PtxReg, out->n);
+  for (uint32_t i = 0; i < out->n && !l->failed; i++) {
+    int k = layout_piece_reg(full, piece, from, (int)i * per);
+    if (k < 0 || k % per) lower_error(l, "slice: the piece does not lie in the same registers of every thread; cut along whole registers");
+    else out->reg[i] = in->reg[k / per];
+  }
+  return out;
+}
+
 /* One digit of lane or warp: (index / below) % extent, times stride. */
 static PtxReg digit_part(Lower *l, PtxReg index, int below, int total, int extent, int stride) {
   PtxReg d = index;
@@ -152,7 +172,8 @@ void lower_exchange(Lower *l) {
   Val *out = moved(l, in);
   int from, to;
   lower_range(l, (int)out->n, &from, &to);
-  for (int r = from; r < to && !l->failed; r++) out->reg[r] = in->reg[r ^ 1];
+  int run = (int)tile_attr_int(l->tiles, l->node, TA_run, 1);
+  for (int r = from; r < to && !l->failed; r++) out->reg[r] = in->reg[r ^ run]; /* a power of two, as layouts have it */
 }
 
 void lower_even_odd(Lower *l) {
@@ -161,13 +182,23 @@ void lower_even_odd(Lower *l) {
   int from, to;
   if (odd->packed) lower_error(l, "'even_odd' works on elements of 32 bits; convert to f32 first");
   lower_range(l, (int)out->n, &from, &to);
-  for (int r = from; r < to && !l->failed; r++) out->reg[r] = r & 1 ? odd->reg[r] : even->reg[r];
+  int run = (int)tile_attr_int(l->tiles, l->node, TA_run, 1);
+  for (int r = from; r < to && !l->failed; r++) out->reg[r] = r / run % 2 ? odd->reg[r] : even->reg[r];
 }
 
 void lower_twice(Lower *l) {
   const Val *in = lower_arg(l, 0);
   Val *out = moved(l, in);
-  for (uint32_t r = 0; r < out->n && !l->failed; r++) out->reg[r] = in->reg[r / 2];
+  uint32_t run = (uint32_t)tile_attr_int(l->tiles, l->node, TA_run, 1);
+  for (uint32_t r = 0; r < out->n && !l->failed; r++) out->reg[r] = in->reg[r / (2 * run) * run + r % run];
+}
+
+void lower_repeat(Lower *l) {
+  const Val *in = lower_arg(l, 0);
+  Val *out = moved(l, in);
+  const Layout *lay = frag_layout(l, in->layout);
+  int times = (int)tile_attr_int(l->tiles, l->node, TA_times, 1);
+  for (uint32_t r = 0; r < out->n && !l->failed; r++) out->reg[r] = in->reg[layout_repeat_reg(lay, times, (int)r)];
 }
 
 /* ---- reductions ---- */
@@ -253,6 +284,7 @@ static WarpReduce put_parts(Lower *l, const Layout *lay, int dim, TileOp op, Val
   Layout part = layout_slice(lay, dim);
   warp_groups(l, lay, dim, &inner, &outer, &w.ninner, &nouter);
   if (w.ninner == 1) return w;
+  if (l->role.groups > 1) lower_error(l, "a reduction that crosses warps needs scratch of its own for each group of a role, which is not lowered yet");
   w.uniform = same_in_all_lanes(&part);
   int lanes = w.uniform ? 1 : 32;
   w.plane = 4ll * w.ninner * nouter * lanes;
@@ -299,26 +331,53 @@ static bool start_reduce(Lower *l) {
   return true;
 }
 
-/* Adds the thread's own elements [from, to) of the operand. */
-static void reduce_registers(Lower *l, int from, int to) {
-  const Val *in = lower_arg(l, 0);
-  Val *out = lower_result(l);
-  const Layout *lay = frag_layout(l, in->layout);
-  int dim = (int)tile_attr_int(l->tiles, l->node, TA_dim, 0);
-  TileOp op = combine_op(tile_attr_str(l->tiles, l->node, TA_kind, "sum"));
-  PtxReg *group = ARENA_ARRAY(l->arena, PASS, PtxReg, to - from + 1);
+typedef struct Terms { /* what a thread adds */
+  const Val *in, *mask;  /* mask: NULL, all count */
+  const Layout *lay;
+  TileOp op;
+  bool is_product;       /* which joins a sum without being made */
   ElemProduct product;
-  int most = to - from + 1; /* terms that are added pairwise; products join a few running sums as they come */
-  if (op == TILE_add && elem_product(l, tile_arg(l->tiles, l->node, 0), lay, &product)) most = 4;
+} Terms;
+
+static Terms terms_of(Lower *l) {
+  Terms t = {.in = lower_arg(l, 0), .mask = l->node->nargs > 1 ? lower_arg(l, 1) : NULL};
+  t.lay = frag_layout(l, t.in->layout);
+  t.op = combine_op(tile_attr_str(l->tiles, l->node, TA_kind, "sum"));
+  t.is_product = t.op == TILE_add && elem_product(l, tile_arg(l->tiles, l->node, 0), t.lay, &t.product);
+  return t;
+}
+
+/* Joins elements at[0..n) to `most` running values, and those: products join sums as they come. */
+static PtxReg join_terms(Lower *l, const Terms *t, const int *at, int n, int most, PtxReg *group) {
+  int have = 0, taken = 0;
+  for (int i = 0; i < n; i++) {
+    if (have < most || !t->is_product) group[have++] = t->in->reg[at[i]];
+    else group[taken % most] = elem_product_add(l, &t->product, t->lay, at[i], group[taken % most]), taken++;
+  }
+  return combine_tree(l, t->op, group, have);
+}
+
+/* Adds the thread's own elements [from, to) of the operand. Where a condition holds for several elements alike, it selects their sum. */
+static void reduce_registers(Lower *l, int from, int to) {
+  Terms t = terms_of(l);
+  Val *out = lower_result(l);
+  int dim = (int)tile_attr_int(l->tiles, l->node, TA_dim, 0);
+  PtxReg *group = ARENA_ARRAY(l->arena, PASS, PtxReg, to - from + 1), *parts = ARENA_ARRAY(l->arena, PASS, PtxReg, to - from + 1);
+  int *at = ARENA_ARRAY(l->arena, PASS, int, to - from + 1);
   for (uint32_t o = 0; o < out->n; o++) {
-    int n = 0, taken = 0;
-    if (out->reg[o].id) group[n++] = out->reg[o];
+    int n = 0, count = 0;
+    if (out->reg[o].id) parts[n++] = out->reg[o];
     for (int r = from; r < to; r++) {
-      if (layout_slice_reg(lay, dim, r) != (int)o) continue;
-      if (n < most) group[n++] = in->reg[r];
-      else group[taken % most] = elem_product_add(l, &product, lay, r, group[taken % most]), taken++;
+      if (layout_slice_reg(t.lay, dim, r) != (int)o) continue;
+      at[count++] = r;
+      bool more = r + 1 < to && layout_slice_reg(t.lay, dim, r + 1) == (int)o;
+      if (more && (!t.mask || t.mask->reg[r].id == t.mask->reg[r + 1].id)) continue;
+      PtxReg sum = join_terms(l, &t, at, count, t.mask ? 2 : 4, group);
+      count = 0;
+      if (t.mask) sum = DEF(selp_f32, R(sum), po_f(t.op == TILE_add ? 0.0f : t.op == TILE_max ? -INFINITY : INFINITY), R(t.mask->reg[r]));
+      parts[n++] = sum;
     }
-    if (n) out->reg[o] = combine_tree(l, op, group, n);
+    if (n) out->reg[o] = combine_tree(l, t.op, parts, n);
   }
 }
 
@@ -341,7 +400,7 @@ static WarpReduce reduce_in_warp(Lower *l) {
 
 void lower_reduce(Lower *l) {
   WarpReduce w = reduce_in_warp(l);
-  if (w.ninner > 1) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+  if (w.ninner > 1) lower_group_barrier(l);
   take_parts(l, &w);
 }
 
@@ -371,12 +430,12 @@ static void meet(Lower *l, const TileRegion *r, uint32_t first, uint32_t count, 
   bool any = false;
   for (uint32_t i = 0; i < count && !l->failed; i++) {
     TileNode *n = at_node(l, r, first + i);
-    if (i == 0 && n->sync_before) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+    if (i == 0 && n->sync_before) lower_group_barrier(l);
     w[i] = portioned ? reduce_threads(l) : reduce_in_warp(l);
     any |= w[i].ninner > 1;
   }
   if (l->failed) return;
-  if (any) ptx_put(l->ptx, ISA_bar_sync, po_i(0));
+  if (any) lower_group_barrier(l);
   for (uint32_t i = 0; i < count; i++) take_parts(l, &w[i]);
 }
 

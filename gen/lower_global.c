@@ -38,8 +38,34 @@ static void tile_dims(Lower *l, int memory_rank, int tile_rank, int dim[LAYOUT_R
     if (a->list[k] >= 0 || l->node->op == TILE_gather) dim[t++] = (int)a->list[k];
 }
 
-ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const PtxReg *pos) {
-  ViewCursor c = {.rank = tile_rank};
+static int log2_of(int v) { return __builtin_ctz((unsigned)v); }
+
+/* The column at which the element stands that comes u-th in the order of halves that take turns: of piece 2p or 2p + 1 of the walk,
+ * p / H is the block and p % H the place in each of its halves of H pieces. u: at + a thread's part. */
+static PtxReg turned_column(Lower *l, const ViewVal *v, PtxReg column, int32_t at, bool aligned) {
+  int k = log2_of(v->run), run = v->run;
+  PtxReg half = DEF(cvt_u32_u64, R(lower_size(l, v->half))), magic = lower_param(l, v->by_half), odd = {0}, u = column;
+  int32_t rest = at & (2 * run - 1); /* which of two pieces, and where in it: known where threads have pairs of them */
+  if (aligned) {
+    if (at != rest) u = DEF(add_s32, R(u), po_i(at - rest));
+  } else {
+    if (at) u = DEF(add_s32, R(u), po_i(at));
+    odd = DEF(and_b32, R(DEF(shr_u32, R(u), po_i(k))), po_i(1));
+    rest = 0;
+  }
+  PtxReg pair = DEF(shr_u32, R(u), po_i(k + 1));
+  PtxReg piece = DEF(add_s32, R(pair), R(DEF(mul_lo_s32, R(lower_divide(l, pair, magic)), R(half))));
+  if (odd.id) piece = DEF(add_s32, R(piece), R(DEF(mul_lo_s32, R(odd), R(half))));
+  else if (rest >= run) piece = DEF(add_s32, R(piece), R(half));
+  PtxReg first = k ? DEF(shl_b32, R(piece), po_i(k)) : piece;
+  if (odd.id && run > 1) return DEF(add_s32, R(first), R(DEF(and_b32, R(u), po_i(run - 1))));
+  return rest % run ? DEF(add_s32, R(first), po_i(rest % run)) : first;
+}
+
+static bool turns(const ViewCursor *c, int t) { return c->column.id && t == c->rank - 1; }
+
+ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const PtxReg *pos, const uint32_t *bits) {
+  ViewCursor c = {.view = v, .rank = tile_rank};
   tile_dims(l, v->rank, tile_rank, c.dim);
   PtxReg p = lower_param(l, v->tensor);
   for (int d = 0; d < v->rank; d++) {
@@ -50,13 +76,19 @@ ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_ran
     int tile = -1;
     for (int t = 0; t < tile_rank; t++)
       if (c.dim[t] == d) tile = t;
+    bool turned = v->half && d == v->rank - 1 && tile == tile_rank - 1 && tile >= 0;
     if (tile >= 0) {
       own = pos[tile];
-      c.room[tile] = room_left(l, v, d, at, own);
+      c.room[tile] = turned ? room_left(l, v, d, &(Val){.kind = VAL_CONST, .dtype = KILN_I32}, (PtxReg){0}) : room_left(l, v, d, at, own);
       if (is_fixed)
         c.step_bytes[tile] = fixed * v->elem_bytes;
       else
         c.step[tile] = stride_bytes(l, v, d);
+    }
+    if (turned) { /* a tile begins at a whole number of pairs of pieces */
+      c.column = is_zero(at) ? own : DEF(add_s32, R(lower_i32(l, at)), R(own));
+      c.aligned = !(bits[tile] & (2 * (uint32_t)v->run - 1));
+      continue;
     }
     if (tile < 0 && is_zero(at)) continue;
     PtxReg k = coordinate(l, at, own);
@@ -67,10 +99,20 @@ ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_ran
   return c;
 }
 
-PtxReg view_pointer(Lower *l, ViewCursor *c, const int32_t *at, int64_t *imm) {
+/* The pointer moved by a number of elements of tile dim t that is in a register. */
+static PtxReg moved_by(Lower *l, const ViewCursor *c, int t, PtxReg p, PtxReg elements) {
+  if (!c->step[t].id) return DEF(add_s64, R(p), R(DEF(mul_wide_s32, R(elements), po_i(c->step_bytes[t]))));
+  return DEF(add_s64, R(p), R(DEF(mul_lo_s64, R(DEF(cvt_s64_s32, R(elements))), R(c->step[t]))));
+}
+
+PtxReg view_pointer(Lower *l, const ViewCursor *c, const int32_t *at, int64_t *imm) {
   PtxReg p = c->pointer;
   *imm = 0;
   for (int t = 0; t < c->rank; t++) {
+    if (turns(c, t)) {
+      p = moved_by(l, c, t, p, turned_column(l, c->view, c->column, at[t], c->aligned));
+      continue;
+    }
     if (!at[t]) continue;
     if (!c->step[t].id)
       *imm += at[t] * c->step_bytes[t];
@@ -80,11 +122,19 @@ PtxReg view_pointer(Lower *l, ViewCursor *c, const int32_t *at, int64_t *imm) {
   return p;
 }
 
-/* Predicate: the element at register part `at` lies within the tensor. */
-static PtxReg inside(Lower *l, const ViewCursor *c, const int32_t *at, int last) {
+static bool is_inside(Lower *l, int t) { /* does the statement say that this dim of the tile needs no test? */
+  const TileAttr *a = tile_attr(l->tiles, l->node, TA_inside);
+  for (int k = 0; a && k < (int)a->i; k++)
+    if (a->list[k] == t) return true;
+  return false;
+}
+
+PtxReg view_inside(Lower *l, const ViewCursor *c, const int32_t *at) {
   PtxReg p = {0};
   for (int t = 0; t < c->rank; t++) {
-    PtxReg q = DEF(setp_gt_s32, R(c->room[t]), po_i(at[t] + (t == c->rank - 1 ? last : 0)));
+    if (is_inside(l, t)) continue;
+    PtxReg q = turns(c, t) ? DEF(setp_gt_s32, R(c->room[t]), R(turned_column(l, c->view, c->column, at[t], c->aligned)))
+                           : DEF(setp_gt_s32, R(c->room[t]), po_i(at[t]));
     p = p.id ? DEF(and_pred, R(p), R(q)) : q;
   }
   return p;
@@ -202,19 +252,15 @@ static PtxReg locate(Lower *l, ViewCursor *c, const Layout *lay, const Val *inde
   int32_t at[LAYOUT_RANK];
   layout_reg_coord(lay, r, at);
   if (!index) {
-    *ok = inside(l, c, at, 0);
+    *ok = view_inside(l, c, at);
     return view_pointer(l, c, at, imm);
   }
   int last = c->rank - 1;
   at[last] = 0;
   PtxReg column = index->reg[r], p = view_pointer(l, c, at, imm);
   *ok = DEF(setp_lt_u32, R(column), R(c->room[last]));
-  if (c->dim[0] >= 0) *ok = DEF(and_pred, R(*ok), R(DEF(setp_gt_s32, R(c->room[0]), po_i(at[0]))));
-  if (c->step[last].id) {
-    PtxReg wide = DEF(cvt_s64_s32, R(column));
-    return DEF(add_s64, R(p), R(DEF(mul_lo_s64, R(wide), R(c->step[last]))));
-  }
-  return DEF(add_s64, R(p), R(DEF(mul_wide_s32, R(column), po_i(c->step_bytes[last]))));
+  if (c->dim[0] >= 0 && !is_inside(l, 0)) *ok = DEF(and_pred, R(*ok), R(DEF(setp_gt_s32, R(c->room[0]), po_i(at[0]))));
+  return moved_by(l, c, last, p, column);
 }
 
 /* index: an i32 fragment that gives columns instead of the layout, or NULL. */
@@ -224,7 +270,7 @@ static void load_view(Lower *l, Val *frag, const ViewVal *v, int first_coord, co
   uint32_t bits[LAYOUT_RANK];
   frag_positions(l, lay, pos, bits);
   if (index) pos[lay->rank - 1] = (PtxReg){0};
-  ViewCursor c = view_cursor(l, v, first_coord, lay->rank, pos);
+  ViewCursor c = view_cursor(l, v, first_coord, lay->rank, pos, bits);
   const AccessForms *f = forms_of(l, true);
   if (f->policy) l->policy = ptx_def(l->ptx, f->policy, po_f(1));
   int64_t pad = pad_bits(l, frag->dtype);
@@ -266,6 +312,27 @@ static void load_memory(Lower *l, Val *frag, const ViewVal *v, int first_coord, 
 }
 
 void global_load(Lower *l, Val *frag, const ViewVal *v, int first_coord) { load_memory(l, frag, v, first_coord, NULL); }
+
+void lower_columns(Lower *l) {
+  const ViewVal *v = lower_arg(l, 0)->view;
+  const Val *first = lower_arg(l, 2);
+  const Layout *lay = frag_layout(l, l->node->type.layout);
+  int step = (int)tile_attr_int(l->tiles, l->node, TA_step, 1), d = lay->rank - 1, count = layout_regs(lay);
+  PtxReg pos[LAYOUT_RANK];
+  uint32_t bits[LAYOUT_RANK];
+  frag_positions(l, lay, pos, bits);
+  PtxReg column = step > 1 ? DEF(mul_lo_s32, R(pos[d]), po_i(step)) : pos[d];
+  if (!is_zero(first)) column = DEF(add_s32, R(lower_i32(l, first)), R(column));
+  bool aligned = !((bits[d] * (uint32_t)step) & (2 * (uint32_t)v->run - 1));
+  Val *out = lower_result(l);
+  *out = (Val){.kind = VAL_FRAG, .dtype = KILN_I32, .layout = l->node->type.layout, .n = (uint32_t)count, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, count)};
+  for (int r = 0; r < count; r++) {
+    int32_t at[LAYOUT_RANK];
+    layout_reg_coord(lay, r, at);
+    if (v->half) out->reg[r] = turned_column(l, v, column, at[d] * step, aligned);
+    else out->reg[r] = at[d] ? DEF(add_s32, R(column), po_i(at[d] * step)) : column;
+  }
+}
 
 void lower_gather(Lower *l) {
   Val *frag = frag_new(l, l->node->type.dtype, l->node->type.layout, true);
@@ -311,7 +378,7 @@ static void store_view(Lower *l, const Val *frag, const ViewVal *v, int first_co
   PtxReg pos[LAYOUT_RANK];
   uint32_t bits[LAYOUT_RANK];
   frag_positions(l, lay, pos, bits);
-  ViewCursor c = view_cursor(l, v, first_coord, lay->rank, pos);
+  ViewCursor c = view_cursor(l, v, first_coord, lay->rank, pos, bits);
   const AccessForms *f = forms_of(l, false);
   PtxReg mine = owner_predicate(l, lay);
   int vec = vector_elems(lay, v, &c), per = (int)frag_per_register(frag), from, to;
@@ -321,7 +388,7 @@ static void store_view(Lower *l, const Val *frag, const ViewVal *v, int first_co
     int32_t at[LAYOUT_RANK];
     int64_t imm;
     layout_reg_coord(lay, r, at);
-    PtxReg p = view_pointer(l, &c, at, &imm), ok = inside(l, &c, at, 0);
+    PtxReg p = view_pointer(l, &c, at, &imm), ok = view_inside(l, &c, at);
     if (mine.id) ok = ok.id ? DEF(and_pred, R(ok), R(mine)) : mine;
     if (v->elem_bytes < 4 && vec == 1) {
       store_narrow(l, f, frag, r, p, imm, ok);
@@ -376,7 +443,7 @@ void lower_store(Lower *l) {
 /* ---- single elements ---- */
 
 static PtxReg element_pointer(Lower *l, const ViewVal *v, int first_coord) {
-  ViewCursor c = view_cursor(l, v, first_coord, 0, NULL);
+  ViewCursor c = view_cursor(l, v, first_coord, 0, NULL, NULL);
   return c.pointer;
 }
 

@@ -2,6 +2,7 @@
  *
  * Every thread of the CTA takes part. A wait lets as many groups stay in flight as hazard counted (TileNode.derived), then a
  * CTA barrier makes the slot visible to all; that same barrier says that the slots released before it are free. */
+#include "arch/arch.h"
 #include "lower.h"
 #include <string.h>
 
@@ -24,12 +25,25 @@ static PtxReg zero_variable(Lower *l) {
   return r;
 }
 
+/* What fills the ring decides how it works, and whether the target can do that. */
+static bool find_kind(Lower *l, RingVal *r) {
+  const char *how = tile_attr_str(l->tiles, l->node, TA_filled_by, "");
+  r->kind = !strcmp(how, "tma") ? RING_BULK : !strcmp(how, "store") ? RING_STORE : RING_GROUPS;
+  if (!strcmp(how, "mma")) lower_refuse(l, "rings filled by mma need tensor memory, which is not lowered yet");
+  else if (r->kind != RING_GROUPS && !l->target->arch->row[TILE_map].lower)
+    lower_refuse(l, "%s has no bulk copies (sm_90a has): fill the ring by cp.async or threads", l->target->name);
+  else if (r->kind == RING_GROUPS && lower_has_roles(l))
+    lower_refuse(l, "a ring between roles is filled by tma; one filled by %s has a barrier of all threads in it", how);
+  return !l->failed;
+}
+
 void lower_ring(Lower *l) {
   TileNode *n = l->node;
   RingVal *r = ARENA_NEW(l->arena, PASS, RingVal);
   r->stages = (int)tile_attr_int(l->tiles, n, TA_stages, 1);
   r->node = (uint32_t)(n - l->tiles->nodes.at);
   split_fields(l, r, tile_attr_str(l->tiles, n, TA_fields, ""));
+  if (!find_kind(l, r)) return;
   if (r->nfields != n->nargs || r->stages < 1) {
     lower_error(l, "a ring names one field per tile of its slot and has at least one stage; here %d names for %d tiles, %d stages",
                 r->nfields, n->nargs, r->stages);
@@ -40,9 +54,11 @@ void lower_ring(Lower *l) {
     const SmemLayout *lay = &lower_arg(l, k)->smem->layout;
     at[k] = (slot + lay->align - 1) / lay->align * lay->align;
     slot = at[k] + lay->bytes;
+    r->bytes += lay->bytes;
   }
   r->slot_bytes = (int32_t)((slot + 1023) / 1024 * 1024);
-  int64_t base = shared_reserve(l, (int64_t)r->slot_bytes * r->stages, 1024);
+  int groups = tile_attr_int(l->tiles, n, TA_per_group, 0) ? lower_most_groups(l) : 1;
+  int64_t base = shared_reserve(l, (int64_t)r->slot_bytes * r->stages * groups, 1024);
   for (int k = 0; k < r->nfields; k++) {
     SmemVal *tile = lower_arg(l, k)->smem; /* the prototype is also slot 0, so that a later tile can share its bytes */
     tile->root = r->node;
@@ -50,9 +66,13 @@ void lower_ring(Lower *l) {
     tile->room = (int64_t)r->slot_bytes * r->stages - at[k];
     r->tile[k] = *tile;
   }
+  *lower_result(l) = (Val){.kind = VAL_RING, .ring = r};
+  if (r->kind != RING_GROUPS) {
+    bulk_ring(l, r);
+    return;
+  }
   r->fill_at = zero_variable(l);
   r->wait_at = zero_variable(l);
-  *lower_result(l) = (Val){.kind = VAL_RING, .ring = r};
 }
 
 /* The slot that stands at *at; the variable moves on to the next, around the end. */
@@ -73,11 +93,16 @@ static void take_slot(Lower *l, RingVal *r, PtxReg at) {
 
 void lower_acquire(Lower *l) {
   RingVal *r = lower_arg(l, 0)->ring;
-  take_slot(l, r, r->fill_at);
+  if (r->kind == RING_GROUPS) take_slot(l, r, r->fill_at);
+  else bulk_acquire(l, r);
 }
 
 void lower_wait_async(Lower *l) {
   RingVal *r = lower_arg(l, 0)->ring;
+  if (r->kind != RING_GROUPS) {
+    bulk_wait(l, r);
+    return;
+  }
   ptx_put(l->ptx, ISA_cp_async_wait_group, po_i(l->node->derived));
   ptx_put(l->ptx, ISA_bar_sync, po_i(0));
   take_slot(l, r, r->wait_at);
@@ -89,42 +114,64 @@ void lower_wait_staged(Lower *l) {
   take_slot(l, r, r->wait_at);
 }
 
-static Val slot_value(Lower *l, RingVal *r, PtxReg at) {
+static Val slot_value(Lower *l, SlotVal slot) {
   SlotVal *s = ARENA_NEW(l->arena, PASS, SlotVal);
-  *s = (SlotVal){r, at};
+  *s = slot;
   return (Val){.kind = VAL_SLOT, .slot = s};
 }
 
+static void copy_offset(Lower *l, PtxReg to, PtxReg from) {
+  if (from.id) ptx_put(l->ptx, ISA_mov_b32, R(to), R(from));
+}
+
 static PtxReg offset_now(Lower *l, PtxReg at) { /* of a carrier, in a register of its own */
-  PtxReg now = ptx_reg(l->ptx, PTX_R);
-  ptx_put(l->ptx, ISA_mov_b32, R(now), R(at));
+  PtxReg now = at.id ? ptx_reg(l->ptx, PTX_R) : (PtxReg){0};
+  copy_offset(l, now, at);
   return now;
+}
+
+static SlotVal slot_now(Lower *l, const SlotVal *carrier) {
+  return (SlotVal){carrier->ring, offset_now(l, carrier->at), offset_now(l, carrier->bar)};
 }
 
 void lower_carry(Lower *l) {
   const SlotVal *first = lower_arg(l, 0)->slot;
-  PtxReg carrier = ptx_var(l->ptx, PTX_R);
-  ptx_put(l->ptx, ISA_mov_b32, R(carrier), R(first->at));
-  *lower_result(l) = slot_value(l, first->ring, carrier);
+  SlotVal carrier = {.ring = first->ring, .at = ptx_var(l->ptx, PTX_R)};
+  if (first->bar.id) carrier.bar = ptx_var(l->ptx, PTX_R);
+  copy_offset(l, carrier.at, first->at);
+  copy_offset(l, carrier.bar, first->bar);
+  *lower_result(l) = slot_value(l, carrier);
 }
 
 void lower_swap(Lower *l) {
   const SlotVal *carrier = lower_arg(l, 0)->slot, *next = lower_arg(l, 1)->slot;
-  *lower_result(l) = slot_value(l, carrier->ring, offset_now(l, carrier->at));
-  ptx_put(l->ptx, ISA_mov_b32, R(carrier->at), R(next->at));
+  *lower_result(l) = slot_value(l, slot_now(l, carrier));
+  copy_offset(l, carrier->at, next->at);
+  copy_offset(l, carrier->bar, next->bar);
 }
 
-void lower_take(Lower *l) {
-  const SlotVal *carrier = lower_arg(l, 0)->slot;
-  *lower_result(l) = slot_value(l, carrier->ring, offset_now(l, carrier->at));
+void lower_take(Lower *l) { *lower_result(l) = slot_value(l, slot_now(l, lower_arg(l, 0)->slot)); }
+
+void lower_release(Lower *l) {
+  const SlotVal *slot = lower_arg(l, 0)->slot;
+  if (slot->ring->kind == RING_BULK) bulk_release(l, slot); /* else the barrier of a later wait tells the others */
 }
 
-void lower_release(Lower *l) { (void)l; /* the barrier of a later wait tells the others */ }
-void lower_commit_async(Lower *l) { ptx_put_n(l->ptx, ISA_cp_async_commit_group, 0, NULL); }
-void lower_drain_async(Lower *l) { ptx_put(l->ptx, ISA_cp_async_wait_group, po_i(0)); }
+void lower_commit_async(Lower *l) {
+  const SlotVal *slot = lower_arg(l, 0)->slot;
+  if (slot->ring->kind == RING_GROUPS) ptx_put_n(l->ptx, ISA_cp_async_commit_group, 0, NULL);
+  else bulk_commit(l, slot);
+}
+
+void lower_drain_async(Lower *l) {
+  RingVal *r = lower_arg(l, 0)->ring;
+  if (r->kind == RING_GROUPS) ptx_put(l->ptx, ISA_cp_async_wait_group, po_i(0));
+  else bulk_drain(l, r);
+}
+
 void lower_drain_staged(Lower *l) { (void)l; /* nothing is in flight: stores are the commit's */ }
 
-static SmemVal *slot_tile(Lower *l, const SlotVal *s, const char *name) {
+SmemVal *ring_field(Lower *l, const SlotVal *s, const char *name) {
   const RingVal *r = s->ring;
   for (int k = 0; k < r->nfields; k++) {
     if (strcmp(r->field[k], name) != 0) continue;
@@ -139,8 +186,8 @@ static SmemVal *slot_tile(Lower *l, const SlotVal *s, const char *name) {
 
 void lower_field(Lower *l) {
   SlotVal slot = *lower_arg(l, 0)->slot;
-  if (lower_arg_type(l, 0)->kind == TK_CARRY) slot.at = offset_now(l, slot.at);
-  SmemVal *t = slot_tile(l, &slot, tile_attr_str(l->tiles, l->node, TA_name, ""));
+  if (lower_arg_type(l, 0)->kind == TK_CARRY) slot = slot_now(l, &slot);
+  SmemVal *t = ring_field(l, &slot, tile_attr_str(l->tiles, l->node, TA_name, ""));
   *lower_result(l) = (Val){.kind = VAL_SMEM, .dtype = l->node->type.dtype, .smem = t};
 }
 
@@ -160,14 +207,14 @@ static int largest_piece(const ViewVal *v, const ViewCursor *c, const SmemLayout
   if (c->step[1].id || c->step_bytes[1] != v->elem_bytes) return 1;
   int vec = 1;
   while (vec * 2 * v->elem_bytes <= 16 && (v->align / v->elem_bytes) % (vec * 2) == 0 && s->shape[1] % (vec * 2) == 0 &&
-         (!whole || v->multiple % (vec * 2) == 0))
+         ((!whole && !v->half) || v->multiple % (vec * 2) == 0))
     vec *= 2;
   return vec;
 }
 
 /* whole: pieces are inside or outside as a whole (staged loads); otherwise cp.async zero-fills the rest of a piece. */
 static bool fill_begin(Lower *l, Fill *f, bool whole) {
-  f->to = slot_tile(l, lower_arg(l, 0)->slot, tile_attr_str(l->tiles, l->node, TA_field, ""));
+  f->to = ring_field(l, lower_arg(l, 0)->slot, tile_attr_str(l->tiles, l->node, TA_field, ""));
   Val *view = lower_arg(l, 1);
   if (!f->to || view->kind != VAL_VIEW) {
     if (!l->failed) lower_error(l, "slots are filled from views on %s", l->target->name);
@@ -189,7 +236,7 @@ static bool fill_begin(Lower *l, Fill *f, bool whole) {
   PtxReg pos[LAYOUT_RANK];
   uint32_t bits[LAYOUT_RANK];
   frag_positions(l, &f->layout, pos, bits);
-  f->cursor = view_cursor(l, f->from, 2, 2, pos);
+  f->cursor = view_cursor(l, f->from, 2, 2, pos, bits);
   int32_t pitch = s->pitch[0] * f->to->elem_bytes;
   f->thread = DEF(add_s32, R(DEF(mul_lo_s32, R(pos[0]), po_i(pitch))), R(DEF(mul_lo_s32, R(pos[1]), po_i(f->to->elem_bytes))));
   f->bits = bits[0] * (uint32_t)pitch | bits[1] * (uint32_t)f->to->elem_bytes;
@@ -205,16 +252,11 @@ static PtxReg fill_target(Lower *l, Fill *f, const int32_t *at, int64_t *imm) {
 
 static PtxReg room_from(Lower *l, PtxReg room, int32_t at) { return at ? DEF(sub_s32, R(room), po_i(at)) : room; }
 
-static PtxReg piece_inside(Lower *l, Fill *f, const int32_t *at) {
-  PtxReg row = DEF(setp_gt_s32, R(f->cursor.room[0]), po_i(at[0])), col = DEF(setp_gt_s32, R(f->cursor.room[1]), po_i(at[1]));
-  return DEF(and_pred, R(row), R(col));
-}
-
 /* Bytes of a piece that lie inside the tensor: 0 .. vec*elem. Where the size is a multiple of pieces it is all or nothing, which
  * the hardware takes as a predicate. */
 static PtxReg bytes_inside(Lower *l, Fill *f, const int32_t *at) {
   int whole = f->vec * f->from->elem_bytes;
-  if (f->from->multiple % f->vec == 0) return DEF(selp_b32, po_i(whole), po_i(0), R(piece_inside(l, f, at)));
+  if (f->from->multiple % f->vec == 0) return DEF(selp_b32, po_i(whole), po_i(0), R(view_inside(l, &f->cursor, at)));
   /* cut to the piece before it is multiplied: room may be 2^30 elements */
   PtxReg elems = DEF(max_s32, R(DEF(min_s32, R(room_from(l, f->cursor.room[1], at[1])), po_i(f->vec))), po_i(0));
   PtxReg bytes = DEF(mul_lo_s32, R(elems), po_i(f->from->elem_bytes));
@@ -227,7 +269,7 @@ static void load_piece(Lower *l, Fill *f, const int32_t *at, StagedCopy *c) {
   int64_t imm;
   c->bytes = f->vec * f->from->elem_bytes;
   c->address = fill_target(l, f, at, &c->imm);
-  PtxReg p = view_pointer(l, &f->cursor, at, &imm), ok = piece_inside(l, f, at);
+  PtxReg p = view_pointer(l, &f->cursor, at, &imm), ok = view_inside(l, &f->cursor, at);
   int words = c->bytes / 4;
   if (words == 0) {
     c->reg[0] = ptx_var(l->ptx, PTX_H);
@@ -273,6 +315,10 @@ static void fill_directly(Lower *l, Fill *f) {
 
 void lower_fill_async(Lower *l) {
   Fill f;
+  if (lower_arg(l, 0)->slot->ring->kind == RING_BULK) {
+    bulk_fill(l, lower_arg(l, 0)->slot);
+    return;
+  }
   if (!fill_begin(l, &f, false)) return;
   int bytes = f.vec * f.from->elem_bytes;
   if (bytes < 4) {

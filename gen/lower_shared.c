@@ -78,8 +78,8 @@ static SmemVal *copy_of(Lower *l, const SmemVal *from) {
 }
 
 void lower_slice(Lower *l) {
-  if (lower_arg(l, 0)->kind != VAL_SMEM) {
-    lower_error(l, "slice takes shared tiles on %s; a fragment's parts are not lowered yet: load the part by itself", l->target->name);
+  if (lower_arg(l, 0)->kind == VAL_FRAG) {
+    frag_piece(l, lower_arg(l, 0));
     return;
   }
   SmemVal *s = copy_of(l, lower_arg(l, 0)->smem);
@@ -93,6 +93,13 @@ void lower_part(Lower *l) {
   int dim = (int)tile_attr_int(l->tiles, l->node, TA_dim, 0), size = (int)tile_attr_int(l->tiles, l->node, TA_size, 1);
   int stored = s->transposed ? 1 - dim : dim;
   int64_t bytes = (int64_t)size * s->layout.pitch[stored] * s->elem_bytes;
+  if (s->layout.panel && stored == 1) {
+    if (size % s->layout.panel) {
+      lower_error(l, "a piece of %d columns does not begin where a panel does (every %d)", size, (int)s->layout.panel);
+      return;
+    }
+    bytes *= s->layout.shape[0]; /* whole panels */
+  }
   uint32_t period = s->layout.bits ? 1u << (s->layout.base + s->layout.shift + s->layout.bits) : 1;
   if (bytes % period) {
     lower_error(l, "a piece of %lld bytes does not begin where the swizzle repeats (every %u bytes); take larger pieces", (long long)bytes, period);
@@ -135,8 +142,10 @@ static SharedCursor shared_cursor(Lower *l, const SmemVal *s, const Layout *lay,
   for (int d = 0; d < 2; d++) {
     int t = d - (2 - lay->rank); /* tile dim on memory dim d; a 1-D fragment lies along the last */
     int32_t pitch = s->layout.pitch[s->transposed ? 1 - d : d] * s->elem_bytes;
-    const Val *at = lower_arg(l, first_coord + d);
-    if (at->kind == VAL_CONST)
+    const Val *at = first_coord < 0 ? NULL : lower_arg(l, first_coord + d);
+    if (!at) {
+      /* from the beginning */
+    } else if (at->kind == VAL_CONST)
       c.start += (uint32_t)at->i * (uint32_t)pitch;
     else
       lower_error(l, "coordinates of shared tiles are constants; use part() for a run-time piece");
@@ -180,6 +189,10 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
     lower_error(l, "fragments of this type do not go through shared memory yet; numbers of 8, 16 and 32 bits do");
     return;
   }
+  if (s->layout.panel) {
+    lower_error(l, "a tile in several panels is for bulk copies and products; threads write and read tiles of one panel (128 bytes of columns)");
+    return;
+  }
   SharedCursor c = shared_cursor(l, s, lay, first_coord);
   int vec = vector_elems(lay, s), from, to;
   PtxReg mine = load ? (PtxReg){0} : owner_predicate(l, lay);
@@ -212,6 +225,32 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
       ptx_put(l->ptx, shared_form(false, frag->dtype, words), po_mem(p, imm), data);
   }
   ptx_guard(l->ptx, (PtxReg){0}, false);
+}
+
+/* Accumulators of a warpgroup, packed to 16 bits, by four matrices of 8 x 8 at a time: lane L brings the address of row L%16 of its warp's
+ * 16 rows, columns 8*(L/16) on; the matrices are those of registers (row half, column half) 00 10 01 11, as they lie. */
+static bool put_matrices(Lower *l, const Val *frag, const SmemVal *s) {
+  const Layout *lay = frag_layout(l, frag->layout);
+  Layout want = layout_wgmma_acc(lay->shape[0], lay->shape[1]);
+  if (!frag->packed || s->elem_bytes != 2 || s->transposed || lay->shape[1] % 16 || !layout_equal(lay, &want)) return false;
+  if (!target_runs(l->target, isa_form(ISA_stmatrix_x4)->sm)) return false;
+  int32_t pitch = s->layout.pitch[0] * 2, blocks = lay->shape[0] / 64, groups = lay->shape[1] / 16;
+  PtxReg row = DEF(add_s32, R(DEF(shl_b32, R(l->warp), po_i(4))), R(DEF(and_b32, R(l->lane), po_i(15))));
+  PtxReg half = DEF(shl_b32, R(DEF(shr_u32, R(l->lane), po_i(4))), po_i(4));
+  PtxReg thread = DEF(add_s32, R(DEF(mul_lo_s32, R(row), po_i(pitch))), R(half));
+  uint32_t bits = scaled_bits(63, pitch) | 16;
+  for (int32_t b = 0; b < blocks; b++)
+    for (int32_t g = 0; g < groups; g++) {
+      int64_t imm;
+      PtxReg at = shared_address(l, s, thread, bits, (uint32_t)(b * 64 * pitch + g * 32), &imm);
+      ptx_put(l->ptx, ISA_stmatrix_x4, po_mem(at, imm), po_vec(l->ptx, &frag->reg[(b * groups + g) * 4], 4));
+    }
+  return true;
+}
+
+/* Else as a store at the tile's first element, with the fragment in place of the node's own operands. */
+void shared_put(Lower *l, const Val *frag, const SmemVal *s) {
+  if (!put_matrices(l, frag, s)) shared_access(l, frag, s, -1, false);
 }
 
 void shared_load(Lower *l, Val *frag, const SmemVal *s, int first_coord) { shared_access(l, frag, s, first_coord, true); }

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const Command *const commands[] = {&command_list, &command_emit, &command_check, &command_bench, &command_inspect};
+static const Command *const commands[] = {&command_list, &command_emit, &command_check, &command_bench, &command_tune, &command_inspect, &command_sim};
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
 static void print_usage(FILE *out) {
@@ -22,7 +22,8 @@ static void print_usage(FILE *out) {
         "examples:\n"
         "  kiln emit rms_norm --target sm_90a\n"
         "  kiln check gemm --device sim:sm_80 --quick\n"
-        "  kiln bench rms_norm --device cuda:0 --size M=8192,N=4096\n",
+        "  kiln bench rms_norm --device cuda:0 --size M=8192,N=4096\n"
+        "  kiln tune gemm --device cuda:0 --size M=4096,N=1024..8192*2,K=4096\n",
         out);
 }
 

@@ -124,5 +124,6 @@ int tile_role_warps(const TileProgram *p, const TileNode *role); /* of all its g
 /* layout completion (layout_complete.c) and hazards (hazard.c) */
 struct Target;
 bool tile_complete(TileProgram *p, const struct Target *t);
+bool tile_has_groups(const TileProgram *p, TileId kernel); /* products that are committed and waited for, by warpgroups */
 bool tile_hazard(TileProgram *p, const struct Target *t);
 #endif

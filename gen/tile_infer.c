@@ -288,6 +288,8 @@ static bool infer_reduce(TileProgram *p, TileNode *n) {
   if (tile_word_index("sum max min", kind) < 0 || tile_word_count(kind) != 1)
     REFUSE("reduce: kind \"%s\"; expected sum, max or min", kind);
   if (!check_dtype(p, n, NUMBERS, t->dtype) || !dim_within(p, n, t->rank, &dim)) return false;
+  if (n->nargs > 1 && (type_of(p, n, 1)->dtype != KILN_BOOL || !tile_same_shape(t, type_of(p, n, 1)) || type_of(p, n, 1)->layout != t->layout))
+    REFUSE("reduce: the condition is %s; expected predicates in the layout of %s", tile_type_text(p, type_of(p, n, 1)), tile_type_text(p, t));
   drop_dim(p, t, dim, &n->type);
   return true;
 }
@@ -316,9 +318,11 @@ static bool infer_coord(TileProgram *p, TileNode *n) {
 
 static bool infer_neighbours(TileProgram *p, TileNode *n) {
   const TileType *t = type_of(p, n, 0);
-  if (!t->layout || layout_vector(&p->frag_layouts.at[t->layout], t->rank - 1) % 2)
-    REFUSE("%s: neighbours of %s are not in one thread; give it a layout with an even run of registers along its last dim",
-           op_name(n), tile_type_text(p, t));
+  int64_t run = tile_attr_int(p, n, TA_run, 1);
+  if (run < 1 || run > 64) REFUSE("%s: run is %lld; expected 1 to 64", op_name(n), (long long)run);
+  if (!t->layout || layout_vector(&p->frag_layouts.at[t->layout], t->rank - 1) % (2 * run))
+    REFUSE("%s: neighbours of %s are not in one thread; give it a layout with runs of a multiple of %d registers along its last dim",
+           op_name(n), tile_type_text(p, t), (int)(2 * run));
   n->type = *t;
   n->type.is_mutable = false;
   return n->nargs < 2 || join_equals(p, n, &n->type, type_of(p, n, 1));
@@ -353,7 +357,8 @@ static bool infer_for(TileProgram *p, TileNode *n) {
 static bool infer_fastdiv(TileProgram *p, TileNode *n) {
   const TileType *a = type_of(p, n, 0);
   if (!is_int(a->dtype) || !is_int(type_of(p, n, 1)->dtype)) REFUSE("fastdiv: divides an integer by a derived fastdiv parameter");
-  n->type = (TileType){.kind = TK_SCALAR, .dtype = a->dtype};
+  n->type = *a;
+  n->type.is_mutable = false;
   return true;
 }
 

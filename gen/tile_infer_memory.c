@@ -65,6 +65,11 @@ static bool infer_view(TileProgram *p, TileNode *n) {
   if (align < 1 || align > 4096 || (align & (align - 1)))
     REFUSE("view: align %lld; expected a power of two in bytes", (long long)align);
   if (tile_attr_int(p, n, TA_multiple, 1) < 1) REFUSE("view: multiple is 1 or more");
+  const char *halves = tile_attr_str(p, n, TA_halves, NULL);
+  if (halves && (rank < 1 || tile_word_count(halves) != 2))
+    REFUSE("view: halves \"%s\"; expected two names, a number of pieces and a fastdiv of it, of a view with dims", halves);
+  int64_t run = tile_attr_int(p, n, TA_run, tile_attr_int(p, n, TA_multiple, 1));
+  if (halves && (run < 1 || run > 64 || (run & (run - 1)))) REFUSE("view: run is %lld; expected a power of two up to 64", (long long)run);
   for (int k = 0; k < 2; k++) {
     TileAttrKey key = k ? TA_strides : TA_sizes;
     const char *names = tile_attr_str(p, n, key, NULL);
@@ -243,6 +248,7 @@ static bool infer_gather(TileProgram *p, TileNode *n) {
   if (index->dtype != KILN_I32 || index->rank != 2)
     REFUSE("gather: the index is %s; expected an i32 fragment of two dims", tile_type_text(p, index));
   if (tile_attr_int(p, n, TA_run, 1) < 1) REFUSE("gather: run is 1 or more");
+  if (tile_attr(p, tile_at(p, tile_arg(p, n, 0)), TA_halves)) REFUSE("gather: the view's columns are walked in an order of their own; load a tile of it");
   if (!check_coords(p, n, 2, mem) || !take_dims(p, n, mem, 2, true, dims)) return false;
   if (dims[1] != mem->rank - 1) REFUSE("gather: the index counts along the memory's last dim, 'dims' says dim %d", dims[1]);
   n->type = *index;
@@ -251,13 +257,42 @@ static bool infer_gather(TileProgram *p, TileNode *n) {
   return true;
 }
 
+static bool infer_columns(TileProgram *p, TileNode *n) {
+  const TileType *mem = type_of(p, n, 0), *f = type_of(p, n, 1);
+  int dtype = type_of(p, n, 2)->dtype;
+  if (mem->rank < 1) REFUSE("columns: %s has no dim", tile_type_text(p, mem));
+  if (!f->layout) REFUSE("columns: %s has no layout yet; declare it with one", tile_type_text(p, f));
+  if (dtype != KILN_I32 && dtype != KILN_I64) REFUSE("columns: the first column is %s; expected i32 or i64", tile_dtype_name(dtype));
+  if (tile_attr_int(p, n, TA_step, 1) < 1) REFUSE("columns: step is 1 or more");
+  n->type = *f;
+  n->type.is_mutable = false;
+  n->type.dtype = KILN_I32;
+  return true;
+}
+
 static bool infer_twice(TileProgram *p, TileNode *n) {
   const TileType *t = type_of(p, n, 0);
   if (!t->layout) REFUSE("twice: %s has no layout yet; load it with one", tile_type_text(p, t));
+  int64_t run = tile_attr_int(p, n, TA_run, 1);
+  if (run < 1 || layout_vector(&p->frag_layouts.at[t->layout], t->rank - 1) % run)
+    REFUSE("twice: run is %lld; a thread of %s has no whole runs of as many elements", (long long)run, tile_type_text(p, t));
   Layout l = layout_twice(&p->frag_layouts.at[t->layout]);
   n->type = *t;
   n->type.is_mutable = false;
   n->type.shape[t->rank - 1] *= 2;
+  n->type.layout = tile_layout_intern(p, &l);
+  return true;
+}
+
+static bool infer_repeat(TileProgram *p, TileNode *n) {
+  const TileType *t = type_of(p, n, 0);
+  int64_t times = tile_attr_int(p, n, TA_times, 1);
+  if (!t->layout) REFUSE("repeat: %s has no layout yet; load it with one", tile_type_text(p, t));
+  if (times < 1 || times > 64) REFUSE("repeat: times is %lld; expected 1 to 64", (long long)times);
+  Layout l = layout_repeat(&p->frag_layouts.at[t->layout], (int)times);
+  n->type = *t;
+  n->type.is_mutable = false;
+  n->type.shape[t->rank - 1] *= (int32_t)times;
   n->type.layout = tile_layout_intern(p, &l);
   return true;
 }
@@ -536,7 +571,9 @@ bool tile_infer_memory(TileProgram *p, TileNode *n) {
   case TILE_load: return infer_load(p, n);
   case TILE_load_like: return infer_load_like(p, n);
   case TILE_gather: return infer_gather(p, n);
+  case TILE_columns: return infer_columns(p, n);
   case TILE_twice: return infer_twice(p, n);
+  case TILE_repeat: return infer_repeat(p, n);
   case TILE_store:
   case TILE_atomic_add: return infer_store(p, n);
   case TILE_load1:

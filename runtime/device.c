@@ -2,6 +2,7 @@
 #include "device.h"
 #include "alloc.h"
 #include "error.h"
+#include "prefer.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -207,6 +208,7 @@ void device_release(kiln_device *dev) {
   int left = --dev->refs;
   pthread_mutex_unlock(&dev->lock);
   if (left) return;
+  prefer_free(dev);
   if (dev->retained) dev->driver->cuDevicePrimaryCtxRelease_v2(dev->device);
   pthread_mutex_destroy(&dev->lock);
   kiln_mem(dev, sizeof *dev, 0);

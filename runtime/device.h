@@ -4,7 +4,17 @@
 #include "contract.h"
 #include "cuda/driver.h"
 #include "kiln.h"
+#include "tuned.h"
 #include <pthread.h>
+
+/* A variant's axes, and its winners among the device's measurements (prefer.h). */
+typedef struct TunedPlace {
+  bool looked;                    /* first and n are known */
+  uint8_t naxes;
+  uint8_t end[TUNED_MAX_AXES];    /* by axis: where the next one's symbols begin */
+  uint16_t symbol[2 * TUNED_MAX_AXES];
+  int first, n;
+} TunedPlace;
 
 /* One added file. Immutable but for what the device's lock guards. */
 typedef struct Variant {
@@ -22,6 +32,7 @@ typedef struct Variant {
   DrvModule module;      /* NULL until a plan needs it */
   DrvFunction *function; /* one per step */
   int *dynamic_bytes;    /* one per step: the most dynamic shared memory that the function was prepared for */
+  TunedPlace tuned;
 } Variant;
 
 typedef struct DeviceLimits {
@@ -43,6 +54,8 @@ struct kiln_device {
   int refs;                  /* the opener, and every plan */
   Variant **variant;         /* in order of op, preference (highest first), file name */
   int nvariant, capacity;
+  struct TunedTable *tuned;  /* NULL: nothing was measured */
+  bool tuned_read;           /* its file was looked for */
 };
 
 /* Makes the device's context current for this thread, and puts the former one back. */

@@ -185,10 +185,13 @@ typedef struct kiln_request {
   const char *target;   /* the device's own, or the pinned one of the options */
   const kiln_arg *args; /* as given to kiln_plan_create */
   int nargs;
+  const char *settings, *schedule; /* not NULL: of the op under these settings (as its contract has them) this schedule, which was measured
+                                      as the best but is in none of the added files; what is asked for here is no more than a help */
 } kiln_request;
 
 /* Called during plan creation when no added file fits: adds some (kiln_add, kiln_add_text) and returns KILN_OK; selection then
- * runs once more. Any other status ends plan creation with it; a message set by a kiln call inside is kept. */
+ * runs once more. Any other status ends plan creation with it; a message set by a kiln call inside is kept. Called also, once each, for
+ * schedules that `kiln tune` found best and no file has; then any other status means that what was added before serves. */
 typedef kiln_status (*kiln_provider_fn)(void *user, kiln_device *dev, const kiln_request *request);
 
 /* fn NULL: none (the default). Errors: BAD_CALL. */
@@ -209,9 +212,11 @@ typedef struct kiln_plan kiln_plan;
 typedef struct kiln_plan_options { /* zeros: no wish */
   const char *target;  /* only files of this target, "sm_80": also one older than the device's own */
   const char *variant; /* only the file with this name (without folder; ".ptx" may be left out) */
+  int untuned;         /* 1: by predicted cost alone, whatever `kiln tune` measured */
 } kiln_plan_options;
 
-/* Checks args against the contracts of the op's files, takes the cheapest that fits, loads its module (once per device) and
+/* Checks args against the contracts of the op's files; takes of those that fit the one that `kiln tune` measured as the fastest at these
+ * sizes on such a device (docs/tuning.md; KILN_TUNED=0 in the environment switches that off), or else the cheapest; loads its module (once per device) and
  * prepares its launches.
  *   args   in any order. Shapes, strides, dtypes, which optional tensors are there, and scalars are fixed for the plan's life;
  *   pointers
@@ -238,6 +243,7 @@ typedef struct kiln_verdict {
   const char *rule;                    /* "" or the rule that it broke, with the value that came */
   double cost_ns;                      /* predicted time if it fits */
   int wins;                            /* 1 for the one that kiln_plan_create_with would take */
+  int tuned;                           /* 1: and it was a measurement of `kiln tune` that decided, not the predicted time */
 } kiln_verdict;
 typedef void (*kiln_verdict_fn)(void *user, const kiln_verdict *verdict);
 

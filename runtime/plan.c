@@ -284,26 +284,71 @@ static kiln_status build(kiln_plan **out, kiln_device *dev, Variant *v, const Ar
 
 /* ---- creation ---- */
 
+/* What a plan is asked for, and what serves it. */
+typedef struct Order {
+  kiln_device *dev;
+  const char *op;
+  const kiln_arg *args;
+  int nargs;
+  kiln_plan_options options;
+  ArgView views[BIND_MAX_ARGS];
+  Selection chosen;
+  Binding binding;
+} Order;
+
 /* Selects and loads; on success the variant and the device are held for the plan. */
-static kiln_status acquire(kiln_device *dev, const char *op, const ArgView *views, int nviews, const kiln_plan_options *options,
-                           Variant **out, Binding *binding) {
-  Variant *v;
+static kiln_status acquire(Order *o) {
+  kiln_device *dev = o->dev;
   DeviceScope scope;
   pthread_mutex_lock(&dev->lock);
-  kiln_status s = select_variant(dev, op, views, nviews, options, &v, binding);
+  kiln_status s = select_variant(dev, o->op, o->views, o->nargs, &o->options, &o->chosen, &o->binding);
+  Variant *v = o->chosen.variant;
   if (!s) s = device_enter(dev, &scope);
   if (!s) {
-    s = load_variant(dev, v, binding);
-    if (!s) s = check_pointers(dev, &v->contract, views, binding);
+    s = load_variant(dev, v, &o->binding);
+    if (!s) s = check_pointers(dev, &v->contract, o->views, &o->binding);
     device_leave(dev, &scope);
   }
   if (!s) {
     v->refs++;
     dev->refs++;
-    *out = v;
   }
   pthread_mutex_unlock(&dev->lock);
   return s;
+}
+
+static void let_go(Order *o) {
+  pthread_mutex_lock(&o->dev->lock);
+  store_release(o->dev, o->chosen.variant);
+  pthread_mutex_unlock(&o->dev->lock);
+  device_release(o->dev);
+}
+
+static kiln_status ask_provider(const Order *o, const TunedWin *win) {
+  kiln_request r = {o->op, o->options.target ? o->options.target : o->dev->info.target, o->args, o->nargs, NULL, NULL};
+  if (win) r.target = win->target, r.settings = win->settings, r.schedule = win->schedule;
+  return o->dev->provider(o->dev->provider_user, o->dev, &r);
+}
+
+/* A measurement is advice: what it chose may fail to load where the cheapest does not. */
+static kiln_status acquire_either(Order *o) {
+  kiln_status s = acquire(o);
+  if (!s || !o->chosen.tuned || s == KILN_NO_MEMORY) return s;
+  o->options.untuned = 1;
+  return acquire(o);
+}
+
+/* A measured winner that no file has: the provider is asked for it once, and if that is of no use, what there is serves. */
+static kiln_status acquire_missing(Order *o) {
+  kiln_device *dev = o->dev;
+  pthread_mutex_lock(&dev->lock);
+  TunedWin *win = (TunedWin *)(uintptr_t)o->chosen.missing; /* of the device's own table */
+  bool asks = !win->asked;
+  win->asked = true;
+  pthread_mutex_unlock(&dev->lock);
+  if (!asks || ask_provider(o, win)) return KILN_OK;
+  let_go(o);
+  return acquire_either(o);
 }
 
 static bool provider_may_help(kiln_status s) {
@@ -319,25 +364,20 @@ kiln_status kiln_plan_create_with(kiln_plan **out, kiln_device *dev, const char 
     return error_set(KILN_BAD_CALL, "kiln_plan_create: %s is NULL", !dev ? "dev" : !op ? "op" : "args");
   if (nargs < 0 || nargs > BIND_MAX_ARGS)
     return error_set(KILN_BAD_CALL, "kiln_plan_create: nargs is %d; expected 0 to %d", nargs, BIND_MAX_ARGS);
-  ArgView views[BIND_MAX_ARGS];
-  Binding binding;
-  Variant *v = NULL;
-  kiln_status s = bind_view(args, nargs, views);
+  Order o; /* not zeroed: its views and binding are long */
+  o.dev = dev, o.op = op, o.args = args, o.nargs = nargs;
+  o.options = options ? *options : (kiln_plan_options){0};
+  kiln_status s = bind_view(args, nargs, o.views);
   if (s) return s;
-  s = acquire(dev, op, views, nargs, options, &v, &binding);
+  s = acquire_either(&o);
   if (s && dev->provider && provider_may_help(s)) {
-    const char *target = options && options->target ? options->target : dev->info.target;
-    s = dev->provider(dev->provider_user, dev, &(kiln_request){op, target, args, nargs});
-    if (!s) s = acquire(dev, op, views, nargs, options, &v, &binding);
+    s = ask_provider(&o, NULL);
+    if (!s) s = acquire_either(&o);
   }
+  if (!s && o.chosen.missing && dev->provider) s = acquire_missing(&o);
   if (s) return s;
-  s = build(out, dev, v, views, &binding);
-  if (s) {
-    pthread_mutex_lock(&dev->lock);
-    store_release(dev, v);
-    pthread_mutex_unlock(&dev->lock);
-    device_release(dev);
-  }
+  s = build(out, dev, o.chosen.variant, o.views, &o.binding);
+  if (s) let_go(&o);
   return s;
 }
 

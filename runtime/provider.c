@@ -6,6 +6,7 @@
  * name covers all that the text depends on: op, target, settings, and the command itself (path, size, time). */
 #define _GNU_SOURCE
 #include "alloc.h"
+#include "cache.h"
 #include "error.h"
 #include "expr.h"
 #include "kiln.h"
@@ -23,31 +24,21 @@
 extern char **environ;
 
 enum {
-  PATH_BYTES = 1024,
   OUTPUT_BYTES = 16384,
   SET_BYTES = 1024,
   MAX_CHOICES = 16,
-  SCHEDULE_BYTES = 512,
-  MAX_ENTRY_BYTES = 16 << 20
+  SCHEDULE_BYTES = 512
 };
 
 typedef struct Job {
   kiln_device *dev;
   const kiln_request *request;
-  char command[PATH_BYTES], folder[PATH_BYTES];
+  char command[CACHE_PATH_BYTES], folder[CACHE_PATH_BYTES];
   bool keeps; /* folder is a cache that can be written */
   uint64_t identity;
   char output[OUTPUT_BYTES];                            /* of the last child: standard output and error */
   char settings[OUTPUT_BYTES], schedules[OUTPUT_BYTES]; /* what it listed */
 } Job;
-
-static uint64_t hash(uint64_t h, const void *data, size_t bytes) { /* FNV-1a, 64 bits */
-  const unsigned char *at = data;
-  for (size_t i = 0; i < bytes; i++) h = (h ^ at[i]) * 0x100000001b3u;
-  return h;
-}
-static uint64_t hash_text(uint64_t h, const char *text) { return hash(h, text, strlen(text) + 1); }
-static const uint64_t hash_start = 0xcbf29ce484222325u;
 
 /* ---- the child ---- */
 
@@ -108,9 +99,9 @@ static kiln_status find_command(Job *job, const char *name) {
   bool found = false;
   for (const char *at = path ? path : "/usr/local/bin:/usr/bin:/bin"; !found; at++) {
     const char *end = strchrnul(at, ':');
-    int n = snprintf(job->command, PATH_BYTES, "%.*s%s%s", (int)(end - at), at, end > at ? "/" : "", name);
+    int n = snprintf(job->command, CACHE_PATH_BYTES, "%.*s%s%s", (int)(end - at), at, end > at ? "/" : "", name);
     found =
-        n > 0 && n < PATH_BYTES && stat(job->command, &about) == 0 && S_ISREG(about.st_mode) && access(job->command, X_OK) == 0;
+        n > 0 && n < CACHE_PATH_BYTES && stat(job->command, &about) == 0 && S_ISREG(about.st_mode) && access(job->command, X_OK) == 0;
     at = end;
     if (!*end) break;
   }
@@ -120,7 +111,7 @@ static kiln_status find_command(Job *job, const char *name) {
                      "op's files with kiln_add",
                      job->request->op, name);
   const int64_t facts[] = {about.st_size, about.st_mtim.tv_sec, about.st_mtim.tv_nsec};
-  job->identity = hash(hash_text(hash_text(hash_start, kiln_version()), job->command), facts, sizeof facts);
+  job->identity = cache_hash(cache_hash_text(cache_hash_text(CACHE_HASH_START, kiln_version()), job->command), facts, sizeof facts);
   return KILN_OK;
 }
 
@@ -210,103 +201,39 @@ static kiln_status ask_settings(Job *job, char *set, Open *open, int *nopen) {
 
 /* ---- the cache ---- */
 
-static bool make_folder(char *path) {
-  for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-    *slash = 0;
-    bool made = mkdir(path, 0700) == 0 || errno == EEXIST;
-    *slash = '/';
-    if (!made) return false;
-  }
-  return (mkdir(path, 0700) == 0 || errno == EEXIST) && access(path, W_OK | X_OK) == 0;
-}
-
 static void choose_folder(Job *job) {
-  const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME"), *temporary = getenv("TMPDIR");
-  int n = 0;
-  if (base && *base == '/')
-    n = snprintf(job->folder, PATH_BYTES, "%s/kiln", base);
-  else if (home && *home == '/')
-    n = snprintf(job->folder, PATH_BYTES, "%s/.cache/kiln", home);
-  job->keeps = n > 0 && n < PATH_BYTES - 200 && make_folder(job->folder);
+  const char *temporary = getenv("TMPDIR");
+  job->keeps = cache_folder(job->folder, true);
   if (job->keeps) return;
-  n = snprintf(job->folder, PATH_BYTES, "%s",
-               temporary && *temporary == '/' ? temporary : "/tmp"); /* no cache, but no refusal either */
-  if (n >= PATH_BYTES - 200) snprintf(job->folder, PATH_BYTES, "/tmp");
-}
-
-typedef struct Entry {
-  char *text;
-  size_t bytes, capacity;
-  bool no_memory; /* that is why it could not be read */
-} Entry;
-
-static void free_entry(Entry *e) {
-  if (e->text) kiln_mem(e->text, e->capacity, 0);
-  *e = (Entry){0};
-}
-
-static bool read_entry(const char *path, Entry *e) {
-  struct stat about;
-  *e = (Entry){0};
-  int file = open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return false;
-  bool whole = fstat(file, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0 && about.st_size < MAX_ENTRY_BYTES;
-  if (whole) {
-    e->capacity = (size_t)about.st_size + 1;
-    e->text = kiln_mem(NULL, 0, e->capacity);
-    whole = e->text != NULL;
-    e->no_memory = !whole;
-  }
-  while (whole && e->bytes < e->capacity - 1) {
-    ssize_t got = read(file, e->text + e->bytes, e->capacity - 1 - e->bytes);
-    if (got < 0 && errno == EINTR) continue;
-    whole = got > 0;
-    if (whole) e->bytes += (size_t)got;
-  }
-  close(file);
-  bool no_memory = e->no_memory;
-  if (whole)
-    e->text[e->bytes] = 0;
-  else
-    free_entry(e);
-  e->no_memory = no_memory;
-  return whole;
+  int n = snprintf(job->folder, CACHE_PATH_BYTES, "%s",
+                   temporary && *temporary == '/' ? temporary : "/tmp"); /* no cache, but no refusal either */
+  if (n >= CACHE_PATH_BYTES - CACHE_NAME_BYTES) snprintf(job->folder, CACHE_PATH_BYTES, "/tmp");
 }
 
 #define SEAL "// kiln cache %016" PRIx64 " %020zu\n"
 enum { SEAL_BYTES = 14 + 16 + 1 + 20 + 1 };
 
-static bool is_sealed(const Entry *e) {
+static bool is_sealed(const CacheFile *e) {
   char seal[SEAL_BYTES + 1];
   if (e->bytes <= SEAL_BYTES) return false;
   size_t body = e->bytes - SEAL_BYTES;
-  snprintf(seal, sizeof seal, SEAL, hash(hash_start, e->text, body), body);
+  snprintf(seal, sizeof seal, SEAL, cache_hash(CACHE_HASH_START, e->text, body), body);
   return memcmp(e->text + body, seal, SEAL_BYTES) == 0;
 }
 
-static bool write_all(int file, const char *text, size_t bytes) {
-  while (bytes) {
-    ssize_t n = write(file, text, bytes);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    text += n, bytes -= (size_t)n;
-  }
-  return true;
-}
-
 /* Seals the temporary file and gives it its name; that this may fail costs only a later emission. */
-static void keep_entry(const char *temporary, const char *path, const Entry *e) {
+static void keep_entry(const char *temporary, const char *path, const CacheFile *e) {
   char seal[SEAL_BYTES + 1];
-  int n = snprintf(seal, sizeof seal, SEAL, hash(hash_start, e->text, e->bytes), e->bytes);
+  int n = snprintf(seal, sizeof seal, SEAL, cache_hash(CACHE_HASH_START, e->text, e->bytes), e->bytes);
   int file = open(temporary, O_WRONLY | O_APPEND | O_CLOEXEC);
   if (file < 0) return;
-  bool written = n == SEAL_BYTES && write_all(file, seal, SEAL_BYTES);
+  bool written = n == SEAL_BYTES && cache_write_all(file, seal, SEAL_BYTES);
   written = close(file) == 0 && written;
   if (!written || rename(temporary, path)) unlink(temporary);
 }
 
 static kiln_status emit(Job *job, char *set, char *schedule, const char *path) {
-  char temporary[PATH_BYTES + 16];
+  char temporary[CACHE_PATH_BYTES + 16];
   snprintf(temporary, sizeof temporary, "%s/.emit-XXXXXX", job->folder);
   int file = mkstemp(temporary);
   if (file < 0) return refuse(job, "has no folder for its output");
@@ -317,10 +244,10 @@ static kiln_status emit(Job *job, char *set, char *schedule, const char *path) {
   int n = 7;
   if (*set) argv[n++] = "--set", argv[n++] = set;
   if (*schedule) argv[n++] = "--schedule", argv[n++] = schedule;
-  Entry e = {0};
+  CacheFile e = {0};
   int code = run(job, argv);
   kiln_status s = code < 0 ? refuse(job, "could not be run") : code > 0 ? refuse(job, "emit refused") : KILN_OK;
-  if (!s && !read_entry(temporary, &e))
+  if (!s && !cache_read(temporary, &e))
     s = e.no_memory ? error_set(KILN_NO_MEMORY, "kiln_emit_provider: out of memory")
                     : refuse(job, "emit wrote nothing that can be read");
   if (!s) s = kiln_add_text(job->dev, path, e.text, e.bytes);
@@ -328,23 +255,23 @@ static kiln_status emit(Job *job, char *set, char *schedule, const char *path) {
     keep_entry(temporary, path, &e);
   else
     unlink(temporary);
-  free_entry(&e);
+  cache_free(&e);
   return s;
 }
 
 /* From the cache, or from the command. */
 static kiln_status supply_one(Job *job, char *set, char *schedule) {
   const kiln_request *r = job->request;
-  char path[PATH_BYTES + 200], op[65];
-  uint64_t key = hash_text(hash_text(hash_text(hash_text(job->identity, r->op), r->target), set), schedule);
+  char path[CACHE_PATH_BYTES + CACHE_NAME_BYTES], op[65];
+  uint64_t key = cache_hash_text(cache_hash_text(cache_hash_text(cache_hash_text(job->identity, r->op), r->target), set), schedule);
   snprintf(op, sizeof op, "%s", r->op);
   for (char *c = op; *c; c++)
     if (!expr_is_name(*c)) *c = '_';
   snprintf(path, sizeof path, "%s/%s-%.16s-%016" PRIx64 ".ptx", job->folder, op, r->target, key);
-  Entry e;
-  if (job->keeps && read_entry(path, &e)) {
+  CacheFile e;
+  if (job->keeps && cache_read(path, &e)) {
     bool usable = is_sealed(&e) && kiln_add_text(job->dev, path, e.text, e.bytes - SEAL_BYTES) == KILN_OK;
-    free_entry(&e);
+    cache_free(&e);
     if (usable) return KILN_OK;
   }
   return emit(job, set, schedule, path);
@@ -419,6 +346,29 @@ static kiln_status supply_all(Job *job, const char *decided, const Open *open, i
   return supplied ? KILN_OK : last;
 }
 
+static kiln_status supply_needed(Job *job) {
+  char set[SET_BYTES] = "";
+  Open open[4];
+  int nopen = 0;
+  kiln_status s = ask_settings(job, set, open, &nopen);
+  return s ? s : supply_all(job, set, open, nopen);
+}
+
+/* "a=1 b=2" as --set and --schedule take it. */
+static bool copy_list(char *out, size_t bytes, const char *list) {
+  int n = snprintf(out, bytes, "%s", list ? list : "");
+  for (char *c = out; *c; c++)
+    if (*c == ' ') *c = ',';
+  return n >= 0 && (size_t)n < bytes;
+}
+
+/* The one variant that the request names. */
+static kiln_status supply_named(Job *job) {
+  char set[SET_BYTES], schedule[SCHEDULE_BYTES];
+  bool fits = copy_list(set, sizeof set, job->request->settings) && copy_list(schedule, sizeof schedule, job->request->schedule);
+  return fits ? supply_one(job, set, schedule) : refuse(job, "is asked for more settings than a request can hold");
+}
+
 kiln_status kiln_emit_provider(void *user, kiln_device *dev, const kiln_request *request) {
   if (!dev || !request || !request->op || !request->target || (request->nargs && !request->args))
     return error_set(KILN_BAD_CALL, "kiln_emit_provider: dev or request is NULL or incomplete");
@@ -428,13 +378,9 @@ kiln_status kiln_emit_provider(void *user, kiln_device *dev, const kiln_request 
   memset(job, 0, sizeof *job);
   job->dev = dev;
   job->request = request;
-  char set[SET_BYTES] = "";
-  Open open[4];
-  int nopen = 0;
   choose_folder(job);
   kiln_status s = find_command(job, user ? user : "kiln");
-  if (!s) s = ask_settings(job, set, open, &nopen);
-  if (!s) s = supply_all(job, set, open, nopen);
+  if (!s) s = request->schedule ? supply_named(job) : supply_needed(job);
   kiln_mem(job, sizeof *job, 0);
   return s;
 }

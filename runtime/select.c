@@ -41,12 +41,33 @@ typedef struct Choice {
   double cost_ns;
   unsigned demand;     /* Binding.demand of the closest */
   int asked, runnable;
+  int tuned;           /* index of the fastest by measurements; -1: they say nothing of what fits */
+  TunedWin *win;       /* its measurement */
+  double tuned_distance;
+  TunedWin *missing;   /* a measurement of a schedule that no file has */
+  double missing_distance;
 } Choice;
 
+/* Is the nearest measured winner this candidate, or one that is not there? Axes of two schedules may differ, and so may what was nearest. */
+static void follow_measurements(kiln_device *dev, int index, const Binding *b, PreferMemo *memo, Choice *c) {
+  Variant *v = dev->variant[index];
+  TunedWin *w = prefer_nearest(dev, v, b->value, memo);
+  if (!w) return;
+  if (strcmp(w->schedule, v->contract.schedule) == 0) {
+    bool nearer = c->tuned < 0 || memo->distance < c->tuned_distance;
+    if (nearer || (memo->distance == c->tuned_distance && w->figure < c->win->figure))
+      c->tuned = index, c->win = w, c->tuned_distance = memo->distance;
+  } else if (!w->loaded && (!c->missing || memo->distance < c->missing_distance)) {
+    c->missing = w, c->missing_distance = memo->distance;
+  }
+}
+
 /* Targets come in order: once one target has a file that fits, files of the others are not looked at. */
-static Choice choose(const kiln_device *dev, int first, int n, const ArgView *views, int nviews, const kiln_plan_options *options,
+static Choice choose(kiln_device *dev, int first, int n, const ArgView *views, int nviews, const kiln_plan_options *options,
                      Binding *scratch) {
-  Choice choice = {.winner = -1, .closest = -1};
+  Choice choice = {.winner = -1, .closest = -1, .tuned = -1};
+  PreferMemo memo = {.first = -1};
+  bool follows = !options || !options->untuned;
   for (int i = first; i < first + n; i++) {
     const Variant *v = dev->variant[i];
     choice.runnable += v->preference >= 0;
@@ -57,14 +78,17 @@ static Choice choose(const kiln_device *dev, int first, int n, const ArgView *vi
     bool closer = s > choice.status || (s == choice.status && scratch->demand < choice.demand);
     if (s && (choice.closest < 0 || closer)) choice.closest = i, choice.status = s, choice.demand = scratch->demand;
     if (!s && (choice.winner < 0 || scratch->cost_ns < choice.cost_ns)) choice.winner = i, choice.cost_ns = scratch->cost_ns;
+    if (!s && follows) follow_measurements(dev, i, scratch, &memo, &choice);
   }
+  if (choice.tuned >= 0) choice.winner = choice.tuned;
+  if (choice.tuned >= 0 && choice.missing && choice.tuned_distance <= choice.missing_distance) choice.missing = NULL;
   return choice;
 }
 
-kiln_status select_variant(const kiln_device *dev, const char *op, const ArgView *views, int nviews,
-                           const kiln_plan_options *options, Variant **out, Binding *binding) {
+kiln_status select_variant(kiln_device *dev, const char *op, const ArgView *views, int nviews, const kiln_plan_options *options,
+                           Selection *out, Binding *binding) {
   int first, n = store_find(dev, op, &first);
-  *out = NULL;
+  *out = (Selection){0};
   if (n == 0)
     return error_set(KILN_NO_OP, "%.64s: no file of this op was added (kiln_add; `kiln emit %.64s --target %s` makes one)", op,
                      op, dev->info.target);
@@ -75,7 +99,7 @@ kiln_status select_variant(const kiln_device *dev, const char *op, const ArgView
   Variant *v = dev->variant[which];
   kiln_status s = bind_contract(dev, &v->contract, views, nviews, false, binding); /* again: with its message, or its values */
   if (!s)
-    *out = v;
+    *out = (Selection){v, choice.tuned >= 0, choice.missing};
   else if (choice.asked == 1)
     error_prefix(s, "%s (%s): ", op, v->file);
   else
@@ -90,9 +114,10 @@ typedef struct Candidate {
   Variant *variant;
   kiln_status status;
   double cost_ns;
+  bool wins, tuned;
 } Candidate;
 
-static void tell(kiln_device *dev, const Candidate *candidate, bool wins, const ArgView *views, int nviews,
+static void tell(kiln_device *dev, const Candidate *candidate, const ArgView *views, int nviews,
                  const kiln_plan_options *options, kiln_verdict_fn fn, void *user) {
   const Variant *v = candidate->variant;
   kiln_verdict verdict = {.file = v->file,
@@ -103,7 +128,8 @@ static void tell(kiln_device *dev, const Candidate *candidate, bool wins, const 
                           .status = candidate->status,
                           .rule = "",
                           .cost_ns = candidate->cost_ns,
-                          .wins = wins};
+                          .wins = candidate->wins,
+                          .tuned = candidate->tuned};
   Binding binding;
   if (v->preference < 0) {
     error_set(KILN_NO_TARGET, "made for %s; the device is %s", v->contract.target, dev->info.target);
@@ -118,7 +144,7 @@ static void tell(kiln_device *dev, const Candidate *candidate, bool wins, const 
 }
 
 static kiln_status collect(kiln_device *dev, const char *op, const ArgView *views, int nviews, const kiln_plan_options *options,
-                           Candidate **list, int *n, int *winner) {
+                           Candidate **list, int *n) {
   int first;
   Binding binding;
   *n = store_find(dev, op, &first);
@@ -126,11 +152,10 @@ static kiln_status collect(kiln_device *dev, const char *op, const ArgView *view
   *list = kiln_mem(NULL, 0, (size_t)*n * sizeof **list);
   if (!*list) return error_set(KILN_NO_MEMORY, "kiln_explain: out of memory");
   Choice choice = choose(dev, first, *n, views, nviews, options, &binding);
-  *winner = choice.winner < 0 ? -1 : choice.winner - first;
   for (int i = 0; i < *n; i++) {
     Variant *v = dev->variant[first + i];
     v->refs++;
-    (*list)[i] = (Candidate){v, KILN_OK, 0};
+    (*list)[i] = (Candidate){.variant = v, .wins = first + i == choice.winner, .tuned = first + i == choice.tuned};
     if (v->preference < 0)
       (*list)[i].status = KILN_NO_TARGET;
     else if (!is_asked(v, options))
@@ -150,12 +175,12 @@ kiln_status kiln_explain(kiln_device *dev, const char *op, const kiln_arg *args,
   kiln_status s = bind_view(args, nargs, views);
   if (s) return s;
   Candidate *list = NULL;
-  int n = 0, winner = -1;
+  int n = 0;
   pthread_mutex_lock(&dev->lock);
-  s = collect(dev, op, views, nargs, options, &list, &n, &winner);
+  s = collect(dev, op, views, nargs, options, &list, &n);
   pthread_mutex_unlock(&dev->lock);
   if (s) return s;
-  for (int i = 0; i < n; i++) tell(dev, &list[i], i == winner, views, nargs, options, fn, user);
+  for (int i = 0; i < n; i++) tell(dev, &list[i], views, nargs, options, fn, user);
   pthread_mutex_lock(&dev->lock);
   for (int i = 0; i < n; i++) store_release(dev, list[i].variant);
   pthread_mutex_unlock(&dev->lock);

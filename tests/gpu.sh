@@ -13,7 +13,7 @@ SHOW=${KILN_SHOW:-25} # lines of each part on the screen
 LIMIT=${KILN_SECONDS:-570} # of the whole run: what does not fit is left out, and the table still comes
 JOBS=$(nproc 2>/dev/null || echo 4); JOBS=$((JOBS < 8 ? JOBS : 8)) # ops that are checked at once
 DEFAULT_PARTS="info check isa bench ceiling launch peers python memcheck racecheck"
-NAMED_PARTS="rowwise ncu"
+NAMED_PARTS="rowwise gemm tune ncu"
 
 usage() {
   cat <<'END'
@@ -31,9 +31,13 @@ usage: tests/gpu.sh [PART...]
   racecheck  compute-sanitizer racecheck over the same
   rowwise    every row-wise op forward and backward beside torch eager, torch.compile and Triton, by tests/bench/rowwise.py; in under
              six minutes (only when named; KILN_ROWWISE adds arguments: KILN_ROWWISE="--only kiln --op rms_norm")
+  gemm       matrix products beside cuBLAS, every variant, by tests/bench/gemm.py; in under two minutes (only when named; KILN_GEMM adds
+             arguments: KILN_GEMM="--dtype f16 --shape 8192x8192x8192")
+  tune       kiln tune of two ops at one size each, and what plans then take; in under a minute (only when named; KILN_TUNE takes the place
+             of the sizes: KILN_TUNE="gemm M=8192,N=8192,K=8192"). The measurements stay in $OUT/cache
   ncu        hardware counters of the benched kernels (only when named)
 
-Without parts: all but rowwise and ncu, in under ten minutes. Leaves gpu.log (all output), results.json (all figures) and table.txt in the
+Without parts: all but rowwise, gemm, tune and ncu, in under ten minutes. Leaves gpu.log (all output), results.json (all figures) and table.txt in the
 folder $OUT (default /tmp/kiln-gpu). KILN_DEVICE (default cuda:0), KILN_BUILD (default build) and KILN_SECONDS (default 570: what the
 whole run may take) may be set. Exit status 1 if a part failed or a bar was missed.
 
@@ -80,6 +84,9 @@ part_isa() { # the GPU's outputs stay in $OUT/isa.txt: `isa_run --device sim:sm_
   "$BUILD/isa_run" --device "$DEVICE" --save "$OUT/isa.txt" tests/isa/forms || rc=1
   [ -s "$OUT/isa.txt" ] || return 1
   "$BUILD/isa_run" --device "${KILN_SIM:-sim:sm_90a}" --against "$OUT/isa.txt" --list "$WORK/agreed.txt" tests/isa/forms || rc=1
+  # which model of addition its tensor cores follow (runtime/sim/exec/tensor.h)
+  python3 tests/isa/tensor_probe.py make "$WORK/probe" && "$BUILD/isa_run" --device "$DEVICE" --save "$OUT/tensor.txt" "$WORK/probe" >/dev/null
+  python3 tests/isa/tensor_probe.py fit "$OUT/tensor.txt" | tee "$OUT/tensor_models.txt"
   # what agreed: to be committed as tests/isa/gpu.txt; tests/isa/make.py brings it into `kiln inspect --isa`
   { echo "# $(date -I) $(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)"; sort "$WORK/agreed.txt"; } >"$OUT/isa_gpu.txt"
   return $rc
@@ -137,6 +144,23 @@ part_rowwise() { # the plan cache and the emitted files of the run are its own
   python3 tests/bench/rowwise.py --build "$BUILD" --json "$WORK/rowwise.json" ${KILN_ROWWISE-}
 }
 
+part_gemm() {
+  # shellcheck disable=SC2086 # a list of words
+  python3 tests/bench/gemm.py --build "$BUILD" --json "$WORK/gemm.json" ${KILN_GEMM-}
+}
+
+part_tune() { # a second run measures nothing
+  local rc=0 op size
+  export XDG_CACHE_HOME=$OUT/cache
+  while read -r op size; do
+    "$BUILD/kiln" tune "$op" --device "$DEVICE" --size "$size" || rc=1
+    "$BUILD/kiln" tune "$op" --device "$DEVICE" --size "$size" | grep '^0 measured' || rc=1
+    "$BUILD/kiln" list --variants "$op" --device "$DEVICE" --size "$size" | grep -E ' us +(wins|fits)'
+    "$BUILD/kiln" list --variants "$op" --device "$DEVICE" --size "$size" | grep -q ' wins: measured ' || rc=1
+  done < <(printf '%b\n' "${KILN_TUNE:-rms_norm M=8192,N=4096\\ngemm M=4096,N=4096,K=4096}")
+  return $rc
+}
+
 part_python() { # without torch or its GPU the tests would go to the simulator, or be skipped
   python3 -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "torch sees no GPU")' || return 1
   KILN_BUILD=$(readlink -f "$BUILD") PYTHONPATH=runtime/python python3 -m unittest discover -s tests/python -p 'test_torch.py'
@@ -163,7 +187,7 @@ for product in kiln libkiln.so libkilnsim.so; do
 done
 mkdir -p "$OUT" && : >"$OUT/gpu.log" || exit 1
 export WORK OUT BUILD DEVICE JOBS
-export -f have check_every bench_one part_rowwise part_python part_info part_bench part_launch part_sanitizer part_ncu part_isa
+export -f have check_every bench_one part_rowwise part_gemm part_python part_info part_bench part_launch part_sanitizer part_ncu part_isa part_tune
 
 for name in $parts; do
   case $name in
@@ -176,6 +200,8 @@ for name in $parts; do
     peers) part peers 120 python3 tests/bench/peers.py --json "$WORK/peers.json" ;;
     python) part python 150 bash -c part_python ;;
     rowwise) part rowwise 420 bash -c part_rowwise ;;
+    gemm) part gemm 150 bash -c part_gemm ;;
+    tune) part tune 120 bash -c part_tune ;;
     memcheck) part memcheck 150 bash -c 'part_sanitizer memcheck' ;;
     racecheck) part racecheck 180 bash -c 'part_sanitizer racecheck' ;;
     ncu) part ncu 90 bash -c part_ncu ;;

@@ -3,9 +3,10 @@
   [TILE_view] = {lower_view, 0}, [TILE_workspace] = {0, "write and read a view of the contract's workspace"},                              \
   [TILE_smem] = {lower_smem, 0}, [TILE_frag] = {lower_frag, 0}, [TILE_ring] = {lower_ring, 0},                                                \
   [TILE_barrier] = {lower_barrier, 0}, [TILE_set] = {lower_set, 0}, [TILE_zero] = {lower_zero, 0}, [TILE_fill] = {lower_fill, 0},           \
-  [TILE_coord] = {lower_coord, 0}, [TILE_reduce] = {lower_reduce, 0}, [TILE_rows] = {lower_rows, 0}, [TILE_read] = {lower_read, 0},         \
-  [TILE_load] = {lower_load, 0}, [TILE_load_like] = {lower_load, 0}, [TILE_gather] = {lower_gather, 0}, [TILE_exchange] = {lower_exchange, 0},  \
-  [TILE_twice] = {lower_twice, 0}, [TILE_even_odd] = {lower_even_odd, 0}, [TILE_store] = {lower_store, 0}, [TILE_load1] = {lower_load1, 0},      \
+  [TILE_coord] = {lower_coord, 0}, [TILE_columns] = {lower_columns, 0}, [TILE_reduce] = {lower_reduce, 0},                                    \
+  [TILE_rows] = {lower_rows, 0}, [TILE_read] = {lower_read, 0}, [TILE_load] = {lower_load, 0}, [TILE_load_like] = {lower_load, 0},            \
+  [TILE_gather] = {lower_gather, 0}, [TILE_exchange] = {lower_exchange, 0}, [TILE_twice] = {lower_twice, 0},                                  \
+  [TILE_repeat] = {lower_repeat, 0}, [TILE_even_odd] = {lower_even_odd, 0}, [TILE_store] = {lower_store, 0}, [TILE_load1] = {lower_load1, 0}, \
   [TILE_store1] = {lower_store1, 0}, [TILE_slice] = {lower_slice, 0}, [TILE_part] = {lower_part, 0}, [TILE_trans] = {lower_trans, 0},       \
   [TILE_acquire] = {lower_acquire, 0}, [TILE_release] = {lower_release, 0}, [TILE_field] = {lower_field, 0}, [TILE_sync] = {lower_sync, 0}, \
   [TILE_cvt] = {lower_cvt, 0}, [TILE_where] = {lower_where, 0}, [TILE_neg] = {lower_elementwise, 0}, [TILE_abs] = {lower_elementwise, 0},   \
@@ -17,7 +18,7 @@
   [TILE_div] = {lower_elementwise, 0}, [TILE_rem] = {lower_elementwise, 0}, [TILE_min] = {lower_elementwise, 0},                             \
   [TILE_max] = {lower_elementwise, 0}, [TILE_fma] = {lower_elementwise, 0}, [TILE_lt] = {lower_elementwise, 0},                              \
   [TILE_le] = {lower_elementwise, 0}, [TILE_eq] = {lower_elementwise, 0}, [TILE_ne] = {lower_elementwise, 0},                                \
-  [TILE_and] = {lower_elementwise, 0}, [TILE_or] = {lower_elementwise, 0}, [TILE_mma] = {lower_mma_sync, 0},                              \
+  [TILE_and] = {lower_elementwise, 0}, [TILE_or] = {lower_elementwise, 0},                               \
   [TILE_mma_operands] = {lower_mma_operands, 0}, [TILE_mma_fetch] = {lower_mma_fetch, 0}, [TILE_mma_issue] = {lower_mma_issue, 0},           \
   [TILE_carry] = {lower_carry, 0}, [TILE_swap] = {lower_swap, 0}, [TILE_take] = {lower_take, 0}
 
@@ -29,18 +30,40 @@
   [TILE_fill_slot] = {lower_fill_staged, 0}, [TILE_commit] = {lower_commit_staged, 0}, [TILE_wait] = {lower_wait_staged, 0}, \
   [TILE_drain] = {lower_drain_staged, 0}
 
+/* Roles, their turns, and schedulers. */
+#define ROWS_ROLES                                                                                                                  \
+  [TILE_role] = {lower_role, 0}, [TILE_elect] = {lower_elect, 0}, [TILE_order] = {lower_order, 0}, [TILE_enter] = {lower_enter, 0}, \
+  [TILE_leave] = {lower_leave, 0}, [TILE_sched] = {lower_sched, 0}, [TILE_each] = {lower_each, 0}
+#define ROWS_NO_ROLES                                                                                                              \
+  [TILE_role] = {0, "it has no roles (sm_90a has); all warps do one job"}, [TILE_elect] = {0, "it has no elect (sm_90a has)"},     \
+  [TILE_order] = {0, "orders are between groups of a role (sm_90a has them)"}, [TILE_enter] = {0, "orders need roles (sm_90a)"},   \
+  [TILE_leave] = {0, "orders need roles (sm_90a)"}, [TILE_sched] = {0, "schedulers are lowered for sm_90a; take the tile from cta()"}, \
+  [TILE_each] = {0, "schedulers are lowered for sm_90a; take the tile from cta()"}
+
+/* Bulk copies, by tensor maps and under mbarriers. */
+#define ROWS_BULK                                                                                                    \
+  [TILE_map] = {lower_map, 0}, [TILE_skip] = {lower_skip, 0}, [TILE_put_slot] = {lower_put_slot, 0}, [TILE_store_slot] = {lower_store_slot, 0}
+#define ROWS_NO_BULK                                                                                                                   \
+  [TILE_map] = {0, "tensor maps are lowered for sm_90a; read the view itself"}, [TILE_skip] = {0, "skip needs rings with mbarriers (sm_90a)"}, \
+  [TILE_put_slot] = {0, "slots filled from fragments are lowered for sm_90a"},                                                         \
+  [TILE_store_slot] = {0, "store queues are lowered for sm_90a; store the tile itself"}
+
+/* Products by warps, complete when they are issued; and by warpgroups, in groups that are closed and waited for. */
+#define ROWS_WARP_PRODUCTS                                                                                     \
+  [TILE_mma] = {lower_mma_sync, 0}, [TILE_mma_commit] = {0, "mma.sync is synchronous: leave out mma_commit"}, \
+  [TILE_mma_wait] = {0, "mma.sync is synchronous: leave out mma_wait"}
+#define ROWS_GROUP_PRODUCTS \
+  [TILE_mma] = {lower_mma_groups, 0}, [TILE_mma_commit] = {lower_mma_commit, 0}, [TILE_mma_wait] = {lower_mma_wait, 0}
+
+/* Grids that begin before the one before them has ended; elsewhere they begin after it, and there is nothing to do. */
+#define ROWS_DEPENDENT_GRIDS [TILE_pdl_wait] = {lower_pdl_wait, 0}, [TILE_pdl_launch] = {lower_pdl_launch, 0}
+#define ROWS_GRIDS_IN_ORDER [TILE_pdl_wait] = {lower_nothing, 0}, [TILE_pdl_launch] = {lower_nothing, 0}
+
 /* What no generation lowers yet. */
 #define ROWS_ABSENT                                                                                                                                      \
-  [TILE_map] = {0, "tensor maps are not lowered yet; read the view itself"}, [TILE_tmem] = {0, "tensor memory is not lowered yet; use a fragment"},     \
-  [TILE_order] = {0, "ping-pong orders are not lowered yet"}, [TILE_semaphore] = {0, "semaphores are not lowered yet"},                                \
-  [TILE_sched] = {0, "schedulers are not lowered yet; take the tile from cta()"}, [TILE_role] = {0, "roles are not lowered yet; all warps do one job"}, \
-  [TILE_while] = {0, "while is not lowered yet; use for"}, [TILE_elect] = {0, "elect is not lowered yet"},                                              \
-  [TILE_atomic_add] = {0, "atomic additions are not lowered yet"}, [TILE_put_slot] = {0, "slots filled from fragments are not lowered yet"},           \
-  [TILE_store_slot] = {0, "store queues are not lowered yet; store the tile itself"}, [TILE_skip] = {0, "skip needs mbarrier rings, not lowered yet"}, \
+  [TILE_tmem] = {0, "tensor memory is not lowered yet; use a fragment"}, [TILE_semaphore] = {0, "semaphores are not lowered yet"},                     \
+  [TILE_while] = {0, "while is not lowered yet; use for"},                                                                                             \
+  [TILE_atomic_add] = {0, "atomic additions are not lowered yet"},                                                                                     \
   [TILE_mma_rs] = {0, "products with a in registers are not lowered yet; put a into shared memory"},                                                  \
-  [TILE_mma_scaled] = {0, "block-scaled products are not lowered yet"}, [TILE_mma_commit] = {0, "mma.sync is synchronous: leave out mma_commit"},      \
-  [TILE_mma_wait] = {0, "mma.sync is synchronous: leave out mma_wait"}, [TILE_enter] = {0, "ping-pong orders are not lowered yet"},                     \
-  [TILE_leave] = {0, "ping-pong orders are not lowered yet"}, [TILE_sem_wait] = {0, "semaphores are not lowered yet"},                                 \
-  [TILE_sem_post] = {0, "semaphores are not lowered yet"}, [TILE_each] = {0, "schedulers are not lowered yet"},                                         \
-  [TILE_produce] = {0, "schedulers are not lowered yet"}, [TILE_pdl_wait] = {0, "dependent launches are not lowered yet"},                             \
-  [TILE_pdl_launch] = {0, "dependent launches are not lowered yet"}
+  [TILE_mma_scaled] = {0, "block-scaled products are not lowered yet"}, [TILE_sem_wait] = {0, "semaphores are not lowered yet"},                       \
+  [TILE_sem_post] = {0, "semaphores are not lowered yet"}, [TILE_produce] = {0, "schedulers that publish tiles are not lowered yet"}

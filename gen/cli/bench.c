@@ -5,9 +5,7 @@
  * what a pair of events costs is in both. On the simulator time is the host's (by its own counters, decoding left out) and says
  * nothing of a GPU; there the rates at which it executes are given. */
 #include "meter.h"
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
+#include "timing.h"
 
 static const char help[] =
     "usage: kiln bench OP --size M=..,N=.. [options]\n\n"
@@ -27,102 +25,13 @@ static const char help[] =
     "  kiln bench rms_norm --device sim:sm_80,checks=off,cores=1 --size M=256,N=4096\n"
     "  kiln bench gemm --device sim:sm_80 --size M=256,N=256,K=256 --lines\n";
 
-#define SAMPLES_MAX 200
-typedef struct Spread { double median, low, high; int n; } Spread; /* ns; low and high: the quartiles */
-
 typedef struct Result {
   kiln_plan_info plan;
-  Spread launch, copy;
-  double copied_bytes;     /* read + written by the copy */
-  bool counted;
-  DeviceCounters counters; /* per launch */
-  Meter meter;             /* of one launch on a simulated device */
+  Timed timed;
+  Spread copy;
+  double copied_bytes; /* read + written by the copy */
+  Meter meter;         /* of one launch on a simulated device */
 } Result;
-
-typedef struct Flush { void *at; size_t bytes; } Flush;
-
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return x < y ? -1 : x > y;
-}
-
-static Spread summarize(double *sample, int n) {
-  qsort(sample, (size_t)n, sizeof *sample, by_value);
-  return (Spread){sample[n / 2], sample[n / 4], sample[n - 1 - n / 4], n};
-}
-
-/* ---- one timed piece of work ---- */
-
-typedef kiln_status (*WorkFn)(void *user, void *stream);
-
-/* Samples are queued several at a time behind flushes that last longer than the CPU takes to queue one, so that the GPU is never
- * idle in between: neither launch cost nor a clock that has fallen is in them. */
-enum { BATCH = 8 };
-#define FLUSH_BYTES ((size_t)512 << 20)
-
-typedef struct Timer { const Group *g; void *stream, *start[BATCH], *end[BATCH]; Flush flush; int batch; } Timer;
-
-static kiln_status timer_open(Timer *t, const Group *g) {
-  kiln_device *dev = g->device.dev;
-  memset(t, 0, sizeof *t);
-  t->g = g;
-  t->batch = g->device.info.simulated ? 1 : BATCH;
-  kiln_status status = kiln_stream_create(dev, &t->stream);
-  for (int i = 0; i < t->batch; i++) {
-    if (status == KILN_OK) status = kiln_event_create(dev, &t->start[i]);
-    if (status == KILN_OK) status = kiln_event_create(dev, &t->end[i]);
-  }
-  size_t l2 = (size_t)g->device.info.l2_bytes * 2 + (1 << 20);
-  t->flush.bytes = g->device.info.simulated ? 0 : l2 > FLUSH_BYTES ? l2 : FLUSH_BYTES;
-  if (status == KILN_OK && t->flush.bytes) status = kiln_malloc(dev, &t->flush.at, t->flush.bytes);
-  return status;
-}
-
-static void timer_close(Timer *t) {
-  kiln_device *dev = t->g->device.dev;
-  kiln_free(dev, t->flush.at);
-  for (int i = 0; i < t->batch; i++) {
-    kiln_event_destroy(dev, t->start[i]);
-    kiln_event_destroy(dev, t->end[i]);
-  }
-  kiln_stream_destroy(dev, t->stream);
-}
-
-static kiln_status time_batch(Timer *t, WorkFn work, void *user, double *ns) {
-  kiln_device *dev = t->g->device.dev;
-  kiln_status status = KILN_OK;
-  for (int i = 0; i < t->batch && status == KILN_OK; i++) {
-    if (t->flush.bytes) status = kiln_fill(dev, t->flush.at, 0, t->flush.bytes, t->stream);
-    if (status == KILN_OK) status = kiln_event_record(dev, t->start[i], t->stream);
-    if (status == KILN_OK) status = work(user, t->stream);
-    if (status == KILN_OK) status = kiln_event_record(dev, t->end[i], t->stream);
-  }
-  for (int i = 0; i < t->batch && status == KILN_OK; i++) status = kiln_event_elapsed(dev, t->start[i], t->end[i], &ns[i]);
-  return status;
-}
-
-/* Until a third of a second is spent, at least 11 and at most SAMPLES_MAX times; the first launches only warm up. */
-static kiln_status time_many(Timer *t, WorkFn work, void *user, Spread *out) {
-  double sample[SAMPLES_MAX + BATCH], spent = 0, warm[BATCH];
-  bool simulated = t->g->device.info.simulated;
-  int n = 0, least = simulated ? 1 : 11;
-  kiln_status status = simulated ? KILN_OK : time_batch(t, work, user, warm);
-  while (status == KILN_OK && n < SAMPLES_MAX && (n < least || spent < 3.3e8)) {
-    DeviceCounters before, after;
-    bool counted = simulated && device_counters(&t->g->device, &before);
-    status = time_batch(t, work, user, &sample[n]);
-    if (counted && device_counters(&t->g->device, &after)) sample[n] = (after.seconds - before.seconds) * 1e9;
-    for (int i = 0; i < t->batch; i++) spent += sample[n++];
-  }
-  if (status == KILN_OK) *out = summarize(sample, n);
-  return status;
-}
-
-typedef struct Launch { const kiln_plan *plan; kiln_call call; } Launch;
-static kiln_status work_launch(void *user, void *stream) {
-  Launch *l = user;
-  return kiln_launch(l->plan, &l->call, stream);
-}
 
 typedef struct Copy { kiln_device *dev; void *to, *from; size_t bytes; } Copy;
 static kiln_status work_copy(void *user, void *stream) {
@@ -138,7 +47,7 @@ static kiln_status measure_copy(Timer *t, double bytes, Result *out) {
   kiln_status status = kiln_malloc(c.dev, &c.to, c.bytes);
   if (status == KILN_OK) status = kiln_malloc(c.dev, &c.from, c.bytes);
   if (status == KILN_OK) status = kiln_fill(c.dev, c.from, 1, c.bytes, t->stream);
-  if (status == KILN_OK) status = time_many(t, work_copy, &c, &out->copy);
+  if (status == KILN_OK) status = timer_measure(t, work_copy, &c, &out->copy);
   out->copied_bytes = 2.0 * (double)c.bytes;
   kiln_free(c.dev, c.to);
   kiln_free(c.dev, c.from);
@@ -147,27 +56,11 @@ static kiln_status measure_copy(Timer *t, double bytes, Result *out) {
 
 static kiln_status measure(const Group *g, const CaseData *d, const kiln_plan *plan, Result *out) {
   Timer t;
-  void *pointers[DEF_MAX_TENSORS] = {0}, *workspace = NULL;
   kiln_status status = kiln_plan_query(plan, &out->plan);
-  if (status == KILN_OK) status = timer_open(&t, g);
   if (status != KILN_OK) return status;
-  tensors_pointers(d, plan, out->plan.ntensors < DEF_MAX_TENSORS ? out->plan.ntensors : DEF_MAX_TENSORS, pointers);
-  if (out->plan.workspace_bytes) status = kiln_malloc(g->device.dev, &workspace, out->plan.workspace_bytes);
-  kiln_scalar scalars[8];
-  tensors_scalars(d, plan, out->plan.nscalars < 8 ? out->plan.nscalars : 8, scalars);
-  Launch launch = {plan, {.pointers = pointers, .scalars = scalars, .workspace = workspace}};
-  DeviceCounters before, after;
-  bool counted = device_counters(&g->device, &before);
-  if (status == KILN_OK) status = time_many(&t, work_launch, &launch, &out->launch);
-  out->counted = status == KILN_OK && counted && device_counters(&g->device, &after);
-  if (out->counted) { /* every launch executes the same, in all its steps */
-    double n = out->launch.n;
-    out->counters = (DeviceCounters){(after.lane_instructions - before.lane_instructions) / n,
-                                     (after.warp_instructions - before.warp_instructions) / n,
-                                     (after.tensor_macs - before.tensor_macs) / n, out->launch.median * 1e-9};
-  }
+  status = timer_open(&t, g);
+  if (status == KILN_OK) status = timer_launches(&t, d, plan, &out->timed);
   if (status == KILN_OK && !g->device.info.simulated) status = measure_copy(&t, out->plan.bytes, out);
-  kiln_free(g->device.dev, workspace);
   timer_close(&t);
   return status;
 }
@@ -185,8 +78,8 @@ static void write_rate(char *text, size_t bytes, double per_second, const char *
 }
 
 static double copy_fraction(const Result *r) {
-  if (r->copy.median <= 0 || r->launch.median <= 0) return 0;
-  return (r->plan.bytes / r->launch.median) / (r->copied_bytes / r->copy.median);
+  if (r->copy.median <= 0 || r->timed.launch.median <= 0) return 0;
+  return (r->plan.bytes / r->timed.launch.median) / (r->copied_bytes / r->copy.median);
 }
 
 static void report_table(const Group *g, const Case *c, const Result *r, bool lines) {
@@ -195,21 +88,21 @@ static void report_table(const Group *g, const Case *c, const Result *r, bool li
          g->device.info.name);
   printf("  variant      %s (%s, PTX for %s)\n", r->plan.variant, r->plan.schedule, r->plan.target);
   if (g->device.info.simulated) {
-    printf("  host time    %.4g ms, median of %d launches (quartiles %.4g .. %.4g)\n", r->launch.median * 1e-6, r->launch.n,
-           r->launch.low * 1e-6, r->launch.high * 1e-6);
-    if (r->counted && r->counters.seconds > 0) {
-      write_rate(text[0], sizeof text[0], r->counters.lane_instructions / r->counters.seconds, "lane-instructions");
-      write_rate(text[1], sizeof text[1], r->counters.tensor_macs / r->counters.seconds, "MAC");
-      printf("  simulator    %s (%.4g in %.4g s)\n", text[0], r->counters.lane_instructions, r->counters.seconds);
-      if (r->counters.tensor_macs > 0) printf("  tensor       %s (%.4g MACs)\n", text[1], r->counters.tensor_macs);
+    printf("  host time    %.4g ms, median of %d launches (quartiles %.4g .. %.4g)\n", r->timed.launch.median * 1e-6, r->timed.launch.n,
+           r->timed.launch.low * 1e-6, r->timed.launch.high * 1e-6);
+    if (r->timed.counted && r->timed.counters.seconds > 0) {
+      write_rate(text[0], sizeof text[0], r->timed.counters.lane_instructions / r->timed.counters.seconds, "lane-instructions");
+      write_rate(text[1], sizeof text[1], r->timed.counters.tensor_macs / r->timed.counters.seconds, "MAC");
+      printf("  simulator    %s (%.4g in %.4g s)\n", text[0], r->timed.counters.lane_instructions, r->timed.counters.seconds);
+      if (r->timed.counters.tensor_macs > 0) printf("  tensor       %s (%.4g MACs)\n", text[1], r->timed.counters.tensor_macs);
     }
     meter_print(&r->meter, lines);
     return;
   }
   printf("  time         %.2f us, median of %d launches, each between two events, L2 flushed (quartiles %.2f .. %.2f)\n",
-         r->launch.median / 1000, r->launch.n, r->launch.low / 1000, r->launch.high / 1000);
-  write_rate(text[0], sizeof text[0], r->plan.bytes / r->launch.median * 1e9, "B");
-  write_rate(text[1], sizeof text[1], r->plan.flop / r->launch.median * 1e9, "FLOP");
+         r->timed.launch.median / 1000, r->timed.launch.n, r->timed.launch.low / 1000, r->timed.launch.high / 1000);
+  write_rate(text[0], sizeof text[0], r->plan.bytes / r->timed.launch.median * 1e9, "B");
+  write_rate(text[1], sizeof text[1], r->plan.flop / r->timed.launch.median * 1e9, "FLOP");
   write_rate(text[2], sizeof text[2], r->copied_bytes / (r->copy.median > 0 ? r->copy.median : 1) * 1e9, "B");
   printf("  bytes        %s (%.0f by the contract)\n", text[0], r->plan.bytes);
   if (r->plan.flop > 0) printf("  arithmetic   %s (%.4g FLOP)\n", text[1], r->plan.flop);
@@ -242,16 +135,16 @@ static void report_json(const Group *g, const Case *c, const Result *r, bool lin
   put_string("variant", r->plan.variant);
   put_string("schedule", r->plan.schedule);
   printf("\"simulated\": %s, \"samples\": %d, \"median_ns\": %.1f, \"quartile_low_ns\": %.1f, \"quartile_high_ns\": %.1f, ",
-         g->device.info.simulated ? "true" : "false", r->launch.n, r->launch.median, r->launch.low, r->launch.high);
+         g->device.info.simulated ? "true" : "false", r->timed.launch.n, r->timed.launch.median, r->timed.launch.low, r->timed.launch.high);
   printf("\"bytes\": %.0f, \"flop\": %.0f, \"predicted_ns\": %.1f", r->plan.bytes, r->plan.flop, r->plan.cost_ns);
   if (!g->device.info.simulated)
     printf(", \"bytes_per_second\": %.6g, \"flop_per_second\": %.6g, \"copy_median_ns\": %.1f, \"copy_fraction\": %.4f",
-           r->plan.bytes / r->launch.median * 1e9, r->plan.flop / r->launch.median * 1e9, r->copy.median, copy_fraction(r));
-  if (r->counted && r->counters.seconds > 0)
+           r->plan.bytes / r->timed.launch.median * 1e9, r->plan.flop / r->timed.launch.median * 1e9, r->copy.median, copy_fraction(r));
+  if (r->timed.counted && r->timed.counters.seconds > 0)
     printf(", \"lane_instructions\": %.0f, \"tensor_macs\": %.0f, \"seconds\": %.6g, \"lane_instructions_per_second\": %.6g, "
            "\"tensor_macs_per_second\": %.6g",
-           r->counters.lane_instructions, r->counters.tensor_macs, r->counters.seconds,
-           r->counters.lane_instructions / r->counters.seconds, r->counters.tensor_macs / r->counters.seconds);
+           r->timed.counters.lane_instructions, r->timed.counters.tensor_macs, r->timed.counters.seconds,
+           r->timed.counters.lane_instructions / r->timed.counters.seconds, r->timed.counters.tensor_macs / r->timed.counters.seconds);
   if (g->device.info.simulated) {
     fputs(", ", stdout);
     meter_print_json(&r->meter, lines);
@@ -308,6 +201,7 @@ static int bench_device(const Options *o, KilnGen *gen, const char *op, const ch
   if (status != KILN_GEN_OK) {
     cli_error("%s%s", status == KILN_GEN_REFUSED ? "refused: " : "", why);
   } else {
+    group_follow(g, gen, &r);
     code = bench_case(o, g, &random);
     group_close(g);
   }

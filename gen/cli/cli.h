@@ -12,11 +12,11 @@ typedef struct Command {
   const char *name, *summary; /* one line for the list of commands */
   const char *help;           /* what `kiln NAME --help` prints: usage, options, examples */
   uint32_t options;           /* which options it takes: bits of OptionId */
-  int least, most;            /* operands */
+  int least, most;            /* operands; most may be OPTIONS_REST */
   int (*run)(const Options *o);
 } Command;
 
-extern const Command command_list, command_emit, command_check, command_bench, command_inspect;
+extern const Command command_list, command_emit, command_check, command_bench, command_inspect, command_tune, command_sim;
 
 /* Messages go to standard error and begin with "kiln: ". */
 void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

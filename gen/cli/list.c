@@ -1,4 +1,5 @@
 /* list.c - kiln list: ops, targets, and what the runtime would choose. */
+#include "../../runtime/reason.h"
 #include "table.h"
 #include "variants.h"
 #include <string.h>
@@ -9,8 +10,8 @@ static const char help[] =
     "       kiln list --variants OP [--target SM] [--size M=..,N=..] [--set K=V,..] [--device D]\n\n"
     "A line per op: its name first, then what it does. With OP: its settings, default first.\n\n"
     "  --targets          the architectures that PTX can be emitted for\n"
-    "  --variants         the schedules that OP offers; with --size their predicted cost, and which one wins or the rule that\n"
-    "                     each loser broke\n"
+    "  --variants         the schedules that OP offers; with --size which one wins and whether a measurement of kiln tune decided, the\n"
+    "                     rule that each loser broke, and how each predicted time comes about\n"
     "  --size M=..,N=..   the shape to choose for\n"
     "  --target SM        the target whose schedules are listed (default: the device's own)\n"
     "  --device D         the device to choose for, which matters: cost depends on its SMs (default: a simulated one of the\n"
@@ -73,11 +74,58 @@ static int list_ops(const Options *o) {
 
 /* ---- variants ---- */
 
+/* The rows, and the names of those that fit. */
+typedef struct Verdicts { Table *table; char *fits[VARIANTS_MAX]; double cost_ns[VARIANTS_MAX]; int n; } Verdicts;
+
 static void show_verdict(void *user, const kiln_verdict *v) {
-  Table *t = user;
+  Verdicts *all = user;
+  Table *t = all->table;
+  if (v->status == KILN_OK && all->n < VARIANTS_MAX) {
+    all->cost_ns[all->n] = v->cost_ns;
+    all->fits[all->n++] = cli_text(v->variant);
+  }
   char cost[32] = "";
   if (v->status == KILN_OK) snprintf(cost, sizeof cost, "%.2f us", v->cost_ns / 1000);
-  table_row(t, (const char *const[]){v->variant, cost, v->wins ? "wins" : v->status == KILN_OK ? "fits" : v->rule, v->schedule});
+  const char *verdict = v->tuned ? "wins: measured" : v->wins ? "wins" : v->status == KILN_OK ? "fits" : v->rule;
+  table_row(t, (const char *const[]){v->variant, cost, verdict, v->schedule});
+}
+
+/* ---- how a predicted time comes about ---- */
+
+typedef struct Story {
+  const Group *g;
+  char names[1024]; /* "waves = 2, K = 64" */
+  size_t used;
+} Story;
+
+/* Work divided among the SMs, rounded up. */
+static bool is_waves(const char *text, size_t bytes) {
+  return bytes > 8 && memcmp(text, "ceildiv(", 8) == 0 && memmem(text, bytes, ",sms", 4) != NULL;
+}
+
+static void show_reason(void *user, ReasonKind kind, const char *text, size_t bytes, double value) {
+  Story *s = user;
+  const kiln_device_info *info = &s->g->device.info;
+  switch (kind) {
+  case REASON_TERM: printf("    %10.3f us  %.*s\n", value / 1000, (int)bytes, text); break;
+  case REASON_CALL:
+  case REASON_NAME:
+    if (s->used < sizeof s->names)
+      s->used += (size_t)snprintf(s->names + s->used, sizeof s->names - s->used, "%s%s%.*s = %.6g", s->used ? ", " : "",
+                                  is_waves(text, bytes) ? "waves " : "", (int)bytes, text, value);
+    break;
+  case REASON_BYTES: printf("    bytes %.6g: %.3f us at the memory's rate\n", value, value / info->bandwidth_bytes_ns / 1000); break;
+  case REASON_FLOP: printf("    FLOP %.6g: %.3f us at the tensor cores' 16-bit rate\n", value, value / info->tensor_flop_ns / 1000); break;
+  }
+}
+
+static void explain_costs(const Group *g, const Verdicts *v, const kiln_arg *args, int nargs) {
+  for (int i = 0; i < v->n; i++) {
+    Story s = {.g = g};
+    printf("\n  %s: predicted %.3f us\n", v->fits[i], v->cost_ns[i] / 1000);
+    reason_cost(g->device.dev, g->op, args, nargs, v->fits[i], show_reason, &s);
+    if (s.used) printf("    where %s\n", s.names);
+  }
 }
 
 static int explain(const Options *o, const Group *g) {
@@ -93,10 +141,15 @@ static int explain(const Options *o, const Group *g) {
   tensors_shape(&d, g->def, &cases.at[0], &g->majors);
   int n = tensors_args(&d, g->option, g->noptions, args, (int)(sizeof args / sizeof args[0]));
   printf("%s %s on %s, %s with %d SMs\n", g->op, cases.at[0].name, g->device.where, g->device.info.name, g->device.info.sms);
+  kiln_plan *plan; /* adds a measured schedule that is not offered; that there is none, or none fits, is what the table says */
+  if (kiln_plan_create(&plan, g->device.dev, g->op, args, n) == KILN_OK) kiln_plan_destroy(plan);
   Table t;
+  Verdicts v = {.table = &t};
   table_start(&t, stdout, "variant|>cost|verdict|schedule", true);
-  kiln_status status = kiln_explain(g->device.dev, g->op, args, n, NULL, show_verdict, &t);
+  kiln_status status = kiln_explain(g->device.dev, g->op, args, n, NULL, show_verdict, &v);
   table_end(&t);
+  if (status == KILN_OK) explain_costs(g, &v, args, n);
+  for (int i = 0; i < v.n; i++) cli_free(v.fits[i]);
   if (status != KILN_OK) cli_error("%s", kiln_error());
   tensors_free(&d, &g->device);
   cases_free(&cases);
@@ -127,6 +180,7 @@ static int list_variants(const Options *o) {
     if (group_open(g, gen, &r, why, sizeof why) != KILN_GEN_OK) {
       cli_error("%s", why);
     } else {
+      if (o->nsizes) group_follow(g, gen, &r);
       code = o->nsizes ? explain(o, g) : show_offered(g);
       group_close(g);
     }

@@ -76,31 +76,43 @@ static bool read_number(const char *s, size_t n, int64_t *value) {
   return true;
 }
 
+/* "2048", or "2x3x5"; word: the whole of it, for messages. */
+static bool read_size(Size *s, const char *at, size_t n, const char *word, size_t word_bytes, Message m) {
+  const char *end = at + n;
+  memset(s, 0, sizeof *s);
+  s->value = 1;
+  for (;;) {
+    const char *x = memchr(at, 'x', (size_t)(end - at));
+    if (s->nparts == OPTIONS_MAX_LEADS)
+      return SAY(m, "--size: \"%.*s\" has more than %d factors", (int)word_bytes, word, OPTIONS_MAX_LEADS);
+    if (!read_number(at, (size_t)((x ? x : end) - at), &s->part[s->nparts])) {
+      const char *equals = memchr(word, '=', word_bytes);
+      return SAY(m, "--size: expected a number from 0 on (or 2x3x5 for leading dims) after \"%.*s=\", got \"%.*s\"",
+                 (int)(equals - word), word, (int)(word + word_bytes - equals - 1), equals + 1);
+    }
+    if (__builtin_mul_overflow(s->value, s->part[s->nparts++], &s->value))
+      return SAY(m, "--size: %.*s is too large", (int)word_bytes, word);
+    if (!x) return true;
+    at = x + 1;
+  }
+}
+
+static bool read_dim(const char *word, size_t n, const char **equals, Message m) {
+  *equals = memchr(word, '=', n);
+  if (*equals && is_name(word, (size_t)(*equals - word))) return true;
+  return SAY(m, "--size: expected DIM=NUMBER, got \"%.*s\"", (int)n, word);
+}
+
 static bool add_size(Options *o, const char *word, size_t n, Message m) {
-  const char *equals = memchr(word, '=', n);
-  size_t key = equals ? (size_t)(equals - word) : 0;
-  if (!equals || !is_name(word, key)) return SAY(m, "--size: expected DIM=NUMBER, got \"%.*s\"", (int)n, word);
+  const char *equals;
+  if (!read_dim(word, n, &equals, m)) return false;
+  size_t key = (size_t)(equals - word);
   for (int i = 0; i < o->nsizes; i++)
     if (strlen(o->size[i].name) == key && memcmp(o->size[i].name, word, key) == 0)
       return SAY(m, "--size: %.*s is given twice", (int)key, word);
   if (o->nsizes == DEF_MAX_DIMS) return SAY(m, "--size: more than %d dims", DEF_MAX_DIMS);
   Size *s = &o->size[o->nsizes];
-  memset(s, 0, sizeof *s);
-  s->value = 1;
-  const char *end = word + n;
-  for (const char *at = equals + 1;;) {
-    const char *x = memchr(at, 'x', (size_t)(end - at));
-    size_t digits = (size_t)((x ? x : end) - at);
-    if (s->nparts == OPTIONS_MAX_LEADS)
-      return SAY(m, "--size: \"%.*s\" has more than %d factors", (int)n, word, OPTIONS_MAX_LEADS);
-    if (!read_number(at, digits, &s->part[s->nparts]))
-      return SAY(m, "--size: expected a number from 0 on (or 2x3x5 for leading dims) after \"%.*s=\", got \"%.*s\"", (int)key,
-                 word, (int)(end - equals - 1), equals + 1);
-    if (__builtin_mul_overflow(s->value, s->part[s->nparts++], &s->value))
-      return SAY(m, "--size: %.*s is too large", (int)n, word);
-    if (!x) break;
-    at = x + 1;
-  }
+  if (!read_size(s, equals + 1, n - key - 1, word, n, m)) return false;
   s->name = keep(o, word, key);
   if (!s->name) return SAY(m, "--size: too long");
   o->nsizes++;
@@ -113,6 +125,61 @@ bool options_sizes(Options *o, const char *text, char *message, size_t bytes) {
     size_t length = strcspn(at, ",");
     if (length == 0) return SAY(m, "--size: expected DIM=NUMBER,.., got \"%s\"", text);
     if (!add_size(o, at, length, m)) return false;
+    if (!at[length]) return true;
+    at += length + 1;
+  }
+}
+
+/* ---- N=1024..8192*2 ---- */
+
+static bool add_ranged(Options *o, const char *name, const Size *s, Message m) {
+  for (int i = 0; i < o->nranged; i++) {
+    const Size *known = &o->ranged[i];
+    if (strcmp(known->name, name) == 0 && known->nparts == s->nparts && memcmp(known->part, s->part, sizeof s->part) == 0) return true;
+  }
+  if (o->nranged == OPTIONS_MAX_RANGED) return SAY(m, "--size: more than %d values", OPTIONS_MAX_RANGED);
+  o->ranged[o->nranged] = *s;
+  o->ranged[o->nranged++].name = name;
+  return true;
+}
+
+/* "1024..8192*2" or "64..256+64"; a number may be the last one without being hit. */
+static bool add_steps(Options *o, const char *name, const char *at, size_t n, const char *dots, Message m) {
+  const char *end = at + n, *sign = dots + 2;
+  int64_t low, high, by;
+  while (sign < end && *sign != '*' && *sign != '+') sign++;
+  bool times = sign < end && *sign == '*';
+  if (sign == end || !read_number(at, (size_t)(dots - at), &low) || !read_number(dots + 2, (size_t)(sign - dots - 2), &high) ||
+      !read_number(sign + 1, (size_t)(end - sign - 1), &by) || low < 1 || high < low || by < (times ? 2 : 1))
+    return SAY(m, "--size: expected %s=LOW..HIGH*FACTOR or %s=LOW..HIGH+STEP, such as 1024..8192*2; got \"%.*s\"", name, name, (int)n, at);
+  for (int64_t x = low; x <= high;) {
+    if (!add_ranged(o, name, &(Size){.value = x, .part = {x}, .nparts = 1}, m)) return false;
+    if (times ? __builtin_mul_overflow(x, by, &x) : __builtin_add_overflow(x, by, &x)) break;
+  }
+  return true;
+}
+
+static bool add_range(Options *o, const char *word, size_t n, Message m) {
+  const char *equals, *end = word + n;
+  if (!read_dim(word, n, &equals, m)) return false;
+  const char *name = keep(o, word, (size_t)(equals - word));
+  if (!name) return SAY(m, "--size: too long");
+  for (const char *at = equals + 1;;) {
+    const char *bar = memchr(at, '|', (size_t)(end - at)), *stop = bar ? bar : end;
+    const char *dots = memmem(at, (size_t)(stop - at), "..", 2);
+    Size s;
+    bool done = dots ? add_steps(o, name, at, (size_t)(stop - at), dots, m)
+                     : read_size(&s, at, (size_t)(stop - at), word, n, m) && add_ranged(o, name, &s, m);
+    if (!done || !bar) return done;
+    at = bar + 1;
+  }
+}
+
+bool options_ranges(Options *o, const char *text, char *message, size_t bytes) {
+  Message m = {message, bytes};
+  for (const char *at = text;;) {
+    size_t length = strcspn(at, ",");
+    if (!add_range(o, at, length, m)) return false;
     if (!at[length]) return true;
     at += length + 1;
   }
@@ -168,6 +235,14 @@ static bool take_text(Options *o, const char **field, const char *spelling, cons
   return *field || SAY(m, "%s: too long", spelling);
 }
 
+static bool take_seconds(Options *o, const char *value, Message m) {
+  int64_t n;
+  if (!read_number(value, strlen(value), &n) || n < 1 || n > 86400)
+    return SAY(m, "--seconds: expected a number from 1 to 86400, got \"%s\"", value);
+  o->seconds = (int)n;
+  return true;
+}
+
 static bool take_seed(Options *o, const char *value, Message m) {
   char *end;
   errno = 0;
@@ -206,6 +281,8 @@ static bool take(Options *o, OptionId id, const char *value, Message m) {
   case OPTION_OUT: return take_text(o, &o->out, "-o", value, m);
   case OPTION_DUMP: return take_text(o, &o->dump, "--dump", value, m);
   case OPTION_SIZE: return options_sizes(o, value, m.at, m.bytes);
+  case OPTION_SIZES: return options_ranges(o, value, m.at, m.bytes);
+  case OPTION_SECONDS: return take_seconds(o, value, m);
   case OPTION_SET: return options_pairs(o, "--set", value, o->set, &o->nset, m.at, m.bytes);
   case OPTION_SCHEDULE: return options_pairs(o, "--schedule", value, o->schedule, &o->nschedule, m.at, m.bytes);
   case OPTION_DEVICE: return options_devices(o, value, m.at, m.bytes);
@@ -222,16 +299,18 @@ static bool take(Options *o, OptionId id, const char *value, Message m) {
   }
 }
 
-static int find_option(const char *arg, const char **value) {
+/* Of two with one spelling the one that the command takes. */
+static int find_option(const char *arg, uint32_t allowed, const char **value) {
+  int found = -1;
   size_t n = strcspn(arg, "=");
   *value = NULL;
   if (strcmp(arg, "-h") == 0) return OPTION_HELP;
   for (int i = 0; i < OPTION_COUNT; i++) {
     if (strlen(rows[i].spelling) != n || memcmp(rows[i].spelling, arg, n) != 0) continue;
     if (arg[n]) *value = arg + n + 1;
-    return i;
+    if (found < 0 || (allowed >> i & 1 && !(allowed >> found & 1))) found = i;
   }
-  return -1;
+  return found;
 }
 
 bool options_parse(Options *o, const char *command, uint32_t allowed, int most, int argc, char **argv, char *message,
@@ -246,15 +325,16 @@ bool options_parse(Options *o, const char *command, uint32_t allowed, int most, 
       continue;
     }
     if (only_operands || arg[0] != '-' || !arg[1]) {
+      if (most == OPTIONS_REST) return o->rest = argv + i, o->noperands = argc - i, true;
       if (o->noperands == most || o->noperands == 4) return SAY(m, "unexpected \"%s\"", arg);
       if (!*arg) return SAY(m, "an operand is empty");
       o->operand[o->noperands++] = arg;
       continue;
     }
-    int id = find_option(arg, &value);
+    int id = find_option(arg, allowed, &value);
     if (id < 0) return SAY(m, "unknown option \"%s\"", arg);
     if (!(allowed >> id & 1)) return SAY(m, "%s is not an option of %s", rows[id].spelling, command);
-    bool repeats = id == OPTION_DEVICE || id == OPTION_SET || id == OPTION_SCHEDULE || id == OPTION_SIZE;
+    bool repeats = id == OPTION_DEVICE || id == OPTION_SET || id == OPTION_SCHEDULE || id == OPTION_SIZE || id == OPTION_SIZES;
     if (options_has(o, (OptionId)id) && !repeats) return SAY(m, "%s is given twice", rows[id].spelling);
     if (!rows[id].value && value) return SAY(m, "%s takes no value, got \"%s\"", rows[id].spelling, value);
     if (rows[id].value && !value) {

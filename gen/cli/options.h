@@ -9,13 +9,16 @@
 #define OPTIONS_MAX_LEADS 4
 #define OPTIONS_MAX_DEVICES 16
 #define OPTIONS_MAX_SMS 4
+#define OPTIONS_MAX_RANGED 256
 #define OPTIONS_MAX_SEEDS 64
+#define OPTIONS_REST (-1) /* for `most`: the operands are another program's command line */
 
 /*       id         spelling       value               */
 #define OPTION_TABLE(X)                                \
   X(HELP,     "--help",     NULL)                      \
   X(LUA,      "--lua",      "DIR")                     \
   X(SIZE,     "--size",     "M=2048,N=4096")           \
+  X(SIZES,    "--size",     "M=4096,N=1024..8192*2")   \
   X(SET,      "--set",      "dtype=bf16,w=no")         \
   X(SCHEDULE, "--schedule", "rows=1,warps=8")          \
   X(TARGET,   "--target",   "sm_90a")                  \
@@ -33,6 +36,9 @@
   X(DUMP,     "--dump",     "PASS")                    \
   X(ALL,      "--all",      NULL)                      \
   X(DIFF,     "--diff",     NULL)                      \
+  X(FORCE,    "--force",    NULL)                      \
+  X(SECONDS,  "--seconds",  "N")                       \
+  X(WORKER,   "--worker",   NULL)                      \
   X(TARGETS,  "--targets",  NULL)                      \
   X(VARIANTS, "--variants", NULL)                      \
   X(ISA,      "--isa",      NULL)
@@ -55,12 +61,16 @@ typedef struct Size { /* one dim: M=2048, or M=2x3x5 for a dim that stands for s
 typedef struct Options {
   const char *operand[4];
   int noperands;
+  char **rest;        /* OPTIONS_REST: argv from the first operand (or from what follows "--") to its end; noperands of them */
   uint32_t given;     /* bits of OptionId */
   const char *lua, *target, *ptx, *out, *as, *dump;
   kiln_gen_pair set[OPTIONS_MAX_PAIRS], schedule[OPTIONS_MAX_PAIRS];
   int nset, nschedule;
   Size size[DEF_MAX_DIMS];
   int nsizes;
+  Size ranged[OPTIONS_MAX_RANGED]; /* values of --size with ranges: those of one name are alternatives */
+  int nranged;
+  int seconds;
   const char *device[OPTIONS_MAX_DEVICES]; /* each as kiln_open takes it, but for "sim" and "sim,...": every target */
   int ndevices;
   int sms[OPTIONS_MAX_SMS], nsms; /* SM counts that must give the same bits */
@@ -70,7 +80,7 @@ typedef struct Options {
   size_t used;
 } Options;
 
-/* Parses argv[0..argc-1] for a command that takes `allowed` (bits of OptionId) and up to `most` operands. false: message says
+/* Parses argv[0..argc-1] for a command that takes `allowed` (bits of OptionId) and up to `most` operands, or OPTIONS_REST. false: message says
  * what was expected and what came. o must not be copied afterwards: it points into itself. */
 bool options_parse(Options *o, const char *command, uint32_t allowed, int most, int argc, char **argv, char *message,
                    size_t bytes);
@@ -78,6 +88,7 @@ bool options_parse(Options *o, const char *command, uint32_t allowed, int most, 
 /* The lists by themselves. Pairs may be divided by commas or blanks. */
 bool options_pairs(Options *o, const char *what, const char *text, kiln_gen_pair *pairs, int *n, char *message, size_t bytes);
 bool options_sizes(Options *o, const char *text, char *message, size_t bytes);
+bool options_ranges(Options *o, const char *text, char *message, size_t bytes); /* N=64, N=1024..8192*2, N=64..256+64, N=64|80; repeated */
 bool options_devices(Options *o, const char *text, char *message, size_t bytes);
 
 static inline bool options_has(const Options *o, OptionId id) { return o->given >> id & 1; }

@@ -1,6 +1,8 @@
 /* variants.c - see variants.h. */
 #include "variants.h"
+#include "../../runtime/cache.h"
 #include "../../runtime/contract.h"
+#include <inttypes.h>
 #include <string.h>
 
 static char *base_name(const char *path) {
@@ -32,10 +34,27 @@ static void study_contract(Group *g, const KilnDef *def, const Contract *c) {
     }
 }
 
+/* A file's name says most of a schedule, but not all: the second of a name gets a number. */
+static void name_apart(const Group *g, const char *name, char *out, size_t bytes) {
+  char *base = base_name(name);
+  snprintf(out, bytes, "%s", name);
+  for (int i = 0, number = 2; i < g->nvariants; i++) {
+    char *other = base_name(out);
+    bool taken = strcmp(other, g->variant[i].name) == 0;
+    cli_free(other);
+    if (!taken) continue;
+    snprintf(out, bytes, "%s-%d.ptx", base, number++);
+    i = -1; /* from the beginning */
+  }
+  cli_free(base);
+}
+
 /* One text: to the device, and to the list. */
-static kiln_gen_status add_variant(Group *g, const char *name, const char *schedule, const char *text, size_t bytes, char *why,
+static kiln_gen_status add_variant(Group *g, const char *path, const char *schedule, const char *text, size_t bytes, char *why,
                                    size_t why_bytes) {
+  char name[4096];
   if (g->nvariants == VARIANTS_MAX) return KILN_GEN_OK;
+  name_apart(g, path, name, sizeof name);
   kiln_status status = kiln_add_text(g->device.dev, name, text, bytes);
   for (int i = 0; i < g->nalso && status == KILN_OK; i++) status = kiln_add_text(g->also[i].dev, name, text, bytes);
   if (status != KILN_OK) {
@@ -50,9 +69,11 @@ static kiln_gen_status add_variant(Group *g, const char *name, const char *sched
   snprintf(g->op, sizeof g->op, "%s", c.op);
   Variant *v = &g->variant[g->nvariants++];
   v->name = base_name(name);
+  snprintf(v->hash, sizeof v->hash, "%016" PRIx64, cache_hash(CACHE_HASH_START, text, bytes));
   v->schedule = cli_text(schedule ? schedule : c.schedule);
   v->text = g->texts ? cli_text_n(text, bytes) : NULL;
   v->bytes = bytes;
+  v->offered = true;
   contract_free(&c);
   return KILN_GEN_OK;
 }
@@ -85,28 +106,80 @@ static kiln_gen_status emit_one(Group *g, KilnGen *gen, kiln_gen_request *r, con
   return add_variant(g, name, schedule, text, bytes, why, why_bytes);
 }
 
-static kiln_gen_status emit_offered(Group *g, KilnGen *gen, kiln_gen_request *r, Texts *texts, char *why, size_t why_bytes) {
+/* ---- schedules beside those that are offered ---- */
+
+typedef struct Schedules { char *at[VARIANTS_MAX]; int n; } Schedules;
+
+static bool has_schedule(const Schedules *s, const char *text) {
+  for (int i = 0; i < s->n; i++)
+    if (strcmp(s->at[i], text) == 0) return true;
+  return false;
+}
+
+/* "a=1 b=2" with another value of b; NULL: it has no such key. */
+static char *with_value(const char *text, const char *key, const char *value, size_t value_bytes) {
+  size_t n = strlen(key);
+  const char *at = text;
+  while (at && !(strncmp(at, key, n) == 0 && at[n] == '=')) at = strchr(at, ' ') ? strchr(at, ' ') + 1 : NULL;
+  if (!at) return NULL;
+  char *made = cli_alloc(strlen(text) + value_bytes + 1);
+  sprintf(made, "%.*s=%.*s%s", (int)(at + n - text), text, (int)value_bytes, value, at + strcspn(at, " "));
+  return made;
+}
+
+/* Every schedule so far with each value of one key. A key that no schedule has, or more than there is room for, is an error. */
+static bool widen(Schedules *s, const kiln_gen_pair *pair, char *why, size_t why_bytes) {
+  int before = s->n;
+  bool known = false;
+  for (int i = 0; i < before; i++)
+    for (const char *value = pair->value; *value;) {
+      size_t bytes = strcspn(value, "|");
+      char *text = with_value(s->at[i], pair->key, value, bytes);
+      known |= text != NULL;
+      if (text && !has_schedule(s, text)) {
+        if (s->n == VARIANTS_MAX) {
+          cli_free(text);
+          return snprintf(why, why_bytes, "--schedule: more than %d schedules", VARIANTS_MAX), false;
+        }
+        s->at[s->n++] = text;
+      } else {
+        cli_free(text);
+      }
+      value += bytes + (value[bytes] == '|');
+    }
+  if (!known) snprintf(why, why_bytes, "--schedule: no schedule that is offered has a %s; the first is %s", pair->key, s->n ? s->at[0] : "none");
+  return known;
+}
+
+static kiln_gen_status emit_offered(Group *g, KilnGen *gen, const GroupRequest *want, Texts *texts, char *why, size_t why_bytes) {
+  kiln_gen_request r = {.op = want->op, .target = g->device.target, .set = want->set, .nset = want->nset};
   const char *const *list;
-  char *schedule[VARIANTS_MAX];
-  int n;
-  kiln_gen_status status = kiln_gen_schedules(gen, r, &list, &n);
+  Schedules s = {.n = 0};
+  int offered;
+  kiln_gen_status status = kiln_gen_schedules(gen, &r, &list, &offered);
   if (status != KILN_GEN_OK) return failed(gen, status, why, why_bytes);
-  if (n > VARIANTS_MAX) n = VARIANTS_MAX;
-  for (int i = 0; i < n; i++) schedule[i] = cli_text(list[i]);
+  if (offered > VARIANTS_MAX) offered = VARIANTS_MAX;
+  for (; s.n < offered; s.n++) s.at[s.n] = cli_text(list[s.n]);
+  for (int i = 0; i < want->nwiden && status == KILN_GEN_OK; i++)
+    if (!widen(&s, &want->widen[i], why, why_bytes)) status = KILN_GEN_ERROR;
   Options *parsed = cli_alloc(sizeof *parsed);
-  for (int i = 0; i < n && status == KILN_GEN_OK; i++) {
+  for (int i = 0; i < s.n && status == KILN_GEN_OK; i++) {
     parsed->nschedule = 0;
     parsed->used = 0;
-    if (*schedule[i] && !options_pairs(parsed, "schedule", schedule[i], parsed->schedule, &parsed->nschedule, why, why_bytes)) {
+    if (*s.at[i] && !options_pairs(parsed, "schedule", s.at[i], parsed->schedule, &parsed->nschedule, why, why_bytes)) {
       status = KILN_GEN_ERROR;
       break;
     }
-    r->schedule = parsed->nschedule ? parsed->schedule : NULL;
-    r->nschedule = parsed->nschedule;
-    status = emit_one(g, gen, r, schedule[i], texts, why, why_bytes);
+    r.schedule = parsed->nschedule ? parsed->schedule : NULL;
+    r.nschedule = parsed->nschedule;
+    status = emit_one(g, gen, &r, s.at[i], texts, why, why_bytes);
+    if (status == KILN_GEN_OK) g->variant[g->nvariants - 1].offered = i < offered;
+    if (status == KILN_GEN_OK || status == KILN_GEN_NO_MEMORY || i < offered) continue;
+    g->nrefused++; /* that is how the space is bounded */
+    status = KILN_GEN_OK;
   }
-  if (n == 0) status = emit_one(g, gen, r, NULL, texts, why, why_bytes);
-  for (int i = 0; i < n; i++) cli_free(schedule[i]);
+  if (offered == 0 && status == KILN_GEN_OK) status = emit_one(g, gen, &r, NULL, texts, why, why_bytes);
+  for (int i = 0; i < s.n; i++) cli_free(s.at[i]);
   cli_free(parsed);
   return status;
 }
@@ -132,7 +205,7 @@ static kiln_gen_status fill_group(Group *g, KilnGen *gen, const GroupRequest *wa
     r.nschedule = want->nschedule;
     status = emit_one(g, gen, &r, NULL, texts, why, why_bytes);
   } else {
-    status = emit_offered(g, gen, &r, texts, why, why_bytes);
+    status = emit_offered(g, gen, want, texts, why, why_bytes);
   }
   if (status != KILN_GEN_OK) return status;
   r.schedule = NULL;
@@ -189,6 +262,37 @@ kiln_gen_status group_open(Group *g, KilnGen *gen, const GroupRequest *r, char *
   return status;
 }
 
+/* ---- measured schedules ---- */
+
+struct Follow { KilnGen *gen; GroupRequest request; Options options; }; /* options: for a schedule's pairs */
+
+/* The runtime's provider: only what was measured is made here, the group has its own files otherwise. */
+static kiln_status supply_measured(void *user, kiln_device *dev, const kiln_request *wanted) {
+  struct Follow *f = user;
+  char why[256];
+  const char *text, *name;
+  size_t bytes;
+  f->options.nschedule = 0;
+  f->options.used = 0;
+  if (!wanted->schedule || !options_pairs(&f->options, "schedule", wanted->schedule, f->options.schedule, &f->options.nschedule, why, sizeof why))
+    return KILN_PROVIDER;
+  kiln_gen_request r = {.op = f->request.op, .target = wanted->target, .set = f->request.set, .nset = f->request.nset,
+                        .schedule = f->options.schedule, .nschedule = f->options.nschedule};
+  if (kiln_gen_emit(f->gen, &r, &text, &bytes, &name) != KILN_GEN_OK) return KILN_PROVIDER;
+  char apart[512];
+  snprintf(apart, sizeof apart, "measured/%s", name);
+  return kiln_add_text(dev, apart, text, bytes);
+}
+
+void group_follow(Group *g, KilnGen *gen, const GroupRequest *r) {
+  g->tuned = true;
+  if (r->ptx || r->schedule) return; /* one file was asked for */
+  g->follow = cli_alloc(sizeof *g->follow);
+  g->follow->gen = gen;
+  g->follow->request = *r;
+  kiln_set_provider(g->device.dev, supply_measured, g->follow);
+}
+
 void group_close(Group *g) {
   for (int i = 0; i < g->nvariants; i++) {
     cli_free(g->variant[i].name);
@@ -200,6 +304,8 @@ void group_close(Group *g) {
     cli_free((char *)g->option[i].value);
   }
   g->nvariants = g->noptions = 0;
+  cli_free(g->follow);
+  g->follow = NULL;
   define_free(g->def);
   define_free(g->forward);
   g->def = g->forward = NULL;
@@ -238,7 +344,7 @@ bool group_make(const Group *g, const Case *c, CaseData *d, Random *r, char *why
 kiln_status group_plan(const Group *g, const CaseData *d, const char *variant, kiln_plan **plan) {
   kiln_arg args[DEF_MAX_TENSORS + 8 + OPTIONS_MAX_PAIRS];
   int n = tensors_args(d, g->option, g->noptions, args, (int)(sizeof args / sizeof args[0]));
-  kiln_plan_options options = {.variant = variant};
+  kiln_plan_options options = {.variant = variant, .untuned = !g->tuned};
   return kiln_plan_create_with(plan, g->device.dev, g->op, args, n, &options);
 }
 

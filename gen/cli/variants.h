@@ -5,14 +5,16 @@
 #define KILN_CLI_VARIANTS_H
 #include "forward.h"
 
-#define VARIANTS_MAX 64
+#define VARIANTS_MAX 256
 
 typedef struct Variant {
   char *name;       /* "rms_norm-bf16-w-r4x256": file name without .ptx */
   char *schedule;
   char *text;       /* of the PTX, if GroupRequest.texts asks for it */
   size_t bytes;
+  char hash[17];    /* of the text */
   bool ran;
+  bool offered;     /* by the family, or the only one; else --schedule of `kiln tune` asked for it */
   const Case *least; /* the smallest case that it ran */
 } Variant;
 
@@ -25,6 +27,9 @@ typedef struct Group {
   Variant variant[VARIANTS_MAX];
   int nvariants;
   bool texts;                   /* variants keep their PTX */
+  int nrefused;                 /* widened schedules that the family does not take */
+  bool tuned;                   /* plans follow what `kiln tune` measured; else predicted cost alone */
+  struct Follow *follow;        /* for measured schedules that are not offered; NULL: none are emitted */
   kiln_gen_pair option[OPTIONS_MAX_PAIRS]; /* settings that a caller names (contract: option) */
   int noptions;
   Majors majors;
@@ -39,6 +44,8 @@ typedef struct GroupRequest {
   int nset;
   const kiln_gen_pair *schedule; /* NULL: every schedule that is offered */
   int nschedule;
+  const kiln_gen_pair *widen;   /* beside what is offered, each of it with these values of its keys: stages=3|4 */
+  int nwiden;
   const char *ptx;              /* an edited file instead of emission; NULL: none */
   const char *where;            /* device */
   const int *sms;               /* numbers of SMs, if any: the first is the group's device, the others are `also` */
@@ -52,6 +59,10 @@ typedef struct GroupRequest {
  * KILN_GEN_OK nothing is left open. */
 kiln_gen_status group_open(Group *g, KilnGen *gen, const GroupRequest *r, char *why, size_t why_bytes);
 void group_close(Group *g);
+
+/* From now on plans follow measurements, and a measured schedule that was not offered is emitted. gen and what r points to must live as long
+ * as the group. */
+void group_follow(Group *g, KilnGen *gen, const GroupRequest *r);
 
 /* The settings of an edited file: its op, and --set as its contract has it. false after a message. */
 bool variants_read_settings(const char *path, Options *into, char *op, size_t op_bytes);

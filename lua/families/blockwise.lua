@@ -122,8 +122,8 @@ local function vector(inst)
   return math.min(16 // bytes, 8)
 end
 
-local function add(list, kind, rows, cols, threads, warps, vec)
-  table.insert(list, { kind = kind, rows = rows, cols = cols, threads = threads, warps = warps, vec = vec, ctas = 1, cache = "keep" })
+local function add(list, kind, rows, cols, threads, warps, vec, ctas)
+  table.insert(list, { kind = kind, rows = rows, cols = cols, threads = threads, warps = warps, vec = vec, ctas = ctas or 1, cache = "keep" })
 end
 
 -- 16 elements per thread, as in row-wise kernels; 256 threads.
@@ -136,10 +136,13 @@ function CANDIDATES.map(list, kind, vec)
   add(list, kind, 1, 2048, 256, 8, 1)
   add(list, kind, 64, 32, 32, 8, 1)
 end
-CANDIDATES.whole = CANDIDATES.map
+function CANDIDATES.whole(list, kind, vec)
+  if vec == 8 then add(list, kind, 1, 8192, 256, 8, vec, 3) end -- 32 elements per thread and as many ahead
+  CANDIDATES.map(list, kind, vec)
+end
 function CANDIDATES.row(list, kind, vec)
   for _, t in ipairs { 8, 16, 32, 64, 128, 256 } do add(list, kind, 8 * 32 // t, t * 16, t, 8, vec) end
-  add(list, kind, 1, 8192, 512, 16, vec)
+  add(list, kind, 1, 8192, 256, 8, vec)
   add(list, kind, 1, 16384, 512, 16, vec)
   if vec == 8 then add(list, kind, 1, 32768, 1024, 32, vec) end
   add(list, "row2", 1, 16384, 1024, 32, vec)

@@ -181,12 +181,16 @@ end
 
 local function is_tile(z, t) return has(z, t, "row") ~= nil and has(z, t, "col") ~= nil end
 
--- An argument at a place, in f32. like(): a fragment of the tile's layout, whose slices values of one dim take.
-local function read_raw(z, view, t, p, like)
+-- A tile of one row is within the rows, of which there is a tile each.
+local function inside_rows(z) return z.s.rows == 1 and { 0 } or nil end
+
+-- An argument at a place, in f32. like(): a fragment of the tile's layout, whose slices values of one dim take. unsure: there may be
+-- no tile there.
+local function read_raw(z, view, t, p, like, unsure)
   local c, row, col = coordinates(z, t, p), has(z, t, "row"), has(z, t, "col")
-  local cache = z.s.cache == "keep" and "keep" or "nc"
-  if row and col then return tile.load(view, c, { shape = { z.s.rows, z.s.cols }, layout = z.layout, dims = { row, col }, cache = cache }) end
-  if row then return tile.load_like(view, like(), c, { dims = { row, -1 }, cache = "nc" }) end
+  local cache, inside = z.s.cache == "keep" and "keep" or "nc", not unsure and inside_rows(z) or nil
+  if row and col then return tile.load(view, c, { shape = { z.s.rows, z.s.cols }, layout = z.layout, dims = { row, col }, cache = cache, inside = inside }) end
+  if row then return tile.load_like(view, like(), c, { dims = { row, -1 }, cache = "nc", inside = inside }) end
   if col then return tile.load_like(view, like(), c, { dims = { -1, col }, cache = "nc" }) end
   return tile.load1(view, c)
 end
@@ -216,12 +220,12 @@ local function write(z, view, output, e, p, cache)
   core.at(output.loc[1], output.loc[2])
   if row and col then
     if value.dtype ~= "i32" then value = tile.spread(value, { z.s.rows, z.s.cols }, z.layout) end
-    tile.store(view, tile.to(value, t.dtype), c, { dims = { row, col }, cache = cache })
+    tile.store(view, tile.to(value, t.dtype), c, { dims = { row, col }, cache = cache, inside = inside_rows(z) })
   elseif row or col then
     if value.kind ~= "frag" then -- the same along it
       value = tile.reduce(tile.spread(value, { z.s.rows, z.s.cols }, z.layout), "max", row and 1 or 0)
     end
-    tile.store(view, tile.to(value, t.dtype), c, { dims = { row or col } })
+    tile.store(view, tile.to(value, t.dtype), c, { dims = { row or col }, inside = row and inside_rows(z) })
   else
     tile.store1(view, tile.to(value, t.dtype), c)
   end
@@ -339,38 +343,74 @@ local function only(n) return function(t) return t.name == n.args[1].name end en
 
 local function part_view() return tile.view { tensor = "part", rank = 1, dtype = "f32", align = 4, sizes = "parts", strides = "1", multiple = 1 } end
 
+-- This CTA's tiles, each as body(place, raw): raw, by name, is what it reads of the tensors that have rows and columns. The tile after
+-- it is on its way meanwhile. where(i): the place of the i-th.
+local function tiles_ahead(z, view, where, like, body)
+  local tiles, step, ahead = number("tiles"), tile.ctas(0), {}
+  local function read_ahead(name, i)
+    return read_raw(z, view[name], z.inst.by_name[name], where(tile.max(tile.min(i, tiles - 1), 0)), like, true)
+  end
+  like()
+  for _, n in ipairs(z.graph.nodes) do
+    local t = n.op == "arg" and view[n.name] and z.inst.by_name[n.name]
+    if t and is_tile(z, t) and not ahead[n.name] then
+      ahead[n.name] = tile.frag(t.dtype, { z.s.rows, z.s.cols }, z.layout)
+      tile.set(ahead[n.name], read_ahead(n.name, tile.cta(0)))
+    end
+  end
+  return function()
+    tile.for_(tile.cta(0), tiles, step, function(i)
+      local raw, next_raw = {}, {}
+      for name, f in pairs(ahead) do
+        raw[name] = tile.copy(f)
+        next_raw[name] = read_ahead(name, i + step)
+      end
+      body(where(i), raw)
+      for name, f in pairs(ahead) do tile.set(f, next_raw[name]) end -- taking a value waits for its load
+    end)
+  end
+end
+
+local function with_ahead(z, e, view, like, p, raw)
+  e.argument = function(n)
+    local t = z.inst.by_name[n.name]
+    return raw[n.name] and computed(t, raw[n.name]) or read(z, view[n.name], t, p, like)
+  end
+  return e
+end
+
 local function parts_of_whole(z, inner)
   local view = views(z, only(inner))
   local part, like = part_view(), like_of(z)
   local m = running_max(z, function(take)
-    tile.for_(tile.cta(0), number("tiles"), tile.ctas(0), function(i) take(evaluator(z, view, place(i), like):value(inner)) end)
+    tiles_ahead(z, view, place, like, function(p, raw) take(with_ahead(z, evaluator(z, view, p, like), view, like, p, raw):value(inner)) end)()
   end)
   tile.store1(part, tile.reduce(tile.reduce(m, "max", 1), "max", 0), { tile.cta(0) })
 end
 
 -- The last tiles come first: of those the first kernel has left most in the cache.
 local function walk_whole(z, top_node)
-  local view = views(z, function() return true end)
+  local view, like, e = views(z, function() return true end), like_of(z), nil
   local threads = z.s.warps * 32
   local each = MOST_PARTS // threads
   local lay = string.format("%sl32@0:%d w%d@0:%d", each > 1 and "r" .. each .. "@0:1 " or "", each, z.s.warps, 32 * each)
+  local function from_last(i) return place(tile.max(number("tiles") - 1 - i, 0)) end
+  local go = tiles_ahead(z, view, from_last, like, function(p, raw) -- the first is read before the parts are
+    e:forget()
+    with_ahead(z, e, view, like, p, raw)
+    for _, o in ipairs(z.graph.outputs) do
+      if is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e, p, "stream") end -- what is still to be read stays in the cache
+    end
+  end)
   local parts = tile.load(part_view(), { 0 }, { shape = { MOST_PARTS }, layout = lay })
-  local m, tiles, like = tile.reduce(parts, "max", 0), number("tiles"), like_of(z)
-  local e = evaluator(z, view, nil, like, top_node, m)
+  e = evaluator(z, view, nil, like, top_node, tile.reduce(parts, "max", 0))
   for _, n in ipairs(z.graph.nodes) do if not has_dims(n) and not is_largest(n) then e:value(n) end end
   tile.if_(tile.cta(0):eq(0), function()
     for _, o in ipairs(z.graph.outputs) do
       if not is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e, nil) end
     end
   end)
-  tile.for_(tile.cta(0), tiles, tile.ctas(0), function(i)
-    local p = place(tiles - 1 - i)
-    e:forget()
-    e.argument = function(n) return read(z, view[n.name], z.inst.by_name[n.name], p, like) end
-    for _, o in ipairs(z.graph.outputs) do
-      if is_tile(z, o.tensor) then write(z, view[o.tensor.name], o, e, p, "stream") end -- what is still to be read stays in the cache
-    end
-  end)
+  go()
 end
 
 -- ---- columns: parts of some rows each, joined by a kernel of their own, then a walk by the same parts ----
@@ -466,12 +506,13 @@ function STEPS.row2(z, entry, top, inner)
 end
 
 function STEPS.whole(z, entry, top, inner)
-  contract.line("let parts max(1,min(tiles,%d))", MOST_PARTS)
+  local resident = string.format("%d*sms", z.s.ctas > 1 and z.s.ctas or 8) -- the CTAs that run at once share the tiles
+  contract.line("let parts max(1,min(tiles,min(%d,%s)))", MOST_PARTS, resident)
   contract.line("workspace part f32 [parts]")
   kernel(z, entry .. "_parts", function() parts_of_whole(z, inner) end)
   kernel(z, entry, function() walk_whole(z, top) end)
   contract.line("step parts entry $entry0 grid parts,1,1 block $block0 shared $shared0 args $args0")
-  contract.line("step main entry $entry1 grid max(1,min(tiles,8*sms)),1,1 block $block1 shared $shared1 args $args1")
+  contract.line("step main entry $entry1 grid max(1,min(tiles,%s)),1,1 block $block1 shared $shared1 args $args1", resident)
 end
 
 -- About 2048 CTAs, but at most 256 parts for the second kernel to join.

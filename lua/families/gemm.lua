@@ -1,63 +1,90 @@
--- gemm.lua - ops whose core is a product over K: d[b,m,n] = epilogue(sum_k a[b,m,k] b[b,k,n], ...), the epilogue a Lua function
--- of the op over the f32 accumulator, row vectors and tiles.
+-- gemm.lua - ops whose core are products over K: d[b,m,n] = epilogue(sum_k a[b,m,k] b[b,k,n], ...), the epilogue a Lua function
+-- of the op over the f32 accumulators, row vectors and tiles. An op that has several products, which may share operands, lists them:
+-- products = { { NAME, LEFT, RIGHT }, ... }; left out, it is { { "acc", "a", "b" } }.
 --
--- One skeleton for now, for every target with mma.sync: tiles of a and b stream through a ring of shared slots (cp.async, or
--- registers where the target has none), ldmatrix, mma.sync; the result is turned in shared memory so that it leaves in rows.
-local tile = use "kiln.tile"
+-- Two skeletons, each with schedules of its own: gemm_warp.lua by mma.sync, on every target; gemm_warpgroup.lua by wgmma, where the
+-- target has it. A schedule that names `core` says which; without it, it is one by mma.sync.
 local trace = use "kiln.trace"
-local layout = use "kiln.layout"
-local contract = use "kiln.contract"
-local schedule = use "kiln.schedule"
 local op = use "kiln.op"
-local evaluate = use "kiln.evaluate"
+local warp = use "families.gemm_warp"
+local warpgroup = use "families.gemm_warpgroup"
 
 local gemm = { name = "gemm", lead = nil }
-local KEYS = { "bm", "bn", "bk", "stages", "wm", "wn", "vec", "group", "fill" }
 
 gemm.settings = {
-  { key = "a_major", values = { "k", "m" }, kind = "major" }, -- which dim of a is contiguous
-  { key = "b_major", values = { "k", "n" }, kind = "major" },
+  { key = "a_major", values = { "k", "m" }, kind = "major" }, -- which dim of left operands is contiguous
+  { key = "b_major", values = { "k", "n" }, kind = "major" }, -- of right ones
 }
 
 -- ---- what an op of this family may be ----
 
-local CORE = { a = "B M K", b = "B K N", d = "B M N" }
-local EPILOGUE = { ["B M N"] = 1, ["M N"] = 1, ["B M"] = 1, ["B N"] = 1, ["M"] = 1, ["N"] = 1 } -- dims of its other tensors
+local SIDE = { a = "B M K", b = "B K N" } -- of left and right operands
+local EPILOGUE = { ["B M N"] = 1, ["M N"] = 1, ["B M"] = 1, ["B N"] = 1, ["M"] = 1, ["N"] = 1 } -- dims of the other tensors
 local READS = { f32 = true, f16 = true, bf16 = true, i32 = true, i64 = true }
 local WRITES = { f32 = true, f16 = true, bf16 = true }
 
+-- o.products: { name =, left =, right = }; o.side: of each operand, "a" or "b".
+local function read_products(o)
+  o.products, o.side = {}, {}
+  local function operand(name, side, product)
+    if type(name) ~= "string" then op.fail(o, "product '" .. product .. "' is { NAME, LEFT, RIGHT }, three names") end
+    if o.side[name] and o.side[name] ~= side then
+      op.fail(o, "'" .. name .. "' stands left in one product and right in another; it is either B M K or B K N")
+    end
+    o.side[name] = side
+  end
+  local list = o.declared.products or { { "acc", "a", "b" } }
+  if type(list) ~= "table" or #list == 0 or #list > 4 then op.fail(o, "products is a list of one to four { NAME, LEFT, RIGHT }") end
+  for i, p in ipairs(list) do
+    local name = type(p) == "table" and p[1]
+    if type(name) ~= "string" then op.fail(o, "product " .. i .. " is { NAME, LEFT, RIGHT }, three names") end
+    operand(p[2], "a", name)
+    operand(p[3], "b", name)
+    for _, q in ipairs(o.products) do if q.name == name then op.fail(o, "two products are called '" .. name .. "'") end end
+    table.insert(o.products, { name = name, left = p[2], right = p[3] })
+  end
+end
+
+local function check_operand(o, t, what)
+  local side = o.side[t.name]
+  if table.concat(t.dims, " ") ~= SIDE[side] or t.out or t.optional then
+    op.fail(o, what .. " is declared as \"" .. t.name .. " " .. SIDE[side] .. "\"; the settings a_major and b_major say how operands lie in memory")
+  end
+  if t.own or t.fixed then op.fail(o, "operands of products have one dtype, the op's; `own` and fixed ones are for the others") end
+end
+
 function gemm.check(o)
-  local found = {}
+  read_products(o)
+  local found, outputs = {}, 0
   for _, t in ipairs(o.specs) do
     local dims, what = table.concat(t.dims, " "), (t.out and "output '" or "tensor '") .. t.name .. "'"
-    if CORE[t.name] then
+    if o.side[t.name] then
       found[t.name] = true
-      if dims ~= CORE[t.name] or t.out ~= (t.name == "d") or t.optional then
-        local declared = t.name .. " " .. CORE[t.name] .. (t.name == "d" and " out" or "")
-        op.fail(o, what .. " is declared as \"" .. declared .. "\"; the settings a_major and b_major say how a and b lie in memory")
-      end
-      if t.own and t.name ~= "d" then op.fail(o, "a and b have one dtype; `own` is for the others") end
-    elseif t.out and dims ~= "B M N" then
-      op.fail(o, what .. " has the dims \"" .. dims .. "\"; outputs are B M N")
+      check_operand(o, t, what)
+    elseif t.out then
+      outputs = outputs + 1
+      if dims ~= "B M N" then op.fail(o, what .. " has the dims \"" .. dims .. "\"; outputs are B M N") end
     elseif not EPILOGUE[dims] then
-      op.fail(o, what .. " has the dims \"" .. dims .. "\"; beside a, b and d stand B M N, M N, B M, B N, M or N")
+      op.fail(o, what .. " has the dims \"" .. dims .. "\"; beside operands and outputs stand B M N, M N, B M, B N, M or N")
     end
     if t.fixed and not (t.out and WRITES or READS)[t.fixed] then
       op.fail(o, what .. ": " .. t.fixed .. " is not " .. (t.out and "written yet; f32, f16 and bf16 are" or "read yet; f32, f16, bf16, i32 and i64 are"))
     end
   end
-  for _, name in ipairs { "a", "b", "d" } do
-    if not found[name] then
-      op.fail(o, "has no tensor \"" .. name .. " " .. CORE[name] .. (name == "d" and " out\"" or "\"") .. ": a gemm is d = epilogue(a b, ...)")
+  for _, p in ipairs(o.products) do
+    for _, name in ipairs { p.left, p.right } do
+      if not found[name] then
+        op.fail(o, "has no tensor \"" .. name .. " " .. SIDE[o.side[name]] .. "\", an operand of its product '" .. p.name .. "'")
+      end
     end
   end
+  if outputs == 0 then op.fail(o, "has no output \"d B M N out\": a gemm is d = epilogue(a b, ...)") end
   if type(o.declared.epilogue) ~= "function" then op.fail(o, "has no function `epilogue`") end
 end
 
 -- Names of the contract beside the op's own.
 function gemm.names(o, claim)
-  claim("tiles_m", "a value of the family")
-  claim("tiles_n", "a value of the family")
+  for _, name in ipairs { "tiles_m", "tiles_n", "tiles", "k_tiles" } do claim(name, "a value of the family") end
   for _, t in ipairs(o.specs) do
     for i = 0, #t.dims - 1 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end
   end
@@ -73,335 +100,43 @@ function gemm.trace(inst)
   end
   local index = {}
   for i, tensor in ipairs(inst.tensors) do index[tensor.name] = i end
-  local a = trace.argument(graph, inst.by_name.a, index.a)
-  local b = trace.argument(graph, inst.by_name.b, index.b)
-  extra.acc = trace.new(graph, { op = "dot", args = { a, b }, dim = "K", dims = { B = true, M = true, N = true } })
-  t = trace.arguments(graph, inst, extra, { a = true, b = true })
+  local node, skip = {}, {}
+  local function operand(name)
+    node[name] = node[name] or trace.argument(graph, inst.by_name[name], index[name])
+    skip[name] = true
+    return node[name]
+  end
+  graph.products = {} -- by node: the product's number
+  for i, p in ipairs(inst.op.products) do
+    local n = trace.new(graph, { op = "dot", args = { operand(p.left), operand(p.right) }, dim = "K", dims = { B = true, M = true, N = true } })
+    extra[p.name] = n
+    graph.products[n] = i
+  end
+  t = trace.arguments(graph, inst, extra, skip)
   local result = declared.epilogue(t)
-  if result ~= nil then t.d = result end
+  if result ~= nil then
+    for _, spec in ipairs(inst.tensors) do
+      if spec.out then t[spec.name] = result; break end
+    end
+  end
   trace.finish(graph, inst)
   return graph
 end
 
--- ---- schedules ----
-
-local function bytes(t) return contract.bytes_of[t.dtype] end
-
--- Of an operand: is it stored with k as the contiguous dim?
-local function is_k_major(inst, name) return inst.values[name .. "_major"] == "k" end
-
-local function shared_bytes(inst, s) return s.stages * (s.bm + s.bn) * s.bk * bytes(inst.by_name.a) end
-
-local function is_staged() return not core.has("cp_async_cg_16") end
-
-local function candidates(inst)
-  local list = {}
-  local staged, vec = is_staged(), 16 // bytes(inst.by_name.a)
-  local function add(bm, bn, bk, stages, wm, wn, v)
-    local s = { bm = bm, bn = bn, bk = bk, stages = stages, wm = wm, wn = wn, vec = v or vec, group = 16, fill = staged and "first" or "ahead" }
-    if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
-  end
-  if staged then
-    add(128, 128, 32, 2, 2, 4)
-    add(64, 64, 32, 2, 2, 2)
-    add(64, 64, 32, 2, 2, 2, 1)
-    return list
-  end
-  add(128, 256, 64, 3, 2, 4)
-  add(128, 256, 32, 4, 2, 4)
-  -- Where both operands are turned, its copies hold more multiples of strides than there are registers; bk = 32 halves them.
-  if is_k_major(inst, "a") or is_k_major(inst, "b") then add(128, 128, 64, 3, 2, 2) end
-  add(128, 128, 32, 4, 2, 2)
-  add(64, 128, 64, 3, 2, 2)
-  add(64, 64, 64, 4, 2, 2)
-  add(128, 128, 32, 3, 2, 4, 1)
-  add(64, 64, 32, 3, 2, 2, 1)
-  return list
-end
-
-local function check_schedule(inst, s)
-  local function refuse(why) core.fail("schedule " .. schedule.print(s, KEYS) .. ": " .. why) end
-  local function power(v) return v & (v - 1) == 0 end
-  if not (power(s.wm) and power(s.wn)) or s.wm * s.wn > 32 then refuse("wm and wn (warps down and across) are powers of two, at most 32 warps") end
-  if not (power(s.bm) and power(s.bn) and power(s.bk)) then refuse("bm, bn and bk are powers of two") end
-  if s.bm // s.wm < 16 or s.bn // s.wn < 16 then refuse("a warp's part is at least 16 x 16") end
-  if s.bm // s.wm > 128 or s.bn // s.wn > 128 then refuse("a warp's part is at most 128 x 128") end
-  if s.bk < 16 or s.bk > 128 then refuse("bk is 16 to 128") end
-  if s.stages < 2 or s.stages > 5 then refuse("the ring has 2 to 5 stages") end
-  if is_staged() and s.stages ~= 2 then refuse(core.target.name .. " has no cp.async: its ring has 2 stages") end
-  if s.fill ~= "first" and s.fill ~= "last" and s.fill ~= "ahead" then
-    refuse("fill is first, last (when the next slot's copies are issued) or ahead (operands are fetched one step ahead)")
-  end
-  if s.fill == "ahead" and (is_staged() or s.stages < 3 or s.bk < 32) then refuse("fill=ahead needs cp.async, 3 stages or more and bk of 32 or more") end
-  if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
-  local threads = s.wm * s.wn * 32
-  local function check_copy(rows, cols)
-    local per_row = math.min(math.max(cols // s.vec, 1), threads)
-    if rows * per_row % threads == 0 then return end
-    refuse(string.format("%d threads cannot share the copy of a tile of %d x %d in pieces of %d; take larger tiles or fewer warps",
-      threads, rows, cols, s.vec))
-  end
-  if inst.values.a_major == "k" then check_copy(s.bm, s.bk) else check_copy(s.bk, s.bm) end
-  if inst.values.b_major == "k" then check_copy(s.bn, s.bk) else check_copy(s.bk, s.bn) end
-  if shared_bytes(inst, s) > core.target.shared_block then
-    refuse(string.format("the ring takes %d bytes of shared memory, %s has %d", shared_bytes(inst, s), core.target.name, core.target.shared_block))
-  end
-end
+-- ---- schedules and emission: the skeletons' ----
 
 function gemm.schedules(inst)
   local texts = {}
-  for _, s in ipairs(candidates(inst)) do table.insert(texts, schedule.print(s, KEYS)) end
+  for _, skeleton in ipairs { warpgroup, warp } do
+    for _, text in ipairs(skeleton.schedules(inst)) do table.insert(texts, text) end
+  end
   return texts
 end
 
--- ---- contract ----
-
-local function strides_of(t, inst)
-  local s = {}
-  for i = 1, #t.dims do s[i] = t.name .. "_" .. (i - 1) end
-  if (t.name == "a" and not is_k_major(inst, "a")) or (t.name == "b" and is_k_major(inst, "b")) then s[#s - 1] = "1" else s[#s] = "1" end
-  return s
-end
-
--- The pieces in which a tensor is touched: 16 bytes where the schedule counts on alignment.
-local function align_of(t, s) return s.vec == 1 and bytes(t) or #t.dims == 1 and 2 * bytes(t) or 16 end
-
-local function put_contract(inst, s, line)
-  contract.begin(inst, line)
-  local bound = false -- by the first tensor that has it; the others may be broadcast
-  for _, t in ipairs(inst.tensors) do
-    if t.present then
-      local dims = {}
-      for k, d in ipairs(t.dims) do dims[k] = d == "B" and bound and not t.out and "B|1" or d end
-      for _, d in ipairs(t.dims) do bound = bound or d == "B" end
-      contract.tensor(t, dims, strides_of(t, inst), align_of(t, s), t.dims[1] == "B" and "lead 1" or nil)
-    end
-  end
-  for _, sc in ipairs(inst.scalars) do contract.scalar(sc) end
-  contract.line("let tiles_m ceildiv(M,%d)", s.bm)
-  contract.line("let tiles_n ceildiv(N,%d)", s.bn)
-  if s.vec > 1 then
-    local said = {}
-    for _, d in ipairs { is_k_major(inst, "a") and "K" or "M", is_k_major(inst, "b") and "K" or "N", "N" } do
-      if not said[d] then contract.line("require %s%%%d==0 \"the contiguous dims are read and written in pieces of %d elements\"", d, s.vec, s.vec) end
-      said[d] = true
-    end
-  end
-end
-
--- Of each tile: the share of the tensor rate at which an SM works through many of them, and how many times longer a CTA takes
--- that has its SM to itself, as few CTAs do not hide each other's latencies. Measured on an H200 (docs/performance.md).
-local MEASURED = {
-  [128 * 256] = { rate = 0.72, alone = 1.0 },
-  [128 * 128] = { rate = 0.69, alone = 1.28 },
-  [64 * 128] = { rate = 0.53, alone = 1.76 },
-  [64 * 64] = { rate = 0.44, alone = 2.1 },
-}
-
-local function put_cost(inst, s)
-  local ea, ed = bytes(inst.by_name.a), bytes(inst.by_name.d)
-  contract.line("bytes B*(M*K+K*N)*%d+B*M*N*%d", ea, ed * (inst.by_name.c and inst.by_name.c.present and 2 or 1))
-  contract.line("flop 2*B*M*N*K")
-  local measured = MEASURED[s.bm * s.bn] or { rate = 0.5, alone = 1.5 }
-  local rate = measured.rate / (s.vec == 1 and 5 or 1) * (s.bk >= 64 and 1 or 0.95)
-  -- what the busiest SM has to do, in tiles
-  contract.line("cost max(ceildiv(tiles_m*tiles_n*B,sms),%.4g)*%d*(K+64)/((tensor/sms)*%.4f)+2000", measured.alone, 2 * s.bm * s.bn, rate)
-end
-
--- ---- emission ----
-
-local function view_of(inst, t, s)
-  local sizes, strides, rank = {}, {}, #t.dims
-  local named = strides_of(t, inst)
-  for i = 1, rank do
-    sizes[i] = t.dims[i]
-    strides[i] = named[i]
-  end
-  if strides[rank] ~= "1" then -- stored the other way round: the view has the dims as stored
-    sizes[rank], sizes[rank - 1] = sizes[rank - 1], sizes[rank]
-    strides[rank], strides[rank - 1] = strides[rank - 1], strides[rank]
-  end
-  return tile.view {
-    tensor = t.name, rank = rank, dtype = t.dtype, align = align_of(t, s),
-    sizes = table.concat(sizes, ","), strides = table.concat(strides, ","), multiple = s.vec,
-  }
-end
-
--- The output tile of this CTA: batch, first row, first column. Tiles go in groups of `group` rows of tiles, so that CTAs that
--- run together share columns of b in L2.
-local function tile_coordinates(s)
-  local i32 = function(name) return tile.to(tile.param(name, "i64"), "i32") end
-  local tm, tn, cta = i32("tiles_m"), i32("tiles_n"), tile.cta(0)
-  local per_batch = tm * tn
-  local batch = cta / per_batch
-  local index = cta - batch * per_batch
-  local width = tn * tile.min(tm, tile.const(s.group, "i32")) -- at most all tiles of a batch: stays below 2^31
-  local band = index / width
-  local first = band * s.group
-  local height = tile.min(tm - first, tile.const(s.group, "i32"))
-  local inside = index - band * width
-  local across = inside / height
-  local m, n = first + (inside - across * height), across
-  return tile.i64(batch), tile.i64(m) * s.bm, tile.i64(n) * s.bn
-end
-
-local function at(t, batch, m, n)
-  local c = {}
-  for i, d in ipairs(t.dims) do c[i] = d == "B" and batch or d == "M" and m or n end
-  return c
-end
-
--- Which of its dims are the tile's rows and columns; -1: it has none, and the value is the same along it.
-local function dims_of(t)
-  local dims = { -1, -1 }
-  for i, d in ipairs(t.dims) do if d ~= "B" then dims[d == "M" and 1 or 2] = i - 1 end end
-  return dims
-end
-
--- The loop over slots with the operands of each 16 of k fetched while the products of the 16 before are under way, across slots
--- too: the slot of this iteration travels in a carrier, and the wait for the next one comes before the last products of this.
-local function stream_ahead(s, ring, acc, dtype, steps, operands, fill)
-  local set = { [0] = tile.mma_operands(acc, dtype), tile.mma_operands(acc, dtype) }
-  local first = tile.wait(ring)
-  local current = tile.carry(first)
-  do
-    local a, b = operands(current)
-    tile.mma_fetch(set[0], a, b, 0)
-  end
-  local per_slot = s.bk // 16
-  tile.for_(tile.const(0, "i32"), steps, 1, function(i)
-    local a, b = operands(current)
-    for k = 0, per_slot - 1 do
-      if k < per_slot - 1 then
-        tile.mma_fetch(set[(k + 1) % 2], a, b, k + 1)
-      else
-        local next = tile.wait(ring)
-        tile.release(tile.swap(current, next))
-        local na, nb = operands(current)
-        tile.mma_fetch(set[(k + 1) % 2], na, nb, 0)
-      end
-      tile.mma_issue(acc, set[k % 2])
-      if k == 0 then
-        local empty = tile.acquire(ring)
-        fill(empty, i)
-        tile.commit(empty)
-      end
-    end
-  end)
-  tile.release(tile.take(current))
-  tile.drain(ring)
-end
-
--- Streams tiles of a and b through the ring into the accumulator.
-local function main_loop(inst, s, view, acc, batch, m, n)
-  local ta, tb = inst.by_name.a, inst.by_name.b
-  local ak, bk_major = is_k_major(inst, "a"), is_k_major(inst, "b")
-  local slot_a = tile.smem(ta.dtype, ak and { s.bm, s.bk } or { s.bk, s.bm }, { name = "a" })
-  local slot_b = tile.smem(tb.dtype, bk_major and { s.bn, s.bk } or { s.bk, s.bn }, { name = "b" })
-  local staged = is_staged()
-  local ring = tile.ring({ stages = s.stages, filled_by = staged and "threads" or "cp.async" }, { "a", "b" }, { slot_a, slot_b })
-  local function fill_a(slot, k) tile.fill_slot(slot, "a", view.a, ak and { batch, m, k } or { batch, k, m }) end
-  local function fill_b(slot, k) tile.fill_slot(slot, "b", view.b, bk_major and { batch, n, k } or { batch, k, n }) end
-  local steps = tile.to((tile.param("K", "i64") + (s.bk - 1)) / s.bk, "i32")
-  for i = 0, s.stages - 2 do
-    local slot = tile.acquire(ring)
-    fill_a(slot, i * s.bk)
-    fill_b(slot, i * s.bk)
-    tile.commit(slot)
-  end
-  local function ahead(i) return tile.i64(i) * s.bk + (s.stages - 1) * s.bk end -- beyond K: zeros, without traffic
-  local function operands(slot)
-    local a, b = tile.field(slot, "a"), tile.field(slot, "b")
-    return ak and a or tile.trans(a), bk_major and tile.trans(b) or b
-  end
-  if s.fill == "ahead" then
-    stream_ahead(s, ring, acc, ta.dtype, steps, operands, function(slot, i)
-      fill_a(slot, ahead(i))
-      fill_b(slot, ahead(i))
-    end)
-    return ring
-  end
-  tile.for_(tile.const(0, "i32"), steps, 1, function(i)
-    local full = tile.wait(ring)
-    local a, b = operands(full)
-    if s.fill == "last" then tile.mma(acc, a, b) end
-    local empty = tile.acquire(ring)
-    fill_a(empty, ahead(i))
-    fill_b(empty, ahead(i))
-    if not staged then tile.commit(empty) end
-    if s.fill == "first" then tile.mma(acc, a, b) end
-    if staged then tile.commit(empty) end -- its loads had the product's time to come back
-    tile.release(full)
-  end)
-  tile.drain(ring)
-  return ring
-end
-
-local function spread(value, s) return tile.spread(value, { s.bm, s.bn }, layout.mma_accumulator(s.bm, s.bn, s.wm, s.wn)) end
-
-local function store_result(inst, s, view, output, value, ring, batch, m, n)
-  local t = output.tensor
-  value = spread(value, s)
-  core.at(output.loc[1], output.loc[2])
-  local out = tile.to(value, t.dtype)
-  local vec = 16 // bytes(t)
-  local warps = s.wm * s.wn
-  if s.vec == 1 or s.bm * s.bn * bytes(t) > shared_bytes(inst, s) then
-    tile.store(view[t.name], out, at(t, batch, m, n))
-    core.at()
-    return
-  end
-  local turned = tile.smem(t.dtype, { s.bm, s.bn }, { alias = ring, name = t.name })
-  tile.store(turned, out, { 0, 0 })
-  local rows = layout.rowwise(s.bm, s.bn, warps, math.min(s.bn // vec, warps * 32), vec)
-  tile.store(view[t.name], tile.load(turned, { 0, 0 }, { shape = { s.bm, s.bn }, layout = rows }), at(t, batch, m, n))
-  core.at()
-end
-
-local function refuse_dtype(inst)
-  local t = inst.by_name.a
-  local form = { f16 = "mma_m16n8k8_f32_f16_f16_f32", bf16 = "mma_m16n8k16_f32_bf16_bf16_f32" }
-  if not form[t.dtype] then core.refuse(inst.name .. " multiplies f16 and bf16 here; " .. t.dtype .. " operands have no skeleton yet, convert them first") end
-  if not core.has(form[t.dtype]) then core.refuse(core.target.name .. " has no mma.sync for " .. t.dtype .. " (sm_80 has); use dtype=f16 there") end
-end
-
--- Small tiles could be many on an SM by their registers, and ptxas spills for it: three are enough, no more are there than shared
--- memory holds, and two where single elements are copied along m or n, each with a predicate and an address of its own.
-local function min_ctas(inst, s)
-  if s.bm * s.bn > 32 * 32 * s.wm * s.wn then return nil end
-  local fit = core.target.shared_sm // (shared_bytes(inst, s) + 1024)
-  local turned = not (is_k_major(inst, "a") and is_k_major(inst, "b"))
-  return math.max(1, math.min(fit, s.vec == 1 and turned and 2 or 3))
-end
-
 function gemm.emit(inst, given)
-  refuse_dtype(inst)
-  local s = schedule.read(given, candidates(inst)[1], KEYS)
-  check_schedule(inst, s)
-  local graph = gemm.trace(inst)
-  put_contract(inst, s, schedule.print(s, KEYS))
-  put_cost(inst, s)
-  local name = string.format("%s-%s-%dx%dx%d-s%d-w%dx%d%s", inst.name, op.values_name(inst),
-    s.bm, s.bn, s.bk, s.stages, s.wm, s.wn, s.vec == 1 and "-any" or "")
-  tile.kernel({ name = op.entry_name(name), threads = s.wm * s.wn * 32, min_ctas = min_ctas(inst, s) }, function()
-    local view = {}
-    for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = view_of(inst, t, s) end end
-    local batch, m, n = tile_coordinates(s)
-    local acc = tile.frag("f32", { s.bm, s.bn }, layout.mma_accumulator(s.bm, s.bn, s.wm, s.wn))
-    tile.zero(acc)
-    local ring = main_loop(inst, s, view, acc, batch, m, n)
-    local e = evaluate.new()
-    e.spread = function(v) return spread(v, s) end
-    local sum = tile.read(acc)
-    e.special = function(node) return node.op == "dot" and sum or nil end
-    e.argument = function(node)
-      local t = inst.by_name[node.name]
-      return tile.f32(tile.load_like(view[t.name], acc, at(t, batch, m, n), { cache = "nc", dims = dims_of(t) }))
-    end
-    for _, o in ipairs(graph.outputs) do store_result(inst, s, view, o, e:value(o.value), ring, batch, m, n) end
-  end)
-  contract.line("step main entry $entry0 grid tiles_m*tiles_n*B,1,1 block $block0 shared $shared0 when M>0&&N>0&&B>0 args $args0")
-  return name
+  local chosen = given and #given > 0 and (given.core == "wgmma" and warpgroup or warp)
+  if not chosen then chosen = #warpgroup.schedules(inst) > 0 and warpgroup or warp end
+  return chosen.emit(inst, gemm.trace(inst), given)
 end
 
 return gemm

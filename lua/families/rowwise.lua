@@ -15,6 +15,7 @@ local contract = use "kiln.contract"
 local schedule = use "kiln.schedule"
 local op = use "kiln.op"
 local segments = use "families.rowwise_segments"
+local sizes = use "families.rowwise_sizes"
 local values = use "families.rowwise_values"
 local kernels = use "families.rowwise_kernels"
 local writer = use "families.rowwise_contract"
@@ -56,19 +57,31 @@ end
 -- Names of the contract beside the op's own.
 function rowwise.names(o, claim)
   for _, d in ipairs(o.dims) do
-    if segments.is_lead(d) then for i = 0, 3 do claim(d .. "_" .. i, "a leading dim of the family") end end
+    if segments.is_lead(d) then for i = 0, 3 do
+      claim(d .. "_" .. i, "a leading dim of the family")
+      claim("by_" .. d .. "_" .. i, "a value of the family")
+    end end
     claim("inv_" .. d, "a value of the family")
     claim("size_" .. d, "a value of the family")
+    claim("by_" .. d, "a value of the family")
+    for _, n in ipairs { "half_", "by_half_", "whole_", "span_" } do claim(n .. d, "a value of the family") end
   end
   for _, t in ipairs(o.specs) do
     for i = 0, 4 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end
-    for _, n in ipairs { "part_", "kout_", "addends_", "fstep_", "fctas_" } do claim(n .. t.name, "a value of the family") end
+    for _, n in ipairs { "part_", "kout_", "addends_", "fstep_", "fctas_", "fblocks_", "by_fblocks_" } do claim(n .. t.name, "a value of the family") end
   end
   for i = 0, 3 do for k = 1, 8 do
     claim("stat" .. i .. "_" .. k, "a workspace of the family")
     claim("sstep" .. i .. "_" .. k, "a value of the family")
   end end
-  for _, n in ipairs(writer.NAMES) do for i = 0, 3 do claim(n .. i, "a value of the family") end end
+  for _, n in ipairs(writer.NAMES) do for i = 0, 3 do
+    claim(n .. i, "a value of the family")
+    claim("by_" .. n .. i, "a value of the family")
+  end end
+  for i = 1, sizes.MOST_LETS do
+    claim("expr_" .. i, "a value of the family")
+    claim("by_expr_" .. i, "a value of the family")
+  end
 end
 
 function rowwise.trace(inst)
@@ -89,12 +102,12 @@ local function largest_bytes(inst)
 end
 
 -- What is read along rows: bytes per element, of the segment that has most and of all; narrow: whether an element has 1 or 8 bytes,
--- which do not go through shared memory; rows, columns: how many tensors are read along rows, how many have one value per column;
+-- which do not go through shared memory; rows, columns: how many tensors are read along rows, how many have one value per column; most: of one segment;
 -- tables: whether there are look-ups.
 local function row_inputs(inst)
-  local r = { bytes = 0, all = 0, rows = 0, narrow = false, columns = 0, tables = false }
+  local r = { bytes = 0, all = 0, rows = 0, most = 0, narrow = false, columns = 0, tables = false }
   for _, seg in ipairs(inst.segments) do
-    local bytes, columns = 0, 0
+    local bytes, columns, before = 0, 0, r.rows
     for _, n in ipairs(seg.nodes) do
       r.tables = r.tables or n.op == "lookup"
       local t = n.op == "arg" and n.dims[seg.column] and inst.by_name[n.name]
@@ -110,14 +123,22 @@ local function row_inputs(inst)
     r.bytes = math.max(r.bytes, bytes)
     r.all = r.all + bytes
     r.columns = math.max(r.columns, columns)
+    r.most = math.max(r.most, r.rows - before)
   end
   return r
+end
+
+-- Columns that a thread has at a time, at least: where halves are exchanged, a vector of each.
+local function least_columns(inst, vec)
+  local least = vec
+  for d in pairs(inst.halves) do least = math.max(least, 2 * sizes.piece(inst, d, vec)) end
+  return least
 end
 
 -- Shared rows: as many columns as fit beside the reductions' scratch, in whole chunks; of the segment that needs most.
 local function shared_columns(inst, s)
   local r = row_inputs(inst)
-  local chunk = s.threads * s.vec
+  local chunk = s.threads * least_columns(inst, s.vec)
   if r.bytes == 0 or r.narrow then return 0 end
   return (core.target.shared_block - 4096) // (r.all * chunk) * chunk
 end
@@ -135,19 +156,19 @@ local PARTS = 264 -- two CTAs on each SM of the largest Hopper; a number of the 
 
 -- What a thread holds of a column grows with what is computed there. Values of a column and row sums of columns, of the segment that
 -- has most; from many on, threads get fewer columns, or more registers by fewer threads: ptxas would spill. Third: whether there are
--- exponentials, for which ptxas spills to have one CTA more, unless it is told that so many are enough.
+-- exponentials, for which ptxas spills to have one CTA more, unless it is told that so many are enough. Fourth: row sums, or false.
 local MANY = 18
 local EXPONENTIAL = { exp = true, tanh = true, erf = true }
 local function load_of(inst)
   local values, sums, exponential, levels = 0, 0, false, false
   for _, seg in ipairs(inst.segments) do
-    local count = 0
+    local count, row_sums = 0, 0
     for _, n in ipairs(seg.nodes) do
       if n.dims[seg.column] then count = count + 1 end
       exponential = exponential or EXPONENTIAL[n.op]
-      levels = levels or segments.REDUCE[n.op] ~= nil and n.dim == seg.column
-      if n.op == "swap_halves" then values = MANY + 1 end -- a second copy of the columns, and the tables' addresses
+      if segments.REDUCE[n.op] and n.dim == seg.column then row_sums = row_sums + 1 end
     end
+    if row_sums > 0 then levels = math.max(levels or 0, row_sums) end
     values, sums = math.max(values, count), math.max(sums, #seg.sums)
   end
   return values, sums, exponential, levels
@@ -157,52 +178,82 @@ local function loop_candidates(inst, list, vec)
   if row_inputs(inst).narrow or row_inputs(inst).bytes == 0 or vec == 1 then return end
   local sampled = inst.has_sums -- does each sum keep something, so that a CTA could make it alone?
   for _, seg in ipairs(inst.segments) do for _, sum in ipairs(seg.sums) do sampled = sampled and #sum.kept > 0 end end
-  local function loop(threads, per_thread, warps, ctas, parts)
+  local function loop(threads, per_thread, warps, ctas, parts, most_stages)
     local rows = warps * 32 // threads
     local cols = threads * per_thread
     local stages = loop_stages(inst, rows, threads, cols, warps, ctas)
-    if per_thread % vec ~= 0 or stages < 2 then return end
+    if per_thread % least_columns(inst, vec) ~= 0 or stages < 2 then return end
+    stages = math.min(stages, most_stages or stages)
     table.insert(list, {
       kind = "loop", rows = rows, threads = threads, warps = warps, cols = cols, vec = vec, ctas = ctas, cache = "plain", stages = stages,
       parts = parts or PARTS, reuse = 1, walk = "rows",
     })
   end
   local values, sums = load_of(inst)
+  local tables = row_inputs(inst).tables
   if not inst.has_sums then
-    if row_inputs(inst).tables or values > MANY then return end
+    if tables or values > MANY then return end
     loop(256, 16, 8, 2)
     loop(256, 32, 8, 2)
     return
   end
   for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do
-    loop(t, 16, 8, (values > MANY or sums > 1 and t < 8) and 1 or 2)
+    local ctas = (values > MANY or sums > 1 and t < (vec < 8 and 64 or 8)) and 1 or 2
+    if t > 8 then loop(t, 16, 8, ctas) else loop(t, 16, 4, 2 * ctas, 2 * PARTS, 2) end
     if sampled and t <= 32 then
       loop(t, 16, 8, 1, 1)
       loop(2 * t, 8, 8, 2, 1)
     end
   end
-  if values > MANY then return loop(512, 16, 16, 1) end
-  loop(256, 32, 8, 2)
+  if values > MANY and not sizes.shares_entries(inst) then return loop(512, 16, 16, 1) end
+  loop(256, 32, 8, 2, nil, (sums > 1 or tables) and 2 or nil) -- what is left of shared memory caches what is not in the ring
   loop(512, 32, 16, 1)
 end
 
--- 16 columns per thread measured best up to rows of 4096 (docs/performance.md), 32 beyond: what a thread keeps of a row fits in
--- its registers several times over.
+-- Rows in registers, by what is read beside them; docs/performance.md has the measurements. put(threads of a row, its columns, vec, more).
+local REGS = {}
+
+-- Tables: tiles in turn share their rows. Without row sums few registers and many warps, with them more of a row at a time; halves are
+-- exchanged within a thread.
+function REGS.tables(inst, vec, inputs, levels, put)
+  local least = least_columns(inst, vec)
+  local each = (levels or least > vec) and 16 or 8
+  for _, t in ipairs(levels and { 4, 8, 16 } or { 4, 8, 16, 32 }) do
+    local turns = levels and (inputs.most == 1 and 16 or 4) or t == 4 and 2 or 32
+    put(t * 16 // each, each, vec, { reuse = turns })
+  end
+  for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do put(t, math.max(least, 16), vec) end
+  if vec == 8 and sizes.shares_entries(inst) then put(256, 32, vec, { ctas = levels == 1 and 3 or 2 })
+  else put(512, math.max(least, 16), vec) end
+end
+
+-- Several values per column: two rows of a thread share what it reads of them.
+function REGS.columns(_, vec, _, _, put)
+  local each = vec == 8 and 16 or 8
+  for _, t in ipairs { 4, 8, 16 } do put(t * 16 // each, each, vec) end
+  for _, t in ipairs { 32, 64, 128 } do put(t * 8 // each * 2, each, vec, { rows = 2 }) end
+  put(vec == 8 and 128 or 256, vec == 8 and 32 or 16, vec, { ctas = vec == 8 and 8 or 1 })
+end
+
+-- 16 columns per thread measured best up to rows of 4096, 32 beyond: what a thread keeps of a row fits in its registers several times over.
+function REGS.plain(_, vec, _, _, put) for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do put(t, 16, vec) end end
+
 local function candidates(inst)
   local list, inputs = {}, row_inputs(inst)
   local values, _, exponential, levels = load_of(inst)
-  local enough = 1 -- CTAs of an SM for 32 columns of a thread
+  local many, vec = values > MANY, 16 // largest_bytes(inst)
+  local enough = inputs.columns > 1 and vec == 8 and 4 or 1 -- CTAs of an SM for 32 columns of a thread
   if exponential then enough = levels and (inputs.rows == 1 and 1 or 2) or inputs.rows == 2 and 4 or 2 end
-  local many = values > MANY
   local cache = inputs.tables and "plain" or "keep" -- what stays in L2 is the tables then
   local walk = inputs.tables and "heads" or "rows"
-  local function regs(threads, vec, per_thread, ctas, turns)
+  local function regs(threads, per_thread, vec, more)
     local warps = math.max(4, threads // 32)
-    local rows = warps * 32 // threads
-    table.insert(list, {
-      kind = "regs", rows = rows, threads = threads, warps = warps, cols = threads * per_thread, vec = vec, ctas = ctas or 1,
-      cache = turns and "keep" or cache, stages = 1, parts = 1, reuse = turns or 1, walk = walk,
-    })
+    local s = {
+      kind = "regs", rows = warps * 32 // threads, threads = threads, warps = warps, cols = threads * per_thread, vec = vec, ctas = 1,
+      cache = more and more.reuse and "keep" or cache, stages = 1, parts = 1, reuse = 1, walk = walk,
+    }
+    for k, v in pairs(more or {}) do s[k] = k == "rows" and s.rows * v or v end
+    table.insert(list, s)
   end
   local fewer = many or exponential or inst.has_sums or inputs.rows > 1 -- threads for a row in pieces: shared memory holds one CTA, in any case
   local shared_threads, passes_threads = fewer and 512 or 1024, fewer and 256 or 512
@@ -212,47 +263,25 @@ local function candidates(inst)
       reuse = 1, walk = walk,
     })
   end
-  local vec = 16 // largest_bytes(inst)
-  local has_sums = inst.has_sums
   loop_candidates(inst, list, vec)
   if vec > 1 then
-    if not has_sums then
-      if inputs.tables then -- a thread holds rows, their other halves and two tables
-        for _, t in ipairs { 4, 8, 16, 32 } do regs(t, vec, 16, 1, 16) end -- many heads in turn
-        for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, vec) end
-        if vec == 8 then
-          regs(256, vec, 16, 3)
-          regs(512, vec, 16)
-        else
-          regs(512, vec, vec)
-        end
-      elseif inputs.columns > 1 then
-        for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do
-          regs(t, vec, vec)
-          regs(t, vec, vec, 1, 8)
-        end
-        regs(256, vec, 16)
-        regs(256, vec, 16, 1, 8)
-        regs(512, vec, 16, vec == 8 and 2 or 1, 8)
-      else
-        for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do regs(t, vec, 16) end
-        if vec == 8 and not many then regs(16, vec, 64, exponential and 2 or 3) end -- 1024 elements of 16 bits: no barrier
-      end
+    if not inst.has_sums then
+      local beside = inputs.tables and "tables" or inputs.columns > 1 and not many and not exponential and "columns" or "plain"
+      REGS[beside](inst, vec, inputs, levels, regs)
+      if beside == "plain" and vec == 8 and not many then regs(16, 64, vec, { ctas = exponential and 2 or 3 }) end -- 1024 of 16 bits: no barrier
       if not many and not inputs.tables then
-        regs(256, vec, 32, enough)
-        regs(512, vec, 32)
+        regs(256, 32, vec, { ctas = enough })
+        regs(512, 32, vec)
       elseif vec == 8 and not inputs.tables then
-        regs(512, vec, 16)
+        regs(512, 16, vec)
       end
     end
     if shared_columns(inst, { threads = shared_threads, vec = vec }) > 0 then pieces("shared", shared_threads, 0, vec, 1) end
-    pieces("passes", passes_threads, passes_threads * vec, vec, fewer and 2 or 1)
+    pieces("passes", passes_threads, passes_threads * least_columns(inst, vec), vec, fewer and 2 or 1)
   end
-  regs(32, 1, 4)
-  -- Halves that change places over their own input need the whole row in registers.
-  if inst.moves_over then regs(1024, 1, 4) end
-  regs(64, 1, 16, 2) -- elements one by one have an address each: more than 16 of a thread would spill
-  regs(many and 128 or 256, 1, 16, 2)
+  regs(32, 4, 1)
+  regs(64, 16, 1, { ctas = 2 }) -- elements one by one have an address each: more than 16 of a thread would spill
+  regs(many and 128 or 256, 16, 1, { ctas = 2 })
   pieces("passes", passes_threads, 8 * passes_threads, 1, fewer and 2 or 1)
   for _, s in ipairs(list) do if s.kind == "shared" then s.cols = shared_columns(inst, s) end end
   return list
@@ -274,17 +303,10 @@ local function study(inst)
     for _, sc in ipairs(inst.scalars) do if n.op == "scalar" and n.name == sc.name then n.call = sc.call end end
   end
   inst.segments = segments.find(inst, inst.graph)
+  sizes.find_halves(inst, inst.segments)
   inst.written_over = {}
   for _, s in ipairs(inst.segments) do inst.has_sums = inst.has_sums or #s.sums > 0 end
-  local moves, over = false, false
-  for _, s in ipairs(inst.segments) do for _, n in ipairs(s.nodes) do moves = moves or n.op == "swap_halves" end end
-  for _, t in ipairs(inst.tensors) do
-    if t.present and t.over then
-      inst.written_over[t.over] = true
-      over = true
-    end
-  end
-  inst.moves_over = moves and over
+  for _, t in ipairs(inst.tensors) do if t.present and t.over then inst.written_over[t.over] = true end end
 end
 
 function rowwise.schedules(inst)
@@ -303,19 +325,22 @@ local function check_schedule(inst, s)
   if s.threads & (s.threads - 1) ~= 0 or s.threads > s.warps * 32 then refuse("threads (of a row) is a power of two up to 32 * warps") end
   if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
   if s.cache ~= "keep" and s.cache ~= "plain" then refuse("cache (how rows are read) is keep (L2::evict_last, measured best) or plain") end
+  if s.kind == "regs" and s.stages > 2 then refuse("stages (of tiles in turn: 2 reads the next one ahead) is 1 or 2") end
   if s.reuse > 64 then refuse("reuse (tiles in turn that share what is the same for them) is at most 64") end
   if s.walk ~= "heads" and s.walk ~= "rows" then refuse("walk (where tiles in turn differ) is heads or rows") end
   if s.ctas > 32 then refuse("ctas (the least number on an SM, for the registers) is at most 32") end
   local in_pieces = s.kind == "shared" or s.kind == "passes"
   if in_pieces and (s.rows ~= 1 or s.threads ~= s.warps * 32) then refuse("shared and passes give a row to the whole CTA: rows=1, threads=32*warps") end
   if not in_pieces and s.cols // s.threads > 64 then refuse("a thread would keep more than 64 columns; take more threads") end
-  if not in_pieces and (s.cols % (s.threads * s.vec) ~= 0 or s.rows * s.threads % (s.warps * 32) ~= 0) then
-    refuse("cols is a multiple of threads * vec, rows * threads of 32 * warps")
+  local least = least_columns(inst, s.vec)
+  local times = "threads * vec" .. (least > s.vec and " * 2 (halves are exchanged)" or "")
+  if not in_pieces and (s.cols % (s.threads * least) ~= 0 or s.rows * s.threads % (s.warps * 32) ~= 0) then
+    refuse("cols is a multiple of " .. times .. ", rows * threads of 32 * warps")
   end
   if s.kind == "shared" and s.cols == 0 then
     refuse("a row's columns do not fit into the shared memory of " .. core.target.name .. ", or are not of 2 or 4 bytes")
   end
-  if s.kind == "passes" and s.cols % (s.threads * s.vec) ~= 0 then refuse("cols (of a piece) is a multiple of threads * vec") end
+  if s.kind == "passes" and s.cols % (s.threads * least) ~= 0 then refuse("cols (of a piece) is a multiple of " .. times) end
   if s.kind == "loop" then
     if s.vec == 1 or row_inputs(inst).narrow then refuse("loop needs vectors (vec) of elements of 2 or 4 bytes") end
     if row_inputs(inst).bytes == 0 then refuse("loop brings rows ahead; this op reads none") end
@@ -352,7 +377,7 @@ function rowwise.emit(inst, given)
   if s.kind == "regs" and s.reuse > 1 then name = name .. "-x" .. s.reuse end
   local entry = op.entry_name(name)
   local w = writer.start(inst, list, s, KEYS)
-  local ctx = { inst = inst, s = s, needs = {}, direct = w.direct }
+  local ctx = { inst = inst, s = s, asks = sizes.new_asks(), direct = w.direct }
 
   -- step 1: what lies along rows, and in the loop the shares of sums
   local main = {}
@@ -369,30 +394,32 @@ function rowwise.emit(inst, given)
     if #parts == 0 then return end
     local said = ctas > 1 or s.kind == "shared" and step == "main" -- else ptxas chooses how many may be on an SM
     tile.kernel({ name = entry .. suffix, threads = warps * 32, min_ctas = said and ctas or nil, portion = portion }, function()
-      ctx.view, ctx.parts, ctx.gathered, ctx.stats = w.views()
+      ctx.view, ctx.parts, ctx.gathered, ctx.stats = w.views(step == "finish")
       if step == "main" and s.kind == "loop" then ctx.ring = kernels.loop_ring(ctx, list) end
       dispatch(parts)
     end)
     w.step(step, count, parts)
     count = count + 1
   end
-  kernel("", s.warps, s.ctas, main, "main", s.kind == "loop" and 8 or nil)
+  kernel("", s.warps, s.ctas, main, "main", s.kind == "loop" and math.max(8, least_columns(inst, s.vec)) or nil)
 
   -- step 2: the shares of sums, where the first step was no loop
   local columns = {}
   if s.kind ~= "loop" then
-    local cs = kernels.columns_schedule(s)
+    local cs
     for _, seg in ipairs(list) do
       if #seg.sums > 0 then
+        cs = kernels.columns_schedule(inst, seg, s)
+        local own = cs
         table.insert(columns, { count = seg.name.column_ctas, body = function(index)
           local c = {}
           for k, v in pairs(ctx) do c[k] = v end
-          c.s = cs
+          c.s = own
           kernels.columns(c, seg, index)
         end })
       end
     end
-    kernel("_columns", cs.warps, 1, columns, "columns")
+    kernel("_columns", cs and cs.warps or 1, 1, columns, "columns")
   end
 
   -- step 3: the shares of each output added
@@ -405,7 +432,7 @@ function rowwise.emit(inst, given)
     end
     kernel("_finish", kernels.FINISH.warps, 1, finish, "finish")
   end
-  w.finish(ctx.needs)
+  w.finish(ctx.asks)
   return name
 end
 

@@ -6,10 +6,11 @@ local tile = use "kiln.tile"
 local contract = use "kiln.contract"
 local schedule = use "kiln.schedule"
 local segments = use "families.rowwise_segments"
+local sizes = use "families.rowwise_sizes"
 local kernels = use "families.rowwise_kernels"
 local writer = {}
 
-writer.NAMES = { "rows", "lead", "blocks", "groups", "ctas", "walk", "wblocks", "tiles", "parts", "kept", "kstep", "cblocks", "cctas", "npad", "fblocks" }
+writer.NAMES = { "rows", "lead", "blocks", "groups", "ctas", "walk", "wblocks", "tiles", "parts", "kept", "kstep", "cblocks", "cctas", "npad" }
 
 local function product(slots)
   if #slots == 0 then return "1" end
@@ -61,7 +62,7 @@ local function put_tensors(inst, list, s)
       local words = {}
       local lead, from = segments.lead_of(inst, list, t)
       if lead > 0 then table.insert(words, from > 0 and string.format("lead %d at %d", lead, from) or "lead " .. lead) end
-      if t.over and (s.kind == "regs" or not inst.moves_columns) then table.insert(words, "alias " .. t.over .. " exact") end
+      if t.over then table.insert(words, "alias " .. t.over .. " exact") end
       contract.tensor(t, slots, strides, alignment(inst, list, s, t), #words > 0 and table.concat(words, " ") or nil)
     end
   end
@@ -69,23 +70,29 @@ local function put_tensors(inst, list, s)
 end
 
 -- Sizes that the definition asks for, and their reciprocals.
-local function put_sizes(inst, list)
-  local sizes, inverse = {}, {}
+local function put_sizes(inst, list, s)
+  local asked, inverse = {}, {}
   for _, seg in ipairs(list) do
     for _, n in ipairs(seg.nodes) do
-      if n.op == "size" or n.op == "dim" then sizes[n.dim] = seg end
+      if n.op == "size" or n.op == "dim" then asked[n.dim] = seg end
       if n.op == "div" and n.args[2].op == "dim" then inverse[n.args[2].dim] = true end
     end
   end
   for _, d in ipairs(inst.op.dims) do
-    if sizes[d] then
-      contract.line("let size_%s %s", d, product(expand(sizes[d], { d })))
+    if asked[d] then
+      contract.line("let size_%s %s", d, product(expand(asked[d], { d })))
       if inverse[d] then contract.line("derived inv_%s f32 1/size_%s", d, d) end
     end
   end
+  for d, h in pairs(inst.halves) do
+    contract.line("let %s max(1,%s/2/%d)", h.half, h.text, sizes.piece(inst, d, s.vec))
+    contract.line("derived by_%s fastdiv %s", h.half, h.half)
+    contract.line("let %s %s/max(1,%s)*%s", h.whole, d, h.text, h.text)
+    contract.line("let %s roundup(%s,max(1,%s))", h.span, d, h.text)
+  end
 end
 
-local function put_counts(seg, s)
+local function put_counts(inst, seg, s)
   local i = seg.index
   local function let(name, fmt, ...) contract.line("let %s%d %s", name, i, string.format(fmt, ...)) end
   local tiled = seg.slots[#seg.slots]
@@ -99,14 +106,15 @@ local function put_counts(seg, s)
     if not kernels.in_turn(s, seg) then
       let("ctas", "lead%d*blocks%d", i, i)
     elseif s.walk == "heads" then
-      let("ctas", "ceildiv(lead%d,%d)*blocks%d", i, s.reuse, i)
+      let("groups", "ceildiv(lead%d,%d)", i, s.reuse)
+      let("ctas", "groups%d*blocks%d", i, i)
     else
       let("groups", "ceildiv(blocks%d,%d)", i, s.reuse)
       let("ctas", "lead%d*groups%d", i, i)
     end
   end
   if #seg.sums == 0 and not looped then return end
-  local rows = looped and s.rows or kernels.columns_schedule(s).rows
+  local rows = looped and s.rows or kernels.columns_schedule(inst, seg, s).rows
   local walked = {}
   for k = #seg.kept_slots + 1, #seg.slots - 1 do table.insert(walked, seg.slots[k]) end
   let("kept", "%s", product(seg.kept_slots))
@@ -114,12 +122,11 @@ local function put_counts(seg, s)
   let("wblocks", "ceildiv(%s,%d)", tiled, rows)
   let("tiles", "walk%d*wblocks%d", i, i)
   let("npad", "roundup(%s,4)", seg.column)
-  let("fblocks", "ceildiv(%s,%d)", seg.column, kernels.FINISH.cols)
   if looped then
     let("parts", "max(1,min(tiles%d,%d/max(kept%d,1)))", i, s.parts, i)
     let("ctas", "kept%d*parts%d", i, i)
   else
-    let("cblocks", "ceildiv(%s,%d)", seg.column, kernels.columns_schedule(s).cols)
+    let("cblocks", "ceildiv(%s,%d)", sizes.span(inst, seg.column), kernels.columns_schedule(inst, seg, s).cols)
     let("parts", "max(1,min(tiles%d,1024/max(kept%d*cblocks%d,1)))", i, i, i)
     let("cctas", "kept%d*parts%d*cblocks%d", i, i, i)
   end
@@ -135,7 +142,9 @@ local function put_shares(seg, sum)
   contract.line("let kout_%s %s", t, product(sum.kept_slots))
   contract.line("let addends_%s %s*parts%d", t, product(rest), i)
   contract.line("let fstep_%s addends_%s*npad%d", t, t, i)
-  contract.line("let fctas_%s kout_%s*fblocks%d", t, t, i)
+  local few, many = kernels.FINISH.few, kernels.FINISH.many
+  contract.line("let fblocks_%s ceildiv(%s,addends_%s<=%d?%d:%d)", t, seg.column, t, few.rows, few.cols, many.cols)
+  contract.line("let fctas_%s kout_%s*fblocks_%s", t, t, t)
 end
 
 -- ---- row sums that an earlier step hands on to the columns' kernel ----
@@ -214,13 +223,13 @@ local function name_parts(inst, list)
     seg.walked_slots = {}
     for k = #seg.kept_slots + 1, #seg.slots do table.insert(seg.walked_slots, seg.slots[k]) end
     seg.name = {
-      blocks = "blocks" .. i, lead = "lead" .. i, groups = "groups" .. i, ctas = "ctas" .. i, column_ctas = "cctas" .. i, finish_blocks = "fblocks" .. i,
+      blocks = "blocks" .. i, lead = "lead" .. i, groups = "groups" .. i, ctas = "ctas" .. i, column_ctas = "cctas" .. i,
     }
     seg.walk = { blocks = "wblocks" .. i, lead = "walk" .. i, tiles = "tiles" .. i, parts = "parts" .. i, col_blocks = "cblocks" .. i }
     for _, sum in ipairs(seg.sums) do
       local t = sum.tensor.name
       sum.kept_slots = expand(seg, sum.kept)
-      sum.name = { ctas = "fctas_" .. t, addends = "addends_" .. t }
+      sum.name = { ctas = "fctas_" .. t, addends = "addends_" .. t, blocks = "fblocks_" .. t }
     end
   end
 end
@@ -237,16 +246,12 @@ end
 function writer.start(inst, list, s, keys)
   name_parts(inst, list)
   inst.direct = is_direct(list, s)
-  inst.moves_columns = false
-  for _, seg in ipairs(list) do
-    for _, n in ipairs(seg.nodes) do inst.moves_columns = inst.moves_columns or n.op == "swap_halves" end
-  end
   contract.begin(inst, schedule.print(s, keys))
   put_tensors(inst, list, s)
-  put_sizes(inst, list)
+  put_sizes(inst, list, s)
   for _, seg in ipairs(list) do
     seg.stats = s.kind ~= "loop" and #seg.sums > 0 and find_stats(seg) or {}
-    put_counts(seg, s)
+    put_counts(inst, seg, s)
     for _, sum in ipairs(seg.sums) do if not inst.direct then put_shares(seg, sum) end end
     if #seg.stats > 0 then
       for k in ipairs(seg.stats) do contract.line("workspace stat%d_%d f32 [rows%d]", seg.index, k, seg.index) end
@@ -263,15 +268,18 @@ function writer.start(inst, list, s, keys)
   end
   local w = { direct = inst.direct }
 
-  function w.views()
+  -- The views of a kernel; plain: columns in their own order.
+  function w.views(plain)
     local view, parts, gathered, by_node = {}, {}, {}, {}
     for _, t in ipairs(inst.tensors) do
       if t.present then
         local slots, strides = strides_of(inst, list, s, t)
         local along = #slots > 0 and (segments.is_column(slots[#slots]) or is_table(inst, list, t))
+        local order = #slots > 0 and not plain and sizes.order(inst, slots[#slots]) or nil
         view[t.name] = tile.view {
           tensor = t.name, rank = #slots, dtype = t.dtype, align = alignment(inst, list, s, t),
           sizes = table.concat(slots, ","), strides = table.concat(strides, ","), multiple = along and s.vec or 1,
+          halves = order, run = order and sizes.piece(inst, slots[#slots], s.vec) or nil,
         }
       end
     end
@@ -286,10 +294,11 @@ function writer.start(inst, list, s, keys)
         by_node[n.index] = view[name]
       end
       for _, sum in ipairs(inst.direct and {} or seg.sums) do
-        local t = sum.tensor.name
+        local t, order = sum.tensor.name, sizes.order(inst, seg.column)
         parts[t] = tile.view {
           tensor = "part_" .. t, rank = 3, dtype = "f32", align = 16, sizes = string.format("kept%d,parts%d,%s", i, i, seg.column),
-          strides = string.format("kstep%d,npad%d,1", i, i), multiple = s.vec,
+          strides = string.format("kstep%d,npad%d,1", i, i), multiple = s.vec, halves = order,
+          run = order and sizes.piece(inst, seg.column, s.vec) or nil,
         }
         gathered[t] = tile.view {
           tensor = "part_" .. t, rank = 3, dtype = "f32", align = 16, sizes = string.format("kout_%s,addends_%s,%s", t, t, seg.column),
@@ -310,13 +319,16 @@ function writer.start(inst, list, s, keys)
   end
 
   -- What is only known once the kernels are recorded; then the steps.
-  function w.finish(needs)
+  function w.finish(asks)
     for _, seg in ipairs(list) do
       if s.kind ~= "passes" then
         local where = s.kind == "shared" and "shared memory" or "registers"
-        contract.line("require %s<=%d \"a row has at most %d columns in %s\"", seg.column, s.cols, s.cols, where)
+        contract.line("require %s<=%d \"a row has at most %d columns in %s\"", sizes.span(inst, seg.column), s.cols, s.cols, where)
       end
       if s.vec > 1 then contract.line("require %s%%%d==0 \"rows are read in pieces of %d elements\"", seg.column, s.vec, s.vec) end
+    end
+    for _, text in ipairs(asks.dividing) do
+      contract.line("require %s==0 \"halves are exchanged in whole pieces, at the same places of a thread's columns\"", text)
     end
     if s.vec > 1 then
       for _, t in ipairs(inst.tensors) do
@@ -324,10 +336,13 @@ function writer.start(inst, list, s, keys)
           contract.line("require %s%%%d==0 \"rows of %s are read in pieces of %d elements\"", t.dims[2], s.vec, t.name, s.vec)
         end
       end
-      for _, text in ipairs(needs) do
+      for _, text in ipairs(asks.needs) do
         contract.line("require %s%%%d==0 \"pieces of %d elements do not cross the halves of a block\"", text, s.vec, s.vec)
       end
+      for _, text in ipairs(asks.positive) do contract.line("require %s>0 \"there are blocks whose halves are exchanged\"", text) end
     end
+    for k, text in ipairs(asks.lets) do contract.line("let expr_%d %s", k, text) end
+    for _, name in ipairs(asks.divisors) do contract.line("derived by_%s fastdiv %s", name, name) end
     put_cost(inst, list, s)
     for _, line in ipairs(steps) do contract.line("%s", line) end
   end

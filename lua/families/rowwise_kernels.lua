@@ -8,6 +8,7 @@
 local tile = use "kiln.tile"
 local layout = use "kiln.layout"
 local segments = use "families.rowwise_segments"
+local sizes = use "families.rowwise_sizes"
 local values = use "families.rowwise_values"
 local kernels = {}
 
@@ -15,9 +16,15 @@ local function i32_param(name) return tile.to(tile.param(name, "i64"), "i32") en
 
 -- ---- coordinates ----
 
+-- Quotient and remainder by the size or count `name`.
+local function divide(ctx, index, name)
+  local quotient = tile.fastdiv(index, tile.param(sizes.divisor(ctx.asks, name), "i64"))
+  return quotient, index - quotient * i32_param(name)
+end
+
 -- Coordinates by slot of tile `index` (i32): slots from the last one on, the tiled one in blocks of `rows`. Where only one of
 -- the slots is more than 1, which `lead` says, nothing is divided.
-local function take_apart(at, slots, index, rows, blocks, lead)
+local function take_apart(ctx, at, slots, index, rows, blocks, lead)
   local tiled = slots[#slots]
   if #slots == 1 then
     at[tiled] = tile.i64(index) * rows
@@ -26,13 +33,11 @@ local function take_apart(at, slots, index, rows, blocks, lead)
   local block, var = tile.var(index), {}
   for i = 1, #slots - 1 do var[i] = tile.var(tile.const(0, "i32")) end
   tile.if_(tile.param(lead, "i64"):ne(tile.const(1, "i64")), function()
-    local count = i32_param(blocks)
-    tile.put(block, index % count)
-    local rest = index / count
+    local rest, own = divide(ctx, index, blocks)
+    tile.put(block, own)
     for i = #slots - 1, 2, -1 do
-      local size = i32_param(slots[i])
-      tile.put(var[i], rest % size)
-      rest = rest / size
+      rest, own = divide(ctx, rest, slots[i])
+      tile.put(var[i], own)
     end
     tile.put(var[1], rest)
   end)
@@ -41,34 +46,23 @@ local function take_apart(at, slots, index, rows, blocks, lead)
 end
 
 -- Coordinates of the kept slots from their linear index.
-local function take_kept(at, slots, index)
+local function take_kept(ctx, at, slots, index)
+  local own
   for i = #slots, 2, -1 do
-    local size = i32_param(slots[i])
-    at[slots[i]] = tile.i64(index % size)
-    index = index / size
+    index, own = divide(ctx, index, slots[i])
+    at[slots[i]] = tile.i64(own)
   end
   if slots[1] then at[slots[1]] = tile.i64(index) end
 end
 
 -- ---- regs ----
 
-local function moves_columns(seg)
-  for _, n in ipairs(seg.nodes) do if n.op == "swap_halves" then return true end end
-  return false
-end
-
-local function is_written_over(inst, seg)
-  for _, o in ipairs(seg.outputs) do if o.tensor.over then return true end end
-  return false
-end
-
 -- One tile, from its loads to its stores.
-local function tile_of_rows(ctx, seg, p, e)
+local function tile_of_rows(seg, p, e)
   values.preload(p, e) -- every load is on its way before the first barrier
   for d, level in ipairs((values.levels(seg))) do
-    values.reduce_level(e, level, function(_, n) return values.summand(p, e, n) end, d)
+    values.reduce_level(e, level, function(_, n) return values.masked_summand(p, e, n) end, d)
   end
-  if moves_columns(seg) and is_written_over(ctx.inst, seg) then tile.sync() end -- all have read before any writes over it
   for _, o in ipairs(seg.outputs) do values.write(p, e, o) end
 end
 
@@ -84,16 +78,19 @@ local function tiles_in_turn(ctx, seg, p, e, index)
   for _, d in ipairs(seg.rows) do walked[d] = (d == seg.tiled) ~= heads or nil end
   local other, first, last
   if heads then
-    other, first, last = index % blocks, index / blocks * s.reuse, i32_param(name.lead)
+    local group
+    other, group = divide(ctx, index, name.groups) -- neighbours read the same rows of tables
+    first, last = group * s.reuse, i32_param(name.lead)
     at[tiled] = tile.i64(other) * s.rows
   else
-    local groups = i32_param(name.groups)
-    other, first, last = index / groups, index % groups * s.reuse, blocks
-    take_kept(at, leading, other)
+    local group
+    other, group = divide(ctx, index, name.groups)
+    first, last = group * s.reuse, blocks
+    take_kept(ctx, at, leading, other)
   end
   local count = tile.min(first + s.reuse, last)
   local function go(k)
-    if heads then take_kept(at, leading, k) else at[tiled] = tile.i64(k) * s.rows end
+    if heads then take_kept(ctx, at, leading, k) else at[tiled] = tile.i64(k) * s.rows end
   end
   values.like(p)
   values.need_heads(p)
@@ -101,16 +98,16 @@ local function tiles_in_turn(ctx, seg, p, e, index)
     local v = p.current and p.current[n.name] or p.fixed[n.name]
     return values.number(p, n, v or values.raw(p, n))
   end
-  local again = values.keep_tables(p, e, walked)
-  local streams, ahead, has_row_sums = {}, {}, #values.levels(seg) > 0
+  local streams, ahead = {}, {}
   for _, n in ipairs(seg.nodes) do
     if n.op == "arg" and not values.is_table(seg, n) then
       local varies = false
       for d in pairs(n.dims) do varies = varies or walked[d] end
-      if varies and has_row_sums and n.dims[seg.column] and n.dims[seg.tiled] then table.insert(streams, n)
+      if varies and s.stages > 1 and n.dims[seg.column] and n.dims[seg.tiled] then table.insert(streams, n)
       elseif not varies and n.dims[seg.column] and p.cols // s.threads <= 16 then p.fixed[n.name] = values.raw(p, n, "nc") end
     end
   end
+  local again = values.keep_fixed(p, e, walked)
   go(first)
   for i, n in ipairs(streams) do
     ahead[i] = tile.frag(ctx.inst.by_name[n.name].dtype, { p.rows, p.cols }, p.lay)
@@ -120,26 +117,28 @@ local function tiles_in_turn(ctx, seg, p, e, index)
     p.current = {}
     for i, n in ipairs(streams) do p.current[n.name] = tile.copy(ahead[i]) end
     local next_value = {}
-    if has_row_sums then
+    if #streams > 0 then
       go(tile.min(k + 1, count - 1)) -- the last one once more: it is there
       for i, n in ipairs(streams) do next_value[i] = values.raw(p, n) end
     end
     go(k)
     again()
-    tile_of_rows(ctx, seg, p, e)
+    tile_of_rows(seg, p, e)
     for i in ipairs(streams) do tile.set(ahead[i], next_value[i]) end
   end)
 end
 
 function kernels.regs(ctx, seg, index)
   local s, at = ctx.s, {}
-  local p = values.place { inst = ctx.inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, needs = ctx.needs }
+  local p = values.place {
+    inst = ctx.inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, asks = ctx.asks, sure = s.rows == 1,
+  }
   local e = values.evaluator(p)
   if kernels.in_turn(s, seg) then
     tiles_in_turn(ctx, seg, p, e, index)
   else
-    take_apart(at, seg.slots, index, s.rows, seg.name.blocks, seg.name.lead)
-    tile_of_rows(ctx, seg, p, e)
+    take_apart(ctx, at, seg.slots, index, s.rows, seg.name.blocks, seg.name.lead)
+    tile_of_rows(seg, p, e)
   end
 end
 
@@ -150,10 +149,10 @@ function kernels.in_turn(s, seg) return s.kind == "regs" and s.reuse > 1 and (s.
 
 function kernels.pieces(ctx, seg, index)
   local s, inst, at = ctx.s, ctx.inst, {}
-  take_apart(at, seg.slots, index, 1, seg.name.blocks, seg.name.lead)
-  local cols = s.kind == "shared" and s.threads * s.vec or s.cols
-  local p = values.place { inst = inst, seg = seg, view = ctx.view, s = s, rows = 1, cols = cols, at = at, needs = ctx.needs }
-  local pieces = tile.to((tile.param(seg.column, "i64") + (cols - 1)) / cols, "i32")
+  take_apart(ctx, at, seg.slots, index, 1, seg.name.blocks, seg.name.lead)
+  local cols = s.kind == "shared" and s.threads * (inst.halves[seg.column] and 2 or 1) * s.vec or s.cols
+  local p = values.place { inst = inst, seg = seg, view = ctx.view, s = s, rows = 1, cols = cols, at = at, asks = ctx.asks, sure = true }
+  local pieces = tile.to((tile.param(sizes.span(inst, seg.column), "i64") + (cols - 1)) / cols, "i32")
   local levels, memo = values.levels(seg)
   local rows, filled = {}, {}
   if s.kind == "shared" then
@@ -320,11 +319,10 @@ function kernels.loop(ctx, seg, cta)
   local at, parts = {}, ctx.direct and tile.const(1, "i32") or i32_param(name.parts)
   local kept, part = cta, tile.const(0, "i32")
   if not ctx.direct then
-    kept = cta / parts
-    part = cta % parts
+    kept, part = divide(ctx, cta, name.parts)
   end
-  take_kept(at, seg.kept_slots, kept)
-  local p = values.place { inst = inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, needs = ctx.needs, fixed = {} }
+  take_kept(ctx, at, seg.kept_slots, kept)
+  local p = values.place { inst = inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, asks = ctx.asks, fixed = {} }
   p.wanted = values.wanted(seg)
   values.like(p)
   values.need_heads(p)
@@ -339,7 +337,7 @@ function kernels.loop(ctx, seg, cta)
   -- Coordinates of the CTA's k-th tile; beyond the last one, rows that are not there.
   local function go(k)
     local index = part + k * parts
-    take_apart(at, seg.walked_slots, tile.max(tile.min(index, last), tile.const(0, "i32")), s.rows, name.blocks, name.lead)
+    take_apart(ctx, at, seg.walked_slots, tile.max(tile.min(index, last), tile.const(0, "i32")), s.rows, name.blocks, name.lead)
     at[tiled] = tile.where(tile.le(index, last), at[tiled], tile.param(tiled, "i64"))
   end
   local staged, ring = is_staged(), ctx.ring
@@ -369,7 +367,7 @@ function kernels.loop(ctx, seg, cta)
     -- What lies along the row is read again after each barrier: shared memory has room for it, registers have not.
     local function fresh()
       e:forget()
-      p.moves, p.own_head_memo = nil, nil
+      p.own_head_memo = nil
     end
     fresh()
     e.kept = values.copy(fixed)
@@ -407,22 +405,21 @@ end
 -- ---- columns ----
 
 -- Geometry of the columns' kernel under a schedule.
-function kernels.columns_schedule(s)
-  local vec = s.vec
-  return { kind = "columns", rows = 8, threads = 32, warps = 8, vec = vec, cols = 32 * math.max(vec, 4), cache = "plain" }
+function kernels.columns_schedule(inst, seg, s)
+  local each = math.max(4, s.vec, inst.halves[seg.column] and 2 * sizes.piece(inst, seg.column, s.vec) or 1)
+  return { kind = "columns", rows = 8, threads = 32, warps = 8, vec = s.vec, cols = 32 * each, cache = "plain" }
 end
 
 -- A CTA: a block of columns, one of the kept coordinates, one share of the rows.
 function kernels.columns(ctx, seg, cta)
   local s, name, at = ctx.s, seg.walk, {}
-  local col_blocks, parts = i32_param(name.col_blocks), i32_param(name.parts)
-  local block = cta % col_blocks
-  local rest = cta / col_blocks
-  local kept, part = rest / parts, rest % parts
-  take_kept(at, seg.kept_slots, kept)
+  local parts = i32_param(name.parts)
+  local rest, block = divide(ctx, cta, name.col_blocks)
+  local kept, part = divide(ctx, rest, name.parts)
+  take_kept(ctx, at, seg.kept_slots, kept)
   local column = tile.i64(block) * s.cols
   local p = values.place {
-    inst = ctx.inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, needs = ctx.needs, fixed = {}, column = column,
+    inst = ctx.inst, seg = seg, view = ctx.view, s = s, rows = s.rows, cols = s.cols, at = at, asks = ctx.asks, fixed = {}, column = column,
   }
   p.wanted = {}
   for _, sum in ipairs(seg.sums) do table.insert(p.wanted, sum.value) end
@@ -448,8 +445,8 @@ function kernels.columns(ctx, seg, cta)
   end
   tile.for_(part, tiles, parts, function(k)
     e:forget()
-    p.moves, p.own_head_memo = nil, nil
-    take_apart(at, seg.walked_slots, k, s.rows, name.blocks, name.lead)
+    p.own_head_memo = nil
+    take_apart(ctx, at, seg.walked_slots, k, s.rows, name.blocks, name.lead)
     add_rows(p, e, seg, acc)
   end)
   put_sums(ctx, p, seg, acc, kept, part)
@@ -457,24 +454,21 @@ end
 
 -- ---- finish ----
 
-local FINISH = { rows = 320, cols = 32, threads = 8, warps = 16, vec = 4 }
+-- For many addends, and for few; a CTA's rows are so many of them at a time.
+local FINISH = { many = { rows = 320, cols = 32, threads = 8, vec = 4 }, few = { rows = 32, cols = 256, threads = 64, vec = 4 }, warps = 16 }
 kernels.FINISH = FINISH
 
 -- A CTA: a block of columns of one output at its own kept coordinates; all partial sums below it, in their order.
-function kernels.finish(ctx, seg, sum, cta)
-  local lay = layout.rowwise(FINISH.rows, FINISH.cols, FINISH.warps, FINISH.threads, FINISH.vec)
-  local t, name = sum.tensor, sum.name
-  local blocks = i32_param(seg.name.finish_blocks)
-  local column = tile.i64(cta % blocks) * FINISH.cols
-  local outer = cta / blocks
-  local at = {}
-  take_kept(at, sum.kept_slots, outer)
-  local acc = tile.frag("f32", { FINISH.rows, FINISH.cols }, lay)
+local function finish_by(ctx, sum, outer, block, shape)
+  local lay = layout.rowwise(shape.rows, shape.cols, FINISH.warps, shape.threads, shape.vec)
+  local t, column, at = sum.tensor, tile.i64(block) * shape.cols, {}
+  take_kept(ctx, at, sum.kept_slots, outer)
+  local acc = tile.frag("f32", { shape.rows, shape.cols }, lay)
   tile.fill(acc, NOTHING[sum.kind])
   local pad = NOTHING[sum.kind]
-  tile.for_(tile.const(0, "i32"), i32_param(name.addends), FINISH.rows, function(k)
+  tile.for_(tile.const(0, "i32"), i32_param(sum.name.addends), shape.rows, function(k)
     local v = tile.load(ctx.gathered[t.name], { tile.i64(outer), tile.i64(k), column },
-      { shape = { FINISH.rows, FINISH.cols }, layout = lay, dims = { 1, 2 }, cache = "nc", pad = pad ~= 0 and pad or nil })
+      { shape = { shape.rows, shape.cols }, layout = lay, dims = { 1, 2 }, cache = "nc", pad = pad ~= 0 and pad or nil })
     accumulate(sum.kind, acc, v)
   end)
   core.at(sum.loc[1], sum.loc[2])
@@ -483,6 +477,12 @@ function kernels.finish(ctx, seg, sum, cta)
   for _, slot in ipairs(segments.slots_of(ctx.inst, t)) do table.insert(c, segments.is_column(slot) and column or at[slot]) end
   tile.store(ctx.view[t.name], tile.to(v, t.dtype), c, { dims = { #c - 1 } })
   core.at()
+end
+
+function kernels.finish(ctx, _, sum, cta)
+  local outer, block = divide(ctx, cta, sum.name.blocks)
+  tile.if_(tile.le(i32_param(sum.name.addends), FINISH.few.rows),
+    function() finish_by(ctx, sum, outer, block, FINISH.few) end, function() finish_by(ctx, sum, outer, block, FINISH.many) end)
 end
 
 return kernels

@@ -1,16 +1,15 @@
 -- rowwise_values.lua - the values of a definition's nodes on a tile of rows, and the moves along a row.
 --
 -- A place p of a kernel: { inst, seg, view, s (schedule), rows, cols (of the tile), lay (its layout), at (coordinates of the
--- first row by slot, i64), column (of the first column, i64 or 0), needs (list of requirements on sizes that emission adds to
--- the contract) }.
+-- first row by slot, i64), column (of the first column, i64 or 0), asks (what emission adds to the contract, rowwise_sizes.lua), sure
+-- (the rows of the tile are all there), halves (of rows that are walked in turns of their halves, or nil) }.
 --
--- Halves are exchanged by reading the arguments below once more, from the columns where the other half lies: what is between
--- is elementwise. Where vectors do not cross the halves (a requirement), that is found out once per vector, on the tile of the
--- vectors' first elements, its "heads".
+-- Integers that advance by one along the columns are found once per vector, on the tile of the vectors' first elements, its "heads".
 local tile = use "kiln.tile"
 local layout = use "kiln.layout"
 local evaluate = use "kiln.evaluate"
 local segments = use "families.rowwise_segments"
+local sizes = use "families.rowwise_sizes"
 local values = {}
 
 local REDUCE = segments.REDUCE
@@ -71,19 +70,21 @@ local function has_dim(t, d)
   return false
 end
 
--- Vectors of the layout: of pairs at least, where neighbours meet.
-function values.lane_vec(seg, vec)
-  for _, n in ipairs(seg.nodes) do
-    if vec == 1 and (n.op == "swap_pairs" or n.op == "lookup") then return 2 end
+-- Vectors of the layout: of pairs at least, where neighbours meet or halves take turns.
+local function lane_vec(p)
+  if p.halves then return 2 * p.piece end
+  for _, n in ipairs(p.seg.nodes) do
+    if p.s.vec == 1 and (n.op == "swap_pairs" or n.op == "lookup") then return 2 end
   end
-  return vec
+  return p.s.vec
 end
 
 function values.place(p)
-  p.lane_vec = values.lane_vec(p.seg, p.s.vec)
+  p.halves = p.inst.halves[p.seg.column]
+  p.piece = sizes.piece(p.inst, p.seg.column, p.s.vec)
+  p.lane_vec = lane_vec(p)
   p.lay = layout.rowwise(p.rows, p.cols, p.s.warps, p.s.threads, p.lane_vec)
   p.column = p.column or 0
-  p.needs = p.needs or {}
   return p
 end
 
@@ -121,9 +122,10 @@ function values.raw(p, n, cache)
   whole = dims[1] >= 0 and dims[2] >= 0
   if p.inst.written_over[t.name] then cache = whole and p.s.cache == "keep" and "keep_written" or nil
   else cache = cache or whole and p.s.cache == "keep" and "keep" or "nc" end
-  if whole then return tile.load(view, c, { shape = { p.rows, p.cols }, layout = p.lay, cache = cache, dims = dims }) end
+  local inside = dims[1] >= 0 and p.sure and { 0 } or nil
+  if whole then return tile.load(view, c, { shape = { p.rows, p.cols }, layout = p.lay, cache = cache, dims = dims, inside = inside }) end
   if dims[1] < 0 and dims[2] < 0 then return tile.load1(view, c) end
-  return tile.load_like(view, values.like(p), c, { cache = cache, dims = dims })
+  return tile.load_like(view, values.like(p), c, { cache = cache, dims = dims, inside = inside })
 end
 
 -- What was read, as the definition computes with it: f32, or a condition.
@@ -200,19 +202,45 @@ local function widen(p, v)
   return v
 end
 
+-- A fragment of which each element stands for `step` of the tile's columns, or of its first `cols`.
+local function like_of(p, step, cols)
+  local n = (cols or p.cols) // step
+  return tile.frag("f32", { p.rows, n }, layout.rowwise(p.rows, n, p.s.warps, p.s.threads, math.max(1, p.lane_vec // step)))
+end
+
 local function head_like(p)
-  p.heads = p.heads or tile.frag("f32", { p.rows, p.cols // p.s.vec }, layout.rowwise(p.rows, p.cols // p.s.vec, p.s.warps, p.s.threads, p.lane_vec // p.s.vec))
+  p.heads = p.heads or like_of(p, p.s.vec)
   return p.heads
 end
 
-local function plus_column(p, v)
+-- Pairs of vectors from both halves: their heads, and the first vectors. Where elements are read in vectors, of a thread only its
+-- first pair: its threads are to go over whole halves, so that all of its pairs have the same places in them.
+local function pair_columns(p) return p.s.vec > 1 and 2 * p.s.vec * p.s.threads or p.cols end
+local function pair_like(p)
+  p.pairs = p.pairs or like_of(p, 2 * p.s.vec, pair_columns(p))
+  return p.pairs
+end
+local function first_like(p)
+  local n = pair_columns(p) // 2
+  p.firsts = p.firsts or tile.frag("f32", { p.rows, n }, layout.rowwise(p.rows, n, p.s.warps, p.s.threads, p.s.vec))
+  return p.firsts
+end
+
+-- A view that is walked in the row's order.
+local function walked_view(p)
+  for _, t in ipairs(p.inst.tensors) do if t.present and has_dim(t, p.seg.column) then return p.view[t.name] end end
+end
+
+local function columns_on(p, frag, step)
+  if p.halves then return tile.columns(walked_view(p), frag, p.column, step) end
+  local v = step > 1 and tile.coord(frag, 1) * step or tile.coord(frag, 1)
   if p.column == 0 then return v end
   return v + tile.to(p.column, "i32")
 end
 
 local function own_columns(p, on_heads)
-  if on_heads then return plus_column(p, tile.coord(head_like(p), 1) * p.s.vec) end
-  return plus_column(p, tile.coord(values.like(p), 1))
+  if on_heads then return columns_on(p, head_like(p), p.s.vec) end
+  return columns_on(p, values.like(p), 1)
 end
 
 -- Columns on the whole tile from those of the heads: vectors are consecutive.
@@ -220,89 +248,58 @@ local function from_heads(p, heads)
   return widen(p, heads - own_columns(p, true)) + own_columns(p, false)
 end
 
--- ---- expressions of sizes, as the contract writes them ----
-
-local WRITTEN = { add = "+", sub = "-", mul = "*", idiv = "/" }
-
--- nil: not made of sizes and numbers alone.
-local function size_text(n)
-  if n.op == "size" then return "size_" .. n.dim end
-  if n.op == "const" then return string.format("%d", math.tointeger(n.value)) end
-  local named = n.op == "max" or n.op == "min"
-  if not WRITTEN[n.op] and not named then return nil end
-  local a, b = size_text(n.args[1]), size_text(n.args[2])
-  if named then return a and b and n.op .. "(" .. a .. "," .. b .. ")" end
-  return a and b and "(" .. a .. WRITTEN[n.op] .. b .. ")"
-end
-
-local function need_multiple(p, text)
-  for _, own in ipairs(p.needs) do if own == text then return end end
-  table.insert(p.needs, text)
-end
-
 -- Does the integer advance by one within each vector, given requirements that it adds? (a column, or one within its block)
 local function is_run(p, n, test)
   if n.op == "index" then return n.dim == p.seg.column end
   if n.op ~= "mod" or not is_run(p, n.args[1], test) then return false end
-  local width = size_text(n.args[2])
-  if width and not test then need_multiple(p, width) end
+  local width = sizes.text(n.args[2])
+  if width and not test then sizes.need_multiple(p.asks, width) end
   return width ~= nil
 end
 
 -- A comparison that comes out alike in each vector: of a run with a size that vectors divide.
 local function is_even(p, n)
   if n.op ~= "lt" and n.op ~= "le" or p.s.vec == 1 then return false end
-  local bound = size_text(n.args[2])
+  local bound = sizes.text(n.args[2])
   if n.op ~= "lt" or not bound or not is_run(p, n.args[1], true) then return false end
   is_run(p, n.args[1])
-  need_multiple(p, bound)
+  sizes.need_multiple(p.asks, bound)
   return true
 end
 
+local function last_column(p) return tile.to(tile.param(p.seg.column, "i64"), "i32") end
+
+-- The condition that an element is within the row.
+local function inside_row(p)
+  local on_heads, inside = p.s.vec > 1, nil
+  if p.halves then
+    inside = tile.lt(own_columns(p, on_heads), last_column(p))
+  else
+    local left = tile.to(tile.param(p.seg.column, "i64") - tile.i64(p.column), "i32")
+    inside = tile.lt(on_heads and tile.coord(head_like(p), 1) * p.s.vec or tile.coord(values.like(p), 1), left)
+  end
+  return on_heads and widen(p, inside) or inside
+end
+
 -- The value, and `nothing` beyond the row's end.
-local function within_row(p, v, nothing)
-  local left = tile.to(tile.param(p.seg.column, "i64") - tile.i64(p.column), "i32")
-  local inside = p.s.vec > 1 and widen(p, tile.lt(tile.coord(head_like(p), 1) * p.s.vec, left)) or tile.lt(tile.coord(v, 1), left)
-  return tile.where(inside, v, nothing)
+local function within_row(p, v, nothing) return tile.where(inside_row(p), v, nothing) end
+
+-- ---- integers made of sizes ----
+
+-- The parameter that a definition's integer is, or nil. Also a quotient or remainder by such a one: by multiplication.
+local function by_sizes(p, e, n)
+  if n.op == "const" or n.op == "size" or n.op == "scalar" or n.dtype ~= "i32" then return nil end
+  local text = sizes.is_safe(n) and sizes.text(n)
+  if text then return tile.to(tile.param(sizes.let(p.asks, text), "i64"), "i32") end
+  if n.op ~= "idiv" and n.op ~= "mod" then return nil end
+  text = sizes.is_safe(n.args[2]) and n.args[2].op ~= "const" and sizes.text(n.args[2])
+  if not text then return nil end
+  local name, a = sizes.let(p.asks, text), e:value(n.args[1])
+  local quotient = tile.fastdiv(a, tile.param(sizes.divisor(p.asks, name), "i64"))
+  return n.op == "idiv" and quotient or a - quotient * tile.to(tile.param(name, "i64"), "i32")
 end
 
 -- ---- the evaluator of a place ----
-
--- Values of the row's halves exchanged: `move` = { width node, memo }.
-local function enter_move(p, e, n)
-  local key = n.args[2].index
-  p.moves = p.moves or {}
-  p.moves[key] = p.moves[key] or { width = n.args[2], memo = {} }
-  return p.moves[key]
-end
-
--- Column c of the exchanged row is column moved(c); and whether its block is whole.
-local function moved_columns(p, e, move)
-  if move.columns then return move.columns, move.inside end
-  local on_heads = p.s.vec > 1
-  local width = e:value(move.width)
-  if on_heads then
-    local text = size_text(move.width)
-    if not text then error("the width of swap_halves is made of sizes and numbers", 0) end
-    need_multiple(p, "(" .. text .. "/2)")
-  end
-  local c, half = own_columns(p, on_heads), width / 2
-  local within = c % width
-  local other = tile.where(tile.lt(within, half), c + half, c - half)
-  local inside = tile.le(c - within + width, tile.to(tile.param(p.seg.column, "i64"), "i32"))
-  move.heads = other
-  move.columns = on_heads and from_heads(p, other) or other
-  move.inside = on_heads and widen(p, inside) or inside
-  return move.columns, move.inside
-end
-
-local function gather(p, n, columns)
-  local t = p.inst.by_name[n.name]
-  local dims = tile_dims(p, t)
-  if dims[2] < 0 then return nil end -- the same in every column
-  local cache = not p.inst.written_over[t.name] and "nc" or nil
-  return values.number(p, n, tile.gather(p.view[t.name], columns, values.coordinates(p, t, 0), { run = p.s.vec, cache = cache, dims = dims }))
-end
 
 -- One entry of a table per column, from the table's row of this row.
 local function lookup(p, e, n)
@@ -328,17 +325,29 @@ local function lookup(p, e, n)
   local rows = dim == p.seg.tiled and 0 or -1
   local dims = { rows, 1 }
   local cache = "keep"
-  if entry.op == "index" and not p.moving then
+  if entry.op == "index" and not p.halves then
     return tile.f32(tile.load(p.view[t.name], { at, p.column }, { shape = { p.rows, p.cols }, layout = p.lay, cache = cache, dims = dims }))
   end
   local is_half = entry.op == "idiv" and entry.args[1].op == "index" and entry.args[2].op == "const" and entry.args[2].value == 2
-  if is_half and not p.moving and rows == 0 then
+  if is_half and not p.halves and rows == 0 then
     local lay = layout.rowwise(p.rows, p.cols // 2, p.s.warps, p.s.threads, p.lane_vec // 2)
     local half = p.column == 0 and 0 or p.column / tile.const(2, "i64")
     local entries = tile.load(p.view[t.name], { at, half }, { shape = { p.rows, p.cols // 2 }, layout = lay, cache = cache, dims = dims })
     return tile.twice(tile.f32(entries))
   end
   local columns, run
+  if p.halves and p.piece == p.s.vec and sizes.is_entry_of_half(p.halves, entry) then
+    local width = e:value(entry.args[2])
+    local name = sizes.let(p.asks, sizes.text(entry.args[2]))
+    local c = columns_on(p, pair_like(p), 2 * p.s.vec)
+    local first = c - tile.fastdiv(c, tile.param(sizes.divisor(p.asks, name), "i64")) * width
+    columns = widen(p, first - tile.coord(pair_like(p), 1) * p.s.vec) + tile.coord(first_like(p), 1)
+    if p.s.vec > 1 then is_run(p, entry) end
+    local entries = tile.gather(p.view[t.name], columns, { at, 0 }, { run = p.s.vec, cache = cache, dims = dims })
+    local times = p.cols // pair_columns(p)
+    if times > 1 then sizes.need_divisor(p.asks, p.halves.half, p.s.threads) end
+    return tile.repeat_(tile.twice(tile.f32(entries), p.s.vec), times)
+  end
   if p.s.vec > 1 and is_run(p, entry, true) then
     is_run(p, entry)
     columns, run = from_heads(p, e:on_heads(entry)), p.s.vec
@@ -358,18 +367,11 @@ function values.evaluator(p, keeps)
   end
   e.spread = function(v) return spread(p, v) end
   e.argument = function(n)
-    if p.moving then
-      local v = gather(p, n, p.moving.columns)
-      if v then return v end
-    end
     if p.read then return p.read(n) end -- a skeleton that has it in shared memory, say
     return values.read(p, n)
   end
   e.index = function(n)
-    if n.dim == column then
-      if p.head_memo then return p.moving and p.moving.heads or own_columns(p, true) end
-      return p.moving and p.moving.columns or own_columns(p, false)
-    end
+    if n.dim == column then return own_columns(p, p.head_memo ~= nil) end
     if n.dim == tiled then return tile.coord(values.like(p), 0) + tile.to(p.at[p.seg.slots[#p.seg.slots]], "i32") end
     return tile.to(p.at[n.dim], "i32")
   end
@@ -378,41 +380,40 @@ function values.evaluator(p, keeps)
     if p.s.vec == 1 and not zero_outside(n.args[1], column) then v = within_row(p, v, 0.0) end -- the last of an odd row gets 0
     return tile.exchange(v)
   end
-  -- Which of two values holds at even and which at odd columns is known by register, unless columns are exchanged.
-  e.is_static_parity = function(index) return index.dim == column and not p.moving and not p.head_memo and p.lane_vec % 2 == 0 end
-  e.even_odd = function(a, b) return tile.even_odd(spread(p, a), spread(p, b)) end
+  -- The halves of a block are neighbouring vectors; blocks that are not whole get 0.
+  e.swap_halves = function(n, v)
+    local on_heads = p.s.vec > 1
+    if p.piece > 1 then sizes.need_whole_pieces(p.asks, p.halves.text, p.piece) end
+    if sizes.is_within_blocks_only(p.halves, p.seg, n) then return tile.exchange(spread(p, v), p.piece) end
+    local whole = tile.lt(own_columns(p, on_heads), tile.to(tile.param(p.halves.whole, "i64"), "i32"))
+    return tile.where(on_heads and widen(p, whole) or whole, tile.exchange(spread(p, v), p.piece), 0.0)
+  end
+  -- Which of two values holds at even and which at odd columns, or in which half, is known by register.
+  e.alternates = function(c)
+    local a, b = c.args[1], c.args[2]
+    if p.head_memo or not b or a.op ~= "mod" or a.args[1].op ~= "index" or a.args[1].dim ~= column then return nil end
+    local by = a.args[2]
+    if c.op == "eq" and by.op == "const" and by.value == 2 and b.op == "const" and b.value == 0 then
+      return (p.halves and p.piece or p.lane_vec) % 2 == 0 and 1 or nil
+    end
+    if c.op ~= "lt" or p.s.vec == 1 or not p.halves or not sizes.is_width(p.halves, by) or not sizes.is_half(p.halves, b) then return nil end
+    sizes.need_positive(p.asks, p.halves.text)
+    return p.s.vec
+  end
+  e.even_odd = function(a, b, run) return tile.even_odd(spread(p, a), spread(p, b), run) end
   -- An integer on the heads.
   function e:on_heads(n)
     local outer = p.head_memo
-    local memo = p.moving and (p.moving.head_memo or {}) or (p.own_head_memo or {})
-    if p.moving then p.moving.head_memo = memo else p.own_head_memo = memo end
-    p.head_memo = memo
-    local v = self:within(memo, function() return self:value(n) end)
+    p.head_memo = p.own_head_memo or {}
+    p.own_head_memo = p.head_memo
+    local v = self:within(p.head_memo, function() return self:value(n) end)
     p.head_memo = outer
     return v
   end
   e.special = function(n)
-    if p.head_memo or not is_even(p, n) then return nil end
+    local known = by_sizes(p, e, n)
+    if known or p.head_memo or not is_even(p, n) then return known end
     return widen(p, e:on_heads(n))
-  end
-  e.swap_halves = function(n)
-    local x = n.args[1]
-    if p.moving then
-      if n.args[2].index == p.moving.width.index then -- twice exchanged
-        local move = p.moving
-        p.moving = nil
-        local v = e:within(p.still_memo, function() return e:value(x) end)
-        p.moving = move
-        return tile.where(move.inside, spread(p, v), 0.0)
-      end
-      error("swap_halves of two widths, one within the other, is not made", 0)
-    end
-    local move = enter_move(p, e, n)
-    local _, inside = moved_columns(p, e, move)
-    p.moving, p.still_memo = move, e.memo
-    local v = e:within(move.memo, function() return e:value(x) end)
-    p.moving = nil
-    return tile.where(inside, spread(p, v), 0.0)
   end
   e.lookup = function(n) return lookup(p, e, n) end
   e.reduce = function(n)
@@ -424,22 +425,12 @@ end
 
 -- Every load, before anything waits for one.
 function values.preload(p, e)
+  local memo = {}
   for _, n in ipairs(p.seg.nodes) do
     if n.op == "arg" and not values.is_table(p.seg, n) then e:value(n) end
   end
-  local memo = {}
   for _, n in ipairs(p.seg.nodes) do
-    if n.op == "swap_halves" then
-      local move = enter_move(p, e, n)
-      moved_columns(p, e, move)
-      p.moving, p.still_memo = move, e.memo
-      for _, a in ipairs((segments.reach { n.args[1] })) do
-        if a.op == "arg" and a.dims[p.seg.column] and not values.is_table(p.seg, a) then e:within(move.memo, function() return e:value(a) end) end
-      end
-      p.moving = nil
-    elseif n.op == "lookup" and values.depth(n, p.seg.column, memo) == 0 then
-      e:value(n)
-    end
+    if n.op == "lookup" and values.depth(n, p.seg.column, memo) == 0 then e:value(n) end
   end
 end
 
@@ -454,38 +445,39 @@ function values.copy(list)
   return own
 end
 
--- Looks up, once, what does not depend on the dims `varies`, where it stands and where halves are exchanged. Gives a function that
--- forgets everything else, for the next tile at the same columns.
-function values.keep_tables(p, e, varies)
-  local function look_up(nodes)
-    for _, n in ipairs(nodes) do
-      local fixed = n.op == "lookup"
-      for d in pairs(n.dims) do fixed = fixed and not varies[d] end
-      if fixed then e:value(n) end
-    end
-  end
-  look_up(p.seg.nodes)
-  for _, n in ipairs(p.seg.nodes) do
-    if n.op == "swap_halves" then
-      local move = enter_move(p, e, n)
-      moved_columns(p, e, move)
-      p.moving, p.still_memo = move, e.memo
-      e:within(move.memo, function() look_up((segments.reach { n.args[1] })) end)
-      p.moving = nil
-    end
-  end
-  local kept, memo, moved = e.kept, e.memo, {}
-  for key, move in pairs(p.moves or {}) do moved[key] = move.memo end
-  return function()
-    e.kept, e.memo = values.copy(kept), values.copy(memo)
-    for key, move in pairs(p.moves or {}) do move.memo = values.copy(moved[key] or {}) end
-  end
+-- Does the value come from a table?
+local function is_looked_up(n)
+  if n.op == "lookup" then return true end
+  for _, a in ipairs(n.args) do if is_looked_up(a) then return true end end
+  return false
 end
 
--- Declares the fragment of heads where moves will need it, outside of any loop.
+-- Makes, once, what does not depend on the dims `varies` and what does depend on them asks for: what is looked up, and where a
+-- thread has few columns all that lies along them. Gives a function that forgets everything else, for the next tile at the same
+-- columns.
+function values.keep_fixed(p, e, varies)
+  local few = p.cols // p.s.threads <= 8
+  local function is_fixed(n)
+    for d in pairs(n.dims) do if varies[d] then return false end end
+    return true
+  end
+  for _, n in ipairs(p.seg.nodes) do
+    for _, a in ipairs(not is_fixed(n) and n.op ~= "lookup" and n.args or {}) do
+      if is_fixed(a) and a.dims[p.seg.column] and a.dtype ~= "i32" and (few or is_looked_up(a)) then e:value(a) end
+    end
+  end
+  local kept, memo = e.kept, e.memo
+  return function() e.kept, e.memo = values.copy(kept), values.copy(memo) end
+end
+
+-- Declares the fragments of heads where integers will need them, outside of any loop.
 function values.need_heads(p)
   for _, n in ipairs(p.seg.nodes) do
     if p.s.vec > 1 and (n.op == "swap_halves" or n.op == "lookup" or n.op == "lt" or REDUCE[n.op]) then head_like(p) end
+    if p.halves and n.op == "lookup" then
+      pair_like(p)
+      first_like(p)
+    end
   end
 end
 
@@ -495,7 +487,7 @@ function values.row_layout(p) return layout.rows_of(p.rows, p.cols, p.s.warps, p
 -- Turns to another piece of the row.
 function values.move_to(p, e, column)
   p.column = column
-  p.moves, p.own_head_memo = nil, nil
+  p.own_head_memo = nil
   e:forget()
 end
 
@@ -510,13 +502,21 @@ function values.summand(p, e, n)
   return within_row(p, spread(p, e:value(arg)), n.op == "sum" and 0.0 or n.op == "amax" and -math.huge or math.huge)
 end
 
--- Row sums of one level, one barrier for all. summand(k, n): their tiles.
+-- The same as a value and a condition, which select a vector's sum and not each of its elements.
+function values.masked_summand(p, e, n)
+  local arg = n.args[1]
+  local v = spread(p, e:value(arg))
+  if n.op == "sum" and zero_outside(arg, p.seg.column) then return v end
+  return v, inside_row(p)
+end
+
+-- Row sums of one level, one barrier for all. summand(k, n): their tiles, and which elements count.
 function values.reduce_level(e, level, summand, join)
-  local v = {}
-  for k, n in ipairs(level) do v[k] = summand(k, n) end
+  local v, mask = {}, {}
+  for k, n in ipairs(level) do v[k], mask[k] = summand(k, n) end
   for k, n in ipairs(level) do
     core.at(n.loc[1], n.loc[2])
-    e.kept[n.index] = tile.reduce(v[k], REDUCE[n.op], 1, #level > 1 and join or nil)
+    e.kept[n.index] = tile.reduce(v[k], REDUCE[n.op], 1, #level > 1 and join or nil, mask[k])
     core.at()
   end
 end
@@ -532,7 +532,8 @@ function values.write(p, e, o)
   elseif v.kind ~= "frag" then -- the same for all rows
     v = tile.reduce(spread(p, v), "max", 1)
   end
-  tile.store(p.view[t.name], tile.to(v, t.dtype), values.coordinates(p, t, p.column), { dims = o.dims })
+  local inside = p.sure and tile_dims(p, t)[1] >= 0 and { 0 } or nil
+  tile.store(p.view[t.name], tile.to(v, t.dtype), values.coordinates(p, t, p.column), { dims = o.dims, inside = inside })
   core.at()
 end
 

@@ -41,10 +41,11 @@ function A:neg(n)
   return f.neg(n)
 end
 
--- where(c, a, 0) and where(c, 0, b), or the same branch of both: one selection.
+-- Two selections by one condition of which one has a 0: one selection, and no addition more.
 local function are_branches(a, b)
-  return a.op == "where" and b.op == "where" and a.args[1].index == b.args[1].index and
-    (is(a.args[2], 0) or is(b.args[2], 0)) and (is(a.args[3], 0) or is(b.args[3], 0))
+  if a.op ~= "where" or b.op ~= "where" or a.args[1].index ~= b.args[1].index then return false end
+  for i = 2, 3 do if is(a.args[i], 0) or is(b.args[i], 0) then return true end end
+  return false
 end
 
 function A:add(a, b)
@@ -68,7 +69,15 @@ end
 function A:where(c, a, b)
   a = type(a) == "number" and trace.const(self.graph, a) or a
   b = type(b) == "number" and trace.const(self.graph, b) or b
-  return a.index == b.index and a or f.where(c, a, b)
+  if a.index == b.index then return a end
+  -- 0 by one selection in both branches: that selection comes last, where others like it can join it.
+  for i = 2, a.op == "where" and b.op == "where" and a.args[1].index == b.args[1].index and 3 or 1 do
+    if is(a.args[i], 0) and is(b.args[i], 0) then
+      local inner = self:where(c, a.args[5 - i], b.args[5 - i])
+      return i == 3 and self:where(a.args[1], inner, 0) or self:where(a.args[1], 0, inner)
+    end
+  end
+  return f.where(c, a, b)
 end
 
 -- ---- products ----

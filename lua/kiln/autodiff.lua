@@ -70,8 +70,31 @@ local function along(A, c, dim)
   if c.dims[dim] then return c end
   return A:where(f.lt(f.index(dim), f.size(dim)), c, 0)
 end
-function rules.swap_pairs(A, n, c) return { { n.args[1], f.swap_pairs(along(A, c, n.dim)) } } end
-function rules.swap_halves(A, n, c) return { { n.args[1], f.swap_halves(along(A, c, n.dim), n.args[2]) } } end
+
+-- Is the integer a multiple of what trades places: of two columns, or of the width of a block?
+local function is_multiple(n, width)
+  if width and n.index == width.index then return true end
+  if n.op == "const" then return not width and n.value % 2 == 0 end
+  return n.op == "mul" and (is_multiple(n.args[1], width) or is_multiple(n.args[2], width))
+end
+
+-- Does the condition hold for both or none of what trades places?
+local function is_even(c, n)
+  if not c.dims[n.dim] then return true end
+  if c.op == "lt" then return c.args[1].op == "index" and is_multiple(c.args[2], n.args[2]) end
+  if c.op ~= "and" and c.op ~= "or" and c.op ~= "not" then return false end
+  for _, a in ipairs(c.args) do if not is_even(a, n) then return false end end
+  return true
+end
+
+-- Such a selection comes after the move, where others like it can join it.
+local function moved(A, n, c)
+  if c.op == "const" and c.value == 0 then return c end
+  if c.op == "where" and is_even(c.args[1], n) then return A:where(c.args[1], moved(A, n, c.args[2]), moved(A, n, c.args[3])) end
+  return n.op == "swap_pairs" and f.swap_pairs(along(A, c, n.dim)) or f.swap_halves(along(A, c, n.dim), n.args[2])
+end
+function rules.swap_pairs(A, n, c) return { { n.args[1], moved(A, n, c) } } end
+rules.swap_halves = rules.swap_pairs
 
 function composed.sigmoid(A, n, c) return A:product { c, n, 1 - n } end
 function composed.silu(A, n, c)

@@ -5,6 +5,7 @@ local text = use "kiln.text"
 local autodiff = use "kiln.autodiff"
 local driver = {}
 use "kiln.blocks"
+use "kiln.rotary"
 
 local FAMILIES = { "rowwise", "gemm", "blockwise" }
 

@@ -4,7 +4,9 @@
 --   e.special(node)         anything of the family's own (a product's accumulator), or nil
 --   e.spread(value)         a value that lies along one dim of the tile, over the whole tile
 --   e.whole(node)           does the node's value lie along both dims of the tile?
--- and, where its definitions have them: e.index(node), e.swap_halves(node), e.lookup(node).
+-- and, where its definitions have them: e.index(node), e.swap_pairs(node, value), e.swap_halves(node, value), e.lookup(node), and
+--   e.alternates(condition)   of how many elements the runs are at which the condition holds and does not, in turns; nil: it is not so
+--   e.even_odd(a, b, run)     a where it holds, b elsewhere
 -- Values that `keeps(node)` holds for survive forget(), which a family calls when it turns to the next piece of a tensor.
 local tile = use "kiln.tile"
 local evaluate = {}
@@ -40,32 +42,23 @@ function E:within(memo, f)
   return v
 end
 
--- where(eq(mod(index, 2), 0), a, b): known by place.
-local function by_parity(n)
-  local c = n.args[1]
-  local m, zero = c.args[1], c.args[2]
-  return c.op == "eq" and m.op == "mod" and m.args[1].op == "index" and m.args[2].op == "const" and m.args[2].value == 2
-    and zero.op == "const" and zero.value == 0 and m.args[1]
-end
-
 -- Statements recorded for a node carry the line of the op's script.
 function E:make(n)
   local special = self.special and self.special(n)
   if special then return special end
   if n.op == "lookup" then return self.lookup(n) end
-  if n.op == "swap_halves" then return self.swap_halves(n) end
   local number = n.op == "float" and n.args[1].op == "scalar" and not n.args[1].call and n.args[1] -- converted once per plan
   if number then return tile.param(number.name .. "_f32", "f32") end
-  local parity = n.op == "where" and self.even_odd and by_parity(n)
-  parity = parity and self.is_static_parity(parity)
+  local turns = n.op == "where" and self.alternates and self.alternates(n.args[1])
   local a = {}
   local is_mean = n.op == "div" and n.args[2].op == "dim" -- by the reciprocal, derived once per launch
   for i, arg in ipairs(n.args) do
-    if not (is_mean and i == 2) and not (parity and i == 1) then a[i] = self:value(arg) end
+    local unused = i == 2 and (is_mean or n.op == "swap_halves") or i == 1 and turns
+    if not unused then a[i] = self:value(arg) end
   end
   core.at(n.loc[1], n.loc[2])
-  if parity then
-    local v = self.even_odd(a[2], a[3])
+  if turns then
+    local v = self.even_odd(a[2], a[3], turns)
     core.at()
     return v
   end
@@ -90,7 +83,7 @@ function E:apply(n, a, is_mean)
   if n.op == "dim" then return tile.to(tile.param("size_" .. n.dim, "i64"), "f32") end -- a let of the family's
   if n.op == "size" then return tile.to(tile.param("size_" .. n.dim, "i64"), "i32") end
   if n.op == "index" then return self.index(n) end
-  if n.op == "swap_pairs" then return self.swap_pairs(n, a[1]) end
+  if n.op == "swap_pairs" or n.op == "swap_halves" then return self[n.op](n, a[1]) end
   if n.op == "stop" then return a[1] end
   if n.op == "float" then return tile.to(a[1], "f32") end
   if n.op == "idiv" then return a[1] / a[2] end

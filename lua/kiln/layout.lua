@@ -44,4 +44,12 @@ function layout.mma_accumulator(bm, bn, wm, wn)
   }
 end
 
+-- The accumulator of a warpgroup, m x n: each warp has 16 of every 64 rows.
+function layout.wgmma_accumulator(m, n)
+  return modes {
+    { "r", 2, 1, 1 }, { "r", 2, 0, 8 }, { "r", n // 8, 1, 8 }, { "r", m // 64, 0, 64 },
+    { "l", 4, 1, 2 }, { "l", 8, 0, 1 }, { "w", 4, 0, 16 },
+  }
+end
+
 return layout

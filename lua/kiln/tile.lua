@@ -74,6 +74,8 @@ function tile.kernel(attrs, body)
 end
 -- A tensor argument, or a workspace of the contract: a kernel that writes it and the next one that reads it name it alike.
 function tile.view(attrs) return node("view", nil, attrs) end
+-- A tensor map: attrs.dims the names of the view's sizes, outermost first, attrs.box the sizes that one copy moves, attrs.swizzle bytes.
+function tile.map(view, attrs) return node("map", { view.id }, attrs) end
 function tile.param(name, dtype) return node("param", nil, { name = name, dtype = dtype }) end
 function tile.smem(dtype, shape, attrs)
   local a = { dtype = dtype, shape = shape }
@@ -106,12 +108,34 @@ function tile.if_(condition, yes, no)
   region(n, 0, yes)
   if no then region(n, 1, no) end
 end
+-- A group of warps with one job; body(group) gets the index of the role's group.
+function tile.role(attrs, body)
+  local n = node("role", nil, attrs)
+  region(n, 0, body, n)
+end
+function tile.elect(body) region(node("elect"), 0, body) end
+function tile.sched(counts, attrs)
+  local ids = {}
+  for _, c in ipairs(counts) do table.insert(ids, operand(c)) end
+  return node("sched", ids, attrs)
+end
+-- body(index) for every tile that the scheduler gives this cluster.
+function tile.each(sched, attrs, body)
+  local n = node("each", { sched.id }, attrs)
+  region(n, 0, body, n)
+end
+function tile.order(groups) return node("order", nil, { groups = groups }) end
+function tile.enter(order) core.node("enter", { order.id }) end
+function tile.leave(order) core.node("leave", { order.id }) end
 function tile.cta(axis) return node("cta", nil, { axis = axis or 0 }) end
 function tile.ctas(axis) return node("ctas", nil, { axis = axis or 0 }) end
 function tile.fastdiv(a, by) return node("fastdiv", { a.id, by.id }) end -- by: a derived fastdiv parameter
 function tile.get(v) return node("get", { v.id }) end
 function tile.put(v, x) core.node("put", { v.id, operand(x, { dtype = v.dtype }) }) end
 function tile.sync() core.node("sync") end
+-- Of a step with `attr pdl`: what the step before it wrote is there from here on. Of the step before: the next one may start.
+function tile.pdl_wait() core.node("pdl_wait") end
+function tile.pdl_launch() core.node("pdl_launch") end
 
 -- ---- fragments ----
 
@@ -119,11 +143,15 @@ function tile.set(f, v) core.node("set", { f.id, v.id }) end
 function tile.zero(f) core.node("zero", { f.id }) end
 function tile.fill(f, x) core.node("fill", { f.id, operand(x, f) }) end
 function tile.coord(f, dim) return node("coord", { f.id }, { dim = dim }) end
-function tile.exchange(f) return node("exchange", { f.id }) end
-function tile.even_odd(even, odd) return node("even_odd", { even.id, odd.id }) end
-function tile.twice(f) return node("twice", { f.id }) end
+-- run: of so many elements (default 1).
+function tile.exchange(f, run) return node("exchange", { f.id }, { run = run }) end
+function tile.even_odd(even, odd, run) return node("even_odd", { even.id, odd.id }, { run = run }) end
+function tile.twice(f, run) return node("twice", { f.id }, { run = run }) end
+function tile.repeat_(f, times) return times == 1 and f or node("repeat", { f.id }, { times = times }) end
+function tile.columns(view, f, first, step) return node("columns", { view.id, f.id, operand(first, { dtype = "i64" }) }, { step = step }) end
 -- join: reductions with the same number that follow one another share one barrier.
-function tile.reduce(f, kind, dim, join) return node("reduce", { f.id }, { kind = kind, dim = dim, join = join }) end
+-- mask: a condition, without which an element does not count.
+function tile.reduce(f, kind, dim, join, mask) return node("reduce", { f.id, mask and mask.id }, { kind = kind, dim = dim, join = join }) end
 -- What a mutable fragment holds now, as a value of its own that later assignments leave alone.
 function tile.copy(f)
   local own = node("frag", { f.id }, { dtype = f.dtype, shape = f.shape })
@@ -153,7 +181,7 @@ function tile.gather(memory, index, coordinates, attrs) return node("gather", wi
 function tile.store(memory, f, coordinates, attrs) core.node("store", with_coordinates({ memory.id, f.id }, coordinates, "i64"), attrs) end
 function tile.load1(memory, coordinates) return node("load1", with_coordinates({ memory.id }, coordinates, "i64")) end
 function tile.store1(memory, v, coordinates) core.node("store1", with_coordinates({ memory.id, v.id }, coordinates, "i64")) end
-function tile.slice(t, start, shape) return node("slice", { t.id }, { start = start, shape = shape }) end
+function tile.slice(t, start, shape, layout) return node("slice", { t.id }, { start = start, shape = shape, layout = layout }) end
 function tile.part(t, index, dim, size) return node("part", { t.id, operand(index) }, { dim = dim, size = size }) end
 function tile.trans(t) return node("trans", { t.id }) end
 
@@ -166,6 +194,11 @@ end
 function tile.commit(slot) core.node("commit", { slot.id }) end
 function tile.wait(r) return node("wait", { r.id }) end
 function tile.release(slot) core.node("release", { slot.id }) end
+function tile.skip(r, n) core.node("skip", { r.id, operand(n) }) end
+function tile.put_slot(slot, field, f) core.node("put_slot", { slot.id, f.id }, { field = field }) end
+function tile.store_slot(slot, field, map, coordinates)
+  core.node("store_slot", with_coordinates({ slot.id, map.id }, coordinates, "i64"), { field = field })
+end
 function tile.drain(r) core.node("drain", { r.id }) end
 function tile.field(slot, name) return node("field", { slot.id }, { name = name }) end
 function tile.carry(slot) return node("carry", { slot.id }) end
@@ -174,6 +207,8 @@ function tile.take(carrier) return node("take", { carrier.id }) end
 function tile.mma_operands(acc, dtype) return node("mma_operands", { acc.id }, { dtype = dtype }) end
 function tile.mma_fetch(operands, a, b, step) core.node("mma_fetch", { operands.id, a.id, b.id }, { step = step }) end
 function tile.mma_issue(acc, operands) core.node("mma_issue", { acc.id, operands.id }) end
+function tile.mma_commit() core.node("mma_commit") end
+function tile.mma_wait(n) core.node("mma_wait", nil, { n = n }) end
 function tile.mma(acc, a, b, attrs) core.node("mma", { acc.id, a.id, b.id }, attrs) end
 
 return tile

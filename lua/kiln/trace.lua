@@ -333,7 +333,7 @@ function trace.arguments(graph, op, extra, hidden)
   setmetatable(t, {
     __index = function(_, key)
       if cache[key] ~= nil then return cache[key] end
-      if hidden and hidden[key] then error("'" .. key .. "' is an operand of the product, which the epilogue does not see; it has acc", 2) end
+      if hidden and hidden[key] then error("'" .. key .. "' is an operand of a product, which the epilogue does not see; it has the product", 2) end
       if make[key] then -- when first read, so that it carries that line of the script
         cache[key] = make[key]()
         return cache[key]

@@ -2,17 +2,11 @@
 
 local function norm(x, eps) return (x - mean(x)) * rsqrt(var(x) + eps) end
 
--- rows: how many of dim turn. A table has an entry per channel, or one per pair; a channel's partner is its neighbour, or its like in
--- the other half.
+-- rows: how many of dim turn.
 local function turn(t, x, dim, rows)
-  local n, c, entries = index(dim), index "N", size "R"
-  local width = t.table == "pair" and 2 * entries or entries // 2 * 2
-  local neighbours = t.pairs == "neighbours"
-  local entry = t.table == "channel" and c or neighbours and c // 2 or c % max(entries, 1)
-  local partner = neighbours and swap_pairs(x) or swap_halves(x, width)
-  local first = neighbours and eq(c % 2, 0) or lt(c, width // 2)
-  local turned = x * lookup(t.cos, n + t.pos, entry) + where(first, -partner, partner) * lookup(t.sin, n + t.pos, entry)
-  return where(all(lt(c, width), lt(n, rows)), turned, x)
+  local n = index(dim)
+  local turned, turns = rotate(x, { cos = t.cos, sin = t.sin, row = n + t.pos, entries = size "R", pairs = t.pairs, table = t.table })
+  return where(all(turns, lt(n, rows)), turned, x)
 end
 
 return rowwise.op "ln_rope" {

@@ -1,15 +1,10 @@
 -- rms_norm_rope.lua - root mean square normalisation of whole rows, then the rotation of rope in every head of a row. A head is as
 -- wide as its table says; columns after the last whole head are normalised only.
 local function turn(t, x)
-  local n, c, entries = index "T", index "N", size "R"
-  local width = t.table == "pair" and 2 * entries or entries // 2 * 2
-  local heads = max(width, 1) -- a table without entries turns nothing
-  local neighbours, within = t.pairs == "neighbours", c % heads
-  local entry = t.table == "channel" and within or neighbours and within // 2 or c % max(entries, 1)
-  local partner = neighbours and swap_pairs(x) or swap_halves(x, width)
-  local first = neighbours and eq(c % 2, 0) or lt(within, width // 2)
-  local turned = x * lookup(t.cos, n + t.pos, entry) + where(first, -partner, partner) * lookup(t.sin, n + t.pos, entry)
-  return where(lt(c, size "N" // heads * width), turned, x)
+  local turned, turns = rotate(x, {
+    cos = t.cos, sin = t.sin, row = index "T" + t.pos, entries = size "R", pairs = t.pairs, table = t.table, blocks = "all",
+  })
+  return where(turns, turned, x)
 end
 
 return rowwise.op "rms_norm_rope" {

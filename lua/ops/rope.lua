@@ -1,17 +1,11 @@
 -- rope.lua - rotary position embedding of q and k in one launch: pairs of channels turn by angles from a table of cosines and sines.
 -- Channels and rows beyond those that turn pass through. In place where q and yq are one tensor.
 
--- rows: how many of dim turn. A table has an entry per channel, or one per pair; a channel's partner is its neighbour, or its like in
--- the other half.
+-- rows: how many of dim turn.
 local function turn(t, x, dim, rows)
-  local n, c, entries = index(dim), index "N", size "R"
-  local width = t.table == "pair" and 2 * entries or entries // 2 * 2
-  local neighbours = t.pairs == "neighbours"
-  local entry = t.table == "channel" and c or neighbours and c // 2 or c % max(entries, 1)
-  local partner = neighbours and swap_pairs(x) or swap_halves(x, width)
-  local first = neighbours and eq(c % 2, 0) or lt(c, width // 2)
-  local turned = x * lookup(t.cos, n + t.pos, entry) + where(first, -partner, partner) * lookup(t.sin, n + t.pos, entry)
-  return where(all(lt(c, width), lt(n, rows)), turned, x)
+  local n = index(dim)
+  local turned, turns = rotate(x, { cos = t.cos, sin = t.sin, row = n + t.pos, entries = size "R", pairs = t.pairs, table = t.table })
+  return where(all(turns, lt(n, rows)), turned, x)
 end
 
 return rowwise.op "rope" {
@@ -26,7 +20,8 @@ return rowwise.op "rope" {
     if t.k then t.yk = turn(t, t.k, "S", t.k_rows) end
   end,
   cases = "B=2,H=3,T=5,N=64,G=2,S=7,P=16,R=32\nB=1,H=2,T=31,N=128,G=2,S=31,P=31,R=64 strided pairs=halves table=pair\n" ..
-    "B=2,H=2,T=4,N=96,G=1,S=4,P=8,R=40 k=no pairs=halves\nB=2,H=2,T=4,N=7,G=1,S=3,P=8,R=3 table=pair",
+    "B=2,H=2,T=4,N=96,G=1,S=4,P=8,R=40 k=no pairs=halves\nB=2,H=2,T=4,N=7,G=1,S=3,P=8,R=3 table=pair\n" ..
+    "B=1,H=1,T=2,N=5001,G=1,S=2,P=6,R=2400 in_place unaligned pairs=halves table=pair",
   curated  = { { targets = "sm_80 sm_90a" } },
   curated_grad = { { targets = "sm_90a" } },
 }

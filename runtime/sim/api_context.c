@@ -12,6 +12,7 @@ DRV_EXPORT DrvResult cuInit(unsigned flags) {
   sim_enter();
   if (flags) return sim_leave(sim_say(DRV_INVALID_VALUE, "cuInit takes flags 0"));
   DrvResult code = sim_device_default();
+  if (!code && !sim_state.ready) sim_report_hand('d', sim_state.device[0]->target->name);
   if (!code) sim_state.ready = true;
   return sim_leave(code);
 }
@@ -187,12 +188,12 @@ static DrvResult push(struct CUctx_st *c) {
 DRV_EXPORT DrvResult cuCtxCreate_v2(DrvContext *context, unsigned flags, DrvDevice device) {
   sim_enter();
   SimDevice *d = sim_device_at(device);
-  (void)flags;
   if (!context) return sim_leave(DRV_INVALID_VALUE);
   if (ready()) return sim_leave(DRV_NOT_INITIALIZED);
   if (!d) return sim_leave(DRV_INVALID_DEVICE);
   struct CUctx_st *c = new_context(d, false);
   if (!c) return sim_leave(sim_say(DRV_OUT_OF_MEMORY, "out of memory"));
+  c->flags = flags;
   *context = c;
   return sim_leave(push(c));
 }
@@ -260,7 +261,6 @@ bool sim_stream_ok(DrvStream s) {
 DRV_EXPORT DrvResult cuStreamCreate(DrvStream *stream, unsigned flags) {
   sim_enter();
   SimDevice *d = sim_current_device();
-  (void)flags;
   if (!stream) return sim_leave(DRV_INVALID_VALUE);
   if (!d) return sim_leave(DRV_INVALID_CONTEXT);
   struct CUstream_st *s = sim_new(sizeof *s);
@@ -268,7 +268,7 @@ DRV_EXPORT DrvResult cuStreamCreate(DrvStream *stream, unsigned flags) {
     sim_delete(s, sizeof *s);
     return sim_leave(sim_say(DRV_OUT_OF_MEMORY, "out of memory"));
   }
-  s->dev = d;
+  *s = (struct CUstream_st){d, sim_current(), flags};
   *stream = s;
   return sim_leave(DRV_SUCCESS);
 }

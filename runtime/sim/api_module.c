@@ -37,7 +37,10 @@ static DrvResult load(DrvModule *module, const char *text, unsigned n, unsigned 
   SimModule *m = sim_parse_module(ctx->dev, text, &code, log, sizeof log);
   write_log(jit.error, jit.error_bytes, jit.error_size, m ? "" : log);
   write_log(jit.info, jit.info_bytes, jit.info_size, "");
-  if (!m) return sim_say(code, "%s", log);
+  if (!m) {
+    sim_report_hand('r', log);
+    return sim_say(code, "%s", log);
+  }
   m->ctx = ctx;
   if (!sim_handle_add(&sim_state.modules, m)) {
     sim_module_free(m);
@@ -55,34 +58,38 @@ DRV_EXPORT DrvResult cuModuleLoadDataEx(DrvModule *module, const void *image, un
 }
 DRV_EXPORT DrvResult cuModuleLoadData(DrvModule *module, const void *image) { return cuModuleLoadDataEx(module, image, 0, NULL, NULL); }
 
-DRV_EXPORT DrvResult cuModuleLoad(DrvModule *module, const char *path) {
-  sim_enter();
-  if (!module || !path) return sim_leave(DRV_INVALID_VALUE);
+DrvResult sim_read_file(const char *path, SimBuf *text) {
   FILE *f = fopen(path, "rb");
-  if (!f) return sim_leave(sim_say(301, "%s: cannot be read", path)); /* file not found */
-  SimBuf text = {0};
+  if (!f) return sim_say(301, "%s: cannot be read", path); /* file not found */
   bool ok = true;
-  for (size_t got = 1; ok && got && text.n < MAX_FILE;) {
-    char *at = sim_push(&text, 65536);
+  for (size_t got = 1; ok && got && text->n < MAX_FILE;) {
+    char *at = sim_push(text, 65536);
     ok = at != NULL;
     if (!ok) break;
     got = fread(at, 1, 65536, f);
-    text.n -= 65536 - got;
+    text->n -= 65536 - got;
   }
   fclose(f);
-  ok = ok && sim_push(&text, 1);
-  DrvResult code = ok ? load(module, text.at, 0, NULL, NULL) : sim_say(DRV_OUT_OF_MEMORY, "out of memory");
+  return ok && sim_push(text, 1) ? DRV_SUCCESS : sim_say(DRV_OUT_OF_MEMORY, "out of memory");
+}
+
+DRV_EXPORT DrvResult cuModuleLoad(DrvModule *module, const char *path) {
+  sim_enter();
+  if (!module || !path) return sim_leave(DRV_INVALID_VALUE);
+  SimBuf text = {0};
+  DrvResult code = sim_read_file(path, &text);
+  if (!code) code = load(module, text.at, 0, NULL, NULL);
   sim_buf_free(&text);
   return sim_leave(code);
 }
 
-static SimModule *known_module(DrvModule module) {
+SimModule *sim_known_module(DrvModule module) {
   if (sim_handle_known(&sim_state.modules, module)) return (SimModule *)(void *)module;
   sim_say(DRV_INVALID_HANDLE, "no such module");
   return NULL;
 }
 
-static SimFunction *known_function(DrvFunction function) {
+SimFunction *sim_known_function(DrvFunction function) {
   for (uint32_t i = 0; i < SIM_COUNT(&sim_state.modules, SimModule *); i++)
     if (sim_handle_known(&SIM_AT(&sim_state.modules, SimModule *, i)->functions, function)) return (SimFunction *)(void *)function;
   sim_say(DRV_INVALID_HANDLE, "no such function");
@@ -91,7 +98,7 @@ static SimFunction *known_function(DrvFunction function) {
 
 DRV_EXPORT DrvResult cuModuleUnload(DrvModule module) {
   sim_enter();
-  SimModule *m = known_module(module);
+  SimModule *m = sim_known_module(module);
   if (!m) return sim_leave(DRV_INVALID_HANDLE);
   sim_handle_drop(&sim_state.modules, m);
   sim_module_free(m);
@@ -101,7 +108,7 @@ DRV_EXPORT DrvResult cuModuleUnload(DrvModule module) {
 DRV_EXPORT DrvResult cuModuleGetFunction(DrvFunction *function, DrvModule module, const char *name) {
   sim_enter();
   if (!function || !name) return sim_leave(DRV_INVALID_VALUE);
-  SimModule *m = known_module(module);
+  SimModule *m = sim_known_module(module);
   if (!m) return sim_leave(DRV_INVALID_HANDLE);
   for (uint32_t i = 0; i < SIM_COUNT(&m->functions, SimFunction *); i++) {
     SimFunction *f = SIM_AT(&m->functions, SimFunction *, i);
@@ -115,7 +122,7 @@ DRV_EXPORT DrvResult cuModuleGetFunction(DrvFunction *function, DrvModule module
 DRV_EXPORT DrvResult cuModuleGetGlobal_v2(DrvPtr *ptr, size_t *bytes, DrvModule module, const char *name) {
   sim_enter();
   if (!name) return sim_leave(DRV_INVALID_VALUE);
-  SimModule *m = known_module(module);
+  SimModule *m = sim_known_module(module);
   if (!m) return sim_leave(DRV_INVALID_HANDLE);
   for (uint32_t i = 0; i < SIM_COUNT(&m->vars, SimVar); i++) {
     SimVar *v = &SIM_AT(&m->vars, SimVar, i);
@@ -147,7 +154,7 @@ static int registers(const SimFunction *f) { /* the estimate, brought below what
 
 DRV_EXPORT DrvResult cuFuncGetAttribute(int *value, unsigned attribute, DrvFunction function) {
   sim_enter();
-  SimFunction *f = known_function(function);
+  SimFunction *f = sim_known_function(function);
   if (!value) return sim_leave(DRV_INVALID_VALUE);
   if (!f) return sim_leave(DRV_INVALID_HANDLE);
   switch (attribute) {
@@ -167,7 +174,7 @@ DRV_EXPORT DrvResult cuFuncGetAttribute(int *value, unsigned attribute, DrvFunct
 
 DRV_EXPORT DrvResult cuFuncSetAttribute(DrvFunction function, unsigned attribute, int value) {
   sim_enter();
-  SimFunction *f = known_function(function);
+  SimFunction *f = sim_known_function(function);
   if (!f) return sim_leave(DRV_INVALID_HANDLE);
   if (attribute == DRV_FUNC_NON_PORTABLE_CLUSTER_SIZE_ALLOWED) return f->large_clusters = value != 0, sim_leave(DRV_SUCCESS);
   if (attribute == 9) return sim_leave(DRV_SUCCESS); /* preferred carve-out: advice */
@@ -183,7 +190,7 @@ DRV_EXPORT DrvResult cuFuncSetAttribute(DrvFunction function, unsigned attribute
 
 DRV_EXPORT DrvResult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, DrvFunction function, int threads, size_t shared) {
   sim_enter();
-  SimFunction *f = known_function(function);
+  SimFunction *f = sim_known_function(function);
   if (!blocks || threads < 1 || threads > 1024) return sim_leave(DRV_INVALID_VALUE);
   if (!f) return sim_leave(DRV_INVALID_HANDLE);
   *blocks = (int)sim_launch_occupancy(f->module->dev->target, f, (uint32_t)threads, shared);
@@ -264,13 +271,13 @@ static DrvResult find_cluster(const SimFunction *f, SimLaunch *l, const uint32_t
   return DRV_SUCCESS;
 }
 
-typedef struct Extras { bool cooperative; uint32_t cluster[3]; } Extras; /* what launch attributes say */
+typedef struct Extras { bool cooperative, overlaps; uint32_t cluster[3]; } Extras; /* what launch attributes say */
 
 static DrvResult launch(SimDevice *d, const SimFunction *f, const DrvLaunchConfig *c, const Extras *x, void **params, void **extra) {
   bool cooperative = x->cooperative;
   SimLaunch l = {.dev = d, .fn = f, .grid = {c->grid_x, c->grid_y, c->grid_z}, .block = {c->block_x, c->block_y, c->block_z},
                  .dynamic_bytes = c->shared_bytes, .shared_bytes = c->shared_bytes + f->shared_static, .checks = d->checks, .seed = d->seed,
-                 .policy = policy_of(d), .cooperative = cooperative};
+                 .policy = policy_of(d), .cooperative = cooperative, .overlaps = x->overlaps};
   DrvResult code = check_launch(f, &l);
   if (code) return code;
   l.threads = l.block[0] * l.block[1] * l.block[2];
@@ -302,10 +309,13 @@ static DrvResult launch(SimDevice *d, const SimFunction *f, const DrvLaunchConfi
 static DrvResult launch_config(const DrvLaunchConfig *c, DrvFunction function, const Extras *x, void **params, void **extra) {
   SimDevice *d = sim_current_device();
   if (!d) return DRV_INVALID_CONTEXT;
-  SimFunction *f = known_function(function);
+  SimFunction *f = sim_known_function(function);
   if (!f || !sim_stream_ok(c->stream)) return DRV_INVALID_HANDLE;
   if (f->module->dev != d) return sim_say(DRV_INVALID_CONTEXT, "%s belongs to another device", f->name);
-  return launch(d, f, c, x, params, extra);
+  uint64_t before = d->launches;
+  DrvResult code = launch(d, f, c, x, params, extra);
+  sim_report_hand(!code ? 'l' : d->launches != before ? 'f' : 'r', sim_message());
+  return code;
 }
 
 DRV_EXPORT DrvResult cuLaunchKernel(DrvFunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
@@ -331,6 +341,7 @@ static DrvResult check_attributes(const DrvLaunchConfig *c, Extras *x) {
     if (cluster) x->cluster[0] = a->value.cluster.x, x->cluster[1] = a->value.cluster.y, x->cluster[2] = a->value.cluster.z;
     bool harmless = a->id == 0 || a->id == 1 || a->id == 8 || a->id == 14 || /* ignore, access window, priority, carve-out */
                     a->id == DRV_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION || a->id == DRV_LAUNCH_COOPERATIVE;
+    if (a->id == DRV_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION) x->overlaps = a->value.programmatic_serialization != 0;
     if (a->id == DRV_LAUNCH_COOPERATIVE) x->cooperative = a->value.cooperative != 0;
     if (!cluster && !harmless) return sim_say(DRV_NOT_SUPPORTED, "launch attribute %u is not simulated", a->id);
   }

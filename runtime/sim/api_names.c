@@ -1,4 +1,4 @@
-/* api_names.c - driver entry points: names and texts of results, and the table by which a program asks for the others. */
+/* api_names.c - driver entry points: names and texts of results, and how a program asks for the others (entries.def). */
 #include "api.h"
 #include <string.h>
 
@@ -22,8 +22,11 @@ static const struct { DrvResult code; const char *name, *text; } results[] = {
   {DRV_LAUNCH_OUT_OF_RESOURCES, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources asked for at launch"},
   {DRV_LAUNCH_TIMEOUT, "CUDA_ERROR_LAUNCH_TIMEOUT", "the kernel ran past its limit"},
   {DRV_CONTEXT_IS_DESTROYED, "CUDA_ERROR_CONTEXT_IS_DESTROYED", "the context is destroyed"},
+  {712, "CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED", "the memory is registered already"},
+  {713, "CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED", "the memory is not registered"},
   {DRV_MISALIGNED_ADDRESS, "CUDA_ERROR_MISALIGNED_ADDRESS", "the kernel accessed a misaligned address"},
   {DRV_LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED", "the kernel failed"},
+  {DRV_COOPERATIVE_LAUNCH_TOO_LARGE, "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE", "the blocks of a cooperative launch do not fit at a time"},
   {DRV_NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED", "not supported"},
   {DRV_UNKNOWN, "CUDA_ERROR_UNKNOWN", "unknown error"},
 };
@@ -48,37 +51,33 @@ DRV_EXPORT DrvResult cuGetErrorString(DrvResult error, const char **text) {
   return i < 0 ? DRV_INVALID_VALUE : DRV_SUCCESS;
 }
 
-/* Every entry point, with the suffix of its exact name set apart: a program asks for the name without it. */
-#define ENTRIES(E)                                                                                                     \
-  E(cuInit, "") E(cuDriverGetVersion, "") E(cuGetErrorName, "") E(cuGetErrorString, "") E(cuDeviceGetCount, "")        \
-  E(cuDeviceGet, "") E(cuDeviceGetName, "") E(cuDeviceGetUuid, "") E(cuDeviceGetAttribute, "")                          \
-  E(cuDeviceTotalMem, "_v2") E(cuDevicePrimaryCtxRetain, "") E(cuDevicePrimaryCtxRelease, "_v2") E(cuCtxCreate, "_v2")  \
-  E(cuCtxDestroy, "_v2") E(cuCtxPushCurrent, "_v2") E(cuCtxPopCurrent, "_v2") E(cuCtxGetCurrent, "")                    \
-  E(cuCtxSetCurrent, "") E(cuCtxGetDevice, "") E(cuCtxSynchronize, "") E(cuModuleLoad, "") E(cuModuleLoadData, "")      \
-  E(cuModuleLoadDataEx, "") E(cuModuleUnload, "") E(cuModuleGetFunction, "") E(cuModuleGetGlobal, "_v2")                \
-  E(cuFuncGetAttribute, "") E(cuFuncSetAttribute, "") E(cuOccupancyMaxActiveBlocksPerMultiprocessor, "")                \
-  E(cuLaunchKernel, "") E(cuLaunchKernelEx, "") E(cuLaunchCooperativeKernel, "") E(cuMemAlloc, "_v2")                   \
-  E(cuMemFree, "_v2") E(cuMemGetInfo, "_v2")                                                                             \
-  E(cuMemcpy, "") E(cuMemcpyAsync, "") E(cuMemcpyHtoD, "_v2") E(cuMemcpyDtoH, "_v2") E(cuMemcpyDtoD, "_v2")             \
-  E(cuMemcpyHtoDAsync, "_v2") E(cuMemcpyDtoHAsync, "_v2") E(cuMemcpyDtoDAsync, "_v2") E(cuMemsetD8, "_v2")              \
-  E(cuMemsetD16, "_v2") E(cuMemsetD32, "_v2") E(cuMemsetD8Async, "") E(cuMemsetD16Async, "") E(cuMemsetD32Async, "")    \
-  E(cuPointerGetAttribute, "") E(cuPointerGetAttributes, "") E(cuStreamCreate, "") E(cuStreamDestroy, "_v2")            \
-  E(cuStreamSynchronize, "") E(cuStreamQuery, "") E(cuStreamWaitEvent, "") E(cuEventCreate, "")                         \
-  E(cuEventDestroy, "_v2") E(cuEventRecord, "") E(cuEventSynchronize, "") E(cuEventQuery, "") E(cuEventElapsedTime, "") \
-  E(cuGetProcAddress, "_v2")
-
 /* Addresses by link name: the entry points have prototypes of their own kinds. */
-#define DECLARE(name, suffix) extern const char entry_##name[] __asm__(#name suffix);
-ENTRIES(DECLARE)
-#define ENTRY(name, suffix) {#name, entry_##name},
-static const struct { const char *name; const void *fn; } entries[] = {ENTRIES(ENTRY)};
+#define ENTRY(name, suffix, since) extern const char entry_##name##suffix[] __asm__(#name #suffix);
+#include "entries.def"
+#define ENTRY(name, suffix, since) {#name, entry_##name##suffix, since},
+static const struct { const char *name; const void *fn; int since; } entries[] = {
+#include "entries.def"
+};
+
+static const void *find_entry(const char *symbol, int version, bool *newer) {
+  const void *found = NULL;
+  *newer = false;
+  for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
+    if (strcmp(entries[i].name, symbol) != 0) continue;
+    if (entries[i].since <= version) found = entries[i].fn;
+    else *newer = true;
+  }
+  return found;
+}
 
 DRV_EXPORT DrvResult cuGetProcAddress_v2(const char *symbol, void **pfn, int version, uint64_t flags, unsigned *status) {
-  (void)version, (void)flags;
+  bool newer;
+  (void)flags; /* per-thread default streams are the same here */
   if (!symbol || !pfn) return DRV_INVALID_VALUE;
-  *pfn = NULL;
-  for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++)
-    if (strcmp(entries[i].name, symbol) == 0) *pfn = (void *)(uintptr_t)entries[i].fn;
-  if (status) *status = *pfn ? 0 : 1; /* found; symbol not found */
+  *pfn = (void *)(uintptr_t)find_entry(symbol, version, &newer);
+  if (status) *status = *pfn ? 0 : newer ? 2 : 1; /* found; the version does not suffice; no such symbol */
   return *pfn ? DRV_SUCCESS : DRV_NOT_FOUND;
+}
+DRV_EXPORT DrvResult cuGetProcAddress(const char *symbol, void **pfn, int version, uint64_t flags) {
+  return cuGetProcAddress_v2(symbol, pfn, version, flags, NULL);
 }

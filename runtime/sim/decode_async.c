@@ -188,7 +188,7 @@ bool sim_decode_async(Decode *d) {
   if (word_is(w, 0, "wgmma")) return decode_wgmma(d);
   if (word_is(w, 0, "setmaxnreg")) return decode_setmaxnreg(d);
   if (word_is(w, 0, "barrier")) return decode_cluster_barrier(d);
-  if (word_is(w, 0, "griddepcontrol")) return use(d, "nop"); /* launches are executed one after another */
+  if (word_is(w, 0, "griddepcontrol")) return use(d, word_is(w, 1, "wait") ? "depend" : "nop"); /* launches are executed one after another */
   if (word_is(w, 0, "mapa")) return use(d, word_is(w, 1, "u64") ? "mapa_b64" : "mapa_b32");
   if (word_is(w, 0, "getctarank")) return use(d, word_is(w, 1, "u64") ? "getctarank_b64" : "getctarank_b32");
   if (word_is(w, 0, "fence")) return has_word(w, "mbarrier_init") ? use(d, "fence_mbarrier_init") : decode_proxy(d);

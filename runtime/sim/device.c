@@ -29,6 +29,12 @@ DrvResult sim_say(DrvResult code, const char *fmt, ...) {
 
 const char *sim_message(void) { return message; }
 
+DrvResult sim_refuse(const char *why) {
+  sim_enter();
+  sim_report_hand('r', why);
+  return sim_leave(sim_say(DRV_NOT_SUPPORTED, "%s", why));
+}
+
 /* ---- handles ---- */
 
 bool sim_handle_add(SimBuf *list, void *h) {

@@ -22,7 +22,6 @@ enum { BULK_U32, BULK_S32, BULK_U64, BULK_S64, BULK_F16, BULK_BF16, BULK_F32, BU
 enum { WG_A_IN_REGS = 1 << 10, WG_MINUS = 1 << 11, WG_TRANSPOSE_A = 1 << 12, WG_TRANSPOSE_B = 1 << 13 };
 
 /* ---- addresses in shared memory of a CTA of the cluster: its rank + 1 above 24 bits of offset; 0 there: the own CTA ---- */
-#define SIM_RANK_SHIFT 24
 SimCta *sim_cluster_cta(const SimWarp *w, uint32_t address, uint32_t *offset); /* NULL: no such CTA */
 
 /* ---- mbarriers (engine_mbar.c) ---- */

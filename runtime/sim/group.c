@@ -169,6 +169,7 @@ void sim_group_begin(SimGroup *g, uint64_t index) {
   g->first_key = UINT64_MAX;
   g->horizon = 0;
   g->faulted = g->suspected = false;
+  g->expired = 0;
   g->random = (l->seed + 1) * 0x9e3779b97f4a7c15ull ^ (index + 1) * 0xbf58476d1ce4e5b9ull;
   if (!g->random) g->random = 1;
   memset(g->hb, 0, CLOCKS * (size_t)g->nagents * g->ncolumns * sizeof *g->hb);
@@ -298,10 +299,25 @@ static void begin_operation(SimGroup *g, const SimWarp *w, uint64_t key) {
   atomic_store(&g->seen, key);
 }
 
+/* Tries to wait for an mbarrier end without success in the end. Only if that has led to nothing is it a deadlock. */
+static bool expire_waits(SimGroup *g) {
+  bool any = false;
+  if (g->expired == g->time) return false;
+  g->expired = g->time;
+  for (uint32_t i = 0; i < g->nagents; i++) {
+    SimWarp *w = &g->warp[i];
+    if (w->state != WARP_HELD || !w->held) continue;
+    w->expired = any = true;
+    sim_group_ready(w);
+  }
+  return any;
+}
+
 SimGroupState sim_group_run(SimGroup *g, uint64_t *key) {
   for (;;) {
     run_local(g);
     SimWarp *w = running(g) ? next_warp(g, key) : NULL;
+    if (!w && running(g) && !parked(g) && expire_waits(g)) continue;
     if (!w) return running(g) && parked(g) ? GROUP_PARKED : end_group(g);
     if (*key < g->now) *key = g->now;
     if (*key >= g->horizon) return GROUP_TURN;
@@ -355,9 +371,8 @@ void sim_group_stuck(SimGroup *g) {
     n += list_warp(w, list + n, sizeof list - n);
   }
   if (!first) return;
-  const SimInstr *in = first->state == WARP_PARKED ? &first->code[first->spin.pc]
-                       : first->state == WARP_HELD ? &first->code[first->pc]
-                                                   : &first->code[first->pc ? first->pc - 1 : 0];
+  uint32_t at = first->state == WARP_PARKED ? first->spin.pc : first->state == WARP_HELD || !first->pc ? first->pc : first->pc - 1;
+  const SimInstr *in = &first->code[at];
   if (done && first->state == WARP_BARRIER)
     sim_fault(first, in, -1, DRV_LAUNCH_FAILED, "barrier", "", 0, "waits for warps that have ended (%u of %u): %s", done, g->nagents, list);
   else sim_fault(first, in, -1, DRV_LAUNCH_FAILED, "deadlock", "", 0, "nobody can go on: %s", list);

@@ -31,7 +31,7 @@ unsigned kilnsim_configure(const char *options, int *ordinal);
 unsigned kilnsim_message(const char **text);
 
 typedef struct kilnsim_finding { /* what stopped the last failed launch */
-  char kind[32];          /* "out_of_bounds" "misaligned" "use_after_free" "uninitialised" "race" "pending_copy" "barrier" "deadlock"
+  char kind[32];          /* "out_of_bounds" "misaligned" "use_after_free" "uninitialised" "race" "scope" "pending_copy" "barrier" "deadlock"
                              "collective" "unwaited_copy" "limit" "trap" "call" "stack" "assert" "memory" (the simulator's own ran out) */
   char space[16];         /* "global" "shared" "param" "register" or "" */
   char entry[128];        /* kernel */

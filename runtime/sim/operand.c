@@ -411,8 +411,7 @@ static bool reading_fits(SimParser *p, const IsaReading *r, const IsaForm *f, co
   for (uint32_t i = 0; i < r->nmodifiers; i++) p->in_shared |= r->modifier[i]->group == 'a' && strcmp(r->modifier[i]->word, "shared") == 0;
   p->takes_wider = takes_wider(f);
   p->takes_second = strncmp(f->opcode, "setp.", 5) == 0;
-  bool alone = (f->flags & (ISA_COLLECTIVE | ISA_SYNC)) == 0 || strncmp(f->opcode, "atom.", 5) == 0 || strncmp(f->opcode, "red.", 4) == 0;
-  p->takes_number = alone && !(f->flags & (ISA_COLLECTIVE | ISA_ASYNC));
+  p->takes_number = !(f->flags & (ISA_COLLECTIVE | ISA_ASYNC));
   return row_fits(p, f, ops, hint ? n - 1 : n);
 }
 

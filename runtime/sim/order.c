@@ -308,7 +308,12 @@ static SimPlace *enter_place(SimWarp *w, uint64_t address, bool global) {
   SimGroup *g = w->cta->group;
   SimOrder *o = g->launch->order;
   if (global && g->launch->ncores > 1) pthread_mutex_lock(&o->lock);
-  SimPlace *p = find_place(global ? &o->places : &g->places, (address & ~(uint64_t)3) + (global ? 0 : (uint64_t)w->cta->rank << 32));
+  uint64_t key = address & ~(uint64_t)3;
+  if (!global) { /* by rank and offset, whichever CTA names it (engine.h) */
+    uint32_t rank = (uint32_t)address >> SIM_RANK_SHIFT;
+    key = (key & ~(uint64_t)UINT32_MAX) | (key & ((1u << SIM_RANK_SHIFT) - 1)) | (uint64_t)(rank ? rank - 1 : w->cta->rank) << 32;
+  }
+  SimPlace *p = find_place(global ? &o->places : &g->places, key);
   if (!p) lost(w);
   return p;
 }

@@ -354,14 +354,29 @@ bool sim_parse_directives(SimParser *p) {
   }
 }
 
+static bool parse_inlined_at(SimParser *p, uint64_t *file, uint64_t *line) { /* , function_name LABEL, inlined_at FILE LINE COLUMN */
+  uint32_t at = p->tok.line;
+  uint64_t column;
+  while (p->tok.kind != TOK_END && p->tok.line == at && !sim_lex_is(p, "inlined_at")) sim_lex_next(p);
+  if (p->tok.line != at || !take_word(p, "inlined_at")) return true;
+  if (!take_int(p, file, 4096, "inlined_at needs a file") || !take_int(p, line, UINT32_MAX, "inlined_at needs a line")) return false;
+  return p->tok.kind != TOK_INT || p->tok.line != at || take_int(p, &column, UINT32_MAX, "inlined_at needs a column");
+}
+
+/* What is inlined from another file than the kernel's first (a toolkit's header) counts as the place that called it. */
 static bool parse_loc(SimParser *p) {
-  uint64_t file, line, column;
+  uint64_t file, line, column, caller_file = 0, caller_line = 0;
   uint32_t at = p->tok.line;
   if (!take_int(p, &file, 4096, ".loc needs a file") || !take_int(p, &line, UINT32_MAX, ".loc needs a line")) return false;
   if (p->tok.kind == TOK_INT && p->tok.line == at && !take_int(p, &column, UINT32_MAX, ".loc needs a column")) return false;
-  if (sim_lex_punct(p, ',') && p->tok.line == at) skip_line(p); /* function_name, inlined_at */
-  p->src_file = (uint16_t)file;
-  p->src_line = (uint32_t)line;
+  if (sim_lex_punct(p, ',') && p->tok.line == at) {
+    if (!parse_inlined_at(p, &caller_file, &caller_line)) return false;
+    if (p->tok.line == at) skip_line(p);
+  }
+  if (!p->own_file) p->own_file = (uint16_t)file;
+  bool elsewhere = caller_file && file != p->own_file;
+  p->src_file = (uint16_t)(elsewhere ? caller_file : file);
+  p->src_line = (uint32_t)(elsewhere ? caller_line : line);
   return true;
 }
 
@@ -438,6 +453,7 @@ static void reset_function(SimParser *p) {
   memset(p->special, 0, sizeof p->special);
   p->src_line = 0;
   p->src_file = 0;
+  p->own_file = 0;
 }
 
 static bool parse_body(SimParser *p, uint64_t shared_next) {

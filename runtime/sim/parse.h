@@ -94,7 +94,7 @@ typedef struct SimParser {
   SimBuf stack_map;          /* SimFunction.stack_map */
   uint64_t stack_saved[SIM_MAX_DEPTH + 1];
   uint32_t src_line;
-  uint16_t src_file;
+  uint16_t src_file, own_file; /* own: of its first .loc */
   uint32_t const_bucket[1024]; /* constants by value: vreg + chain below */
   SimBuf const_next;         /* uint32_t per vreg */
   uint32_t sink[3];          /* by width: 0, 4, 8 bytes */

@@ -4,7 +4,8 @@
  * who has read which of its granules since the launch began, and when (order.h): an access by one agent at one time, with a mask. As
  * long as one agent alone uses a line, which is the rule, that is one write and one read; others come into a list. An access that
  * happens before a later one of the same granules, and conflicts with whatever that conflicts with, is forgotten. In a kernel whose CTAs
- * never meet nothing orders two groups, so that of granules which several have read no more needs to be known than that.
+ * never meet nothing orders two groups, so that of granules which several have read no more needs to be known than that. In one whose CTAs
+ * do meet, the lowest agents of other groups that have read a line stand for those beyond MAX_READERS.
  *
  * Shadows are made page by page when first touched, and emptied when a later launch touches them: launches are ordered.
  *
@@ -15,7 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PAGE_LINES = 256, LINE_BITS = 5, PAGE_BITS = LINE_BITS + 8 };
+enum { MAX_READERS = 16, PAGE_LINES = 256, LINE_BITS = 5, PAGE_BITS = LINE_BITS + 8 };
 #define HOW_STRONG 0x80000000u
 #define HOW_WRITE 0x40000000u
 #define HOW_PC 0x3fffffffu
@@ -33,6 +34,9 @@ typedef struct Line {
 typedef struct SimRacePage {
   uint64_t launch;         /* whose accesses these are */
   atomic_flag lock;
+  uint8_t granule;         /* of that launch */
+  bool written;            /* `before` is not all 0 */
+  uint32_t before[PAGE_LINES]; /* what the launch before has written, if this one may have started earlier than that has ended */
   Line line[PAGE_LINES];
 } SimRacePage;
 
@@ -58,6 +62,18 @@ void sim_race_free(SimAlloc *a) {
   a->pages = NULL;
 }
 
+/* What the launch has written stays known to the next one if that may overlap with it. */
+static void keep_writes(SimRacePage *p) {
+  p->written = false;
+  for (int i = 0; i < PAGE_LINES; i++) {
+    const Line *x = &p->line[i];
+    uint32_t mask = x->write.mask;
+    for (uint32_t k = 0; x->more && k < x->more->n; k++) mask |= x->more->at[k].how & HOW_WRITE ? x->more->at[k].mask : 0;
+    p->before[i] = mask;
+    p->written |= mask != 0;
+  }
+}
+
 /* The page of this launch; NULL: out of memory. */
 static SimRacePage *find_page(SimLaunch *l, SimAlloc *a, uint64_t index) {
   SimRacePage **table = __atomic_load_n(&a->pages, __ATOMIC_ACQUIRE);
@@ -68,7 +84,10 @@ static SimRacePage *find_page(SimLaunch *l, SimAlloc *a, uint64_t index) {
   p = a->pages ? a->pages[index] : NULL;
   if (a->pages && !p && (p = sim_new(sizeof *p))) __atomic_store_n(&a->pages[index], p, __ATOMIC_RELEASE);
   if (p && p->launch != l->serial) {
+    if (l->overlaps && p->launch == l->serial - 1 && p->granule == l->fn->granule) keep_writes(p);
+    else p->written = false;
     if (p->launch) empty_page(p);
+    p->granule = (uint8_t)l->fn->granule;
     __atomic_store_n(&p->launch, l->serial, __ATOMIC_RELEASE);
   }
   pthread_mutex_unlock(&l->lock);
@@ -173,7 +192,7 @@ void sim_race_conclude(SimLaunch *l) { /* told by the lowest writer and the lowe
   SimRacer a = r->writer[0], b = r->writer[1], t;
   for (int i = 0; i < 2; i++)
     if (r->reader[i].agent && r->reader[i].agent != a.agent && (!b.agent || r->reader[i].agent < b.agent)) b = r->reader[i];
-  if (!r->address || !b.agent) return;
+  if (!r->address || !b.agent || l->code == DRV_OUT_OF_MEMORY) return; /* a clock that is lost makes races of what is none */
   if (a.agent > b.agent) t = a, a = b, b = t;
   uint32_t id[3], other[3], warp, other_warp;
   place_agent(l, b.agent - 1, id, &warp);
@@ -230,7 +249,7 @@ static Access *free_access(Line *x, bool write) { /* NULL: out of memory */
 }
 
 static void keep_reader(const Now *n, Line *x, uint32_t agent, uint32_t how) {
-  uint32_t *a = x->many_agent, size = n->w->cta->group->nagents, group = agent / size;
+  uint32_t a[2] = {x->many_agent[0], x->many_agent[1]}, size = n->w->cta->group->nagents, group = agent / size;
   if (a[0] == a[1]) a[0] = a[1] = SIM_FULL; /* there is none yet */
   if (agent < a[0]) {
     if (a[0] / size != group) a[1] = a[0];
@@ -239,6 +258,8 @@ static void keep_reader(const Now *n, Line *x, uint32_t agent, uint32_t how) {
   } else if (agent < a[1] && group != a[0] / size) {
     a[1] = agent;
   }
+  x->many_agent[0] = a[0];
+  __atomic_store_n(&x->many_agent[1], a[1], __ATOMIC_RELAXED); /* known_shared has not the lock */
 }
 
 /* Granules that another group has read as well, where nothing will ever order the two: they are marked, and need no more. */
@@ -248,9 +269,22 @@ static uint32_t share_reads(const Now *n, Line *x, Access *e, uint32_t m) {
   if (!both || e->how & HOW_WRITE || e->agent / size == n->agent / size) return m;
   keep_reader(n, x, e->agent, e->how);
   keep_reader(n, x, n->agent, n->how);
-  x->many |= both;
+  __atomic_store_n(&x->many, x->many | both, __ATOMIC_RELEASE);
   e->mask &= ~both;
   return m & ~both;
+}
+
+/* A line that many read, such as weights: of other groups the highest reader gives way to the present one. */
+static void limit_readers(const Now *n, Line *x) {
+  uint32_t size = n->w->cta->group->nagents, count = 0;
+  Access *highest = NULL;
+  for (uint32_t i = 0; x->more && i < x->more->n + 1; i++) {
+    Access *e = i ? &x->more->at[i - 1] : &x->read;
+    if (!e->mask || e->how & HOW_WRITE || e->agent / size == n->agent / size) continue;
+    count++;
+    if (!highest || e->agent > highest->agent) highest = e;
+  }
+  if (count >= MAX_READERS) highest->mask = 0;
 }
 
 static bool enter_slow(const Now *n, Line *x, uint32_t m) { /* true: faulted */
@@ -278,6 +312,7 @@ static bool enter_slow(const Now *n, Line *x, uint32_t m) { /* true: faulted */
     merge->mask |= m;
     return false;
   }
+  if (!write) limit_readers(n, x);
   Access *e = free_access(x, write);
   if (!e) {
     sim_fault(n->w, n->in, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory");
@@ -320,16 +355,39 @@ static bool enter_lines(Now *n, SimRacePage *p, uint64_t last, uint32_t first_ma
   return bad;
 }
 
-/* Read by several groups, as weights are: nothing to note. */
+/* Read by several groups, as weights are, two of them lower than this one: nothing to note. A write there is judged by the writer. */
 static bool known_shared(const SimRacePage *p, uint64_t line, uint64_t last, uint32_t mask, uint32_t agent) {
   if (line != last) mask = SIM_FULL;
   for (; line <= last; line++) {
     const Line *x = &p->line[line % PAGE_LINES];
-    if (mask & ~__atomic_load_n(&x->many, __ATOMIC_RELAXED) || __atomic_load_n(&x->write.mask, __ATOMIC_RELAXED) ||
-        __atomic_load_n(&x->more, __ATOMIC_RELAXED) || agent < __atomic_load_n(&x->many_agent[1], __ATOMIC_RELAXED))
-      return false;
+    if (mask & ~__atomic_load_n(&x->many, __ATOMIC_ACQUIRE) || agent < __atomic_load_n(&x->many_agent[1], __ATOMIC_RELAXED)) return false;
   }
   return true;
+}
+
+/* Has w, or a warp whose wait happens before its present, executed griddepcontrol.wait? */
+static bool has_waited(const SimWarp *w) {
+  const SimGroup *g = w->cta->group;
+  if (w->depended) return true;
+  for (uint32_t i = 0; i < g->nagents; i++)
+    if (g->warp[i].depended && g->warp[i].depended <= w->hb[i]) return true;
+  return false;
+}
+
+static bool too_early(const Now *n, const SimRacePage *p, uint64_t stop, uint32_t first_mask, uint32_t last_mask) {
+  uint32_t mask = first_mask;
+  if (!p->written || has_waited(n->w)) return false;
+  for (uint64_t line = n->line; line <= stop; line++, mask = SIM_FULL) {
+    if (line == stop) mask &= last_mask;
+    uint32_t bad = p->before[line % PAGE_LINES] & mask;
+    if (!bad) continue;
+    Now at = *n;
+    at.line = line;
+    sim_fault(n->w, n->in, -1, DRV_LAUNCH_FAILED, "race", "global", address_of(&at, bad),
+              "%s what the kernel before has written, and may still be writing: griddepcontrol.wait comes first", n->how & HOW_WRITE ? "overwrites" : "reads");
+    return true;
+  }
+  return false;
 }
 
 bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset, uint64_t bytes, bool write) {
@@ -346,6 +404,7 @@ bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset
     SimRacePage *p = find_page(l, a, page);
     if (!p) return sim_fault(w, in, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory"), true;
     n.line = line;
+    if (l->overlaps && too_early(&n, p, stop, first_mask, stop == last ? last_mask : SIM_FULL)) return true;
     if (write || !known_shared(p, line, stop, first_mask & last_mask, n.agent))
       if (enter_lines(&n, p, stop, first_mask, stop == last ? last_mask : SIM_FULL)) return true;
     first_mask = SIM_FULL;

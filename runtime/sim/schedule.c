@@ -4,8 +4,9 @@
  * as many are resident as the device holds, and what they do to global memory in a way that others may see happens in the order of a
  * virtual time. Each group counts its own: warp instructions, plus delays drawn from the seed. It needs nobody's leave for what is its
  * own business; an operation at moment t is executed once no other resident group can still come up with an earlier one, which it cannot
- * before SIM_LATENCY from its present: that much an operation takes. A group that is not resident from the start begins at the moment at which the earliest resident one ends. Nothing of this depends on how many host
- * cores there are or how fast they are: one seed, one trace. (Moments of two groups that are equal: the lower group first.) */
+ * before SIM_LATENCY from its present: that much an operation takes. A group that is not resident from the start begins at the moment at
+ * which the earliest resident one ends. Nothing of this depends on how many host cores there are or how fast they are: one seed, one
+ * trace. (Moments of two groups that are equal: the lower group first.) */
 #include "sim.h"
 #include "alloc.h"
 #include <stdio.h>

@@ -38,6 +38,7 @@
 #define SIM_PARAM_BASE 0x0040000000000000ull
 #define SIM_CODE_BASE 0x0050000000000000ull /* addresses of functions: the i-th at i + 1 steps */
 #define SIM_CODE_STEP 16u
+#define SIM_RANK_SHIFT 24 /* of a shared address: from here on the rank of its CTA in the cluster + 1, or 0 (engine.h) */
 #define SIM_WINDOW_MASK 0x0000ffffffffffffull
 #define SIM_GUARD_BYTES 65536u /* unmapped space between allocations */
 
@@ -343,6 +344,8 @@ struct SimWarp {
   uint64_t product_hash;
   struct SimMbar *held;             /* WARP_HELD: the mbarrier whose phase it waits for */
   bool held_any;                    /* or any other of its CTA */
+  uint32_t depended;                /* time of its griddepcontrol.wait, 0: not yet */
+  bool expired;                     /* its try_wait ends without success, since nobody can go on */
   bool waits_cluster, waits_regs;   /* WARP_HELD: at the cluster's barrier; for registers */
   uint32_t flights;                 /* areas of shared memory that its asynchronous operations are reading */
   uint32_t bulk_group[SIM_LANES];   /* groups of bulk copies that the thread has committed */
@@ -419,6 +422,7 @@ typedef struct SimGroup {
   uint32_t order;            /* its row in far clocks + 1; 0: it has released nothing yet */
   SimPlaces places;          /* in its shared memory (order.c) */
   SimBuf bulks;              /* SimBulk: copies under way */
+  uint32_t expired;          /* its time when tries to wait for mbarriers last ended without success */
   struct SimClusterBarrier *barrier;
   uint32_t *settled;         /* by column: up to which time an agent is known to have done what it did, without regard to memory order */
   uint64_t random;
@@ -458,6 +462,7 @@ typedef struct SimLaunch {
   uint32_t group_ctas, resident;      /* CTAs of a group; groups that the device holds at a time */
   const uint8_t *params;
   bool checks, cooperative;
+  bool overlaps;                      /* may start before the launch before it has ended (programmatic stream serialization) */
   uint32_t engines;                   /* per CTA */
   uint32_t clocks;                    /* 1, or CLOCKS if the kernel has operations of the asynchronous proxy */
   uint64_t seed;

@@ -81,6 +81,17 @@ def gemm_rows(r):
     yield "", "", f"(cuBLAS {number(cublas, '{:.1f} us')}, kiln {number(r.bench('gemm-4096', 'median_ns', 1e-3), '{:.1f} us')})", None
 
 
+def product_rows(r):
+    """The selected variant beside cuBLAS, at each shape of tests/bench/gemm.py."""
+    for result in (r.json.get("gemm") or {}).get("results", []):
+        timed = [row for row in result["rows"] if row.get("us")]
+        mine = next((row for row in timed if row.get("selected")), None)
+        share = result["cublas_us"] / mine["us"] if mine else None
+        bad = any(row.get("wrong") for row in timed)
+        got = f"{number(mine and mine['us'], '{:.1f} us')}, {number(share, '{:.3f}')} of cuBLAS" + (", a variant is WRONG" if bad else "")
+        yield f"gemm {result['dtype']} {result['shape']}", got, f"0.95 of cuBLAS, {result['cublas_us']:.1f} us", None if share is None else share >= 0.95 and not bad
+
+
 def launch_rows(r):
     launch = r.json.get("launch") or {}
     ours, bare, plan = (launch.get(k) for k in ("kiln_launch_ns", "bare_launch_ns", "plan_ns"))
@@ -143,7 +154,7 @@ def python_rows(r):
 
 
 SECTIONS = [(check_rows, ("check", "memcheck", "racecheck")), (python_rows, ("python",)), (norm_rows, ("bench", "peers")),
-            (gemm_rows, ("bench", "ceiling", "peers")), (launch_rows, ("launch",)), (rowwise_rows, ("rowwise",))]
+            (gemm_rows, ("bench", "ceiling", "peers")), (launch_rows, ("launch",)), (product_rows, ("gemm",)), (rowwise_rows, ("rowwise",))]
 
 
 def main():

@@ -63,4 +63,12 @@ expect 1 'changed ' "$kiln" emit --all "$work/set" --diff
 expect 1 'stale .*old.ptx' "$kiln" emit --all "$work/set" --diff
 expect 0 '^1 written, [0-9]* unchanged, 1 removed' "$kiln" emit --all "$work/set"
 truth "what kiln did not emit is left alone" grep -qx mine "$work/set/mine.ptx"
+
+# Names of variants tell them apart: in a folder one would take the other's place.
+for op in $("$kiln" list | awk 'NR > 1 { print $1 }'); do
+  for set in dtype=bf16 dtype=f32; do
+    twice=$("$kiln" list --variants "$op" --target sm_90a --set $set | awk 'NR > 1 { print $1 }' | sort | uniq -d)
+    truth "variants of $op, $set, have a name each: $twice" test -z "$twice"
+  done
+done
 finish

@@ -9,12 +9,12 @@ expect 2 'unknown command "nonsense"' "$kiln" nonsense
 expect 0 '^kiln [0-9]+\.[0-9]+' "$kiln" --version
 expect 0 '^usage: kiln COMMAND' "$kiln" --help
 truth "help goes to standard output" test ! -s "$work/err"
-for command in list emit check bench inspect; do
+for command in list emit check bench tune inspect sim; do
   expect 0 "^usage: kiln $command" "$kiln" $command --help
   expect 0 '^examples:' "$kiln" $command --help
   expect 2 'unknown option' "$kiln" $command --nonsense
 done
-for command in emit check bench inspect; do expect 2 'operand is missing' "$kiln" $command; done
+for command in emit check bench tune inspect sim; do expect 2 'operand is missing' "$kiln" $command; done
 
 # ---- settings ----
 expect 2 'a setting is empty' "$kiln" emit rms_norm --target sm_80 --set dtype=bf16,

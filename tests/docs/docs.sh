@@ -52,7 +52,7 @@ commands=0
 while read -r command; do
   commands=$((commands + 1))
   # shellcheck disable=SC2086 # a command line is words
-  (cd "$work" && $command) >"$work/out" 2>&1 </dev/null || { tail -20 "$work/out"; complain "this command fails: $command"; }
+  (cd "$work" && XDG_CACHE_HOME=$work/cache $command) >"$work/out" 2>&1 </dev/null || { tail -20 "$work/out"; complain "this command fails: $command"; }
 done < <(sed -nE 's/^ +(build\/kiln [^`]*)$/\1/p' "${pages[@]}" | sed -E 's/  +.*//' | grep -v -e cuda: | sort -u)
 [ $commands -ge 8 ] || complain "only $commands commands were found"
 

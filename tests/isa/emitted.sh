@@ -28,11 +28,11 @@ assemble() {
   about=$(sed -n 's#^//@ \(op\|target\|set\|schedule\) \(.*\)#\1 \2#p' "$file" | tr ' ' ',' |
     sed 's/^op,/kiln emit /; s/^\(target\|set\|schedule\),/--\1 /' | tr '\n' ' ')
   if ! out=$("$ptxas" -arch="$(sed -n 's|^//@ target ||p' "$file")" -v -o /dev/null "$file" 2>&1); then echo "ptxas refuses: $about"
-  elif grep -qiE 'warning|error' <<<"$out"; then echo "ptxas warns:   $about"
+  elif grep -qiE 'warning|error|Potential Performance Loss|C75[0-9][0-9]' <<<"$out"; then echo "ptxas warns:   $about"
   elif grep 'stack frame' <<<"$out" | grep -qvE ' 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads'; then
     echo "spills:        $about"
   else return; fi
-  grep -iE 'warning|error|fatal|stack frame' <<<"$out" | grep -v ' 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads' | sort -u | sed 's/^ */    /'
+  grep -iE 'warning|error|fatal|stack frame|Performance Loss|C75[0-9][0-9]' <<<"$out" | grep -v ' 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads' | sort -u | sed 's/^ */    /'
 }
 export -f assemble
 

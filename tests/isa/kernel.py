@@ -18,6 +18,7 @@ class Kernel:
         self.sm, self.version, self.block, self.grid = sm, max(version, 63), block, grid
         self.tensors, self.body, self.shared, self.scalars = [], [], 0, []
         self.prelude = ""  # what stands before the entry: functions, constants
+        self.maps, self.directives = [], ""  # tensor maps as lines of the contract; what stands behind the parameters
 
     def tensor(self, *args, **kwargs):
         self.tensors.append(Tensor(*args, **kwargs))
@@ -37,7 +38,9 @@ class Kernel:
             lines.append(f"//@ tensor {t.name} {t.mode} {t.dtype} [{t.count}] strides [1] align 16")
         for name, dtype, value in self.scalars:
             lines.append(f"//@ scalar {name} {dtype} default {value}")
-        args = [t.name for t in self.tensors] + [s[0] for s in self.scalars]
+        lines += ["//@ " + m for m in self.maps]
+        names = [m.split()[1] for m in self.maps]
+        args = [t.name for t in self.tensors] + [s[0] for s in self.scalars] + names
         lines.append(f"//@ step main entry {self.entry()} grid {self.grid} block {self.block} shared {self.shared} args " + " ".join(args))
         lines += ["//@ end", f"// {self.form}: {self.section}" + (", " + self.note if self.note else "")]
         for t in self.tensors:
@@ -54,7 +57,8 @@ class Kernel:
             lines += self.prelude.strip().split("\n") + [""]
         types = {"i32": "u32", "f32": "f32", "f64": "f64", "i64": "u64"}
         params = [f"    .param .u64 {t.name}" for t in self.tensors] + [f"    .param .{types[d]} {n}" for n, d, _ in self.scalars]
-        lines += [f".visible .entry {self.entry()}(", ",\n".join(params) + ")", "{"]
+        params += [f"    .param .align 64 .b8 {n}[128]" for n in names]
+        lines += [f".visible .entry {self.entry()}(", ",\n".join(params) + ")" + (" " + self.directives if self.directives else ""), "{"]
         lines.append("    .reg .pred %p<8>; .reg .b16 %h<24>; .reg .b32 %r<64>; .reg .b64 %l<40>; .reg .f32 %f<32>; .reg .f64 %d<24>;")
         return "\n".join(lines + self.indented() + ["}"]) + "\n"
 

@@ -195,6 +195,8 @@ def combine(op, kind):
     bits = width_of(kind[:-2] if kind.endswith("x2") else kind)
     if kind[0] == "f" or kind.startswith("bf"):
         fmt = FORMATS[kind[:-2] if kind.endswith("x2") else kind]
+        if op in ("min", "max"):  # of numbers
+            return lambda m, v: m if less(fmt.decode(m), fmt.decode(v)) == (op == "min") else v
         return lambda m, v: fmt.encode(add(fmt.decode(m), fmt.decode(v)))
     value = (lambda w: as_signed(w, bits)) if kind[0] == "s" else (lambda w: w)
     return {"add": lambda m, v: wrap(m + v, bits), "min": lambda m, v: min(m, v, key=value), "max": lambda m, v: max(m, v, key=value),
@@ -209,7 +211,7 @@ def atomic(form):
     kind = form.parts[-1] if form.parts[-1] != "add" else "f32"
     token = form.sources[1]
     n, cls = (int(token[0]), token[1]) if token[0].isdigit() else (1, token[0])
-    per = 2 if kind.endswith("x2") else n
+    per = 2 * n if kind.endswith("x2") else n
     floats = kind[0] == "f" or kind.startswith("bf")
     dtype = kind[:-2] if kind.endswith("x2") else kind if floats else DTYPE[width_of(kind) // 8]
     size = {"h": 2, "r": 4, "f": 4, "l": 8, "d": 8}[cls] * n
@@ -231,7 +233,8 @@ def atomic(form):
     after = [v[i] if c[i] == m[i] else m[i] for i in range(LANES)] if op == "cas" else [step(x, y) for x, y in zip(m, v)]
     place = f"[{'%r2' if space == 'shared' else '%l0'}]"
     regs, cmp = registers(cls, n), f"%{cls}{FIRST[cls] + 8}"
-    old = f"%{cls}{FIRST[cls] + 9}"
+    olds = registers(cls, n, FIRST[cls] + 9)
+    old = braced(olds, token)
     k.tensor("m", "inout", dtype, given=m, wanted=after)
     k.tensor("v", "in", dtype, given=v)
     k.address("m", size, "%l0")
@@ -253,7 +256,8 @@ def atomic(form):
     if returns:
         k.tensor("d", "out", dtype, wanted=m)
         k.address("d", size, "%l6")
-        k.add(f"st.global.{PLAIN[cls]} [%l6], {old};")
+        for e, reg in enumerate(olds):
+            k.add(f"st.global.{PLAIN[cls]} [%l6+{e * size // n}], {reg};")
     if space == "shared":
         k.add(f"bar.sync 0;\nld.shared.{PLAIN[cls]} {stage}, [%r2];\nst.global.{PLAIN[cls]} [%l0], {stage};")
     if op not in ("exch", "cas", "inc", "dec"):
@@ -525,7 +529,7 @@ def find(form):
         return store if op == "st" else load
     if op == "isspacep":
         return spaces
-    if op in ("atom", "red") and not ("noftz" in form.parts and re.search("v[248]", form.opcode)) and not (op == "atom" and ".v" in form.opcode):
+    if op in ("atom", "red"):
         return atomic
     if op == "cvta" or form.id in ("mov_u32_symbol", "mov_u64_symbol"):
         return addresses

@@ -9,8 +9,8 @@
  * Outputs are poisoned first, and so is what lies behind them. Each output has a twin: with one expected word changed the
  * comparison must fail.
  *
- * --list writes the names of the files that agreed. --save writes the outputs as text; --against compares with such a file of another device: bit for bit, or within twice the
- * bound. NaNs agree whatever their payload (the payloads that differ are counted). Ends with "N passed, N failed". */
+ * --save writes the outputs as text; --against compares with such a file of another device: bit for bit, or within twice the bound; --list
+ * writes the names of the files that agreed. NaNs agree whatever their payload (the payloads that differ are counted). Ends with "N passed, N failed". */
 #include "kiln.h"
 #include <dirent.h>
 #include <errno.h>

@@ -45,12 +45,13 @@ static Operand classify(const char *at, size_t n) {
   return o;
 }
 
-static bool fits(const IsaOperand *want, Operand have, bool wider) { /* wider: loads and stores take registers that are */
+static bool fits(const IsaOperand *want, Operand have, bool wider) { /* wider: loads and stores take registers that are wider */
   switch (want->kind) {
   case ISA_OPND_REG:
     if (have.kind == 'i') return want->imm_ok || !want->writes; /* ptxas takes numbers for most sources */
     if (want->pair_pred) return have.kind == '|' && have.cls == want->cls;
-    return have.kind == 'r' && (have.cls == want->cls || (wider && want->cls == 'h' && have.cls == 'r')) && have.count == want->count && have.brace == want->brace;
+    if (have.kind != 'r' || have.count != want->count || have.brace != want->brace) return false;
+    return have.cls == want->cls || (wider && want->cls == 'h' && have.cls == 'r');
   case ISA_OPND_MEM: return have.kind == 'm';
   case ISA_OPND_SINK: return have.kind == '_';
   case ISA_OPND_IMM: return have.kind == 'i';
@@ -96,7 +97,8 @@ static IsaId form_of(const char *line) {
       int given = count - has_policy(&r);
       bool ok = (given >= f->nmin && given <= f->nops) || (f->nops && f->op[0].kind == ISA_OPND_CALL);
       for (int i = 0; ok && i < given && f->op[0].kind != ISA_OPND_CALL; i++)
-        ok = fits(&f->op[i], have[i], line[0] == 'l' || line[0] == 's') && (!f->op[i].fixed || f->op[i].kind == ISA_OPND_SINK || atoi(text[i]) == f->op[i].value);
+        ok = fits(&f->op[i], have[i], line[0] == 'l' || line[0] == 's') &&
+             (!f->op[i].fixed || f->op[i].kind == ISA_OPND_SINK || atoi(text[i]) == f->op[i].value);
       if (ok) return id;
     }
   return ISA_NONE;

@@ -125,6 +125,11 @@ const OpCases op_cases[] = {
      .sizes = {"B=1 M=1 N=1 K=1", "B=2 M=33 N=17 K=70", "B=1 M=5 N=7 K=0", "B=1 M=40 N=64 K=300", "B=2 M=70 N=72 K=136"},
      .scalars = {"", "alpha=0.5 beta=-2"},
      .contiguous = true},
+    {.op = "gated_mlp",
+     .forward = {"b_major=n", "b_major=n dtype=f16 act=gelu", "b_major=n act=gelu_tanh y_dtype=f32"},
+     .sizes = {"B=1 M=1 N=1 K=1", "B=2 M=33 N=17 K=70", "B=1 M=5 N=7 K=0", "B=2 M=70 N=72 K=136"},
+     .scalars = {""},
+     .contiguous = true},
     {.op = NULL},
 };
 

@@ -239,6 +239,11 @@ static void gemm(Problem *p) {
   ref_gemm(&g, problem_out(p, "d"));
 }
 
+static void gated_mlp(Problem *p) {
+  ref_gated_mlp(problem_size(p, "B"), problem_size(p, "M"), problem_size(p, "N"), problem_size(p, "K"), problem_in(p, "x"), problem_in(p, "wg"),
+                problem_in(p, "wu"), problem_setting(p, "act", "silu"), problem_out(p, "y"));
+}
+
 static const struct { const char *op; void (*refer)(Problem *p); } references[] = {
     {"rms_norm", rms_norm},                 {"rms_norm.grad", rms_norm_grad},
     {"rms_norm2", rms_norm2},               {"rms_norm2.grad", rms_norm2_grad},
@@ -253,7 +258,7 @@ static const struct { const char *op; void (*refer)(Problem *p); } references[] 
     {"ln_rope", ln_rope},                   {"ln_rope.grad", ln_rope_grad},
     {"rms_norm_rope", rms_norm_rope},       {"rms_norm_rope.grad", rms_norm_rope_grad},
     {"gated", gated},                       {"gated.grad", gated_grad},
-    {"gemm", gemm},
+    {"gemm", gemm},                         {"gated_mlp", gated_mlp},
     {"softmax", softmax},                   {"softmax.grad", softmax_grad},
 };
 

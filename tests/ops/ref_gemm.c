@@ -14,3 +14,16 @@ void ref_gemm(const RefGemm *g, double *d) {
         d[at] = ref_activate(g->act, x);
       }
 }
+
+void ref_gated_mlp(size_t batch, size_t m, size_t n, size_t k, const double *x, const double *wg, const double *wu, const char *act, double *y) {
+  for (size_t b = 0; b < batch; b++)
+    for (size_t i = 0; i < m; i++)
+      for (size_t j = 0; j < n; j++) {
+        double gate = 0, up = 0;
+        for (size_t l = 0; l < k; l++) {
+          gate += x[(b * m + i) * k + l] * wg[(b * k + l) * n + j];
+          up += x[(b * m + i) * k + l] * wu[(b * k + l) * n + j];
+        }
+        y[(b * m + i) * n + j] = ref_activate(act, gate) * up;
+      }
+}

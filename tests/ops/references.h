@@ -17,6 +17,8 @@ typedef struct RefGemm {
   const char *act;
 } RefGemm;
 void ref_gemm(const RefGemm *g, double *d);
+/* y = act(x wg) (x wu): x [b,m,k], wg, wu [b,k,n]. */
+void ref_gated_mlp(size_t batch, size_t m, size_t n, size_t k, const double *x, const double *wg, const double *wu, const char *act, double *y);
 
 /* ---- norms of rows ---- */
 

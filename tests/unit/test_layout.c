@@ -60,6 +60,28 @@ static void rows_are_covered_in_vectors(void **state) {
   }
 }
 
+static void copies_stay_in_their_thread(void **state) {
+  (void)state;
+  static const int shape[][5] = {{1, 256, 4, 128, 2}, {16, 64, 4, 8, 8}, {8, 512, 4, 32, 8}, {128, 64, 8, 16, 2}};
+  for (unsigned k = 0; k < 8; k++) {
+    int times = k < 4 ? 2 : 4;
+    const int *s = shape[k % 4];
+    Layout l = layout_rowwise(s[0], s[1], s[2], s[3], s[4]), t = layout_repeat(&l, times);
+    assert_int_equal(t.shape[1], times * s[1]);
+    assert_true(layout_valid(&t));
+    assert_covers(&t, 1);
+    for (int w = 0; w < s[2]; w++)
+      for (int lane = 0; lane < 32; lane++)
+        for (int r = 0; r < layout_regs(&t); r++) {
+          int32_t c[LAYOUT_RANK], of[LAYOUT_RANK];
+          layout_coord(&t, r, lane, w, c);
+          layout_coord(&l, layout_repeat_reg(&l, times, r), lane, w, of);
+          assert_int_equal(c[0], of[0]);
+          assert_int_equal(c[1] % s[1], of[1]);
+        }
+  }
+}
+
 static void slices_agree_with_their_whole(void **state) {
   (void)state;
   Layout l = layout_mma_acc(64, 128, 2, 2);
@@ -136,11 +158,71 @@ static void swizzles_move_nothing_out_of_its_row(void **state) {
   free(seen);
 }
 
+/* Row 16 w + g + 8 (i/2%2) + 64 b, column 8 (i/4) + 2 q + i%2 of register i of block b: PTX ISA, wgmma accumulators. */
+static void a_warpgroup_holds_its_accumulator(void **state) {
+  (void)state;
+  Layout l = layout_wgmma_acc(128, 40);
+  assert_true(layout_valid(&l));
+  assert_int_equal(layout_regs(&l), 2 * 20);
+  for (int warp = 0; warp < 4; warp++)
+    for (int lane = 0; lane < 32; lane++)
+      for (int r = 0; r < 40; r++) {
+        int32_t at[LAYOUT_RANK];
+        int i = r % 20, block = r / 20;
+        layout_coord(&l, r, lane, warp, at);
+        assert_int_equal(at[0], 64 * block + 16 * warp + lane / 4 + 8 * (i / 2 % 2));
+        assert_int_equal(at[1], 8 * (i / 4) + 2 * (lane % 4) + i % 2);
+      }
+}
+
+static void pieces_are_registers_of_their_whole(void **state) {
+  (void)state;
+  Layout full = layout_wgmma_acc(128, 256), piece;
+  int32_t start[] = {64, 96}, shape[] = {64, 32};
+  assert_true(layout_piece(&full, start, shape, &piece));
+  Layout want = layout_wgmma_acc(64, 32);
+  assert_true(layout_equal(&piece, &want));
+  for (int r = 0; r < layout_regs(&piece); r++) {
+    int32_t here[LAYOUT_RANK], there[LAYOUT_RANK];
+    int k = layout_piece_reg(&full, &piece, start, r);
+    assert_in_range(k, 0, layout_regs(&full) - 1);
+    layout_coord(&piece, r, 13, 2, here);
+    layout_coord(&full, k, 13, 2, there);
+    assert_int_equal(there[0], here[0] + 64);
+    assert_int_equal(there[1], here[1] + 96);
+  }
+  int32_t within[] = {16, 0}, few[] = {16, 256}; /* other warps' rows */
+  assert_false(layout_piece(&full, within, few, &piece));
+}
+
+/* As bulk copies write a box: 16-byte piece c of row r at r * W + (c ^ f(r)) * 16, f by the width; panels one after the other. */
+static void panels_are_what_bulk_copies_write(void **state) {
+  (void)state;
+  for (int width = 32; width <= 128; width *= 2) {
+    SmemLayout l;
+    int cols = width / 2 * 3, rows = 24;
+    assert_true(smem_layout_panels(rows, cols, 2, width, &l));
+    assert_int_equal(layout_swizzle_bytes(&l), width);
+    assert_int_equal(l.panel, width / 2);
+    for (int r = 0; r < rows; r++)
+      for (int c = 0; c < cols; c++) {
+        int panel = c / (width / 2), byte = c % (width / 2) * 2, line = r * width / 128;
+        int moved = (byte / 16 ^ (line & (width / 16 - 1))) * 16 + byte % 16;
+        assert_int_equal(smem_layout_offset(&l, 2, r, c), panel * rows * width + r * width + moved);
+      }
+  }
+  SmemLayout l;
+  assert_false(smem_layout_panels(64, 24, 2, 128, &l)); /* rows of 48 bytes */
+  assert_false(smem_layout_panels(64, 96, 2, 128, &l)); /* one panel and a half */
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(accumulator_follows_the_manual), cmocka_unit_test(rows_are_covered_in_vectors), cmocka_unit_test(slices_agree_with_their_whole),
     cmocka_unit_test(text_comes_back),                cmocka_unit_test(wrong_layouts_are_found),     cmocka_unit_test(swizzles_have_no_conflicts),
-    cmocka_unit_test(swizzles_move_nothing_out_of_its_row),
+    cmocka_unit_test(swizzles_move_nothing_out_of_its_row), cmocka_unit_test(copies_stay_in_their_thread),
+    cmocka_unit_test(swizzles_move_nothing_out_of_its_row), cmocka_unit_test(a_warpgroup_holds_its_accumulator),
+    cmocka_unit_test(pieces_are_registers_of_their_whole),  cmocka_unit_test(panels_are_what_bulk_copies_write),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,6 +62,33 @@ static void everything_after_two_dashes_is_an_operand(void **state) {
   assert_string_equal(o.operand[0], "--set");
 }
 
+#define RANGES (TAKES(SIZES) | TAKES(FORCE) | TAKES(SECONDS))
+
+/* Ranges, lists and repetition; what is said twice counts once. */
+static void takes_ranges(void **state) {
+  (void)state;
+  static const int64_t n[] = {1024, 2048, 4096, 64, 80, 96, 7};
+  assert_true(PARSE(RANGES, 1, "--size", "M=2x3|5,N=1024..4100*2", "--size=N=64..96+16|80", "--size", "N=7", "--seconds", "9", "--force"));
+  assert_int_equal(o.nranged, 9);
+  assert_int_equal(o.nsizes, 0);
+  assert_int_equal(o.seconds, 9);
+  assert_string_equal(o.ranged[0].name, "M");
+  assert_true(o.ranged[0].value == 6 && o.ranged[0].nparts == 2 && o.ranged[0].part[1] == 3 && o.ranged[1].value == 5);
+  for (int i = 0; i < 7; i++) {
+    assert_string_equal(o.ranged[i + 2].name, "N");
+    assert_true(o.ranged[i + 2].value == n[i] && o.ranged[i + 2].nparts == 1 && o.ranged[i + 2].part[0] == n[i]);
+  }
+  assert_true(PARSE(RANGES, 1, "--size", "N=1..900000000000000000*900000000000000000")); /* the step after the last leaves 64 bits */
+  assert_int_equal(o.nranged, 2);
+  static const char *const wrong[][2] = {{"N=8..4*2", "LOW..HIGH*FACTOR"}, {"N=4..8", "LOW..HIGH*FACTOR"}, {"N=0..8*2", "LOW..HIGH*FACTOR"},
+      {"N=4..8*1", "LOW..HIGH*FACTOR"}, {"N=4..8+0", "LOW..HIGH*FACTOR"}, {"N=4..8*x", "LOW..HIGH*FACTOR"}, {"N=..8*2", "LOW..HIGH*FACTOR"},
+      {"N=|8", "expected a number"}, {"N=8|", "expected a number"}, {"N", "expected DIM=NUMBER"}, {"N=1..999+1", "more than 256 values"}};
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+    assert_false(PARSE(RANGES, 1, "--size", wrong[i][0]));
+    assert_non_null(strstr(message, wrong[i][1]));
+  }
+}
+
 typedef struct Wrong { const char *argv[3]; const char *says; } Wrong;
 
 static void refuses_with_what_was_expected(void **state) {
@@ -135,6 +162,7 @@ int main(void) {
       cmocka_unit_test(takes_everything),
       cmocka_unit_test(joins_repeated_lists),
       cmocka_unit_test(divides_devices),
+      cmocka_unit_test(takes_ranges),
       cmocka_unit_test(everything_after_two_dashes_is_an_operand),
       cmocka_unit_test(refuses_with_what_was_expected),
       cmocka_unit_test(refuses_another_command_s_option),

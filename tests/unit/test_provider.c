@@ -166,6 +166,23 @@ static void test_cache(void **state) {
   assert_int_equal(count_calls("emit"), 2 * before);
 }
 
+/* A schedule that was measured: that one, under the settings that are named, and nothing is listed. */
+static void test_named(void **state) {
+  (void)state;
+  kiln_request r = {.op = "thing", .target = "sm_89", .settings = "dtype=f32 w=no act=silu x_major=n", .schedule = "rows=4 vec=2"};
+  assert_int_equal(kiln_emit_provider(command, dev, &r), KILN_OK);
+  assert_int_equal(count_calls(""), 1);
+  assert_int_equal(count_calls("emit thing --target sm_89 -o "), 1);
+  assert_int_equal(count_calls("--set dtype=f32,w=no,act=silu,x_major=n --schedule rows=4,vec=2"), 1);
+  assert_settings("thing", false, false, "dtype=f32 w=no act=silu x_major=n"); /* it is there, and fits */
+  assert_int_equal(count_calls(""), 1);
+  char longest[2048];
+  memset(longest, 'a', sizeof longest - 1);
+  longest[sizeof longest - 1] = 0;
+  r.schedule = longest;
+  assert_int_equal(kiln_emit_provider(command, dev, &r), KILN_PROVIDER);
+}
+
 static void test_refusals(void **state) {
   (void)state;
   kiln_plan *p;
@@ -205,7 +222,7 @@ static void test_memory(void **state) {
 
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-  const struct CMUnitTest tests[] = {TEST(test_settings), TEST(test_dtype), TEST(test_cache), TEST(test_refusals), TEST(test_without_cache),
+  const struct CMUnitTest tests[] = {TEST(test_settings), TEST(test_dtype), TEST(test_cache), TEST(test_named), TEST(test_refusals), TEST(test_without_cache),
                                      TEST(test_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

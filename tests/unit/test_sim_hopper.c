@@ -286,7 +286,43 @@ static void test_products(void **state) {
   assert_int_equal(wrong, 0);
 }
 
+/* ---- dependent launches: what the kernel before has written is read behind griddepcontrol.wait ---- */
+
+static const char dependent[] =
+  ".version 8.0\n.target sm_90a\n.address_size 64\n.visible .entry first(.param .u64 y)\n{\n  .reg .b64 %l<4>; .reg .b32 %r<4>;\n"
+  "  ld.param.b64 %l0, [y];\n  mov.u32 %r0, %tid.x;\n  mul.wide.u32 %l1, %r0, 4;\n  add.s64 %l0, %l0, %l1;\n  st.global.b32 [%l0], %r0;\n  ret;\n}\n"
+  ".visible .entry second(.param .u64 y)\n{\n  .reg .b64 %l<4>; .reg .b32 %r<4>; .reg .pred %p<2>;\n  ld.param.b64 %l0, [y];\n  mov.u32 %r0, %tid.x;\n"
+  "  mul.wide.u32 %l1, %r0, 4;\n  add.s64 %l0, %l0, %l1;\n  setp.ge.u32 %p0, %r0, 32;\n  @%p0 bra REST;\n  griddepcontrol.wait;\nREST:\n"
+  "  // BARRIER\n  ld.global.b32 %r1, [%l0]; // HERE\n  st.global.b32 [%l0+256], %r1;\n  ret;\n}\n";
+
+static void run_dependent(const char *barrier, int overlaps, const char *says) {
+  static char source_text[3000];
+  SimCase c;
+  DrvFunction first, second;
+  snprintf(source_text, sizeof source_text, "%s", dependent);
+  memcpy(strstr(source_text, "// BARRIER"), barrier, strlen(barrier));
+  case_open(&c, "sm_90a,policy=lazy", source_text);
+  OK(cuModuleGetFunction(&first, c.module, "first"));
+  OK(cuModuleGetFunction(&second, c.module, "second"));
+  DrvPtr dy = device_copy(NULL, 512);
+  DrvLaunchAttribute early = {.id = DRV_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION, .value.programmatic_serialization = overlaps};
+  DrvLaunchConfig config = {1, 1, 1, 64, 1, 1, 0, NULL, &early, 1};
+  OK(cuLaunchKernel(first, 1, 1, 1, 64, 1, 1, 0, NULL, (void *[]){&dy}, NULL));
+  unsigned code = cuLaunchKernelEx(&config, second, (void *[]){&dy}, NULL);
+  if (!says) OK(code);
+  else if (code != DRV_LAUNCH_FAILED || !strstr(last_message(), says)) fail_msg("%u: %s", code, last_message());
+  OK(cuMemFree_v2(dy));
+  case_close(&c);
+}
+
+static void test_dependent(void **state) {
+  (void)state;
+  run_dependent("bar.sync 0;", 1, NULL);                        /* warp 0 waits, the barrier tells warp 1 */
+  run_dependent("          ", 1, "griddepcontrol.wait comes first"); /* warp 1 reads too early */
+  run_dependent("          ", 0, NULL);                         /* an ordinary launch */
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_kernels), cmocka_unit_test(test_products)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_kernels), cmocka_unit_test(test_products), cmocka_unit_test(test_dependent)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

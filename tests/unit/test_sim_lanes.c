@@ -54,12 +54,15 @@ static const Case cases[] = {
   {"barrier", "@%p1 bra low;\n barrier.sync 0; // HERE\n ret;\nlow:\n barrier.sync 1; // OR\n", "lanes"},
   {"barrier", "@%p1 bra low;\n barrier.sync.aligned 0; // HERE\n ret;\nlow:\n barrier.sync.aligned 0; // OR\n", "alone"},
   /* what never comes together */
-  {"collective", "@%p1 bra low;\n shfl.sync.bfly.b32 %r10, %r3, 16, 31, -1; // HERE\n ret;\nlow:\n vote.sync.ballot.b32 %r10, %p2, -1; // OR\n", "they wait elsewhere"},
-  {"collective", "@%p1 bra low;\n shfl.sync.bfly.b32 %r10, %r3, 16, 31, -1; // HERE\n ret;\nlow:\n shfl.sync.bfly.b32 %r10, %r3, 16, 31, 0x7fffffff; // OR\n", "they wait elsewhere"},
+  {"collective", "@%p1 bra low;\n shfl.sync.bfly.b32 %r10, %r3, 16, 31, -1; // HERE\n ret;\nlow:\n vote.sync.ballot.b32 %r10, %p2, -1; // OR\n"
+   "", "they wait elsewhere"},
+  {"collective", "@%p1 bra low;\n shfl.sync.bfly.b32 %r10, %r3, 16, 31, -1; // HERE\n ret;\nlow:\n"
+   " shfl.sync.bfly.b32 %r10, %r3, 16, 31, 0x7fffffff; // OR\n", "they wait elsewhere"},
   {"collective", "@%p1 shfl.sync.bfly.b32 %r10, %r3, 1, 31, 0xff; // HERE\n", "leaves out"},
   {"collective", "@%p1 ret;\n shfl.sync.idx.b32 %r10, %r3, 3, 31, -1; // HERE\n", "does not take part"},
   {"barrier", "@%p1 bra low;\n bar.sync 0; // HERE\n ret;\nlow:\n bar.sync 0; // OR\n", "alone"},
-  {"deadlock", "@%p3 bra meet;\nlook:\n ld.volatile.global.b32 %r6, [%rd1];\n setp.eq.s32 %p5, %r6, 0;\n @%p5 bra look; // HERE\nmeet:\n bar.sync 0;\n", "nobody can go on"},
+  {"deadlock", "@%p3 bra meet;\nlook:\n ld.volatile.global.b32 %r6, [%rd1];\n setp.eq.s32 %p5, %r6, 0;\n @%p5 bra look; // HERE\nmeet:\n bar.sync 0;\n"
+   "", "nobody can go on"},
 };
 
 static void run(const Case *c, const char *options) {

@@ -1,6 +1,7 @@
 /* test_sim_meet.c - CTAs that wait for one another: residency, order, parking, deadlock; the same outcome on any number of host cores. */
 #include "sim_case.h"
-#include <time.h>
+#include "alloc.h"
+#include <stdatomic.h>
 
 DrvResult cuLaunchCooperativeKernel(DrvFunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                                     unsigned shared, DrvStream stream, void **params);
@@ -158,7 +159,60 @@ static void test_order(void **state) {
   }
 }
 
+/* ---- every allocation of a launch fails in turn, on one host core and on two: out of memory, and nothing is lost ---- */
+
+static atomic_int countdown;
+static atomic_long live_bytes;
+static void *failing_memory(void *user, void *ptr, size_t old_bytes, size_t new_bytes) {
+  (void)user;
+  if (new_bytes && atomic_load(&countdown) > 0 && atomic_fetch_sub(&countdown, 1) == 1) return NULL;
+  atomic_fetch_add(&live_bytes, (long)new_bytes - (long)(ptr ? old_bytes : 0));
+  if (new_bytes) return realloc(ptr, new_bytes);
+  free(ptr);
+  return NULL;
+}
+
+static void fail_each(const char *options, const char *body) {
+  static char text[8000];
+  static unsigned zero[1024];
+  SimCase c;
+  DrvFunction f;
+  int failed = 0, n = 1;
+  sprintf(text, "%s%s  ret;\n}\n", HEAD, body);
+  case_open(&c, options, text);
+  OK(cuModuleGetFunction(&f, c.module, "k"));
+  long kept = 0;
+  for (; n < 2000; n++) {
+    DrvPtr x = device_copy(zero, sizeof zero), y = device_copy(zero, sizeof zero);
+    atomic_store(&countdown, n);
+    unsigned code = cuLaunchKernel(f, 12, 1, 1, 64, 1, 1, 0, NULL, (void *[]){&x, &y}, NULL);
+    int reached = atomic_load(&countdown) <= 0;
+    atomic_store(&countdown, 0);
+    if (code && code != DRV_OUT_OF_MEMORY) fail_msg("%s, allocation %d: %u: %s", options, n, code, last_message());
+    OK(cuMemFree_v2(x));
+    OK(cuMemFree_v2(y));
+    failed += code != 0;
+    if (!reached) break;
+    if (n == 300) kept = atomic_load(&live_bytes);
+    if (n > 300) assert_true(atomic_load(&live_bytes) - kept < 1 << 20); /* tombstones of allocations */
+  }
+  assert_true(failed > 20);
+  case_close(&c);
+}
+
+static void test_no_memory(void **state) {
+  (void)state;
+  static const char *const options[] = {"sm_80,cores=1,limit=100000", "sm_80,cores=2,seed=3,limit=100000"};
+  for (int o = 0; o < 2; o++) {
+    fail_each(options[o], SEMAPHORE);
+    fail_each(options[o], LAST_BLOCK);
+    fail_each(options[o], LOOK_BACK);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_patterns), cmocka_unit_test(test_deadlock), cmocka_unit_test(test_order)};
+  kiln_mem_hook(failing_memory, NULL);
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_memory), cmocka_unit_test(test_patterns),
+                                     cmocka_unit_test(test_deadlock), cmocka_unit_test(test_order)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,7 +34,8 @@ typedef struct Case {
 static const Case cases[] = {
   /* ---- release and acquire ---- */
   {NULL, 2, 32, PASS("st.release.gpu.global.b32 " FLAG ", %r20;", "ld.acquire.gpu.global.b32 %r22, " FLAG ";") READ, NULL},
-  {NULL, 2, 32, PASS("fence.acq_rel.gpu;\n st.relaxed.gpu.global.b32 " FLAG ", %r20;", "ld.relaxed.gpu.global.b32 %r22, " FLAG ";") "fence.acq_rel.gpu;\n" READ, NULL},
+  {NULL, 2, 32, PASS("fence.acq_rel.gpu;\n"
+   " st.relaxed.gpu.global.b32 " FLAG ", %r20;", "ld.relaxed.gpu.global.b32 %r22, " FLAG ";") "fence.acq_rel.gpu;\n" READ, NULL},
   {NULL, 2, 32, PASS("membar.gl;\n st.volatile.global.b32 " FLAG ", %r20;", "ld.volatile.global.b32 %r22, " FLAG ";") "membar.gl;\n" READ, NULL},
   {NULL, 2, 32, PASS("fence.sc.sys;\n red.global.add.u32 " FLAG ", %r20;", "atom.acquire.gpu.global.add.u32 %r22, " FLAG ", 0;") READ, NULL},
   {NULL, 2, 32, PASS("atom.release.gpu.global.add.u32 %r24, " FLAG ", 1;", "ld.acquire.sys.global.b32 %r22, " FLAG ";") READ, NULL},
@@ -53,7 +54,8 @@ static const Case cases[] = {
   /* ---- scopes ---- */
   {"scope", 2, 32, PASS("fence.acq_rel.cta;\n st.relaxed.gpu.global.b32 " FLAG ", %r20;", "ld.acquire.gpu.global.b32 %r22, " FLAG ";") READ, "wider"},
   {"scope", 2, 32, PASS("membar.cta;\n st.volatile.global.b32 " FLAG ", %r20;", "ld.volatile.global.b32 %r22, " FLAG ";") "membar.gl;\n" READ, "wider"},
-  {"scope", 2, 32, PASS("fence.acq_rel.gpu;\n st.relaxed.gpu.global.b32 " FLAG ", %r20;", "ld.relaxed.gpu.global.b32 %r22, " FLAG ";") "fence.acq_rel.cta;\n" READ, "wider"},
+  {"scope", 2, 32, PASS("fence.acq_rel.gpu;\n"
+   " st.relaxed.gpu.global.b32 " FLAG ", %r20;", "ld.relaxed.gpu.global.b32 %r22, " FLAG ";") "fence.acq_rel.cta;\n" READ, "wider"},
   /* ---- through a barrier and several hands ---- */
   {NULL, 2, 64, "@!%p2 bra reader;\n st.global.b32 [%rd6], %r20;\n bar.sync 0;\n @%p1 ret;\n fence.acq_rel.gpu;\n"
    " st.relaxed.gpu.global.b32 " FLAG ", %r20;\n ret;\nreader:\n @%p1 bra ready;\nwait:\n ld.relaxed.gpu.global.b32 %r22, " FLAG ";\n"
@@ -92,7 +94,8 @@ static const Case cases[] = {
   {"race", 8, 32, "@%p1 ret;\n ld.global.b32 %r22, [%rd2]; // OR\n setp.ne.s32 %p4, %r3, 5;\n @%p4 ret;\n st.global.b32 [%rd2], %r3; // HERE\n", NULL},
   {"race", 2, 64, "st.global.b32 [%rd6], %r20; // HERE\n ld.global.b32 %r22, [%rd8]; // OR\n", NULL},
   {"race", 1, 64, "@%p3 bra one;\n st.global.b32 [%rd6], %r20; // HERE\n ret;\none:\n ld.global.b32 %r22, [%rd6+-128]; // OR\n", NULL},
-  {NULL, 1, 64, "@!%p3 st.global.b32 [%rd6], %r20;\n bar.sync 0;\n @%p3 ld.global.b32 %r22, [%rd6+-128];\n bar.sync 0;\n st.global.b32 [%rd6], %r20;\n", NULL},
+  {NULL, 1, 64, "@!%p3 st.global.b32 [%rd6], %r20;\n bar.sync 0;\n @%p3 ld.global.b32 %r22, [%rd6+-128];\n bar.sync 0;\n st.global.b32 [%rd6], %r20;\n"
+   "", NULL},
   {"race", 1, 64, "@%p3 ld.global.b32 %r22, [%rd6+-128]; // OR\n @!%p3 st.global.b32 [%rd6], %r20; // HERE\n", NULL},
   /* ---- halves and bytes of one word belong to whom they belong ---- */
   {NULL, 8, 32, "@%p1 ret;\n mul.wide.u32 %rd12, %r3, 2;\n add.s64 %rd13, %rd1, %rd12;\n mov.b16 %h1, 7;\n st.global.b16 [%rd13], %h1;\n", NULL},
@@ -110,7 +113,8 @@ static const Case cases[] = {
    " @!%p1 st.volatile.shared.b32 [%r10+1000], %r20;\n ret;\none:\n ld.volatile.shared.b32 %r22, [%r10+1000];\n"
    " setp.eq.s32 %p4, %r22, 0;\n @%p4 bra one;\n membar.cta;\n ld.shared.b32 %r23, [%r12]; // HERE\n", NULL},
   {NULL, 1, 64, "@!%p1 st.shared.b32 [%r10], %r21;\n bar.sync 0;\n atom.shared.add.u32 %r22, [%r10], 1;\n bar.sync 0;\n ld.shared.b32 %r22, [%r10];\n", NULL},
-  {"race", 1, 64, "@!%p1 st.shared.b32 [%r10], %r21;\n bar.sync 0;\n atom.shared.add.u32 %r22, [%r10], 1; // OR\n ld.shared.b32 %r22, [%r10]; // HERE\n", NULL},
+  {"race", 1, 64, "@!%p1 st.shared.b32 [%r10], %r21;\n bar.sync 0;\n atom.shared.add.u32 %r22, [%r10], 1; // OR\n"
+   " ld.shared.b32 %r22, [%r10]; // HERE\n", NULL},
   /* ---- lanes of one store ---- */
   {NULL, 1, 32, "st.global.b32 [%rd1], %r20;\n st.shared.b32 [%r10], %r20;\n", NULL},
   {"race", 1, 32, "st.global.b32 [%rd1], %r2; // HERE\n", "another lane"},

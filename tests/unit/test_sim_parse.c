@@ -173,6 +173,26 @@ static void test_directives(void **state) {
   case_close(&c);
 }
 
+/* A report names the kernel's own file: what a header has inlined counts for the line that called it; an own inlined function for itself. */
+static void test_inlined(void **state) {
+  (void)state;
+  static const struct { const char *loc; int line; } cases[] = {
+    {".loc 1 12 3", 12}, {".loc 1 5 0, function_name $L__info, inlined_at 1 9 3", 5}, {".loc 2 112 3, function_name $L__info+14, inlined_at 1 9 3", 9},
+    {".loc 2 112 3, function_name $L__info, inlined_at 1 10 3\n .loc 1 13 4", 13}, {".loc 2 7 3", 7}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    SimCase c;
+    char text[600];
+    kilnsim_finding found;
+    snprintf(text, sizeof text, "%s.visible .entry k() {\n .loc 1 3 0\n %s\n trap;\n}\n.file 1 \"own.cu\"\n.file 2 \"header.hpp\"\n", PTX_HEAD, cases[i].loc);
+    case_open(&c, "sm_80", text);
+    assert_int_equal(case_launch(&c, 1, 32, 0, NULL), DRV_LAUNCH_FAILED);
+    OK(kilnsim_report(c.ordinal, &found));
+    assert_int_equal(found.line, cases[i].line);
+    assert_string_equal(found.file, i == 4 ? "header.hpp" : "own.cu");
+    case_close(&c);
+  }
+}
+
 /* Deep scopes, long chains of names and many labels end in a module or a message, quickly. */
 static void test_large(void **state) {
   (void)state;
@@ -196,6 +216,6 @@ static void test_large(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_row), cmocka_unit_test(test_refusals), cmocka_unit_test(test_headers),
-                                     cmocka_unit_test(test_directives), cmocka_unit_test(test_large)};
+                                     cmocka_unit_test(test_directives), cmocka_unit_test(test_inlined), cmocka_unit_test(test_large)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,12 +52,12 @@ class DeviceInfo(Structure):
 
 
 class PlanOptions(Structure):
-    _fields_ = [("target", c_char_p), ("variant", c_char_p)]
+    _fields_ = [("target", c_char_p), ("variant", c_char_p), ("untuned", c_int)]
 
 
 class Verdict(Structure):
     _fields_ = [("file", c_char_p), ("variant", c_char_p), ("target", c_char_p), ("settings", c_char_p), ("schedule", c_char_p),
-                ("status", c_int), ("rule", c_char_p), ("cost_ns", c_double), ("wins", c_int)]
+                ("status", c_int), ("rule", c_char_p), ("cost_ns", c_double), ("wins", c_int), ("tuned", c_int)]
 
 
 VerdictFn = CFUNCTYPE(None, c_void_p, POINTER(Verdict))

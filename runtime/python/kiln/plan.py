@@ -8,7 +8,7 @@ from ._lib import LIB, Arg, PlanInfo, PlanOptions, StepInfo, VerdictFn, check
 from .device import device as find_device
 
 Step = collections.namedtuple("Step", "name entry grid block cluster shared_bytes static_shared_bytes local_bytes registers blocks_sm")
-Verdict = collections.namedtuple("Verdict", "file variant target settings schedule status rule cost_ns wins")
+Verdict = collections.namedtuple("Verdict", "file variant target settings schedule status rule cost_ns wins tuned")
 
 _FLOATS = (tensors.CODES["f32"], tensors.CODES["f64"])
 
@@ -181,7 +181,7 @@ def explain_arguments(device, op, arguments, target=None, variant=None):
     def take(_, verdict):
         v = verdict.contents
         rows.append(Verdict(v.file.decode(), v.variant.decode(), v.target.decode(), v.settings.decode(), v.schedule.decode(),
-                            v.status, v.rule.decode(errors="replace"), v.cost_ns, bool(v.wins)))
+                            v.status, v.rule.decode(errors="replace"), v.cost_ns, bool(v.wins), bool(v.tuned)))
 
     check(LIB.kiln_explain(device.handle, op.encode(), arguments.array, arguments.count, _options(target, variant), VerdictFn(take), None))
     return rows

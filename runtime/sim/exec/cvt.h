@@ -73,13 +73,13 @@ static double round_integral(double x, int how) {
   return how == ROUND_NEAREST ? __builtin_rint(x) : how == ROUND_ZERO ? __builtin_trunc(x) : how == ROUND_DOWN ? __builtin_floor(x) : __builtin_ceil(x);
 }
 
-/* Saturating. NaN: 0, unless source or destination has 64 bits, where only the top bit is set (PTX ISA cvt, notes). */
+/* Saturating. NaN: 0, unless source or destination has 64 bits, where only the destination's top bit is set (PTX ISA cvt, notes). */
 HANDLER(cvt_to_int) {
   double x[SIM_LANES];
   int64_t v[SIM_LANES];
   int to = CVT_TO(in);
   bool wide = to >= CVT_S64 || CVT_FROM(in) == CVT_F64;
-  int64_t nan = !wide ? 0 : to >= CVT_S64 ? INT64_MIN : INT32_MIN;
+  int64_t nan = wide ? (int64_t)((uint64_t)1 << ((8 << to / 2) - 1)) : 0; /* types come in pairs of 8, 16, 32 and 64 bits */
   read_floats(w, in, 1, x);
   for (int l = 0; l < SIM_LANES; l++) {
     double r = round_integral(x[l], CVT_ROUND(in));
@@ -183,13 +183,15 @@ HANDLER(cvt_pair) { /* two f32 to f16x2 or bf16x2, first source in the high half
   return STEP_NEXT;
 }
 
+static inline float not_negative(float x) { return x == x && __builtin_signbit(x) ? 0 : x; } /* relu: -0 too */
+
 HANDLER(cvt_fp8_f32) { /* n: 1 e4m3, 2 e5m2 */
   L32 *d = R32(0);
   const F32 *a = RF32(1), *b = RF32(2);
   for (int l = 0; l < SIM_LANES; l++) {
     if (!(mask & lane_bit[l])) continue;
     float x = a[l], y = b[l];
-    if (CVT_MODS(in) & CVT_RELU) x = x < 0 ? 0 : x, y = y < 0 ? 0 : y;
+    if (CVT_MODS(in) & CVT_RELU) x = not_negative(x), y = not_negative(y);
     d[l] = in->n == 1 ? e4m3_of_f32(x) << 8 | e4m3_of_f32(y) : e5m2_of_f32(x) << 8 | e5m2_of_f32(y);
   }
   return STEP_NEXT;
@@ -201,7 +203,7 @@ HANDLER(cvt_fp8_f16x2) {
   for (int l = 0; l < SIM_LANES; l++) {
     if (!(mask & lane_bit[l])) continue;
     float x = f32_of_f16(a[l] >> 16), y = f32_of_f16(a[l] & 0xffff);
-    if (CVT_MODS(in) & CVT_RELU) x = x < 0 ? 0 : x, y = y < 0 ? 0 : y;
+    if (CVT_MODS(in) & CVT_RELU) x = not_negative(x), y = not_negative(y);
     d[l] = in->n == 1 ? e4m3_of_f32(x) << 8 | e4m3_of_f32(y) : e5m2_of_f32(x) << 8 | e5m2_of_f32(y);
   }
   return STEP_NEXT;

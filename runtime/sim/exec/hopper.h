@@ -95,7 +95,8 @@ HANDLER(mbarrier_wait) { /* p, address, state or parity [, time] */
     last = b;
   }
   SimGroup *g = w->cta->group;
-  bool gives_up = !again && w->cta->policy == POLICY_RANDOM && (sim_group_random(g) & 3) == 0; /* a try may end without success */
+  bool gives_up = w->expired || (!again && w->cta->policy == POLICY_RANDOM && (sim_group_random(g) & 3) == 0); /* a try may end without success */
+  w->expired = false;
   if (!done && (in->sub & MBAR_TRY) && !gives_up) return wait_aside(w, in, mask, last);
   if (!done) sim_engine_step(g); /* time goes on for the copies too */
   return set_pred(&PRED(0), done, mask);
@@ -299,6 +300,14 @@ static char *cluster_piece(SimWarp *w, const SimInstr *in, uint32_t l, uint32_t 
   return c->warp[0].shared + at;
 }
 
+static bool far_pieces(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *local, uint32_t bytes, SimAccess how, char **p) {
+  uint32_t flags = how == ACCESS_UPDATE || in->sem ? SIM_CELL_STRONG : 0;
+  if (how != ACCESS_LOAD) w->spin.acted = true;
+  ACTIVE(l, mask)
+    if (!(p[l] = cluster_piece(w, in, l, (uint32_t)local[l], bytes, how != ACCESS_LOAD, flags))) return false;
+  return true;
+}
+
 HANDLER(ld_cluster) {
   char *p[SIM_LANES];
   uint32_t bytes = (uint32_t)in->n * in->size;
@@ -390,6 +399,13 @@ HANDLER(cluster_arrive) {
 HANDLER(cluster_wait) {
   if (in->n && whole_warp(w, in, mask, "barrier.cluster.wait.aligned") != STEP_NEXT) return STEP_YIELD;
   return sim_cluster_wait(w, in, mask);
+}
+
+HANDLER(depend) { /* griddepcontrol.wait: race.c holds accesses before it against what the launch before has written */
+  (void)in, (void)mask;
+  if (!w->depended) w->depended = w->cta->group->time;
+  sim_order_tick(w);
+  return STEP_NEXT;
 }
 
 /* ---- register budgets: a CTA's registers are those that it was started with ---- */

@@ -26,6 +26,12 @@ static inline bool adjacent(const uint64_t *addr, uint64_t bytes) {
     const T *s = (const T *)src + i;                                                                                   \
     LANES { d[l] = (S)s[l * N]; }                                                                                      \
   }
+/* What load_block and store_block know: a register as wide as the element, or unsigned and one wider. */
+static inline bool fits_block(const SimInstr *in) {
+  if (in->flags & SIM_I_WIDE) return false;
+  return in->n == 1 || in->size >= 4 || (in->size == 2 && !(in->flags & SIM_I_SIGNED));
+}
+
 static inline void load_block(SimWarp *w, const SimInstr *in, const char *src) { /* all lanes, adjacent */
   switch (in->size << 4 | in->n) {
   case 1 << 4 | 1:
@@ -143,6 +149,9 @@ static int lanes_agree(SimWarp *w, const SimInstr *in, uint32_t mask, char *cons
     uint32_t width = in->size == 8 || in->flags & SIM_I_WIDE ? 8 : 4;
     ACTIVE(l, mask) {
       if (memcmp(p[l] + in->size * i, s + width * l, in->size) == 0) continue;
+      uint32_t differ = 0; /* or it was a store of another host core, which is not theirs */
+      ACTIVE(j, mask) differ |= p[j] == p[l] && memcmp(s + width * j, s + width * l, in->size) != 0;
+      if (!differ) continue;
       return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "race", space, addr[l] + (uint64_t)(in->size * i),
                        "and another lane of the instruction store different values to one address");
     }
@@ -202,7 +211,7 @@ static bool resolve_global(SimWarp *w, const SimInstr *in, uint32_t mask, const 
 }
 /* Block path: all lanes adjacent and inside the allocation met last. NULL: take the other path. */
 static inline char *block_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr, uint32_t bytes, bool write, SimAlloc **alloc) {
-  if (mask != SIM_FULL || in->flags & SIM_I_WIDE || !adjacent(addr, bytes)) return NULL;
+  if (mask != SIM_FULL || !fits_block(in) || !adjacent(addr, bytes)) return NULL;
   SimAlloc *a = w->cache[in->mem];
   uint64_t at = addr[0], total = (uint64_t)bytes * SIM_LANES;
   if (!a || a->freed || at < a->base || at - a->base > a->bytes || a->bytes - (at - a->base) < total || (at & (bytes - 1))) return NULL;
@@ -363,7 +372,7 @@ static inline bool shared_bad(SimWarp *w, uint32_t mask, const uint64_t *addr, u
 static int load_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr) {
   uint32_t bytes = (uint32_t)in->n * in->size;
   if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "reads");
-  if (mask == SIM_FULL && !(in->flags & SIM_I_WIDE) && adjacent(addr, bytes)) {
+  if (mask == SIM_FULL && fits_block(in) && adjacent(addr, bytes)) {
     if (w->checks && shadow_read(w, in, (uint32_t)addr[0], bytes * SIM_LANES, -1) != STEP_NEXT) return STEP_YIELD;
     load_block(w, in, w->shared + addr[0]);
     return STEP_NEXT;
@@ -383,7 +392,7 @@ static int store_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uin
   if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "writes");
   Readers readers;
   if (w->checks) find_readers(w, &readers);
-  if (mask == SIM_FULL && !(in->flags & SIM_I_WIDE) && adjacent(addr, bytes)) {
+  if (mask == SIM_FULL && fits_block(in) && adjacent(addr, bytes)) {
     if (w->checks && shadow_write(w, in, (uint32_t)addr[0], bytes * SIM_LANES, -1, 0, &readers) != STEP_NEXT) return STEP_YIELD;
     store_block(w, in, w->shared + addr[0]);
     return STEP_NEXT;
@@ -481,11 +490,24 @@ static uint32_t in_window(uint32_t mask, const uint64_t *addr, uint64_t base, ui
   return m;
 }
 
+/* Lanes whose shared address names a CTA of the cluster (engine.h): hopper.h. */
+static inline uint32_t far_lanes(uint32_t mask, const uint64_t *local) {
+  uint32_t far = 0;
+  ACTIVE(l, mask) far |= local[l] >> SIM_RANK_SHIFT ? lane_bit[l] : 0;
+  return far;
+}
+static bool far_pieces(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *local, uint32_t bytes, SimAccess how, char **p);
+
 HANDLER(ld_generic) {
   uint64_t addr[SIM_LANES] __attribute__((aligned(64))), local[SIM_LANES] __attribute__((aligned(64))) = {0};
   read_addresses(w, in, in->n, false, in->imm, addr);
-  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local);
-  if (shared && load_shared(w, in, shared, local) != STEP_NEXT) return STEP_YIELD;
+  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local), far = far_lanes(shared, local);
+  if (far) {
+    char *p[SIM_LANES];
+    if (!far_pieces(w, in, far, local, (uint32_t)in->n * in->size, ACCESS_LOAD, p)) return STEP_YIELD;
+    load_lanes(w, in, far, (const char *const *)p);
+  }
+  if (shared & ~far && load_shared(w, in, shared & ~far, local) != STEP_NEXT) return STEP_YIELD;
   uint32_t param = in_window(mask, addr, SIM_PARAM_BASE, local);
   if (param && load_param(w, in, param, local) != STEP_NEXT) return STEP_YIELD;
   uint32_t stack = in_window(mask, addr, SIM_LOCAL_BASE, local);
@@ -496,8 +518,13 @@ HANDLER(ld_generic) {
 HANDLER(st_generic) {
   uint64_t addr[SIM_LANES] __attribute__((aligned(64))), local[SIM_LANES] __attribute__((aligned(64))) = {0};
   read_addresses(w, in, 0, false, in->imm, addr);
-  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local);
-  if (shared && store_shared(w, in, shared, local) != STEP_NEXT) return STEP_YIELD;
+  uint32_t shared = in_window(mask, addr, SIM_SHARED_BASE, local), far = far_lanes(shared, local);
+  if (far) {
+    char *p[SIM_LANES];
+    if (!far_pieces(w, in, far, local, (uint32_t)in->n * in->size, ACCESS_STORE, p)) return STEP_YIELD;
+    store_lanes(w, in, far, p);
+  }
+  if (shared & ~far && store_shared(w, in, shared & ~far, local) != STEP_NEXT) return STEP_YIELD;
   uint32_t stack = in_window(mask, addr, SIM_LOCAL_BASE, local), rest = mask & ~shared & ~stack;
   if (stack && store_local(w, in, stack, local) != STEP_NEXT) return STEP_YIELD;
   return rest ? store_global(w, in, rest, addr) : STEP_NEXT;

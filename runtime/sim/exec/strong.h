@@ -34,8 +34,10 @@ static uint32_t own_lanes(Spaces *s) {
 /* Where the lanes' pieces lie, checked. False: faulted. */
 static bool place_lanes(SimWarp *w, const SimInstr *in, const Spaces *s, uint32_t bytes, SimAccess how, char **p) {
   const char *verb = how == ACCESS_STORE ? "writes" : how == ACCESS_LOAD ? "reads" : "updates";
-  if (s->shared && shared_bad(w, s->shared, s->local, bytes)) return fault_shared(w, in, s->shared, s->local, bytes, verb), false;
-  ACTIVE(l, s->shared) p[l] = w->shared + s->local[l];
+  uint32_t far = far_lanes(s->shared, s->local), near = s->shared & ~far;
+  if (far && !far_pieces(w, in, far, s->local, bytes, how, p)) return false;
+  if (near && shared_bad(w, near, s->local, bytes)) return fault_shared(w, in, near, s->local, bytes, verb), false;
+  ACTIVE(l, near) p[l] = w->shared + s->local[l];
   return !s->global || resolve_global(w, in, s->global, s->addr, bytes, how, p);
 }
 
@@ -43,7 +45,7 @@ static bool shadow_lanes(SimWarp *w, const SimInstr *in, const Spaces *s, uint32
   Readers readers;
   if (!w->checks || !s->shared) return true;
   if (write) find_readers(w, &readers);
-  ACTIVE(l, s->shared) {
+  ACTIVE(l, s->shared & ~far_lanes(s->shared, s->local)) {
     uint32_t at = (uint32_t)s->local[l];
     int r = write ? shadow_write(w, in, at, bytes, (int)l, SIM_CELL_STRONG, &readers) : shadow_read(w, in, at, bytes, (int)l);
     if (r != STEP_NEXT) return false;

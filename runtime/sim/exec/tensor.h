@@ -90,18 +90,18 @@ static float plain_element(const float *a, const float *b, int sb, int K, float 
 /* ---- m16n8 of f16 and bf16 with f32 accumulation: eight columns at once. Where the exponents stay within what f32 and 32-bit sums hold;
  * elsewhere element by element ---- */
 
-typedef struct Octet { int32_t top[8]; float scale[8]; double back[8]; int32_t sum[2][8]; } Octet;
+typedef struct Octet { float scale[8]; double back[8]; } Octet;
 
 static inline bool octet_exponents(const TensorModel *m, const int32_t *ea, const int32_t *eb, int n, const float *c, Octet *o) {
-  int32_t odd = 0;
-  for (int j = 0; j < 8; j++) o->top[j] = exponent_of(c[j], -126);
+  int32_t odd = 0, top[8];
+  for (int j = 0; j < 8; j++) top[j] = exponent_of(c[j], -126);
   for (int k = 0; k < n; k++)
     for (int j = 0; j < 8; j++) {
       int32_t e = ea[k] + eb[8 * k + j];
-      o->top[j] = e > o->top[j] ? e : o->top[j];
+      top[j] = e > top[j] ? e : top[j];
     }
   for (int j = 0; j < 8; j++) {
-    int32_t e = o->top[j] < NO_EXPONENT / 2 ? 0 : o->top[j];
+    int32_t e = top[j] < NO_EXPONENT / 2 ? 0 : top[j];
     odd |= (e > 100) | (e < -90);
     o->scale[j] = f32_of((uint32_t)(127 + m->fraction - e) << 23);
     o->back[j] = f64_of((uint64_t)(uint32_t)(1023 + e - m->fraction) << 52);
@@ -111,13 +111,17 @@ static inline bool octet_exponents(const TensorModel *m, const int32_t *ea, cons
 
 /* Eight products and C stay below 2^30 at a fraction of 25, so that a half of the group is added up in 32 bits. */
 static inline void octet_sums(const float *a, const float *b, int n, float *c, Octet *o) {
-  for (int j = 0; j < 8; j++) o->sum[0][j] = (int32_t)(c[j] * o->scale[j]), o->sum[1][j] = 0;
-  for (int k = 0; k < n; k++)
-    for (int j = 0; j < 8; j++) o->sum[k >> 3][j] += (int32_t)(a[k] * b[8 * k + j] * o->scale[j]);
-  for (int j = 0; j < 8; j++) {
-    double r = (double)o->sum[0][j] + (double)o->sum[1][j];
-    c[j] = (float)(truncate_kept(r, 23) * o->back[j]);
+  double total[8] = {0};
+  float scale[8];
+  memcpy(scale, o->scale, sizeof scale);
+  for (int first = 0; first < n; first += 8) {
+    int32_t sum[8];
+    for (int j = 0; j < 8; j++) sum[j] = first ? 0 : (int32_t)(c[j] * scale[j]);
+    UNROLL8 for (int k = first; k < first + 8; k++)
+      for (int j = 0; j < 8; j++) sum[j] += (int32_t)(a[k] * b[8 * k + j] * scale[j]);
+    for (int j = 0; j < 8; j++) total[j] += sum[j];
   }
+  for (int j = 0; j < 8; j++) c[j] = (float)(truncate_kept(total[j], 23) * o->back[j]);
 }
 
 /* a as widen_a leaves it (64 floats for each register: rows of 8 k), b as widen_b (64 for each: 8 columns for each k), d: C's registers */

@@ -277,7 +277,9 @@ HANDLER(shfl) {
   MEMBERS_HERE(R32(k + 3)[__builtin_ctz(mask)], "shfl.sync");
   uint32_t src[SIM_LANES] __attribute__((aligned(64)));
   memcpy(src, a, sizeof src);
-  if (mask == SIM_FULL && k == 1 && in->sub == SHFL_BFLY && c[0] == 31 && b[0] < 32 && b[0] == b[31]) { /* the frequent one */
+  uint32_t other = 0; /* lanes may name different distances */
+  LANES { other |= (b[l] ^ b[0]) | (c[l] ^ 31); }
+  if (mask == SIM_FULL && k == 1 && in->sub == SHFL_BFLY && !other && b[0] < 32) { /* the frequent one */
     uint32_t x = b[0];
     for (int l = 0; l < SIM_LANES; l++) d[l] = src[(uint32_t)l ^ x];
     return STEP_NEXT;

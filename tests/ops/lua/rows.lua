@@ -20,6 +20,11 @@ return {
     local turned = t.x * lookup(t.cos, n, c % half) + where(low, -other, other) * lookup(t.sin, n, c % half)
     t.y = where(lt(n, t.rows), turned, t.x)
   end, { "rows i32 = 3" }),
+  row("r_rotate", { "x B T N", "cos P R const", "sin P R const", "y B T N out" }, function(t)
+    local tables = { cos = t.cos, sin = t.sin, row = index "T" + t.pos, entries = size "R", table = "channel", pairs = "halves", blocks = "all" }
+    local turned, turns = rotate(t.x, tables)
+    t.y = where(turns, turned, t.x)
+  end, { "pos i32 = 1" }),
   row("r_swap_pairs", { "x M N", "y M N out" }, function(t) t.y = swap_pairs(t.x * 2) - t.x end),
   row("r_swap_halves", { "x M N", "y M N out" }, function(t) t.y = swap_halves(t.x, 6) + t.x * 3 end),
   row("r_mask", { "x M N", "m M N bool", "y M N out" }, function(t) t.y = where(t.m, -1, t.x * t.x) end),

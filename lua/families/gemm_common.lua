@@ -1,0 +1,152 @@
+-- gemm_common.lua - what the skeletons of products share: how tensors lie, where a tile is, and the values of an epilogue.
+local tile = use "kiln.tile"
+local contract = use "kiln.contract"
+local evaluate = use "kiln.evaluate"
+
+local common = {}
+
+function common.bytes(t) return contract.bytes_of[t.dtype] end
+
+-- The operands of products in the op's order, of one side ("a": left, "b": right) or of both.
+function common.operands(inst, side)
+  local list = {}
+  for _, t in ipairs(inst.tensors) do
+    local own = inst.op.side[t.name]
+    if own and (not side or own == side) then table.insert(list, t) end
+  end
+  return list
+end
+
+-- Of the operands of a side: are they stored with k as the contiguous dim?
+function common.is_k_major(inst, side) return inst.values[side .. "_major"] == "k" end
+
+-- Is the tensor stored with its last two dims the other way round?
+local function is_turned(inst, t)
+  local side = inst.op.side[t.name]
+  return side == "a" and not common.is_k_major(inst, "a") or side == "b" and common.is_k_major(inst, "b")
+end
+common.is_turned = is_turned
+
+-- Bytes of all operands' tiles of bk of k.
+function common.operand_bytes(inst, bm, bn, bk)
+  local total = 0
+  for _, t in ipairs(common.operands(inst)) do total = total + (inst.op.side[t.name] == "a" and bm or bn) * bk * common.bytes(t) end
+  return total
+end
+
+-- A shared tile for an operand, as it is stored.
+function common.operand_tile(inst, t, bm, bn, bk)
+  local rows = inst.op.side[t.name] == "a" and bm or bn
+  return tile.smem(t.dtype, common.is_k_major(inst, inst.op.side[t.name]) and { rows, bk } or { bk, rows }, { name = t.name })
+end
+
+-- Where an operand's tile begins, in its view: first row (m) or column (n), and k.
+function common.operand_at(inst, t, batch, m, n, k)
+  local first = inst.op.side[t.name] == "a" and m or n
+  if common.is_k_major(inst, inst.op.side[t.name]) then return { batch, first, k } end
+  return { batch, k, first }
+end
+
+-- Of a slot's field: as a left operand [m, k], or a right one [k, n].
+function common.as_operand(inst, name, field)
+  local side = inst.op.side[name]
+  local k_major = common.is_k_major(inst, side)
+  if side == "a" then return k_major and field or tile.trans(field) end
+  return k_major and tile.trans(field) or field
+end
+
+function common.strides_of(t, inst)
+  local s = {}
+  for i = 1, #t.dims do s[i] = t.name .. "_" .. (i - 1) end
+  s[is_turned(inst, t) and #s - 1 or #s] = "1"
+  return s
+end
+
+-- align: bytes, as the contract demands them; multiple: what the contiguous size is a multiple of.
+function common.view_of(inst, t, align, multiple)
+  local sizes, strides, rank = {}, {}, #t.dims
+  local named = common.strides_of(t, inst)
+  for i = 1, rank do
+    sizes[i] = t.dims[i]
+    strides[i] = named[i]
+  end
+  if strides[rank] ~= "1" then -- stored the other way round: the view has the dims as stored
+    sizes[rank], sizes[rank - 1] = sizes[rank - 1], sizes[rank]
+    strides[rank], strides[rank - 1] = strides[rank - 1], strides[rank]
+  end
+  return tile.view {
+    tensor = t.name, rank = rank, dtype = t.dtype, align = align, sizes = table.concat(sizes, ","), strides = table.concat(strides, ","), multiple = multiple,
+  }
+end
+
+-- Batch, row and column of a tile by its index, in tiles; tiles_m and tiles_n are the contract's. Tiles go in groups of `group` rows of
+-- tiles, so that CTAs that run together share columns of b in L2.
+function common.tile_of(index, group)
+  local i32 = function(name) return tile.to(tile.param(name, "i64"), "i32") end
+  local tm, tn = i32("tiles_m"), i32("tiles_n")
+  local per_batch = tm * tn
+  local batch = index / per_batch
+  local within = index - batch * per_batch
+  local width = tn * tile.min(tm, tile.const(group, "i32")) -- at most all tiles of a batch: stays below 2^31
+  local band = within / width
+  local first = band * group
+  local height = tile.min(tm - first, tile.const(group, "i32"))
+  local inside = within - band * width
+  local across = inside / height
+  return batch, first + (inside - across * height), across
+end
+
+-- Coordinates of a tensor's tile.
+function common.at(t, batch, m, n)
+  local c = {}
+  for i, d in ipairs(t.dims) do c[i] = d == "B" and batch or d == "M" and m or n end
+  return c
+end
+
+-- Which of its dims are the tile's rows and columns; -1: it has none, and the value is the same along it.
+function common.dims_of(t)
+  local dims = { -1, -1 }
+  for i, d in ipairs(t.dims) do if d ~= "B" then dims[d == "M" and 1 or 2] = i - 1 end end
+  return dims
+end
+
+-- The epilogue over parts of the accumulators (one of each product), whose first element is at (batch, m, n): an evaluator of the
+-- definition's nodes.
+function common.epilogue(inst, graph, view, parts, spread, batch, m, n)
+  local e = evaluate.new()
+  local sums = {}
+  for i, part in ipairs(parts) do sums[i] = tile.read(part) end
+  e.spread = spread
+  e.special = function(node) return sums[graph.products[node]] end
+  e.argument = function(node)
+    local t = inst.by_name[node.name]
+    return tile.f32(tile.load_like(view[t.name], parts[1], common.at(t, batch, m, n), { cache = "nc", dims = common.dims_of(t) }))
+  end
+  return e
+end
+
+-- Tensors and scalars in the contract; align_of(t): bytes.
+function common.put_tensors(inst, align_of)
+  local bound = false -- by the first tensor that has it; the others may be broadcast
+  for _, t in ipairs(inst.tensors) do
+    if t.present then
+      local dims = {}
+      for k, d in ipairs(t.dims) do dims[k] = d == "B" and bound and not t.out and "B|1" or d end
+      for _, d in ipairs(t.dims) do bound = bound or d == "B" end
+      contract.tensor(t, dims, common.strides_of(t, inst), align_of(t), t.dims[1] == "B" and "lead 1" or nil)
+    end
+  end
+  for _, sc in ipairs(inst.scalars) do contract.scalar(sc) end
+end
+
+-- Bytes and operations, each tensor once.
+function common.put_work(inst)
+  local terms = {}
+  for _, t in ipairs(inst.tensors) do
+    if t.present and #t.dims > 1 then table.insert(terms, table.concat(t.dims, "*") .. "*" .. common.bytes(t)) end
+  end
+  contract.line("bytes %s", table.concat(terms, "+"))
+  contract.line("flop %d*B*M*N*K", 2 * #inst.op.products)
+end
+
+return common

@@ -1,0 +1,275 @@
+-- gemm_warp.lua - products by mma.sync, the skeleton of every target: tiles of a and b stream through a ring of shared slots (cp.async,
+-- or registers where the target has none), ldmatrix, mma.sync; the result is turned in shared memory so that it leaves in rows.
+local tile = use "kiln.tile"
+local layout = use "kiln.layout"
+local contract = use "kiln.contract"
+local schedule = use "kiln.schedule"
+local op = use "kiln.op"
+local common = use "families.gemm_common"
+
+local warp = {}
+local KEYS = { "bm", "bn", "bk", "stages", "wm", "wn", "vec", "group", "fill" }
+local bytes, is_k_major = common.bytes, common.is_k_major
+
+-- ---- schedules ----
+
+local function shared_bytes(inst, s) return s.stages * common.operand_bytes(inst, s.bm, s.bn, s.bk) end
+
+local function is_staged() return not core.has("cp_async_cg_16") end
+
+-- Where several products share a CTA's registers, operands are not fetched ahead, and tiles are smaller.
+local function candidates_of_several(staged, add)
+  if staged then
+    add(64, 64, 32, 2, 2, 2)
+    add(64, 64, 32, 2, 2, 2, 1)
+    return
+  end
+  add(128, 128, 32, 3, 2, 4)
+  add(64, 64, 64, 3, 2, 2)
+  add(64, 64, 32, 3, 2, 2, 1)
+end
+
+local function candidates(inst)
+  local list, several = {}, #inst.op.products > 1
+  local staged, vec = is_staged(), 16 // bytes(common.operands(inst)[1])
+  local function add(bm, bn, bk, stages, wm, wn, v)
+    local s = { bm = bm, bn = bn, bk = bk, stages = stages, wm = wm, wn = wn, vec = v or vec, group = 16, fill = (staged or several) and "first" or "ahead" }
+    if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
+  end
+  if several then
+    candidates_of_several(staged, add)
+    return list
+  end
+  if staged then
+    add(128, 128, 32, 2, 2, 4)
+    add(64, 64, 32, 2, 2, 2)
+    add(64, 64, 32, 2, 2, 2, 1)
+    return list
+  end
+  add(128, 256, 64, 3, 2, 4)
+  add(128, 256, 32, 4, 2, 4)
+  -- Where both operands are turned, its copies hold more multiples of strides than there are registers; bk = 32 halves them.
+  if is_k_major(inst, "a") or is_k_major(inst, "b") then add(128, 128, 64, 3, 2, 2) end
+  add(128, 128, 32, 4, 2, 2)
+  add(64, 128, 64, 3, 2, 2)
+  add(64, 64, 64, 4, 2, 2)
+  add(128, 128, 32, 3, 2, 4, 1)
+  add(64, 64, 32, 3, 2, 2, 1)
+  return list
+end
+
+local function check_schedule(inst, s)
+  local function refuse(why) core.fail("schedule " .. schedule.print(s, KEYS) .. ": " .. why) end
+  local function power(v) return v & (v - 1) == 0 end
+  if not (power(s.wm) and power(s.wn)) or s.wm * s.wn > 32 then refuse("wm and wn (warps down and across) are powers of two, at most 32 warps") end
+  if not (power(s.bm) and power(s.bn) and power(s.bk)) then refuse("bm, bn and bk are powers of two") end
+  if s.bm // s.wm < 16 or s.bn // s.wn < 16 then refuse("a warp's part is at least 16 x 16") end
+  if s.bm // s.wm > 128 or s.bn // s.wn > 128 then refuse("a warp's part is at most 128 x 128") end
+  local held = s.bm * s.bn * #inst.op.products // (s.wm * s.wn * 32)
+  if held > 128 then refuse(string.format("a thread would hold %d elements of accumulators; 128 are possible", held)) end
+  if s.bk < 16 or s.bk > 128 then refuse("bk is 16 to 128") end
+  if s.stages < 2 or s.stages > 5 then refuse("the ring has 2 to 5 stages") end
+  if is_staged() and s.stages ~= 2 then refuse(core.target.name .. " has no cp.async: its ring has 2 stages") end
+  if s.fill ~= "first" and s.fill ~= "last" and s.fill ~= "ahead" then
+    refuse("fill is first, last (when the next slot's copies are issued) or ahead (operands are fetched one step ahead)")
+  end
+  if s.fill == "ahead" and (is_staged() or s.stages < 3 or s.bk < 32) then refuse("fill=ahead needs cp.async, 3 stages or more and bk of 32 or more") end
+  if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
+  local threads = s.wm * s.wn * 32
+  local function check_copy(rows, cols)
+    local per_row = math.min(math.max(cols // s.vec, 1), threads)
+    if rows * per_row % threads == 0 then return end
+    refuse(string.format("%d threads cannot share the copy of a tile of %d x %d in pieces of %d; take larger tiles or fewer warps",
+      threads, rows, cols, s.vec))
+  end
+  if inst.values.a_major == "k" then check_copy(s.bm, s.bk) else check_copy(s.bk, s.bm) end
+  if inst.values.b_major == "k" then check_copy(s.bn, s.bk) else check_copy(s.bk, s.bn) end
+  if shared_bytes(inst, s) > core.target.shared_block then
+    refuse(string.format("the ring takes %d bytes of shared memory, %s has %d", shared_bytes(inst, s), core.target.name, core.target.shared_block))
+  end
+end
+
+function warp.schedules(inst)
+  local texts = {}
+  for _, s in ipairs(candidates(inst)) do table.insert(texts, schedule.print(s, KEYS)) end
+  return texts
+end
+
+-- ---- contract ----
+
+-- The pieces in which a tensor is touched: 16 bytes where the schedule counts on alignment.
+local function align_of(t, s) return s.vec == 1 and bytes(t) or #t.dims == 1 and 2 * bytes(t) or 16 end
+
+local function put_contract(inst, s, line)
+  contract.begin(inst, line)
+  common.put_tensors(inst, function(t) return align_of(t, s) end)
+  contract.line("let tiles_m ceildiv(M,%d)", s.bm)
+  contract.line("let tiles_n ceildiv(N,%d)", s.bn)
+  if s.vec > 1 then
+    local said = {}
+    for _, d in ipairs { is_k_major(inst, "a") and "K" or "M", is_k_major(inst, "b") and "K" or "N", "N" } do
+      if not said[d] then contract.line("require %s%%%d==0 \"the contiguous dims are read and written in pieces of %d elements\"", d, s.vec, s.vec) end
+      said[d] = true
+    end
+  end
+end
+
+-- Of each tile: the share of the tensor rate at which an SM works through many of them, and how many times longer a CTA takes
+-- that has its SM to itself, as few CTAs do not hide each other's latencies. Measured on an H200 (docs/performance.md).
+local MEASURED = {
+  [128 * 256] = { rate = 0.72, alone = 1.0 },
+  [128 * 128] = { rate = 0.69, alone = 1.28 },
+  [64 * 128] = { rate = 0.53, alone = 1.76 },
+  [64 * 64] = { rate = 0.44, alone = 2.1 },
+}
+
+local function put_cost(inst, s)
+  common.put_work(inst)
+  local measured = MEASURED[s.bm * s.bn] or { rate = 0.5, alone = 1.5 }
+  local rate = measured.rate / (s.vec == 1 and 5 or 1) * (s.bk >= 64 and 1 or 0.95)
+  -- what the busiest SM has to do, in tiles
+  contract.line("cost max(ceildiv(tiles_m*tiles_n*B,sms),%.4g)*%d*(K+64)/((tensor/sms)*%.4f)+2000", measured.alone,
+    2 * s.bm * s.bn * #inst.op.products, rate)
+end
+
+-- ---- emission ----
+
+-- The loop over slots with the operands of each 16 of k fetched while the products of the 16 before are under way, across slots
+-- too: the slot of this iteration travels in a carrier, and the wait for the next one comes before the last products of this.
+local function stream_ahead(s, ring, accs, dtype, steps, operands, fill)
+  local sets = { [0] = {}, {} }
+  for i, acc in ipairs(accs) do sets[0][i], sets[1][i] = tile.mma_operands(acc, dtype), tile.mma_operands(acc, dtype) end
+  local function fetch(set, pairs_, k) for i, p in ipairs(pairs_) do tile.mma_fetch(sets[set][i], p.a, p.b, k) end end
+  local first = tile.wait(ring)
+  local current = tile.carry(first)
+  fetch(0, operands(current), 0)
+  local per_slot = s.bk // 16
+  tile.for_(tile.const(0, "i32"), steps, 1, function(i)
+    local here = operands(current)
+    for k = 0, per_slot - 1 do
+      if k < per_slot - 1 then
+        fetch((k + 1) % 2, here, k + 1)
+      else
+        local next = tile.wait(ring)
+        tile.release(tile.swap(current, next))
+        fetch((k + 1) % 2, operands(current), 0)
+      end
+      for j, acc in ipairs(accs) do tile.mma_issue(acc, sets[k % 2][j]) end
+      if k == 0 then
+        local empty = tile.acquire(ring)
+        fill(empty, i)
+        tile.commit(empty)
+      end
+    end
+  end)
+  tile.release(tile.take(current))
+  tile.drain(ring)
+end
+
+-- Streams tiles of the operands through the ring into the accumulators.
+local function main_loop(inst, s, view, accs, batch, m, n)
+  local names, tiles, all = {}, {}, common.operands(inst)
+  for i, t in ipairs(all) do names[i], tiles[i] = t.name, common.operand_tile(inst, t, s.bm, s.bn, s.bk) end
+  local staged = is_staged()
+  local ring = tile.ring({ stages = s.stages, filled_by = staged and "threads" or "cp.async" }, names, tiles)
+  local function fill(slot, k)
+    for _, t in ipairs(all) do tile.fill_slot(slot, t.name, view[t.name], common.operand_at(inst, t, batch, m, n, k)) end
+  end
+  local steps = tile.to((tile.param("K", "i64") + (s.bk - 1)) / s.bk, "i32")
+  for i = 0, s.stages - 2 do
+    local slot = tile.acquire(ring)
+    fill(slot, i * s.bk)
+    tile.commit(slot)
+  end
+  local function ahead(i) return tile.i64(i) * s.bk + (s.stages - 1) * s.bk end -- beyond K: zeros, without traffic
+  local function operands(slot) -- of each product
+    local field, list = {}, {}
+    for _, t in ipairs(all) do field[t.name] = common.as_operand(inst, t.name, tile.field(slot, t.name)) end
+    for i, p in ipairs(inst.op.products) do list[i] = { a = field[p.left], b = field[p.right] } end
+    return list
+  end
+  if s.fill == "ahead" then
+    stream_ahead(s, ring, accs, all[1].dtype, steps, operands, function(slot, i) fill(slot, ahead(i)) end)
+    return ring
+  end
+  tile.for_(tile.const(0, "i32"), steps, 1, function(i)
+    local full = tile.wait(ring)
+    local here = operands(full)
+    local function multiply() for j, p in ipairs(here) do tile.mma(accs[j], p.a, p.b) end end
+    if s.fill == "last" then multiply() end
+    local empty = tile.acquire(ring)
+    fill(empty, ahead(i))
+    if not staged then tile.commit(empty) end
+    if s.fill == "first" then multiply() end
+    if staged then tile.commit(empty) end -- its loads had the product's time to come back
+    tile.release(full)
+  end)
+  tile.drain(ring)
+  return ring
+end
+
+local function spread(value, s) return tile.spread(value, { s.bm, s.bn }, layout.mma_accumulator(s.bm, s.bn, s.wm, s.wn)) end
+
+local function store_result(inst, s, view, output, value, ring, batch, m, n)
+  local t = output.tensor
+  value = spread(value, s)
+  core.at(output.loc[1], output.loc[2])
+  local out = tile.to(value, t.dtype)
+  local vec = 16 // bytes(t)
+  local warps = s.wm * s.wn
+  if s.vec == 1 or s.bm * s.bn * bytes(t) > shared_bytes(inst, s) then
+    tile.store(view[t.name], out, common.at(t, batch, m, n))
+    core.at()
+    return
+  end
+  local turned = tile.smem(t.dtype, { s.bm, s.bn }, { alias = ring, name = t.name })
+  tile.store(turned, out, { 0, 0 })
+  local rows = layout.rowwise(s.bm, s.bn, warps, math.min(s.bn // vec, warps * 32), vec)
+  tile.store(view[t.name], tile.load(turned, { 0, 0 }, { shape = { s.bm, s.bn }, layout = rows }), common.at(t, batch, m, n))
+  core.at()
+end
+
+local function refuse_dtype(inst)
+  local t = common.operands(inst)[1]
+  local form = { f16 = "mma_m16n8k8_f32_f16_f16_f32", bf16 = "mma_m16n8k16_f32_bf16_bf16_f32" }
+  if not form[t.dtype] then core.refuse(inst.name .. " multiplies f16 and bf16 here; " .. t.dtype .. " operands have no skeleton yet, convert them first") end
+  if not core.has(form[t.dtype]) then core.refuse(core.target.name .. " has no mma.sync for " .. t.dtype .. " (sm_80 has); use dtype=f16 there") end
+end
+
+-- Small tiles could be many on an SM by their registers, and ptxas spills for it: three are enough, no more are there than shared
+-- memory holds, and two where single elements are copied along m or n or of several products, each with a predicate and an address of its
+-- own.
+local function min_ctas(inst, s)
+  if s.bm * s.bn > 32 * 32 * s.wm * s.wn then return nil end
+  local fit = core.target.shared_sm // (shared_bytes(inst, s) + 1024)
+  local turned = not (is_k_major(inst, "a") and is_k_major(inst, "b"))
+  return math.max(1, math.min(fit, s.vec == 1 and (turned or #inst.op.products > 1) and 2 or 3))
+end
+
+function warp.emit(inst, graph, given)
+  refuse_dtype(inst)
+  local s = schedule.read(given, candidates(inst)[1], KEYS)
+  check_schedule(inst, s)
+  put_contract(inst, s, schedule.print(s, KEYS))
+  put_cost(inst, s)
+  local name = string.format("%s-%s-%dx%dx%d-s%d-w%dx%d%s", inst.name, op.values_name(inst),
+    s.bm, s.bn, s.bk, s.stages, s.wm, s.wn, s.vec == 1 and "-any" or "")
+  tile.kernel({ name = op.entry_name(name), threads = s.wm * s.wn * 32, min_ctas = min_ctas(inst, s) }, function()
+    local view = {}
+    for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = common.view_of(inst, t, align_of(t, s), s.vec) end end
+    local batch, m, n = common.tile_of(tile.cta(0), s.group)
+    batch, m, n = tile.i64(batch), tile.i64(m) * s.bm, tile.i64(n) * s.bn
+    local accs = {}
+    for i in ipairs(inst.op.products) do
+      accs[i] = tile.frag("f32", { s.bm, s.bn }, layout.mma_accumulator(s.bm, s.bn, s.wm, s.wn))
+      tile.zero(accs[i])
+    end
+    local ring = main_loop(inst, s, view, accs, batch, m, n)
+    local e = common.epilogue(inst, graph, view, accs, function(v) return spread(v, s) end, batch, m, n)
+    for _, o in ipairs(graph.outputs) do store_result(inst, s, view, o, e:value(o.value), ring, batch, m, n) end
+  end)
+  contract.line("step main entry $entry0 grid tiles_m*tiles_n*B,1,1 block $block0 shared $shared0 when M>0&&N>0&&B>0 args $args0")
+  return name
+end
+
+return warp

@@ -1,0 +1,303 @@
+-- gemm_warpgroup.lua - products by warpgroups (wgmma) on tiles that bulk copies bring: one warp starts copies into a ring of slots, two
+-- groups of four warps multiply, and results leave by bulk copies from shared memory. CTAs stay and walk over tiles.
+--
+--   way=coop      both groups on one tile of bm x bn, each on half of its rows
+--   way=pingpong  each group on a tile of its own; while one writes its result, the other has the tensor cores
+--
+-- The CTAs of a cluster take neighbouring tiles, and each brings its share of the operands that are the same for all: share=b, tiles one
+-- above the other; share=a, side by side.
+-- One product stays in flight: a slot is given back one step after it was read; its token travels in a carrier.
+local tile = use "kiln.tile"
+local layout = use "kiln.layout"
+local contract = use "kiln.contract"
+local schedule = use "kiln.schedule"
+local op = use "kiln.op"
+local common = use "families.gemm_common"
+
+local warpgroup = {}
+local KEYS = { "core", "way", "bm", "bn", "bk", "stages", "cluster", "share", "group", "out" }
+local GROUPS, LOAD_REGS, MATH_REGS = 2, 40, 232
+local FORM = { f16 = "wgmma_f32_f16_f16_n8", bf16 = "wgmma_f32_bf16_bf16_n8" }
+local bytes, is_k_major = common.bytes, common.is_k_major
+
+-- ---- schedules ----
+
+local function outputs(inst)
+  local list = {}
+  for _, t in ipairs(inst.tensors) do if t.out and t.present then table.insert(list, t) end end
+  return list
+end
+
+-- Columns of the pieces in which a result leaves: 128 bytes, or the whole tile's.
+local function out_columns(t, s) return math.min(128 // bytes(t), s.bn) end
+local function group_rows(s) return s.way == "coop" and s.bm // GROUPS or s.bm end
+
+local function shared_bytes(inst, s)
+  local total = s.stages * (common.operand_bytes(inst, s.bm, s.bn, s.bk) + 16)
+  for _, t in ipairs(outputs(inst)) do total = total + GROUPS * s.out * group_rows(s) * out_columns(t, s) * bytes(t) end
+  return total + 2048 -- rings begin at multiples of 1024
+end
+
+local function can_write(inst)
+  for _, t in ipairs(outputs(inst)) do if t.dtype ~= "f32" and t.dtype ~= "f16" and t.dtype ~= "bf16" then return false end end
+  return true
+end
+
+-- Why a schedule cannot be; nil: it can.
+local function fault(inst, s)
+  if s.way ~= "coop" and s.way ~= "pingpong" then return "way is coop or pingpong" end
+  if group_rows(s) % 64 ~= 0 or group_rows(s) == 0 then return "a group has 64 rows or a multiple of it" end
+  if s.bn % 8 ~= 0 or s.bn > 256 or s.bm > 256 then return "bn is a multiple of 8 up to 256, bm at most 256" end
+  if s.bk ~= 64 and s.bk ~= 128 then return "bk is 64 or 128" end
+  if group_rows(s) * s.bn * #inst.op.products > 128 * 128 then
+    return "a group's accumulators are at most 128 x 128 or 64 x 256 in all: 128 registers of a thread"
+  end
+  for _, t in ipairs(outputs(inst)) do
+    local columns = out_columns(t, s)
+    if s.bn % columns ~= 0 or columns * bytes(t) % 32 ~= 0 then
+      return string.format("bn is 16, 32 or a multiple of %d, the columns in which '%s' leaves", columns, t.name)
+    end
+  end
+  if s.cluster ~= 1 and s.cluster ~= 2 and s.cluster ~= 4 then return "cluster is 1, 2 or 4" end
+  if s.share ~= "a" and s.share ~= "b" then return "share is a or b, the side that the CTAs of a cluster bring to all" end
+  local shared_rows = is_k_major(inst, s.share) and (s.share == "a" and s.bm or s.bn) or s.bk
+  if shared_rows % (8 * s.cluster) ~= 0 then return "the CTAs of a cluster share operands in pieces of 8 rows" end
+  if not is_k_major(inst, "a") and group_rows(s) % 64 ~= 0 or not is_k_major(inst, "b") and s.bn % 64 ~= 0 then
+    return "operands with m or n contiguous come in pieces of 64"
+  end
+  if s.stages < 2 or s.stages > 16 then return "the ring has 2 to 16 stages" end
+  if shared_bytes(inst, s) > core.target.shared_block then
+    return string.format("takes %d bytes of shared memory, %s has %d", shared_bytes(inst, s), core.target.name, core.target.shared_block)
+  end
+end
+
+local function candidates(inst)
+  local list, form = {}, FORM[common.operands(inst)[1].dtype]
+  if not form or not core.has(form) or not can_write(inst) then return list end
+  local function add(way, bm, bn, stages, cluster, share, out)
+    local s = { core = "wgmma", way = way, bm = bm, bn = bn, bk = 64, stages = stages, cluster = cluster, share = share, group = 8, out = out or 2 }
+    while s.stages > 2 and shared_bytes(inst, s) > core.target.shared_block do s.stages = s.stages - 1 end
+    if not fault(inst, s) then table.insert(list, s) end
+  end
+  if #inst.op.products > 1 then -- their accumulators share a thread's registers
+    local bn = 128 // #inst.op.products // 16 * 16
+    add("coop", 256, bn, 4, 2, "b", 1)
+    add("coop", 128, 2 * bn, 4, 2, "b")
+    add("pingpong", 64, 2 * bn, 5, 1, "b")
+    return list
+  end
+  add("coop", 256, 128, 4, 2, "b", 1)
+  add("coop", 128, 256, 4, 2, "b")
+  add("pingpong", 128, 128, 5, 2, "b")
+  add("coop", 128, 128, 6, 2, "a")
+  add("coop", 128, 128, 6, 1, "b")
+  add("coop", 128, 64, 8, 2, "a")
+  add("coop", 128, 32, 10, 4, "a")
+  return list
+end
+
+function warpgroup.schedules(inst)
+  local texts = {}
+  for _, s in ipairs(candidates(inst)) do table.insert(texts, schedule.print(s, KEYS)) end
+  return texts
+end
+
+-- ---- contract ----
+
+-- Does the epilogue read tensors along n? Then in pairs, and their size must allow it.
+local function reads_columns(inst)
+  for _, t in ipairs(inst.tensors) do
+    if t.present and not t.out and not inst.op.side[t.name] and t.dims[#t.dims] == "N" then return true end
+  end
+  return false
+end
+
+local function put_contract(inst, s)
+  contract.begin(inst, schedule.print(s, KEYS))
+  common.put_tensors(inst, function() return 16 end)
+  contract.line("let tiles_m ceildiv(M,%d)", s.bm * (s.share == "b" and s.cluster or 1))
+  contract.line("let tiles_n ceildiv(N,%d)", s.bn * (s.share == "a" and s.cluster or 1))
+  contract.line("let tiles tiles_m*tiles_n*B") -- as one number: a product of parameters would take a register throughout
+  contract.line("let k_tiles ceildiv(K,%d)", s.bk)
+  local piece = 0
+  for _, t in ipairs(outputs(inst)) do piece = math.max(piece, 16 // bytes(t)) end
+  if reads_columns(inst) then piece = math.max(piece, 8) end
+  contract.line("require N%%%d==0 \"bulk copies write whole pieces of 16 bytes of a row\"", piece)
+end
+
+-- Share of the tensor rate at which an SM works through many tiles of so many elements of accumulators; half of the time that the
+-- operands need from memory is not hidden, and a launch with the first and last slots costs 4 us. Measured on an H200
+-- (docs/performance.md).
+local RATE = { [256 * 128] = 0.86, [128 * 128] = 0.80, [128 * 64] = 0.62, [128 * 32] = 0.45 }
+
+local function put_cost(inst, s)
+  common.put_work(inst)
+  local each, operands = s.bm * s.bn * #inst.op.products, {}
+  local rate = (RATE[each] or 0.5) * (s.bm < 256 and each == 256 * 128 and 0.97 or 1)
+  for _, t in ipairs(common.operands(inst)) do table.insert(operands, table.concat(t.dims, "*") .. "*" .. bytes(t)) end
+  contract.line("cost ceildiv(tiles,sms/%d)*%d*(K+%d)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", s.cluster, 2 * each, s.way == "coop" and 256 or 128,
+    rate, table.concat(operands, "+"))
+end
+
+-- ---- emission ----
+
+local function make_maps(inst, s, view)
+  local map = {}
+  local function add(t, rows, columns)
+    local order = common.is_turned(inst, t) and { t.dims[1], t.dims[3], t.dims[2] } or t.dims
+    map[t.name] = tile.map(view[t.name], { dims = table.concat(order, ","), box = { 1, rows, columns }, swizzle = columns * bytes(t), l2 = 256 })
+  end
+  for _, t in ipairs(common.operands(inst)) do
+    local side = inst.op.side[t.name]
+    local rows = not common.is_k_major(inst, side) and s.bk or side == "a" and s.bm or s.bn
+    add(t, side == s.share and rows // s.cluster or rows, 128 // bytes(t))
+  end
+  for _, t in ipairs(outputs(inst)) do add(t, group_rows(s), out_columns(t, s)) end
+  return map
+end
+
+-- The first row and column of this CTA's part of a tile of the scheduler.
+local function place(s, index)
+  local batch, m, n = common.tile_of(index, s.group)
+  if s.cluster > 1 then
+    local rank = tile.cta(0) % s.cluster
+    if s.share == "b" then m = m * s.cluster + rank else n = n * s.cluster + rank end
+  end
+  return batch, m * s.bm, n * s.bn
+end
+
+local function load_role(inst, s, map, ring, tiles, k_tiles)
+  tile.role({ name = "load", warps = 4, regs = LOAD_REGS }, function()
+    tile.each(tiles, nil, function(index)
+      local batch, m, n = place(s, index)
+      tile.elect(function()
+        tile.for_(tile.const(0, "i32"), k_tiles, 1, function(i)
+          local slot = tile.acquire(ring)
+          for _, t in ipairs(common.operands(inst)) do
+            tile.fill_slot(slot, t.name, map[t.name], common.operand_at(inst, t, batch, m, n, i * s.bk))
+          end
+          tile.commit(slot)
+        end)
+      end)
+    end)
+    tile.drain(ring) -- no CTA leaves while its peer may still write into it
+  end)
+end
+
+-- The products of one tile.
+local function multiply(inst, s, ring, accs, group, k_tiles)
+  local function products(slot, attrs)
+    local field = {}
+    for _, t in ipairs(common.operands(inst)) do
+      local whole = tile.field(slot, t.name)
+      if s.way == "coop" and inst.op.side[t.name] == "a" then whole = tile.part(whole, group, is_k_major(inst, "a") and 0 or 1, group_rows(s)) end
+      field[t.name] = common.as_operand(inst, t.name, whole)
+    end
+    for i, p in ipairs(inst.op.products) do tile.mma(accs[i], field[p.left], field[p.right], attrs) end
+    tile.mma_commit()
+  end
+  local first = tile.wait(ring)
+  products(first, { zero = true })
+  local before = tile.carry(first)
+  tile.for_(tile.const(1, "i32"), k_tiles, 1, function()
+    local slot = tile.wait(ring)
+    products(slot)
+    tile.mma_wait(1) -- the products before these have read their slot
+    tile.release(tile.swap(before, slot))
+  end)
+  return before
+end
+
+-- The result leaves in pieces of 128 bytes of columns, each through a slot of the group's own.
+local function put_results(inst, s, graph, view, map, out, accs, batch, m, n)
+  local rows = group_rows(s)
+  local columns = 128
+  for _, t in ipairs(outputs(inst)) do columns = math.min(columns, out_columns(t, s)) end
+  for first = 0, s.bn - 1, columns do
+    local shape, lay = { rows, columns }, layout.wgmma_accumulator(rows, columns)
+    local parts = {}
+    for i, acc in ipairs(accs) do parts[i] = tile.slice(acc, { 0, first }, shape, lay) end
+    local spread = function(v) return tile.spread(v, shape, lay) end
+    local e = common.epilogue(inst, graph, view, parts, spread, batch, m, n + first)
+    for _, o in ipairs(graph.outputs) do
+      local t = o.tensor
+      local value = spread(e:value(o.value))
+      core.at(o.loc[1], o.loc[2])
+      local slot = tile.acquire(out[t.name])
+      tile.put_slot(slot, t.name, tile.to(value, t.dtype))
+      tile.store_slot(slot, t.name, map[t.name], { batch, m, n + first })
+      tile.commit(slot)
+      core.at()
+    end
+  end
+end
+
+local function math_role(inst, s, graph, view, map, ring, out, turns, tiles, k_tiles)
+  local pingpong = s.way == "pingpong"
+  tile.role({ name = "math", warps = 4, groups = GROUPS, regs = MATH_REGS }, function(group)
+    local rows = group_rows(s)
+    local accs = {}
+    for i in ipairs(inst.op.products) do accs[i] = tile.frag("f32", { rows, s.bn }, layout.wgmma_accumulator(rows, s.bn)) end
+    if pingpong then tile.skip(ring, group * k_tiles) end -- group 1 begins with the second tile
+    tile.each(tiles, pingpong and { start = true, step = GROUPS } or nil, function(index)
+      local batch, m, n = place(s, index)
+      if not pingpong then m = m + group * rows end
+      if pingpong then tile.enter(turns.main) end
+      local before = multiply(inst, s, ring, accs, group, k_tiles) -- a map has no empty dim, so that there is one step at least
+      if pingpong then tile.leave(turns.main) end
+      tile.mma_wait(0)
+      tile.release(tile.take(before))
+      if pingpong then
+        tile.skip(ring, k_tiles) -- the other group's tile
+        tile.enter(turns.epilogue)
+      end
+      put_results(inst, s, graph, view, map, out, accs, batch, m, n)
+      if pingpong then tile.leave(turns.epilogue) end
+    end)
+    for _, t in ipairs(outputs(inst)) do tile.drain(out[t.name]) end
+  end)
+end
+
+function warpgroup.emit(inst, graph, given)
+  if not candidates(inst)[1] then
+    core.refuse(inst.name .. ": " .. core.target.name .. " has no warpgroup products of " .. common.operands(inst)[1].dtype .. " here; leave out core=wgmma")
+  end
+  local s = schedule.read(given, candidates(inst)[1], KEYS)
+  local why = fault(inst, s)
+  if why then core.fail("schedule " .. schedule.print(s, KEYS) .. ": " .. why) end
+  put_contract(inst, s)
+  put_cost(inst, s)
+  local name = string.format("%s-%s-%s-%dx%dx%d-s%d%s", inst.name, op.values_name(inst), s.way, s.bm, s.bn, s.bk, s.stages,
+    s.cluster > 1 and "-" .. s.share .. s.cluster or "")
+  local attrs = { name = op.entry_name(name), threads = (GROUPS + 1) * 128, min_ctas = 1, cluster = s.cluster > 1 and { s.cluster, 1, 1 } or nil }
+  tile.kernel(attrs, function()
+    local view = {}
+    for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = common.view_of(inst, t, 16, reads_columns(inst) and 8 or 1) end end
+    local map = make_maps(inst, s, view)
+    local i32 = function(v) return tile.to(tile.param(v, "i64"), "i32") end
+    local k_tiles = i32("k_tiles")
+    local names, slots, shared = {}, {}, {}
+    for i, t in ipairs(common.operands(inst)) do names[i], slots[i] = t.name, common.operand_tile(inst, t, s.bm, s.bn, s.bk) end
+    for i, t in ipairs(common.operands(inst, s.share)) do shared[i] = t.name end
+    local ring = tile.ring({
+      stages = s.stages, filled_by = "tma", emptied_by = s.way == "coop" and "math" or "math/1",
+      multicast = s.cluster > 1 and table.concat(shared, ",") or nil,
+    }, names, slots)
+    local out = {}
+    for _, t in ipairs(outputs(inst)) do
+      local columns = out_columns(t, s)
+      local slot = tile.smem(t.dtype, { group_rows(s), columns }, { name = t.name, swizzle = columns * bytes(t) })
+      out[t.name] = tile.ring({ stages = s.out, filled_by = "store", per_group = true }, { t.name }, { slot })
+    end
+    local turns = s.way == "pingpong" and { main = tile.order(GROUPS), epilogue = tile.order(GROUPS) }
+    local tiles = tile.sched({ i32("tiles") }, { kind = "persistent" })
+    load_role(inst, s, map, ring, tiles, k_tiles)
+    math_role(inst, s, graph, view, map, ring, out, turns, tiles, k_tiles)
+  end)
+  local c = s.cluster
+  contract.line("step main entry $entry0 grid %s,1,1 block $block0 shared $shared0%s when M>0&&N>0&&B>0 args $args0",
+    c > 1 and string.format("max(1,min(sms/%d,tiles))*%d", c, c) or "min(sms,tiles)", c > 1 and string.format(" cluster %d,1,1", c) or "")
+  return name
+end
+
+return warpgroup

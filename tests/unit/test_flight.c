@@ -1,0 +1,158 @@
+/* test_flight.c - hazard_flight.c on small programs in text form: products in flight, what may be touched and given back when, and
+ * which end of a ring a skip passes over. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include "target.h"
+#include "tile.h"
+#include <stdio.h>
+#include <string.h>
+
+typedef struct Run { Arena arena; Diag diag; TileProgram tiles; bool ok; } Run;
+
+/* body: what the role of the products does. */
+static void run(Run *r, const char *body) {
+  char text[8192];
+  snprintf(text, sizeof text,
+           "kernel name=\"k\" threads=256 min_ctas=1 {\n"
+           "  v = view tensor=\"x\" rank=2 dtype=bf16 align=16 sizes=\"M,K\" strides=\"s,1\"\n"
+           "  m = map v dims=\"M,K\" box=[64,64] swizzle=128\n"
+           "  n = param name=\"n\" dtype=i32\n"
+           "  a = smem dtype=bf16 shape=[64,64] name=\"a\"\n"
+           "  b = smem dtype=bf16 shape=[64,64] name=\"b\"\n"
+           "  plain = smem dtype=bf16 shape=[64,64]\n"
+           "  ring = ring a, b stages=3 filled_by=\"tma\" emptied_by=\"math\" fields=\"a,b\"\n"
+           "  role name=\"load\" warps=4 regs=40 {\n"
+           "    elect {\n"
+           "      i = for 0, n, 1 {\n"
+           "        s = acquire ring\n"
+           "        fill_slot s, m, 0:i64, i field=\"a\"\n"
+           "        fill_slot s, m, 0:i64, i field=\"b\"\n"
+           "        commit s\n"
+           "      }\n"
+           "    }\n"
+           "    skip ring, n\n"
+           "  }\n"
+           "  role name=\"math\" warps=4 regs=232 {\n"
+           "    acc = frag dtype=f32 shape=[64,64]\n%s"
+           "  }\n}\n", body);
+  arena_init(&r->arena, 0);
+  diag_init(&r->diag, &r->arena);
+  tile_init(&r->tiles, &r->arena, &r->diag);
+  bool parsed = tile_parse(&r->tiles, "test.tile", text, strlen(text));
+  if (!parsed) fprintf(stderr, "%s\n", r->diag.text.at);
+  assert_true(parsed);
+  r->ok = tile_check(&r->tiles) && tile_complete(&r->tiles, target_find("sm_90a")) && tile_hazard(&r->tiles, target_find("sm_90a"));
+}
+
+static void end(Run *r) { arena_free(&r->arena); }
+
+static void assert_accepted(const char *body) {
+  Run r;
+  run(&r, body);
+  if (!r.ok) fprintf(stderr, "%s\n", r.diag.text.at);
+  assert_true(r.ok);
+  end(&r);
+}
+
+static void assert_refused(const char *body, const char *words) {
+  Run r;
+  run(&r, body);
+  assert_false(r.ok);
+  if (!strstr(r.diag.text.at, words)) fprintf(stderr, "%s\n", r.diag.text.at);
+  assert_non_null(strstr(r.diag.text.at, words));
+  end(&r);
+}
+
+#define SLOT(n)                                                                                                                        \
+  "    s" n " = wait ring\n    a" n " = field s" n " name=\"a\"\n    b" n " = field s" n " name=\"b\"\n    t" n " = trans b" n "\n"
+#define HALF "r2@1:1 r2@0:8 r4@1:8 l4@1:2 l8@0:1 w4@0:16"
+#define FIRST SLOT("0") "    mma acc, a0, t0 zero\n"
+#define USE "    x = read acc\n    y = add x, 1.0\n    set acc, y\n"
+
+static void products_are_waited_for(void **state) {
+  (void)state;
+  assert_accepted(FIRST "    mma_commit\n    mma_wait n=0\n    release s0\n" USE);
+}
+
+static void a_fragment_in_flight_is_not_read(void **state) {
+  (void)state;
+  assert_refused(FIRST "    mma_commit\n" USE "    mma_wait n=0\n    release s0\n", "in use by products in flight");
+  assert_refused(FIRST "    mma_commit\n    mma_wait n=1\n" USE "    mma_wait n=0\n    release s0\n", "in use by products in flight");
+}
+
+static void a_value_that_shows_its_registers_is_the_fragment(void **state) { /* read and slice copy nothing */
+  (void)state;
+  assert_refused("    zero acc\n    x = read acc\n" FIRST "    mma_commit\n    y = add x, 1.0\n    mma_wait n=0\n    release s0\n    set acc, y\n",
+                 "in use by products in flight");
+  assert_refused("    zero acc\n    x = slice acc start=[0,32] shape=[64,32]\n    z = frag dtype=f32 shape=[64,32] layout=\"" HALF "\"\n" FIRST
+                 "    mma_commit\n    y = add x, 1.0\n    mma_wait n=0\n    release s0\n    set z, y\n",
+                 "in use by products in flight");
+}
+
+static void a_slot_in_flight_is_not_released(void **state) {
+  (void)state;
+  assert_refused(FIRST "    mma_commit\n    release s0\n    mma_wait n=0\n", "may still read the slot");
+}
+
+static void only_the_older_slot_is_free(void **state) {
+  (void)state;
+  const char *head = FIRST "    mma_commit\n" SLOT("1") "    mma acc, a1, t1\n    mma_commit\n    mma_wait n=1\n";
+  char text[2048];
+  snprintf(text, sizeof text, "%s    release s0\n    mma_wait n=0\n    release s1\n", head);
+  assert_accepted(text);
+  snprintf(text, sizeof text, "%s    release s1\n    mma_wait n=0\n    release s0\n", head);
+  assert_refused(text, "may still read the slot");
+}
+
+#define LOOP(wait)                                                                                                                     \
+  FIRST "    mma_commit\n    before = carry s0\n    i = for 1, n, 1 {\n" SLOT("1") "    mma acc, a1, t1\n    mma_commit\n" wait         \
+    "    done = swap before, s1\n    release done\n    }\n    mma_wait n=0\n    last = take before\n    release last\n" USE
+
+static void a_carried_slot_is_as_old_as_its_product(void **state) {
+  (void)state;
+  assert_accepted(LOOP("    mma_wait n=1\n"));
+  assert_refused(LOOP("    mma_wait n=2\n"), "may still read the slot"); /* found in the second round: two groups back is too young */
+  assert_refused(LOOP(""), "may still read the slot");
+}
+
+static void groups_are_closed(void **state) {
+  (void)state;
+  assert_refused(FIRST "    mma_wait n=0\n    mma_commit\n    release s0\n", "close their group with mma_commit");
+  assert_refused(FIRST "    i = for 0, n, 1 {\n    }\n    mma_commit\n    mma_wait n=0\n    release s0\n", "close their group with mma_commit");
+}
+
+static void a_role_waits_for_its_products(void **state) {
+  (void)state;
+  assert_refused(FIRST "    mma_commit\n    mma_wait n=0\n    release s0\n" SLOT("1") "    mma acc, a1, t1\n    mma_commit\n    c = carry s1\n"
+                 "    d = take c\n    mma_wait n=1\n    mma_wait n=0\n    release d\n    mma acc, plain, plain zero\n", "plain shared tile");
+}
+
+static void one_branch_in_flight_is_enough(void **state) {
+  (void)state;
+  assert_refused(FIRST "    mma_commit\n    p = lt 0, n\n    if p {\n      mma_wait n=0\n    }\n    release s0\n    mma_wait n=0\n", "may still read the slot");
+}
+
+static void a_skip_knows_its_end(void **state) {
+  (void)state;
+  Run r;
+  run(&r, FIRST "    mma_commit\n    mma_wait n=0\n    release s0\n    skip ring, n\n" USE);
+  assert_true(r.ok);
+  int seen = 0;
+  for (uint32_t i = 1; i < r.tiles.nodes.n; i++)
+    if (r.tiles.nodes.at[i].op == TILE_skip) assert_int_equal(r.tiles.nodes.at[i].derived, seen++ == 0); /* the loader's, then the reader's */
+  assert_int_equal(seen, 2);
+  end(&r);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(products_are_waited_for), cmocka_unit_test(a_fragment_in_flight_is_not_read),
+    cmocka_unit_test(a_value_that_shows_its_registers_is_the_fragment), cmocka_unit_test(a_slot_in_flight_is_not_released),
+    cmocka_unit_test(only_the_older_slot_is_free), cmocka_unit_test(a_carried_slot_is_as_old_as_its_product),
+    cmocka_unit_test(groups_are_closed), cmocka_unit_test(a_role_waits_for_its_products),
+    cmocka_unit_test(one_branch_in_flight_is_enough), cmocka_unit_test(a_skip_knows_its_end),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
