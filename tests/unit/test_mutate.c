@@ -252,7 +252,8 @@ static void gathered(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(reads_a_program), cmocka_unit_test(refuses_what_it_does_not_know), cmocka_unit_test(writes_mutants), cmocka_unit_test(writes_mutants_of_hopper),
+    cmocka_unit_test(reads_a_program), cmocka_unit_test(refuses_what_it_does_not_know), cmocka_unit_test(writes_mutants),
+    cmocka_unit_test(writes_mutants_of_hopper),
     cmocka_unit_test(barriers), cmocka_unit_test(copies), cmocka_unit_test(values), cmocka_unit_test(gathered),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
