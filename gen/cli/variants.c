@@ -71,9 +71,9 @@ static kiln_gen_status add_variant(Group *g, const char *path, const char *sched
   v->name = base_name(name);
   snprintf(v->hash, sizeof v->hash, "%016" PRIx64, cache_hash(CACHE_HASH_START, text, bytes));
   v->schedule = cli_text(schedule ? schedule : c.schedule);
+  v->offered = true;
   v->text = g->texts ? cli_text_n(text, bytes) : NULL;
   v->bytes = bytes;
-  v->offered = true;
   contract_free(&c);
   return KILN_GEN_OK;
 }

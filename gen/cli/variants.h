@@ -10,9 +10,9 @@
 typedef struct Variant {
   char *name;       /* "rms_norm-bf16-w-r4x256": file name without .ptx */
   char *schedule;
+  char hash[17];    /* of the text */
   char *text;       /* of the PTX, if GroupRequest.texts asks for it */
   size_t bytes;
-  char hash[17];    /* of the text */
   bool ran;
   bool offered;     /* by the family, or the only one; else --schedule of `kiln tune` asked for it */
   const Case *least; /* the smallest case that it ran */
@@ -26,10 +26,10 @@ typedef struct Group {
   char settings[256];           /* "dtype=f16 w=no": what differs from the defaults */
   Variant variant[VARIANTS_MAX];
   int nvariants;
-  bool texts;                   /* variants keep their PTX */
   int nrefused;                 /* widened schedules that the family does not take */
   bool tuned;                   /* plans follow what `kiln tune` measured; else predicted cost alone */
   struct Follow *follow;        /* for measured schedules that are not offered; NULL: none are emitted */
+  bool texts;                   /* variants keep their PTX */
   kiln_gen_pair option[OPTIONS_MAX_PAIRS]; /* settings that a caller names (contract: option) */
   int noptions;
   Majors majors;
