@@ -193,6 +193,7 @@ static const ProductCase product_cases[] = {
     {{40, 48},    2000,  2,    LAYOUT_DENSE,     true,   CASES_FULL},
     {{72, 264},   328,   3,    LAYOUT_STRIDED,   false,  CASES_ALL},
     {{136, 72},   456,   2,    LAYOUT_STRIDED,   false,  CASES_ALL},
+    {{392, 520},  1096,  2,    LAYOUT_DENSE,     false,  CASES_ALL}, /* several tiles for a CTA, and rings that come round */
 };
 
 static void add_product_cases(CaseList *list, const KilnDef *def, const Roles *u, CaseAmount amount) {
