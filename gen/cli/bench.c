@@ -174,7 +174,7 @@ static int bench_case(const Options *o, const Group *g, Random *random) {
     bool lines = options_has(o, OPTION_LINES), metered = g->device.info.simulated && status == KILN_OK;
     if (status != KILN_OK) {
       cli_error("%s", kiln_error());
-    } else if (metered && !meter_run(g, &d, result.plan.variant, &result.meter, message, sizeof message)) {
+    } else if (metered && !meter_run(g, &d, &result.plan, &result.meter, message, sizeof message)) {
       cli_error("%s", message);
     } else {
       if (options_has(o, OPTION_JSON)) report_json(g, &cases.at[0], &result, lines);

@@ -73,15 +73,6 @@ static bool read_rows(const Device *dev, Meter *out) {
 
 /* ---- the launch ---- */
 
-static bool add_texts(Group *g) {
-  for (int i = 0; i < g->nvariants; i++) {
-    char name[300];
-    snprintf(name, sizeof name, "%s.ptx", g->variant[i].name);
-    if (kiln_add_text(g->device.dev, name, g->variant[i].text, g->variant[i].bytes) != KILN_OK) return false;
-  }
-  return true;
-}
-
 static bool launch(Group *g, CaseData *d, const char *variant, Meter *out) {
   unsigned (*reset)(int) = NULL;
   kiln_plan *plan = NULL;
@@ -91,7 +82,7 @@ static bool launch(Group *g, CaseData *d, const char *variant, Meter *out) {
   return done && read_rows(&g->device, out);
 }
 
-bool meter_run(const Group *g, const CaseData *d, const char *variant, Meter *out, char *why, size_t why_bytes) {
+bool meter_run(const Group *g, const CaseData *d, const kiln_plan_info *plan, Meter *out, char *why, size_t why_bytes) {
   Group *metered = cli_alloc(sizeof *metered);
   CaseData *copy = cli_alloc(sizeof *copy);
   char where[128];
@@ -102,7 +93,8 @@ bool meter_run(const Group *g, const CaseData *d, const char *variant, Meter *ou
   snprintf(why, why_bytes, "the meter: %s cannot be opened", where);
   if (device_open(&metered->device, where, g->device.target)) {
     tensors_share(copy, d);
-    done = add_texts(metered) && tensors_upload(copy, &metered->device) && launch(metered, copy, variant, out);
+    done = group_add(g, metered->device.dev, plan->variant, plan->schedule) == KILN_OK && tensors_upload(copy, &metered->device) &&
+           launch(metered, copy, plan->variant, out);
     if (!done) snprintf(why, why_bytes, "the meter: %s", kiln_error());
     tensors_unshare(copy, &metered->device);
     device_close(&metered->device);

@@ -18,8 +18,8 @@ typedef struct MeterSum { /* of a kernel, or of one of its script's lines (file,
 
 typedef struct Meter { MeterSum *kernel, *line; int nkernels, nlines; } Meter; /* lines: in order of kernel, file and line */
 
-/* Launches a case once, by the variant named, on a device like the group's with a meter. The group must have its texts. false: why. */
-bool meter_run(const Group *g, const CaseData *d, const char *variant, Meter *out, char *why, size_t why_bytes);
+/* Launches a case once, by a plan's variant, on a device like the group's with a meter. The group must have its texts. false: why. */
+bool meter_run(const Group *g, const CaseData *d, const kiln_plan_info *plan, Meter *out, char *why, size_t why_bytes);
 void meter_free(Meter *m);
 void meter_print(const Meter *m, bool lines);
 void meter_print_json(const Meter *m, bool lines); /* "meter": [..] without what goes before or after */

@@ -266,22 +266,35 @@ kiln_gen_status group_open(Group *g, KilnGen *gen, const GroupRequest *r, char *
 
 struct Follow { KilnGen *gen; GroupRequest request; Options options; }; /* options: for a schedule's pairs */
 
-/* The runtime's provider: only what was measured is made here, the group has its own files otherwise. */
-static kiln_status supply_measured(void *user, kiln_device *dev, const kiln_request *wanted) {
-  struct Follow *f = user;
+/* Emits a schedule of the op that is followed, and adds it to a device. */
+static kiln_status supply(struct Follow *f, kiln_device *dev, const char *target, const char *schedule) {
   char why[256];
   const char *text, *name;
   size_t bytes;
   f->options.nschedule = 0;
   f->options.used = 0;
-  if (!wanted->schedule || !options_pairs(&f->options, "schedule", wanted->schedule, f->options.schedule, &f->options.nschedule, why, sizeof why))
-    return KILN_PROVIDER;
-  kiln_gen_request r = {.op = f->request.op, .target = wanted->target, .set = f->request.set, .nset = f->request.nset,
+  if (!options_pairs(&f->options, "schedule", schedule, f->options.schedule, &f->options.nschedule, why, sizeof why)) return KILN_PROVIDER;
+  kiln_gen_request r = {.op = f->request.op, .target = target, .set = f->request.set, .nset = f->request.nset,
                         .schedule = f->options.schedule, .nschedule = f->options.nschedule};
   if (kiln_gen_emit(f->gen, &r, &text, &bytes, &name) != KILN_GEN_OK) return KILN_PROVIDER;
   char apart[512];
   snprintf(apart, sizeof apart, "measured/%s", name);
   return kiln_add_text(dev, apart, text, bytes);
+}
+
+/* The runtime's provider: only what was measured is made here, the group has its own files otherwise. */
+static kiln_status supply_measured(void *user, kiln_device *dev, const kiln_request *wanted) {
+  return wanted->schedule ? supply(user, dev, wanted->target, wanted->schedule) : KILN_PROVIDER;
+}
+
+kiln_status group_add(const Group *g, kiln_device *dev, const char *variant, const char *schedule) {
+  for (int i = 0; i < g->nvariants; i++)
+    if (strcmp(g->variant[i].name, variant) == 0) {
+      char name[300];
+      snprintf(name, sizeof name, "%s.ptx", variant);
+      return kiln_add_text(dev, name, g->variant[i].text, g->variant[i].bytes);
+    }
+  return g->follow ? supply(g->follow, dev, g->device.target, schedule) : KILN_PROVIDER;
 }
 
 void group_follow(Group *g, KilnGen *gen, const GroupRequest *r) {

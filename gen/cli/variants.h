@@ -64,6 +64,9 @@ void group_close(Group *g);
  * as the group. */
 void group_follow(Group *g, KilnGen *gen, const GroupRequest *r);
 
+/* Adds to another device the variant that a plan has: one of the group's, which must keep its texts, or a measured one of this schedule. */
+kiln_status group_add(const Group *g, kiln_device *dev, const char *variant, const char *schedule);
+
 /* The settings of an edited file: its op, and --set as its contract has it. false after a message. */
 bool variants_read_settings(const char *path, Options *into, char *op, size_t op_bytes);
 

@@ -454,8 +454,8 @@ def product(form):
     k.body.insert(0, "mov.b32 %r34, 1073741888;")
     if reg:
         fill_registers(k)
-    names = [f"%{'acc_f' if d == 'f32' else 'acc_r'}{i}" for i in range(nregs)]
-    k.body.insert(0, f".reg .f32 %acc_f<{nregs}>; .reg .b32 %acc_r<{max(nregs, 1)}>;")
+    names = [f"%{'facc' if d == 'f32' else 'racc'}{i}" for i in range(nregs)]
+    k.body.insert(0, f".reg .f32 %facc<{nregs}>; .reg .b32 %racc<{max(nregs, 1)}>;")
     tail = "" if d == "s32" else ", 1, 1" + ("" if ELEMENT[ta] != 2 else ", 0" if reg else ", 0, 0")
     source = "{%r50, %r51, %r52, %r53}" if reg else "%l20"
     k.add("setp.eq.u32 %p5, %r0, -1;\nwgmma.fence.sync.aligned;")
