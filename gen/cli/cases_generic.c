@@ -101,8 +101,8 @@ static void share_rows(Case *c, const KilnDef *def, const int *dim, int n, const
     for (int k = at + 1; k <= last && k < parts; k++) c->size[d] *= part[k];
     if (last > at && split >= 0) {
       c->nlead[d] = last - at + 1;
-      for (int k = at; k <= last; k++) c->lead[d][k - at] = part[k] + (k == last ? shift : 0);
-      if (shift) c->size[d] = c->size[d] / part[last] * (part[last] + shift);
+      c->size[d] = 1;
+      for (int k = at; k <= last; k++) c->size[d] *= c->lead[d][k - at] = part[k] + (k == last ? shift : 0);
     } else if (at >= 0 && at < parts) {
       c->size[d] += shift;
     }
