@@ -62,7 +62,8 @@ static void read_floats(SimWarp *w, const SimInstr *in, int slot, double *v) {
   case CVT_F16: LANES { v[l] = f32_of_f16(a[l]); } break;
   case CVT_BF16: LANES { v[l] = f32_of_bf16(a[l]); } break;
   case CVT_F32:
-    if (CVT_MODS(in) & CVT_FTZ) LANES { v[l] = ftz(f[l]); }
+    /* To f16 an H200 rounds a subnormal itself (of use to rm and rp alone), whatever .ftz says. */
+    if ((CVT_MODS(in) & CVT_FTZ) && CVT_TO(in) != CVT_F16) LANES { v[l] = ftz(f[l]); }
     else LANES { v[l] = f[l]; }
     break;
   default: LANES { v[l] = d[l]; } break;
