@@ -93,8 +93,19 @@ static bool check_place(const SimBulk *b, SimCta *c) {
   return true;
 }
 
+/* What the manual does not say, and an H200 takes for an illegal instruction (measured on loads and prefetches, and on stores and reductions). */
+static bool check_start(const SimBulk *b) {
+  if ((int64_t)b->at[0] * b->map.size % 16)
+    return FAULT(b, DRV_LAUNCH_FAILED, "bulk", "", 0, "a box that starts at innermost coordinate %d, which is no multiple of 16 bytes", b->at[0]), false;
+  for (int i = 0; IS_STORE(b) && i < b->map.rank; i++)
+    if (b->at[i] < 0) return FAULT(b, DRV_LAUNCH_FAILED, "bulk", "", 0, "a store of a box that starts at coordinate %d of dimension %d", b->at[i], i), false;
+  return true;
+}
+
 static bool check_sizes(const SimBulk *b) {
-  if (IS_TENSOR(b)) return true;
+  if (IS_TENSOR(b)) return check_start(b);
+  if (b->from && b->warp->cta->group->nctas == 1)
+    return FAULT(b, DRV_LAUNCH_FAILED, "cluster", "", 0, "a copy between the shared memories of a cluster that has one CTA: an H200 takes none"), false;
   if (!b->bytes || b->bytes % 16)
     return FAULT(b, DRV_LAUNCH_FAILED, "bulk", "", 0, "a bulk copy of %u bytes: it must be a multiple of 16", b->bytes), false;
   if (KIND(b) != BULK_PEER && KIND(b) != BULK_REDUCE_PEER && b->global % 16)

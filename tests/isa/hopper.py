@@ -1,4 +1,4 @@
-"""hopper.py - files for mbarriers, bulk and tensor copies, clusters and products of warpgroups. The CTA is a cluster of its own: rank 0."""
+"""hopper.py - files for mbarriers, bulk and tensor copies, clusters and products of warpgroups. The CTA is a cluster of its own, rank 0, but where two are needed."""
 import re
 
 from kernel import Kernel
@@ -152,14 +152,17 @@ def bytes_in(form):
     k.address("d", 8, "%l2")
     peer = form.id == "cp_bulk_peer"
     source = "[%l0]"
-    if peer:  # from another place of shared memory
+    if peer:  # from another place of shared memory; an H200 has it in clusters of several CTAs only
+        k.grid, k.cluster = "2,1,1", "2,1,1"
         k.address("a", 8, "%l4")
         k.add(f"ld.global.v2.b32 {{%r5, %r6}}, [%l4];\nshl.b32 %r7, %r0, 3;\nadd.s32 %r7, %r7, {TILE};\nst.shared.v2.b32 [%r7+1024], {{%r5, %r6}};\n"
               "fence.proxy.async.shared::cta;\nbar.sync 0;")
         source = f"[{TILE}+1024]"
     k.add(f"@%p1 bra ON;\nmbarrier.arrive.expect_tx.shared.b64 _, [{BAR}], 512;\n{form.opcode} [{TILE}], {source}, 512, [{BAR}]{hints(form)};\nON:")
     wait(k)
-    k.add(f"shl.b32 %r7, %r0, 3;\nadd.s32 %r7, %r7, {TILE};\nld.shared.v2.b32 {{%r5, %r6}}, [%r7];\nst.global.v2.b32 [%l2], {{%r5, %r6}};")
+    if peer:
+        k.add("mov.u32 %r8, %ctaid.x;\nsetp.ne.u32 %p3, %r8, 0;\n@%p3 bra OUT;")
+    k.add(f"shl.b32 %r7, %r0, 3;\nadd.s32 %r7, %r7, {TILE};\nld.shared.v2.b32 {{%r5, %r6}}, [%r7];\nst.global.v2.b32 [%l2], {{%r5, %r6}};" + ("\nOUT:" if peer else ""))
     return k
 
 
@@ -211,7 +214,9 @@ def groups(form):
 
 BOX = {1: [32], 2: [16, 8], 3: [8, 4, 4], 4: [4, 4, 2, 4], 5: [4, 2, 4, 2, 2]}    # innermost first: 128 words
 DIM = {1: [40], 2: [24, 10], 3: [8, 6, 4], 4: [8, 4, 3, 4], 5: [8, 2, 4, 3, 2]}
-AT = {1: [16], 2: [12, -2], 3: [-4, 3, 1], 4: [2, -1, 2, 1], 5: [4, 1, -1, 2, 0]}
+# An H200 takes only starts whose innermost coordinate is a multiple of 16 bytes, and stores only from starts within the tensor.
+AT = {1: [16], 2: [12, -2], 3: [-4, 3, 1], 4: [4, -1, 2, 1], 5: [4, 1, -1, 2, 0]}
+AT_OUT = {1: [16], 2: [12, 3], 3: [4, 3, 1], 4: [4, 1, 2, 1], 5: [4, 1, 2, 2, 0]}
 
 
 def tensor_map(name, memory, rank):
@@ -222,14 +227,14 @@ def tensor_map(name, memory, rank):
     return f"map {name} {memory} dims [{outer_first(dims)}] strides [{outer_first(strides)}] box [{outer_first(BOX[rank])}] swizzle 0"
 
 
-def walk(rank):
+def walk(rank, start=AT):
     """Of each word of the box its place in the tensor, or None outside."""
     places, n = [], 1
     for b in BOX[rank]:
         n *= b
     for i in range(n):
         at, stride, left, inside = 0, 1, i, True
-        for d, b, c in zip(DIM[rank], BOX[rank], AT[rank]):
+        for d, b, c in zip(DIM[rank], BOX[rank], start[rank]):
             x = left % b + c
             left //= b
             inside &= 0 <= x < d
@@ -245,8 +250,8 @@ def size_of(rank):
     return n
 
 
-def coordinates(k, rank):
-    for i, c in enumerate(AT[rank]):
+def coordinates(k, rank, start=AT):
+    for i, c in enumerate(start[rank]):
         k.add(f"mov.b32 %r{40 + i}, {c};")
     return "{" + ", ".join(f"%r{40 + i}" for i in range(rank)) + "}"
 
@@ -278,7 +283,7 @@ def box_out(form):
     rank = int(re.search(r"_(\d)d", form.id).group(1))
     op = form.id.split("_")[2] if form.id.startswith("tma_reduce") else None
     k = start(form)
-    places = walk(rank)
+    places = walk(rank, AT_OUT)
     n = len(places)
     given, before = random_words(form.id, n, 32), random_words(form.id + "b", size_of(rank), 32)
     step = combine(op, "b32" if op in ("and", "or", "xor") else "s32") if op else None
@@ -292,7 +297,7 @@ def box_out(form):
     prepare(k, form)
     k.address("a", 0, "%l0")
     map_address(k, "box", "%l4")
-    at = coordinates(k, rank)
+    at = coordinates(k, rank, AT_OUT)
     k.add(f"mov.b32 %r7, %r0;\nsetp.ge.s32 %p6, %r7, {n};\n@%p6 bra FULL;\nNEXT:\nshl.b32 %r8, %r7, 2;\nadd.s32 %r9, %r8, {TILE};\ncvt.u64.u32 %l6, %r8;\nadd.s64 %l6, %l6, %l0;\n"
           f"ld.global.b32 %r5, [%l6];\nst.shared.b32 [%r9], %r5;\nadd.s32 %r7, %r7, 64;\nsetp.lt.s32 %p5, %r7, {n};\n@%p5 bra NEXT;\nFULL:\n"
           f"fence.proxy.async.shared::cta;\nbar.sync 0;\n@%p1 bra OUT;\n{form.opcode} [%l4, {at}], [{TILE}]{hints(form)};\n"

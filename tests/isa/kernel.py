@@ -16,6 +16,7 @@ class Kernel:
     def __init__(self, name, form, sm, version, section, block=32, grid="1,1,1", note=""):
         self.name, self.form, self.section, self.note = name, form, section, note
         self.sm, self.version, self.block, self.grid = sm, max(version, 63), block, grid
+        self.cluster = ""
         self.tensors, self.body, self.shared, self.scalars = [], [], 0, []
         self.prelude = ""  # what stands before the entry: functions, constants
         self.maps, self.directives = [], ""  # tensor maps as lines of the contract; what stands behind the parameters
@@ -41,7 +42,7 @@ class Kernel:
         lines += ["//@ " + m for m in self.maps]
         names = [m.split()[1] for m in self.maps]
         args = [t.name for t in self.tensors] + [s[0] for s in self.scalars] + names
-        lines.append(f"//@ step main entry {self.entry()} grid {self.grid} block {self.block} shared {self.shared} args " + " ".join(args))
+        lines.append(f"//@ step main entry {self.entry()} grid {self.grid} block {self.block} shared {self.shared} {'cluster ' + self.cluster + ' ' if self.cluster else ''}args " + " ".join(args))
         lines += ["//@ end", f"// {self.form}: {self.section}" + (", " + self.note if self.note else "")]
         for t in self.tensors:
             if t.given is not None:

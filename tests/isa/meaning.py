@@ -372,8 +372,8 @@ def scalar_float_rule(op, parts, kind):
         return None
 
     def rule(*words):
-        if op == "rsqrt" and kind == "f64" and ftz and words[0] >> 32 == 0x7ff00000:
-            return 0 if words[0] & 0xffffffff == 0 else ANY  # an H200 does not look at the lower half: such a NaN is infinity
+        if op in ("rcp", "rsqrt") and kind == "f64" and ftz and words[0] >> 32 & (0x7fffffff if op == "rcp" else 0xffffffff) == 0x7ff00000:
+            return words[0] & 1 << 63 if words[0] & 0xffffffff == 0 else ANY  # an H200 does not look at the lower half: such a NaN is infinity
         given = [fmt.decode(w) for w in words]
         out = value(*[fmt.flush(v) if ftz else v for v in given])
         if "sat" in parts and (is_nan(out) or out[0]):

@@ -1,6 +1,7 @@
 /* test_sim_tma.c - boxes of tensors: what a load brings to shared memory, byte by byte (coordinates anywhere, edges, strides of elements,
  * swizzles, fills), what a store and a reduction leave in the tensor; and what the driver refuses in a tensor map. */
 #include "sim_case.h"
+#include <stdbool.h>
 
 enum { MOST = 5, SHARED = 65536, FIRST = 1024 };
 
@@ -112,6 +113,7 @@ static Box draw_box(int rank) {
     dense = b.stride[i] * b.dim[i];
   }
   for (int i = 0; i < rank; i++) b.at[i] = (int)draw((uint32_t)b.dim[i] + b.box[i]) - (int)b.box[i] / 2;
+  b.at[0] -= b.at[0] % (int)(16 / b.size); /* only from multiples of 16 bytes: test_starts */
   return b;
 }
 
@@ -120,12 +122,14 @@ static void encode(const Box *b, DrvTensorMap *map, DrvPtr address) {
                             (unsigned)b->swizzle, 0, (unsigned)b->fill));
 }
 
-static void launch(SimCase *c, DrvTensorMap *map, DrvPtr *bytes, const Box *b) {
+static unsigned try_launch(SimCase *c, DrvTensorMap *map, DrvPtr *bytes, const Box *b) {
   DrvFunction f;
   OK(cuModuleGetFunction(&f, c->module, "k"));
   OK(cuFuncSetAttribute(f, DRV_FUNC_MAX_DYNAMIC_SHARED_SIZE_BYTES, SHARED + 16));
-  OK(case_launch(c, 1, 128, SHARED + 16, (void *[]){map, bytes, (void *)(uintptr_t)b->at}));
+  return case_launch(c, 1, 128, SHARED + 16, (void *[]){map, bytes, (void *)(uintptr_t)b->at});
 }
+
+static void launch(SimCase *c, DrvTensorMap *map, DrvPtr *bytes, const Box *b) { OK(try_launch(c, map, bytes, b)); }
 
 static const char *const devices[] = {"sm_90a,policy=lazy", "sm_90a,policy=eager", "sm_90a,policy=random,seed=5"};
 
@@ -254,7 +258,30 @@ static void test_stores(void **state) {
     int real = b.type == DRV_MAP_FLOAT32 || b.type == DRV_MAP_FLOAT64;
     if (b.size == 1 || b.type == DRV_MAP_UINT16) continue; /* no numbers of these types here */
     if (real && op && op[0] == 'm') op = "add"; /* which f32 and f64 do not have */
+    for (int i = 0; i < b.rank; i++) b.at[i] = abs(b.at[i]); /* only from inside: test_starts */
     check_store(&b, op, devices[turn % 3]);
+  }
+}
+
+/* Where a box may not start: its innermost coordinate goes by 16 bytes, and a store starts inside. */
+static void test_starts(void **state) {
+  (void)state;
+  static const struct { bool store; int at[2]; bool good; } starts[] = {
+      {false, {8, 0}, true}, {false, {4, 0}, false}, {false, {-8, -3}, true}, {false, {-7, 0}, false},
+      {true, {8, 62}, true}, {true, {12, 0}, false}, {true, {0, -1}, false},  {true, {-8, 0}, false},
+  };
+  for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++) {
+    Box b = {DRV_MAP_BFLOAT16, 2, 2, 0, 0, {64, 64}, {2, 128}, {32, 4}, {1, 1}, {starts[i].at[0], starts[i].at[1]}};
+    SimCase c;
+    DrvTensorMap map;
+    if (starts[i].store) write_store(&b, box_bytes(&b), NULL);
+    else write_load(&b, box_bytes(&b));
+    case_open(&c, devices[i % 3], text);
+    DrvPtr dt = device_copy(NULL, 8192), dy = device_copy((uint8_t[256]){0}, box_bytes(&b));
+    OK(cuMemsetD8_v2(dt, 0, 8192));
+    encode(&b, &map, dt);
+    assert_int_equal(try_launch(&c, &map, &dy, &b), starts[i].good ? 0 : DRV_LAUNCH_FAILED);
+    case_close(&c);
   }
 }
 
@@ -315,6 +342,7 @@ static void test_rules(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_loads), cmocka_unit_test(test_stores), cmocka_unit_test(test_rules)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_loads), cmocka_unit_test(test_stores), cmocka_unit_test(test_starts),
+                                    cmocka_unit_test(test_rules)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,7 @@ static inline uint32_t find_high64(uint64_t a) { return a ? 63 - (uint32_t)__bui
 static inline uint32_t shift_amount(uint32_t high, uint32_t top) { return high == ~0u ? high : top - high; }
 /* f64 approximations: subnormals count as zero; the result has the upper half of its bits */
 static inline double flush_double(double a) { return (bits_of64(a) & 0x7ff0000000000000ull) ? a : f64_of(bits_of64(a) & 0x8000000000000000ull); }
-/* rsqrt.approx.ftz.f64 does not look at the lower half on an H200: a NaN that has its bits there alone is infinity. */
+/* rcp and rsqrt.approx.ftz.f64 do not look at the lower half on an H200: a NaN that has its bits there alone is infinity. */
 static inline double upper_half(double a) { return f64_of(bits_of64(a) & 0xffffffff00000000ull); }
 static inline uint64_t top_half(double r) {
   if (r != r) return 0x7fffffff00000000ull;
