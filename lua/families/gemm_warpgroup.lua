@@ -86,13 +86,13 @@ local function candidates(inst)
     add("pingpong", 64, 2 * bn, 5, 1, "b")
     return list
   end
-  add("coop", 256, 128, 4, 2, "b", 1)
   add("coop", 128, 256, 4, 2, "b")
+  add("coop", 256, 128, 4, 2, "b", 1)
   add("pingpong", 128, 128, 5, 2, "b")
   add("coop", 128, 128, 6, 2, "a")
   add("coop", 128, 128, 6, 1, "b")
   add("coop", 128, 64, 8, 2, "a")
-  add("coop", 128, 32, 10, 4, "a")
+  add("pingpong", 64, 64, 10, 1, "b")
   return list
 end
 
@@ -125,18 +125,22 @@ local function put_contract(inst, s)
   contract.line("require N%%%d==0 \"bulk copies write whole pieces of 16 bytes of a row\"", piece)
 end
 
--- Share of the tensor rate at which an SM works through many tiles of so many elements of accumulators; half of the time that the
--- operands need from memory is not hidden, and a launch with the first and last slots costs 4 us. Measured on an H200
--- (docs/performance.md).
-local RATE = { [256 * 128] = 0.86, [128 * 128] = 0.80, [128 * 64] = 0.62, [128 * 32] = 0.45 }
+-- Share of the tensor rate at which an SM works through many tiles; other tiles go by their accumulators. What is not hidden: a tile's first
+-- and last slots (as elements of K; a pingpong's once for all of its tiles), half of the time that the operands need from memory, and
+-- 4 us for a launch. Measured on an H200 (docs/performance.md).
+local RATE = {
+  ["coop 256x128 2b"] = 0.83, ["coop 128x256 2b"] = 0.85, ["pingpong 128x128 2b"] = 0.80, ["coop 128x128 2a"] = 0.76, ["coop 128x128 1b"] = 0.81,
+  [256 * 128] = 0.81, [128 * 128] = 0.76, [128 * 64] = 0.63, [64 * 64] = 0.44,
+}
 
 local function put_cost(inst, s)
   common.put_work(inst)
   local each, operands = s.bm * s.bn * #inst.op.products, {}
-  local rate = (RATE[each] or 0.5) * (s.bm < 256 and each == 256 * 128 and 0.97 or 1)
+  local rate = RATE[string.format("%s %dx%d %d%s", s.way, s.bm, s.bn * #inst.op.products, s.cluster, s.share)] or RATE[each] or 0.4
   for _, t in ipairs(common.operands(inst)) do table.insert(operands, table.concat(t.dims, "*") .. "*" .. bytes(t)) end
-  contract.line("cost ceildiv(tiles,sms/%d)*%d*(K+%d)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", s.cluster, 2 * each, s.way == "coop" and 256 or 128,
-    rate, table.concat(operands, "+"))
+  local waves = string.format("ceildiv(tiles,sms/%d)", s.cluster)
+  contract.line("cost %d*(%s)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", 2 * each,
+    string.format(s.way == "coop" and "%s*(K+256)" or "%s*(K+64)+640", waves), rate, table.concat(operands, "+"))
 end
 
 -- ---- emission ----
