@@ -1,139 +1,214 @@
 #!/usr/bin/env python3
-"""Matrix products beside cuBLAS on this GPU: every variant of kiln that takes a shape, and the one that is selected, in one run.
+"""Matrix products beside cuBLAS, cuBLASLt and torch.compile on this GPU: every row of products.py, or those that the arguments name.
 
-GPU time as in peers.py (L2 flushed before each run, median, the better of direct launches and graph replays), for both sides. Each
-result is compared with torch's before it is timed. A last table gives the selected variant's share of cuBLAS."""
+Sides take turns (turns.py), on the same random normal inputs. kiln's results are compared with a product in f32 before they are timed.
+Ops and dtypes that this binary lacks are left out, and said so. Without arguments also how long `kiln emit` takes as a process, and the first
+plan of a gemm where the driver has its PTX not yet assembled."""
 import argparse
 import json
 import os
+import statistics
+import subprocess
 import sys
 import tempfile
+import time
 
 import torch
 
+import bars
 import kiln_side
-from peers import Timer
-
-SHAPES = ["4096x4096x4096", "8192x8192x8192", "4096x11008x4096", "8192x4096x4096", "2048x2048x16384", "128x4096x4096", "512x4096x4096"]
-DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
-
-
-def problem(m, n, k, dtype):
-    """a (m, k), b as (k, n) with k contiguous, an output of NaN, and the product."""
-    a = torch.randn(m, k, device="cuda").to(DTYPES[dtype])
-    b = torch.randn(n, k, device="cuda").to(DTYPES[dtype])
-    return a, b.t(), torch.full((m, n), float("nan"), device="cuda", dtype=DTYPES[dtype])
+import products
+from gemm_files import Files, settings_of
+from problems import PROBLEMS, wrong
+from turns import Turns, share, spread
 
 
-def wrong(out, want):
-    """None, or how far the worst element is off in units of the largest: one rounding to 16 bits is below 2^-8."""
-    error = ((out.float() - want.float()).abs().max() / want.float().abs().max()).item()
-    return None if error < 2 ** -7 else error
+# ---- a row ----
 
+class Sides:
+    """kiln's plans of one row, on a device that knows the row's files alone."""
 
-def emit(build, folder, dtype, target, schedules):
-    """Files of the schedules given, or of all that are offered."""
-    emitter = kiln_side.Emitter(build, target, folder)
-    settings = {"dtype": dtype}
-    wanted = [(f"given{i}", s) for i, s in enumerate(schedules)] or emitter.variants("gemm", settings)
-    jobs = [emitter.pool.submit(emitter.emit, "gemm", settings, s, os.path.join(folder, f"{dtype}-{name}.ptx")) for name, s in wanted]
-    for job in jobs:
-        try:
-            job.result()
-        except kiln_side.Refused as why:
-            print(f"-- {why}")
+    def __init__(self, package, row, files, problem):
+        self.schedules, folder, contract, self.refused = files.of(row)
+        self.device = package.Device("cuda:0", provider=False)
+        self.device.add(folder)
+        self.package, self.row, self.settings, self.problem = package, row, settings_of(row), problem
+        self.tensors = problem.arguments(contract)
 
+    def plan(self, variant=None):
+        return self.package.Plan(self.device, self.row.op, self.tensors, settings=self.settings, variant=variant, target=self.row.target)
 
-def variants_of(folder, dtype):
-    """{schedule: text of a file}"""
-    found = {}
-    for name in sorted(os.listdir(folder)):
-        if name.startswith(dtype + "-"):
-            with open(os.path.join(folder, name)) as file:
-                text = file.read()
-            found[kiln_side.read_contract(text)["schedule"]] = text
-    return found
-
-
-def make_plan(package, device, tensors, dtype):
-    return package.Plan(device, "gemm", dict(zip("abd", tensors)), settings={"dtype": dtype})
-
-
-def measure(timer, package, files, shape, dtype, most):
-    m, n, k = map(int, shape.split("x"))
-    a, b, out = problem(m, n, k, dtype)
-    want = torch.mm(a, b)
-    ours = torch.empty_like(out)
-    cublas, _, _ = timer.best_us(lambda: torch.mm(a, b, out=ours))
-    rows, every = [], package.Device("cuda:0", provider=False)
-    for schedule, text in files.items():
-        every.add_text(schedule, text)
-    entries = {step.entry for step in make_plan(package, every, (a, b, out), dtype).steps}
-    offered = [s for s in files if s.startswith("core=")] + [s for s in files if not s.startswith("core=")][:1]
-    for schedule in offered[:most]:
-        device = package.Device("cuda:0", provider=False)
-        device.add_text(schedule, files[schedule])
-        try:
-            plan = make_plan(package, device, (a, b, out), dtype)
-        except package.KilnError as why:
-            rows.append({"schedule": schedule, "us": None, "why": str(why).splitlines()[0]})
-            continue
-        out.fill_(float("nan"))
+    def checked(self, plan):
+        """None, or how far the worst element is off."""
+        self.problem.out.fill_(float("nan"))
         plan()
         torch.cuda.synchronize()
-        off = wrong(out, want)
-        us, spread, _ = timer.best_us(plan)
-        rows.append({"schedule": schedule, "us": us, "spread": spread, "wrong": off, "selected": any(f".entry {e}(" in files[schedule] for e in entries)})
-    return {"shape": shape, "dtype": dtype, "flop": 2 * m * n * k, "cublas_us": cublas, "rows": rows}
+        return wrong(self.problem.out, self.problem.reference(), self.problem.tolerance)
+
+
+def left_out(row, why):
+    print(f"-- {row.name}: left out: {why}", flush=True)
+    return {"row": row.name, "why": str(why)}
+
+
+def measure(turns, package, row, files, every):
+    """The result of a row as --json has it. every: all variants that take the shape, not only the one that is selected."""
+    try:
+        problem = PROBLEMS[row.op](row)
+        sides = Sides(package, row, files, problem)
+        selected = sides.plan()
+    except (kiln_side.Refused, package.KilnError) as why:
+        return left_out(row, str(why).splitlines()[0])
+    result = {"row": row.name, "op": row.op, "shape": row.shape, "dtype": row.dtype, "flop": row.flop, "variants": []}
+    for kind in ("must", "aim"):
+        bar = getattr(row, kind)
+        result[kind] = {"share": bar.share, "peers": list(bar.peers)}
+    plans = {selected.variant: selected}
+    if every:
+        for variant in sides.schedules:
+            try:
+                plans.setdefault(variant, sides.plan(variant))
+            except package.KilnError as why:
+                result["variants"].append({"variant": variant, "why": str(why).splitlines()[0]})
+    off = {variant: sides.checked(plan) for variant, plan in plans.items()}
+    problem.forget()
+    peers, absent = problem.peers(row.peers())
+    for name, why in absent.items():
+        print(f"-- {row.name}: {name} is left out: {why}")
+    times, seen = turns.compare({**{("kiln", v): p for v, p in plans.items()}, **{("peer", n): w for n, w in peers.items()}})
+    theirs = {name: [t / getattr(work, "times", 1) for t in times["peer", name]] for name, work in peers.items()}
+    result["peers"] = {name: {"us": statistics.median(t), "spread": spread(t)} for name, t in theirs.items()}
+    result["meter"] = seen
+    for variant in plans:
+        mine = {"variant": variant, "schedule": sides.schedules.get(variant, ""), "us": statistics.median(times["kiln", variant]),
+                "spread": spread(times["kiln", variant]), "wrong": off[variant], "shares": {}}
+        for kind in ("must", "aim"):
+            known = [n for n in getattr(row, kind).peers if n in theirs]
+            best = min(known, key=lambda n: statistics.median(theirs[n]), default=None)
+            if best is not None:
+                mine["shares"][kind] = share(times["kiln", variant], theirs[best])
+                result[kind]["best"] = best
+        result["variants"].append(mine)
+        if variant == selected.variant:
+            result["kiln"] = mine
+    result["verdict"] = products.verdict(result)
+    return result
 
 
 def show(result):
-    flop, cublas = result["flop"], result["cublas_us"]
-    print(f"\n{result['shape']} {result['dtype']}: cuBLAS {cublas:.1f} us, {flop / cublas / 1e6:.0f} TFLOP/s")
-    for row in sorted(result["rows"], key=lambda r: r["us"] or 1e9):
-        if row["us"] is None:
-            print(f"  {'-':>8}                      {row['schedule']}: {row['why']}")
+    """A row at length: peers, and every variant that was timed."""
+    if "kiln" not in result:
+        return
+    rate = lambda us: f"{bars.number(us):>8} us {result['flop'] / us / 1e6:6.0f} TFLOP/s"  # noqa: E731
+    print(f"\n{result['row']}{clock(result['meter'])}")
+    for name, peer in result["peers"].items():
+        print(f"  {rate(peer['us'])}  {peer['spread']:5.1%}         {name}")
+    for v in sorted(result["variants"], key=lambda v: v.get("us") or 1e9):
+        if "us" not in v:
+            print(f"  {'-':>8}                                    {v['variant']}: {v['why']}")
             continue
-        mark = "*" if row["selected"] else " "
-        bad = f"  WRONG by {row['wrong']:.2g}" if row["wrong"] else ""
-        print(f"{mark} {row['us']:8.1f} us {flop / row['us'] / 1e6:6.0f} TFLOP/s {cublas / row['us']:6.3f}  {row['schedule']}{bad}", flush=True)
+        bad = f"  WRONG by {v['wrong']:.2g}" if v["wrong"] else ""
+        print(f"{'*' if v is result['kiln'] else ' '} {rate(v['us'])}  {v['spread']:5.1%}  {v['shares'].get('must', 0):.3f}  {v['schedule']}{bad}", flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="example: KILN_BUILD=build gemm.py --shape 4096x4096x4096 --json gemm.json")
-    parser.add_argument("--shape", action="append", metavar="MxNxK", help="instead of the shapes that have a bar; may be repeated")
-    parser.add_argument("--dtype", action="append", choices=sorted(DTYPES), help="bf16 unless said; may be repeated")
-    parser.add_argument("--schedule", action="append", default=[], help="instead of those on offer; may be repeated")
-    parser.add_argument("--most", type=int, default=99, help="variants per shape")
-    parser.add_argument("--repeats", type=int, default=20)
+def clock(seen):
+    if not seen:
+        return ""
+    watts = "" if seen["watts"] is None else f", up to {seen['watts']:.0f} W"
+    return f"   (SM {seen['mhz']:.0f} MHz, at least {seen['least_mhz']}{watts})"
+
+
+# ---- processes ----
+
+def emission(build, target):
+    """{op: median ms of `kiln emit OP` as a whole process}: alone on the machine, to nowhere."""
+    command, times = os.path.join(build, "kiln"), {}
+    listed = subprocess.run([command, "list"], capture_output=True, text=True, check=True).stdout
+    for op in [line.split()[0] for line in listed.splitlines() if line.strip()]:
+        taken = []
+        for _ in range(9 if op == "gemm" else 5):
+            start = time.perf_counter()
+            done = subprocess.run([command, "emit", op, "--target", target, "-o", os.devnull], capture_output=True, text=True, check=False)
+            taken.append((time.perf_counter() - start) * 1000)
+        if done.returncode == 0:
+            times[op] = statistics.median(taken)
+    return times
+
+
+def first_plans(build, folder, row, files):
+    """{"cold_ms", "warm_ms"}: the first plan of a process, with the driver's cache empty and filled. Each in a process of its own."""
+    schedules, ptx, _, _ = files.of(row)
+    with tempfile.TemporaryDirectory(prefix="kiln-jit-", dir=folder) as cache:
+        environment = dict(os.environ, CUDA_CACHE_PATH=cache, CUDA_CACHE_DISABLE="0", KILN_BUILD=os.path.abspath(build))
+        program = [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "first_plan.py"), ptx, row.shape, row.dtype]
+        found = [json.loads(subprocess.run(program, env=environment, capture_output=True, text=True, check=True, timeout=120).stdout)
+                 for _ in range(2)]
+    return {"cold_ms": found[0]["plan_ms"], "warm_ms": found[1]["plan_ms"], "open_ms": found[1]["open_ms"], "variant": found[0]["variant"],
+            "files": len(schedules)}
+
+
+def processes(build, folder, target, files):
+    record = {"emission": emission(build, target)}
+    gemm, others = record["emission"].get("gemm"), {op: ms for op, ms in record["emission"].items() if op != "gemm"}
+    if gemm and others:
+        slowest = max(others, key=others.get)
+        print(f"\nkiln emit as a process: gemm {gemm:.1f} ms, of the others {slowest} takes longest, {others[slowest]:.1f} ms")
+    row = products.chosen(["gemm"], ["bf16"], ["4096x4096x4096"])[0]
+    try:
+        files.prepare([row])
+        record["first"] = first_plans(build, folder, row, files)
+        print("first plan of gemm ({variant}): {cold_ms:.0f} ms with the driver's cache empty, {warm_ms:.1f} ms with it filled".format(**record["first"]))
+    except (kiln_side.Refused, subprocess.SubprocessError, ValueError) as why:
+        print(f"-- first plan: {why}: {getattr(why, 'stderr', '')}")
+    return record
+
+
+# ---- the command ----
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="example: gemm.py --op gemm --dtype bf16 --shape 8192x8192x8192 --schedules all")
+    parser.add_argument("--op", action="append", default=[], choices=sorted(PROBLEMS), help="rows of this op only; may be repeated")
+    parser.add_argument("--dtype", action="append", default=[], help="bf16, f16, tf32, e4m3; may be repeated")
+    parser.add_argument("--shape", action="append", default=[], metavar="MxNxK", help="one that has a bar, or any other; may be repeated")
+    parser.add_argument("--set", default="", metavar="K=V,..", help="more settings of the op: a_major=m")
+    parser.add_argument("--schedules", choices=["selected", "all"], default="selected", help="all: every variant that takes the shape")
+    parser.add_argument("--schedule", action="append", default=[], metavar="K=V,..", help="these instead of those on offer; may be repeated")
+    parser.add_argument("--seconds", type=float, default=0.3, help="of GPU time for each row (0.3)")
+    parser.add_argument("--list", action="store_true", help="the rows, and nothing else")
     parser.add_argument("--build", default=os.environ.get("KILN_BUILD", "build"))
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
+    options.set = dict(pair.split("=", 1) for pair in options.set.split(",") if pair)
+    options.narrow = bool(options.op or options.dtype or options.shape or options.set or options.schedule or options.schedules == "all")
+    return options
+
+
+def main():
+    options = arguments()
+    rows = products.chosen(options.op, options.dtype, options.shape, options.set)
+    if options.list:
+        print("\n".join(row.name for row in rows))
+        return 0
     if not torch.cuda.is_available():
         sys.exit("gemm.py: torch sees no GPU")
-    package = kiln_side.load_package(options.build)
+    package, results = kiln_side.load_package(options.build), []
     target = kiln_side.target_of(torch.cuda.get_device_capability())
-    timer, results, failed = Timer(options.repeats), [], False
-    with torch.cuda.stream(torch.cuda.Stream()), tempfile.TemporaryDirectory(prefix="kiln-gemm-") as folder:
-        for dtype in options.dtype or ["bf16"]:
-            emit(options.build, folder, dtype, target, options.schedule)
-            files = variants_of(folder, dtype)
-            for shape in options.shape or SHAPES:
-                results.append(measure(timer, package, files, shape, dtype, options.most))
-                show(results[-1])
-                failed |= any(r.get("wrong") for r in results[-1]["rows"])
-                torch.cuda.empty_cache()
-    print(f"\n{'shape':18} {'dtype':5} {'cuBLAS us':>10} {'kiln us':>9} {'of cuBLAS':>9}  best")
-    for r in results:
-        best = min((x for x in r["rows"] if x["us"]), key=lambda x: x["us"], default=None)
-        mine = next((x for x in r["rows"] if x.get("selected")), best)
-        if best:
-            print(f"{r['shape']:18} {r['dtype']:5} {r['cublas_us']:10.1f} {mine['us']:9.1f} {r['cublas_us'] / mine['us']:9.3f}  "
-                  f"{r['cublas_us'] / best['us']:.3f} {best['schedule']}")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"device": torch.cuda.get_device_name(), "torch": torch.__version__, "results": results}, file, indent=1)
-    return 1 if failed else 0
+    record = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "results": results}
+    with tempfile.TemporaryDirectory(prefix="kiln-gemm-") as folder:
+        files = Files(options.build, folder, target, options.schedule)
+        if not options.narrow:  # before anything else keeps the cores busy
+            record.update(processes(options.build, folder, target, files))
+        files.prepare(rows)
+        turns = Turns(options.seconds)
+        for row in rows:
+            results.append(measure(turns, package, row, files, options.schedules == "all" or bool(options.schedule)))
+            show(results[-1])
+            torch.cuda.empty_cache()
+            if options.json:
+                with open(options.json, "w") as file:
+                    json.dump(record, file, indent=1)
+    print("\n" + bars.table(products.table_lines(results), products.HEADER, products.LEFT))
+    return 1 if any(v.get("wrong") for r in results for v in r.get("variants", [])) else 0
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from driver import Driver
 
 ROWS, COLS, SETS = 4, 4, 2  # A fragments, B fragments, sets that take turns
 FLOP_PER_MMA = 2 * 16 * 8 * 16
+FLOP_PER_ROUND = SETS * ROWS * COLS * FLOP_PER_MMA  # of a warp
 
 
 def ptx_text():
@@ -65,7 +66,7 @@ def main():
         work()
         gpu.sync()
         ms, spread = gpu.time_ms(work, options.repeats)
-        flop = sms * warps * options.iterations * SETS * ROWS * COLS * FLOP_PER_MMA
+        flop = sms * warps * options.iterations * FLOP_PER_ROUND
         result["tflops"][str(warps)] = flop / ms / 1e9
         print(f"mma.sync m16n8k16 bf16, {warps} warps per SM: {flop / ms / 1e9:7.1f} TFLOP/s   ({ms:.2f} ms, spread {spread:.1%})")
     result["ceiling_tflops"] = max(result["tflops"].values())

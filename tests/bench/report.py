@@ -82,14 +82,35 @@ def gemm_rows(r):
 
 
 def product_rows(r):
-    """The selected variant beside cuBLAS, at each shape of tests/bench/gemm.py."""
-    for result in (r.json.get("gemm") or {}).get("results", []):
-        timed = [row for row in result["rows"] if row.get("us")]
-        mine = next((row for row in timed if row.get("selected")), None)
-        share = result["cublas_us"] / mine["us"] if mine else None
-        bad = any(row.get("wrong") for row in timed)
-        got = f"{number(mine and mine['us'], '{:.1f} us')}, {number(share, '{:.3f}')} of cuBLAS" + (", a variant is WRONG" if bad else "")
-        yield f"gemm {result['dtype']} {result['shape']}", got, f"0.95 of cuBLAS, {result['cublas_us']:.1f} us", None if share is None else share >= 0.95 and not bad
+    """The rows of tests/bench/gemm.py: the selected variant beside the peers that its bars stand on."""
+    record = r.json.get("gemm") or {}
+    for result in record.get("results", []):
+        mine = result.get("kiln")
+        if not mine:
+            yield result["row"], "left out", result["why"][:44], None
+            continue
+        for kind in ("must", "aim"):
+            bar, share = result[kind], mine["shares"].get(kind)
+            if kind == "aim" and bar["peers"] == result["must"]["peers"]:
+                continue
+            best = bar.get("best")
+            text = f"{bar['share']:.2f} of {best or ' or '.join(bar['peers'])}" + (f", {number(result['peers'][best]['us'], '{:.1f} us')}" if best else "")
+            if kind == "must":
+                bad = any(v.get("wrong") for v in result["variants"])
+                got = f"{mine['us']:.1f} us, {number(share, '{:.3f}')}" + (", a variant is WRONG" if bad else "")
+                aim = f"; aim {result['aim']['share']:.2f}" if bar["peers"] == result["aim"]["peers"] else ""
+                yield result["row"], got, text + aim, None if share is None else share >= bar["share"] and not bad
+            else:
+                yield "", number(share, "{:.3f}"), f"(aim: {text})", None
+    emission = record.get("emission") or {}
+    others = [op for op in emission if op != "gemm"]
+    for what, ops, bar, aim in (("kiln emit gemm, whole process", ["gemm"], 30, 10), ("kiln emit, any other op", others, 50, 15)):
+        if ops and all(op in emission for op in ops):
+            slowest = max(ops, key=emission.get)
+            yield what, f"{emission[slowest]:.1f} ms" + (f" ({slowest})" if len(ops) > 1 else ""), f"{bar} ms; aim {aim} ms", emission[slowest] <= bar
+    first = record.get("first")
+    if first:
+        yield "first plan of gemm, cold driver", f"{first['cold_ms']:.0f} ms; {first['warm_ms']:.1f} ms when cached", "to be stated; aim 300 ms", True
 
 
 def launch_rows(r):

@@ -1,0 +1,193 @@
+"""Inputs, references and peers of the products in products.py, as torch tensors on the GPU."""
+import ctypes
+
+import torch
+from torch.nn import functional
+
+import mma_ceiling
+from driver import Driver
+
+DEVICE = "cuda"
+DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "tf32": torch.float32, "f32": torch.float32}
+LARGEST_E4M3 = 448.0
+BLOCK = 128
+
+
+def normal(*shape, dtype):
+    return torch.randn(*shape, device=DEVICE, dtype=torch.float32).to(dtype)
+
+
+def exact(a, b):
+    """a b in f32, without tf32."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    return torch.mm(a.float(), b.float())
+
+
+def wrong(out, want, tolerance):
+    """None, or how far the worst element is off, in units of the largest."""
+    error = ((out.float() - want).abs().max() / want.abs().max()).item()
+    return None if error < tolerance else error  # NaN is not below it
+
+
+def sort_out(known, wanted):
+    """({name: work}, {name: why it is absent}) of the peers wanted: each is run once."""
+    works, absent = {}, {}
+    for name in wanted:
+        try:
+            known[name]()
+            torch.cuda.synchronize()
+            works[name] = known[name]
+        except (RuntimeError, ValueError, NotImplementedError) as why:
+            absent[name] = str(why).splitlines()[0][:160]
+    return works, absent
+
+
+class Problem:
+    """inputs, `out` (kiln's result, unset), `tolerance` of `wrong`."""
+
+    tolerance = 2 ** -7  # one rounding to 16 bits is below 2^-8
+
+    def __init__(self, row):
+        self.row, self.want = row, None
+        self.m, self.n, self.k = row.mnk
+
+    def reference(self):
+        if self.want is None:
+            self.want = self.compute()
+        return self.want
+
+    def forget(self):
+        """The reference's memory, before anything is timed."""
+        self.want = None
+
+    def peers(self, wanted):
+        return sort_out(self.known(), wanted)
+
+
+class Gemm(Problem):
+    """d = a b; both operands with k contiguous, unless the row's settings have it otherwise."""
+
+    def __init__(self, row):
+        super().__init__(row)
+        dtype = DTYPES[row.dtype]
+        turned = lambda rows, columns, yes: normal(columns, rows, dtype=dtype).t() if yes else normal(rows, columns, dtype=dtype)  # noqa: E731
+        self.a = turned(self.m, self.k, row.settings.get("a_major") == "m")
+        self.b = turned(self.k, self.n, row.settings.get("b_major", "k") == "k")
+        self.out, self.theirs = (torch.empty(self.m, self.n, device=DEVICE, dtype=dtype) for _ in range(2))
+        if row.dtype == "tf32":
+            self.tolerance = 2 ** -8  # operands of 11 bits, sums of many
+
+    def arguments(self, _):
+        return {"a": self.a, "b": self.b, "d": self.out}
+
+    def compute(self):
+        return exact(self.a, self.b)
+
+    def known(self):
+        torch.backends.cuda.matmul.allow_tf32 = self.row.dtype == "tf32"
+        return {"cuBLAS": lambda: torch.mm(self.a, self.b, out=self.theirs), "mma.sync": Ceiling(self.row.flop)}
+
+
+class Ceiling:
+    """Products from registers by mma.sync (mma_ceiling.py): `times` the work of a problem, so that its start and end do not count."""
+
+    WARPS, times = 8, 10
+
+    def __init__(self, flop):
+        self.flop, self.function = flop, None
+
+    def __call__(self):
+        if self.function is None:
+            self.gpu = Driver(torch.cuda.current_device())
+            self.function = self.gpu.function(mma_ceiling.ptx_text(), "mma_ceiling")
+            self.out = self.gpu.alloc(self.gpu.sms * self.WARPS * 32 * 4)
+            self.rounds = ctypes.c_uint32(round(self.times * self.flop / (self.gpu.sms * self.WARPS * mma_ceiling.FLOP_PER_ROUND)))
+        self.gpu.launch(self.function, self.gpu.sms, self.WARPS * 32, [self.out, self.rounds])
+
+
+class GatedMlp(Problem):
+    """y = silu(x wg') * (x wu'); weights (inter, hidden). cuBLAS of 2N multiplies by both in one call and leaves it at that."""
+
+    def __init__(self, row):
+        super().__init__(row)
+        dtype = DTYPES[row.dtype]
+        self.x, self.both = normal(self.m, self.k, dtype=dtype), normal(2 * self.n, self.k, dtype=dtype)
+        self.wg, self.wu = self.both[:self.n], self.both[self.n:]
+        self.out = torch.empty(self.m, self.n, device=DEVICE, dtype=dtype)
+        self.wide = torch.empty(self.m, 2 * self.n, device=DEVICE, dtype=dtype)
+
+    def arguments(self, _):
+        return {"x": self.x, "wg": self.wg.t(), "wu": self.wu.t(), "y": self.out}
+
+    def compute(self):
+        return functional.silu(exact(self.x, self.wg.t())) * exact(self.x, self.wu.t())
+
+    def known(self):
+        compiled = torch.compile(lambda x, wg, wu: functional.silu(functional.linear(x, wg)) * functional.linear(x, wu), dynamic=False)
+        return {"torch.compile": lambda: compiled(self.x, self.wg, self.wu),
+                "cuBLAS of 2N": lambda: torch.mm(self.x, self.both.t(), out=self.wide)}
+
+
+def codes(x, axis=None):
+    """(e4m3 codes, scale in f32): one scale, or one of each row (axis 1)."""
+    most = x.abs().amax() if axis is None else x.abs().amax(axis, keepdim=True)
+    scale = (most / LARGEST_E4M3).clamp_min(1e-12)
+    return (x / scale).clamp(-LARGEST_E4M3, LARGEST_E4M3).to(torch.float8_e4m3fn), scale
+
+
+def block_codes(x, rows):
+    """Codes with a scale for each `rows` x 128."""
+    m, k = x.shape
+    tiles = x.view(m // rows, rows, k // BLOCK, BLOCK)
+    scale = (tiles.abs().amax((1, 3), keepdim=True) / LARGEST_E4M3).clamp_min(1e-12)
+    q = (tiles / scale).clamp(-LARGEST_E4M3, LARGEST_E4M3).to(torch.float8_e4m3fn)
+    return q.view(m, k), scale.view(m // rows, k // BLOCK)
+
+
+class Fp8Gemm(Problem):
+    """d (bf16) of e4m3 codes with scales. The same numbers for every peer, each with scales of its own kind."""
+
+    tolerance = 2 ** -5  # fast: sums are kept with some 13 bits
+
+    def __init__(self, row):
+        super().__init__(row)
+        self.x, self.w = normal(self.m, self.k, dtype=torch.float32), normal(self.n, self.k, dtype=torch.float32)
+        self.out = torch.empty(self.m, self.n, device=DEVICE, dtype=torch.bfloat16)
+        if row.scales == "block":
+            (self.a, self.sa), (self.b, self.sb) = block_codes(self.x, 1), block_codes(self.w, BLOCK)
+        else:
+            axis = None if row.scales == "tensor" else 1
+            (self.a, self.sa), (self.b, self.sb) = codes(self.x, axis), codes(self.w, axis)
+
+    def arguments(self, _):
+        sa, sb = self.sa, self.sb
+        if self.row.scales == "row":
+            sa, sb = sa.flatten(), sb.flatten()
+        elif self.row.scales == "block":
+            sb = sb.t()  # (K/128, N/128)
+        return {"a": self.a, "b": self.b.t(), "a_scale": sa, "b_scale": sb, "d": self.out}
+
+    def compute(self):
+        a, b = self.a.float(), self.b.float()
+        if self.row.scales == "block":
+            a *= self.sa.repeat_interleave(BLOCK, 1)
+            b *= self.sb.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)
+        else:
+            a *= self.sa
+            b *= self.sb
+        return exact(a, b.t())
+
+    def known(self):
+        works = {}
+        for kind, axis in (("tensor", None), ("row", 1)):
+            if not any(name.startswith(kind) for name in self.row.peers()):
+                continue
+            (a, sa), (b, sb) = codes(self.x, axis), codes(self.w, axis)
+            for fast in (True, False):
+                works[kind + " fast" * fast] = lambda a=a, b=b, sa=sa, sb=sb, fast=fast: torch._scaled_mm(
+                    a, b.t(), scale_a=sa, scale_b=sb.t() if sb.dim() else sb, out_dtype=torch.bfloat16, use_fast_accum=fast)
+        del self.x, self.w
+        return works
+
+
+PROBLEMS = {"gemm": Gemm, "gated_mlp": GatedMlp, "fp8_gemm": Fp8Gemm}
