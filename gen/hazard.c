@@ -3,6 +3,7 @@
  * Plain shared tiles: between a write and a later read (or write) by other threads there must be a CTA barrier, and between a
  * read and a later write; where none stands, the node is marked and lowering puts one before it (TileNode.sync_before). The same
  * holds for a tensor that one kernel both stores and loads; that two of its stores do not meet, is the author's affair.
+ * What another CTA of the cluster reads (peer) was written before a cluster_sync, and is not written again before the next.
  * Rings of bulk copies have mbarriers, and tile_ring.c's proof that every token is used in order; asynchronous products are followed in
  * hazard_flight.c. Roles are walked one by one: nothing is inferred from one about another.
  * Rings without mbarriers: slots are taken, committed and given back in order, and one is committed before the next is acquired.
@@ -16,6 +17,7 @@
 
 typedef struct Place {  /* a shared tile, a ring, or the scratch of a reduction; indexed by node */
   bool written, read;   /* by some thread since the last barrier */
+  bool shown, seen;     /* written here, read from another CTA, since the last barrier of the cluster */
   bool released;        /* RING: a slot was released that some thread may still be reading: no barrier since its last read */
   int32_t pending;      /* RING: committed, not waited for */
   int32_t held;         /* RING: acquired, not released */
@@ -57,7 +59,7 @@ static uint32_t first_view(const TileProgram *p, uint32_t view) { /* of the same
 static uint32_t find_root(const TileProgram *p, TileId id) {
   for (;;) {
     const TileNode *n = tile_at(p, id);
-    if (n->op == TILE_slice || n->op == TILE_part || n->op == TILE_trans) {
+    if (n->op == TILE_slice || n->op == TILE_part || n->op == TILE_trans || n->op == TILE_peer) {
       id = tile_arg(p, n, 0);
     } else if (n->op == TILE_field) {
       return ring_of_slot(p, tile_arg(p, n, 0));
@@ -98,12 +100,23 @@ static bool uses_bulk_ring(const Hazard *h, const TileNode *n) {
 /* Does the tile lie in a slot of a ring, reached by its token? */
 static bool is_slot_tile(const TileProgram *p, TileId id) {
   const TileNode *n = tile_at(p, id);
-  while (n->op == TILE_slice || n->op == TILE_part || n->op == TILE_trans) n = tile_at(p, tile_arg(p, n, 0));
+  while (n->op == TILE_slice || n->op == TILE_part || n->op == TILE_trans || n->op == TILE_peer) n = tile_at(p, tile_arg(p, n, 0));
   return n->op == TILE_field;
 }
 
 static void barrier(Hazard *h) {
   for (uint32_t i = 0; i < h->nplaces; i++) h->place[i].written = h->place[i].read = h->place[i].released = false;
+}
+
+static void cluster_barrier(Hazard *h) {
+  barrier(h);
+  for (uint32_t i = 0; i < h->nplaces; i++) h->place[i].shown = h->place[i].seen = false;
+}
+
+static bool is_peer(const TileProgram *p, TileId id) { /* a tile of another CTA of the cluster, or a part of one */
+  const TileNode *n = tile_at(p, id);
+  while (n->op == TILE_slice || n->op == TILE_part || n->op == TILE_trans) n = tile_at(p, tile_arg(p, n, 0));
+  return n->op == TILE_peer;
 }
 
 static void need_barrier(Hazard *h, TileNode *n) {
@@ -127,6 +140,11 @@ static bool is_alias(Hazard *h, const TileNode *n, TileId memory, uint32_t root)
 static void on_read(Hazard *h, TileNode *n, TileId memory) {
   uint32_t r = root_of(h, memory);
   if (!r) return;
+  if (is_peer(h->tiles, memory)) {
+    if (h->place[r].shown) refuse(h, n, "a tile of another CTA is read that was written since the last cluster_sync; put one in between", 0, 0);
+    h->place[r].seen = true;
+    return;
+  }
   bool alias = is_alias(h, n, memory, r);
   if (h->place[r].written) need_barrier(h, n);
   h->place[r].read = true;
@@ -138,8 +156,9 @@ static void on_write(Hazard *h, TileNode *n, TileId memory) {
   if (!r) return;
   bool shared = h->tiles->nodes.at[r].op != TILE_view;
   is_alias(h, n, memory, r);
+  if (h->place[r].seen) refuse(h, n, "the tile may still be read by other CTAs of the cluster; put a cluster_sync in between", 0, 0);
   if ((h->place[r].written && shared) || h->place[r].read) need_barrier(h, n);
-  h->place[r].written = true;
+  h->place[r].written = h->place[r].shown = true;
 }
 
 static bool crosses_warps(const TileProgram *p, const TileNode *n) { /* does the reduction meet in shared memory? */
@@ -202,6 +221,8 @@ static void join(Hazard *h, const TileNode *n, const Place *other) {
              a->pending - b->pending, a->held - b->held);
     a->written |= b->written;
     a->read |= b->read;
+    a->shown |= b->shown;
+    a->seen |= b->seen;
     a->released |= b->released;
   }
 }
@@ -246,6 +267,7 @@ static void visit(Hazard *h, TileNode *n) {
   case TILE_fill_slot: on_read(h, n, tile_arg(p, n, 1)); break;
   case TILE_reduce: on_reduce(h, n); break;
   case TILE_sync: barrier(h); break;
+  case TILE_cluster_sync: cluster_barrier(h); break;
   case TILE_mma:
   case TILE_mma_fetch:
     on_read(h, n, tile_arg(p, n, 1));

@@ -348,6 +348,10 @@ void lower_pdl_wait(Lower *l) { ptx_put_n(l->ptx, ISA_griddepcontrol_wait, 0, NU
 void lower_pdl_launch(Lower *l) { ptx_put_n(l->ptx, ISA_griddepcontrol_launch_dependents, 0, NULL); }
 void lower_nothing(Lower *l) { (void)l; }
 void lower_sync(Lower *l) { lower_group_barrier(l); }
+void lower_cluster_sync(Lower *l) {
+  ptx_put_n(l->ptx, ISA_barrier_cluster_arrive_release_aligned, 0, NULL);
+  ptx_put_n(l->ptx, ISA_barrier_cluster_wait_acquire_aligned, 0, NULL);
+}
 void lower_barrier(Lower *l) { *lower_result(l) = (Val){.kind = VAL_NONE}; } /* without roles every sync is the CTA's */
 
 /* A comment in the PTX for each statement that a reader would look for: its name and what it is about. */

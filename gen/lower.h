@@ -25,6 +25,7 @@ typedef struct SmemVal {      /* a shared tile: bytes from a base register */
   SmemLayout layout;
   int elem_bytes;
   bool transposed;            /* coordinates are exchanged */
+  bool remote;                /* of another CTA of the cluster: base is in the cluster's window */
   int32_t start[2];           /* where a slice begins, in elements of the stored tile */
 } SmemVal;
 
@@ -58,7 +59,8 @@ typedef struct RingVal {
   PtxReg fill_phase, wait_phase; /* variables: the parity that acquire and wait wait for */
   int64_t full, empty;        /* shared offsets of the first barriers */
   int64_t bytes;              /* of all fields: what a slot's copies bring */
-  const char *multicast;      /* fields that every CTA of the cluster gets; NULL: none */
+  const char *multicast;      /* fields that CTAs of the cluster bring to one another; NULL: none */
+  int among;                  /* so many neighbouring ones */
   /* STORE */
   bool per_group;
 } RingVal;
@@ -233,6 +235,7 @@ void lower_smem(Lower *l);
 void lower_slice(Lower *l);
 void lower_part(Lower *l);
 void lower_trans(Lower *l);
+void lower_peer(Lower *l);
 int64_t shared_reserve(Lower *l, int64_t bytes, int64_t align);
 /* Byte address base + swizzled(thread + constant) of a shared tile as register and immediate; thread: register with the
  * thread's linear byte offset, bits: the address bits it may set. */
@@ -241,6 +244,7 @@ void lower_pdl_wait(Lower *l);
 void lower_pdl_launch(Lower *l);
 void lower_nothing(Lower *l);    /* of a statement that the target fulfils by itself */
 void lower_sync(Lower *l);
+void lower_cluster_sync(Lower *l);
 void lower_barrier(Lower *l);
 void shared_put(Lower *l, const Val *frag, const SmemVal *s); /* the whole tile, by the threads of the fragment's layout */
 

@@ -4,8 +4,8 @@
  * expect; the copies count them down. `empty`: one arrival of each warp that has read the slot. Who fills waits for the parity before
  * the one that it is in, so that a fresh ring is empty. Position and parity are variables of each thread; a role has its own, as its
  * threads walk only their end.
- * With multicast, each CTA of a cluster fetches its share of a field's rows and delivers it to all, at the same place; a slot is empty
- * when the readers of all CTAs have said so to every CTA.
+ * With multicast, each CTA of a cluster (or of so many neighbours in it) fetches its share of a field's rows and delivers it to all, at
+ * the same place; a slot is empty when the readers of all those CTAs have said so to each of them.
  * A store ring has no barriers: one thread starts the copies, and waits until all but the youngest have read their slots. */
 #include "lower.h"
 #include <stdio.h>
@@ -120,7 +120,7 @@ static int count_releases(Lower *l) {
 
 static void init_barriers(Lower *l, RingVal *r) {
   PtxLabel others = ptx_label(l->ptx);
-  int releases = count_releases(l) * (r->multicast ? l->cluster : 1);
+  int releases = count_releases(l) * (r->multicast ? r->among : 1);
   ptx_guard(l->ptx, DEF(setp_ne_s32, R(l->tid), po_i(0)), false);
   ptx_put(l->ptx, ISA_bra, po_label(others));
   ptx_guard(l->ptx, (PtxReg){0}, false);
@@ -146,6 +146,7 @@ void bulk_ring(Lower *l, RingVal *r) {
     return;
   }
   r->multicast = *multicast ? multicast : NULL;
+  r->among = (int)tile_attr_int(l->tiles, l->node, TA_among, l->cluster);
   r->full = shared_reserve(l, 16ll * r->stages, 16);
   r->empty = r->full + 8ll * r->stages;
   r->wait_at = variable(l, 0);
@@ -310,6 +311,25 @@ static bool is_multicast(const RingVal *r, const char *field) {
   return false;
 }
 
+static PtxReg rank_in_cluster(Lower *l) { return DEF(mov_u32_special, po_special(PTX_CLUSTER_CTARANK)); }
+
+/* This CTA's number among those that bring a multicast field to one another; *first: the rank of their first, {0}: 0. */
+static PtxReg rank_among(Lower *l, const RingVal *r, PtxReg *first) {
+  PtxReg rank = rank_in_cluster(l);
+  *first = (PtxReg){0};
+  if (r->among == l->cluster) return rank;
+  *first = DEF(mul_lo_s32, R(DEF(div_u32, R(rank), po_i(r->among))), po_i(r->among));
+  return DEF(sub_s32, R(rank), R(*first));
+}
+
+static PtxReg sharers(Lower *l, const RingVal *r) { /* as a mask of ranks */
+  PtxReg first;
+  rank_among(l, r, &first);
+  int64_t mask = (1ll << r->among) - 1;
+  if (!first.id) return DEF(mov_b16, po_i(mask));
+  return DEF(cvt_u16_u32, R(DEF(shl_b32, R(DEF(mov_b32, po_i(mask))), R(first))));
+}
+
 static void put_load(Lower *l, const Boxes *b, const SlotVal *slot, PtxReg row_box, int row, int panel) {
   PtxReg to = DEF(add_s32, R(b->field->base), po_i(b->field->offset + row * b->row_bytes + panel * b->panel_bytes));
   PtxReg bar = DEF(add_s32, R(l->shared_base), R(slot->bar));
@@ -320,8 +340,8 @@ static void put_load(Lower *l, const Boxes *b, const SlotVal *slot, PtxReg row_b
     return;
   }
   to = DEF(add_s32, R(to), R(DEF(mul_lo_s32, R(row_box), po_i(b->row_bytes))));
-  PtxReg all = DEF(mov_b16, po_i((1 << l->cluster) - 1));
-  ptx_put(l->ptx, multicast_form[form], po_mem(to, 0), po_mem(b->map->address, 0), coords, po_mem(bar, slot->ring->full), R(all));
+  ptx_put(l->ptx, multicast_form[form], po_mem(to, 0), po_mem(b->map->address, 0), coords, po_mem(bar, slot->ring->full),
+          R(sharers(l, slot->ring)));
 }
 
 void bulk_fill(Lower *l, const SlotVal *slot) {
@@ -329,12 +349,13 @@ void bulk_fill(Lower *l, const SlotVal *slot) {
   if (!find_boxes(l, &b, slot)) return;
   PtxLabel end = lower_single_begin(l);
   bool shared = is_multicast(slot->ring, tile_attr_str(l->tiles, l->node, TA_field, ""));
-  if (shared && b.rows != l->cluster) {
-    lower_error(l, "a multicast field is fetched in one share of rows by each CTA of the cluster: %d boxes of rows for %d CTAs", b.rows, l->cluster);
+  if (shared && b.rows != slot->ring->among) {
+    lower_error(l, "a multicast field is fetched in one share of rows by each CTA: %d boxes of rows for %d CTAs", b.rows, slot->ring->among);
     return;
   }
+  PtxReg first, mine = shared ? rank_among(l, slot->ring, &first) : (PtxReg){0};
   for (int panel = 0; panel < b.panels; panel++) {
-    if (shared) put_load(l, &b, slot, DEF(mov_u32_special, po_special(PTX_CLUSTER_CTARANK)), 0, panel);
+    if (shared) put_load(l, &b, slot, mine, 0, panel);
     for (int row = 0; row < b.rows && !shared; row++) put_load(l, &b, slot, (PtxReg){0}, row, panel);
   }
   lower_single_end(l, end);
@@ -353,7 +374,7 @@ void bulk_commit(Lower *l, const SlotVal *slot) {
 
 /* ---- emptying ---- */
 
-/* A lane of each warp says so, once all have read: to its own CTA, or lane k to CTA k of the cluster. */
+/* A lane of each warp says so, once all have read: to its own CTA, or lane k to the k-th of the CTAs that it shares with. */
 void bulk_release(Lower *l, const SlotVal *slot) {
   const RingVal *r = slot->ring;
   if (l->role.single) {
@@ -362,7 +383,7 @@ void bulk_release(Lower *l, const SlotVal *slot) {
   }
   ptx_put(l->ptx, ISA_bar_warp_sync, po_i(0xffffffffll));
   PtxReg bar = DEF(add_s32, R(l->shared_base), R(slot->bar));
-  PtxReg mine = DEF(setp_lt_u32, R(l->lane), po_i(r->multicast ? l->cluster : 1));
+  PtxReg mine = DEF(setp_lt_u32, R(l->lane), po_i(r->multicast ? r->among : 1));
   if (!r->multicast) {
     ptx_guard(l->ptx, mine, false);
     ptx_put(l->ptx, ISA_mbarrier_arrive_sink, po_mem(bar, r->empty));
@@ -370,9 +391,11 @@ void bulk_release(Lower *l, const SlotVal *slot) {
     return;
   }
   PtxReg at = DEF(add_s32, R(bar), po_i(r->empty));
-  PtxReg remote = ptx_reg(l->ptx, PTX_R);
+  PtxReg remote = ptx_reg(l->ptx, PTX_R), first;
+  rank_among(l, r, &first);
+  PtxReg to = first.id ? DEF(add_s32, R(first), R(l->lane)) : l->lane;
   ptx_guard(l->ptx, mine, false); /* the other lanes' numbers are no CTAs of the cluster */
-  ptx_put(l->ptx, ISA_mapa_shared_cluster_u32, R(remote), R(at), R(l->lane));
+  ptx_put(l->ptx, ISA_mapa_shared_cluster_u32, R(remote), R(at), R(to));
   ptx_put(l->ptx, ISA_mbarrier_arrive_remote, po_mem(remote, 0));
   ptx_guard(l->ptx, (PtxReg){0}, false);
 }

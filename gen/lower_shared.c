@@ -116,6 +116,13 @@ void lower_trans(Lower *l) {
   *lower_result(l) = (Val){.kind = VAL_SMEM, .dtype = l->node->type.dtype, .smem = s};
 }
 
+void lower_peer(Lower *l) {
+  SmemVal *s = copy_of(l, lower_arg(l, 0)->smem);
+  s->base = DEF(mapa_shared_cluster_u32, R(s->base), R(lower_i32(l, lower_arg(l, 1))));
+  s->remote = true;
+  *lower_result(l) = (Val){.kind = VAL_SMEM, .dtype = l->node->type.dtype, .smem = s};
+}
+
 /* ---- fragments ---- */
 
 typedef struct SharedCursor {
@@ -173,6 +180,11 @@ static int vector_elems(const Layout *lay, const SmemVal *s) {
   return vec;
 }
 
+static IsaId remote_form(kiln_dtype t, int words) {
+  if (t == KILN_F32) return words == 4 ? ISA_ld_shared_cluster_v4_f32 : words == 2 ? ISA_ld_shared_cluster_v2_f32 : ISA_ld_shared_cluster_f32;
+  return words == 4 ? ISA_ld_shared_cluster_v4_b32 : words == 2 ? ISA_ld_shared_cluster_v2_b32 : ISA_ld_shared_cluster_b32;
+}
+
 static IsaId shared_form(bool load, kiln_dtype t, int words) {
   if (t == KILN_F32) {
     if (load) return words == 4 ? ISA_ld_shared_v4_f32 : words == 2 ? ISA_ld_shared_v2_f32 : ISA_ld_shared_f32;
@@ -211,7 +223,8 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
       }
       bool byte = s->elem_bytes == 1;
       if (load)
-        ptx_put(l->ptx, byte ? ISA_ld_shared_u8 : ISA_ld_shared_b16, R(frag->reg[r]), po_mem(p, imm));
+        ptx_put(l->ptx, s->remote ? (byte ? ISA_ld_shared_cluster_u8 : ISA_ld_shared_cluster_b16) : byte ? ISA_ld_shared_u8 : ISA_ld_shared_b16,
+                R(frag->reg[r]), po_mem(p, imm));
       else
         ptx_put(l->ptx, byte ? ISA_st_shared_u8 : ISA_st_shared_b16, po_mem(p, imm), R(frag->reg[r]));
       continue;
@@ -220,7 +233,7 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
     const PtxReg *reg = &frag->reg[r * s->elem_bytes / 4];
     PtxOpnd data = words > 1 ? po_vec(l->ptx, reg, words) : R(reg[0]);
     if (load)
-      ptx_put(l->ptx, shared_form(true, frag->dtype, words), data, po_mem(p, imm));
+      ptx_put(l->ptx, s->remote ? remote_form(frag->dtype, words) : shared_form(true, frag->dtype, words), data, po_mem(p, imm));
     else
       ptx_put(l->ptx, shared_form(false, frag->dtype, words), po_mem(p, imm), data);
   }

@@ -143,7 +143,7 @@ static void check_single(Checker *c, const TileNode *n, const Around *at) {
          op_name(n), line);
     return;
   }
-  bool together = n->op == TILE_sync || n->op == TILE_elect || n->op == TILE_each || n->op == TILE_produce ||
+  bool together = n->op == TILE_sync || n->op == TILE_cluster_sync || n->op == TILE_elect || n->op == TILE_each || n->op == TILE_produce ||
                   tile_op_info((TileOp)n->op)->scope == 'G';
   if (together) {
     FAIL(c, n, "%s: needs every thread of its group; inside elect (line %u) only one is there: move it out", op_name(n), line);
@@ -192,6 +192,56 @@ static void check_pair(Checker *c, const TileNode *n) {
     FAIL(c, n, "ring: multicast needs a cluster; the kernel has none: cluster=[2,1,1]");
 }
 
+/* ---- clusters ---- */
+
+static void check_among(Checker *c, const TileNode *n) {
+  int64_t among = tile_attr_int(c->p, n, TA_among, 0);
+  if (among && c->ctas % among)
+    FAIL(c, n, "ring: multicast among %lld CTAs; the cluster's %lld do not divide so", (long long)among, (long long)c->ctas);
+}
+
+/* What another CTA holds is read, and lies in a shared tile that is no slot: slots are handed on by barriers of their own. */
+static void check_peers(Checker *c, const TileNode *n) {
+  bool reads = n->op == TILE_load || n->op == TILE_load_like || n->op == TILE_slice || n->op == TILE_part || n->op == TILE_trans;
+  if (n->op == TILE_peer) {
+    if (c->ctas < 2) FAIL(c, n, "peer: the kernel has no cluster: cluster=[2,1,1]");
+    const TileNode *of = tile_at(c->p, tile_arg(c->p, n, 0));
+    while (of->op == TILE_slice || of->op == TILE_part || of->op == TILE_trans) of = tile_at(c->p, tile_arg(c->p, of, 0));
+    if (of->op != TILE_smem) FAIL(c, n, "peer: takes a shared tile or a part of one, not a slot's and not a peer's");
+  }
+  for (int k = 0; k < n->nargs && !reads; k++) {
+    const TileNode *of = tile_at(c->p, tile_arg(c->p, n, k));
+    while (of->op == TILE_slice || of->op == TILE_part || of->op == TILE_trans) of = tile_at(c->p, tile_arg(c->p, of, 0));
+    if (of->op == TILE_peer) FAIL(c, n, "%s: a tile of another CTA (line %u) is read by load only", op_name(n), of->loc.line);
+  }
+}
+
+static int count_cluster_syncs(const TileProgram *p, const TileRegion *r) {
+  int count = 0;
+  for (uint32_t i = 0; i < r->n; i++) {
+    const TileNode *n = &p->nodes.at[r->at[i]];
+    count += n->op == TILE_cluster_sync;
+    for (int k = 0; k < n->nregions; k++) count += count_cluster_syncs(p, tile_region(p, n, k));
+  }
+  return count;
+}
+
+/* Every thread of the cluster comes to a cluster_sync, so each role has as many. */
+static void check_cluster_syncs(Checker *c, uint32_t kernel, const TileRegion *body) {
+  int all = count_cluster_syncs(c->p, body), of_role = -1;
+  const TileNode *first = NULL;
+  if (all && c->ctas < 2) FAIL(c, node_at(c, kernel), "cluster_sync: the kernel has no cluster: cluster=[2,1,1]");
+  for (uint32_t i = 0; i < body->n; i++) {
+    const TileNode *n = node_at(c, body->at[i]);
+    if (n->op != TILE_role) continue;
+    int here = count_cluster_syncs(c->p, tile_region(c->p, n, 0));
+    if (first && here != of_role)
+      FAIL(c, n, "role \"%s\" has %d cluster_sync, role \"%s\" has %d; every thread of the cluster must come to each", role_name(c, body->at[i]), here,
+           tile_attr_str(c->p, first, TA_name, "?"), of_role);
+    if (!first) first = n, of_role = here;
+  }
+}
+
 /* ---- single statements that depend on their place ---- */
 
 static void check_order_use(Checker *c, const TileNode *n, const Around *at) {
@@ -235,6 +285,8 @@ static void check_place(Checker *c, uint32_t id, const Around *at) {
   if (at->divergent) check_divergent(c, n, at);
   if (tile_op_info((TileOp)n->op)->scope == 'G' || (n->op == TILE_order && at->role)) check_warpgroup(c, n, at);
   check_pair(c, n);
+  check_peers(c, n);
+  if (n->op == TILE_ring) check_among(c, n);
   check_declaration(c, n, at);
   switch (n->op) {
   case TILE_role:
@@ -302,6 +354,7 @@ static void check_kernel(Checker *c, uint32_t id) {
   c->has_roles = false;
   for (uint32_t i = 0; i < body->n; i++) c->has_roles |= node_at(c, body->at[i])->op == TILE_role;
   if (c->has_roles) check_roles(c, id, body);
+  check_cluster_syncs(c, id, body);
   int barriers = 1 + count_barriers(c, body);
   if (barriers > NAMED_BARRIERS)
     FAIL(c, n,

@@ -450,6 +450,7 @@ static bool infer_simple(TileProgram *p, TileNode *n, bool *ok) {
   case TILE_yield:
   case TILE_mma_commit:
   case TILE_sync:
+  case TILE_cluster_sync:
   case TILE_pdl_wait:
   case TILE_pdl_launch: return true;
   case TILE_enter:

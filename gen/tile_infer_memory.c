@@ -183,6 +183,9 @@ static bool infer_ring(TileProgram *p, TileNode *n) {
     if (tile_word_index(fields, name) < 0) REFUSE("ring: multicast names \"%s\"; the fields are %s", name, fields);
   }
   if (*multicast && strcmp(filled, "tma")) REFUSE("ring: multicast needs filled_by tma");
+  int64_t among = tile_attr_int(p, n, TA_among, 2);
+  if (among < 2 || among > 16 || (tile_attr(p, n, TA_among) && !*multicast))
+    REFUSE("ring: among %lld; it says how many neighbouring CTAs of the cluster share the fields of multicast, 2 to 16", (long long)among);
   n->type = (TileType){.kind = TK_RING};
   return true;
 }
@@ -367,6 +370,13 @@ static bool infer_trans(TileProgram *p, TileNode *n) {
   n->type.layout = 0;
   n->type.shape[0] = t->shape[1];
   n->type.shape[1] = t->shape[0];
+  return true;
+}
+
+static bool infer_peer(TileProgram *p, TileNode *n) {
+  int dtype = type_of(p, n, 1)->dtype;
+  if (dtype != KILN_I32 && dtype != KILN_I64) REFUSE("peer: the rank is %s; expected i32 or i64", tile_dtype_name(dtype));
+  n->type = *type_of(p, n, 0);
   return true;
 }
 
@@ -581,6 +591,7 @@ bool tile_infer_memory(TileProgram *p, TileNode *n) {
   case TILE_slice: return infer_slice(p, n);
   case TILE_part: return infer_part(p, n);
   case TILE_trans: return infer_trans(p, n);
+  case TILE_peer: return infer_peer(p, n);
   case TILE_read: return infer_read(p, n);
   case TILE_field:
   case TILE_fill_slot:

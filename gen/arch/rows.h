@@ -33,12 +33,14 @@
 /* Roles, their turns, and schedulers. */
 #define ROWS_ROLES                                                                                                                  \
   [TILE_role] = {lower_role, 0}, [TILE_elect] = {lower_elect, 0}, [TILE_order] = {lower_order, 0}, [TILE_enter] = {lower_enter, 0}, \
-  [TILE_leave] = {lower_leave, 0}, [TILE_sched] = {lower_sched, 0}, [TILE_each] = {lower_each, 0}
+  [TILE_leave] = {lower_leave, 0}, [TILE_sched] = {lower_sched, 0}, [TILE_each] = {lower_each, 0},                                 \
+  [TILE_cluster_sync] = {lower_cluster_sync, 0}, [TILE_peer] = {lower_peer, 0}
 #define ROWS_NO_ROLES                                                                                                              \
   [TILE_role] = {0, "it has no roles (sm_90a has); all warps do one job"}, [TILE_elect] = {0, "it has no elect (sm_90a has)"},     \
   [TILE_order] = {0, "orders are between groups of a role (sm_90a has them)"}, [TILE_enter] = {0, "orders need roles (sm_90a)"},   \
   [TILE_leave] = {0, "orders need roles (sm_90a)"}, [TILE_sched] = {0, "schedulers are lowered for sm_90a; take the tile from cta()"}, \
-  [TILE_each] = {0, "schedulers are lowered for sm_90a; take the tile from cta()"}
+  [TILE_each] = {0, "schedulers are lowered for sm_90a; take the tile from cta()"},                                               \
+  [TILE_cluster_sync] = {0, "clusters are lowered for sm_90a"}, [TILE_peer] = {0, "clusters are lowered for sm_90a"}
 
 /* Bulk copies, by tensor maps and under mbarriers. */
 #define ROWS_BULK                                                                                                    \

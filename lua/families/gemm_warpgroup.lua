@@ -6,6 +6,8 @@
 --
 -- The CTAs of a cluster take neighbouring tiles, and each brings its share of the operands that are the same for all: share=b, tiles one
 -- above the other; share=a, side by side.
+-- split: so many CTAs of a cluster share a tile's k. Each then has a share of the tile's columns, which it adds up from what the others leave
+-- in their shared memory, its own first and theirs in the order of their ranks after it: the same bits every time.
 -- One product stays in flight: a slot is given back one step after it was read; its token travels in a carrier.
 local tile = use "kiln.tile"
 local layout = use "kiln.layout"
@@ -15,7 +17,7 @@ local op = use "kiln.op"
 local common = use "families.gemm_common"
 
 local warpgroup = {}
-local KEYS = { "core", "way", "bm", "bn", "bk", "stages", "cluster", "share", "group", "out" }
+local KEYS = { "core", "way", "bm", "bn", "bk", "stages", "cluster", "share", "split", "group", "out" }
 local GROUPS, LOAD_REGS, MATH_REGS = 2, 40, 232
 local FORM = { f16 = "wgmma_f32_f16_f16_n8", bf16 = "wgmma_f32_bf16_bf16_n8" }
 local bytes, is_k_major = common.bytes, common.is_k_major
@@ -28,13 +30,16 @@ local function outputs(inst)
   return list
 end
 
--- Columns of the pieces in which a result leaves: 128 bytes, or the whole tile's.
-local function out_columns(t, s) return math.min(128 // bytes(t), s.bn) end
 local function group_rows(s) return s.way == "coop" and s.bm // GROUPS or s.bm end
+local function own_columns(s) return s.bn // s.split end -- of a tile that several CTAs have summed
+local function ctas(s) return s.cluster * s.split end -- of a cluster
+-- Columns of the pieces in which a result leaves: 128 bytes, or all there are.
+local function out_columns(t, s) return math.min(128 // bytes(t), own_columns(s)) end
 
 local function shared_bytes(inst, s)
   local total = s.stages * (common.operand_bytes(inst, s.bm, s.bn, s.bk) + 16)
   for _, t in ipairs(outputs(inst)) do total = total + GROUPS * s.out * group_rows(s) * out_columns(t, s) * bytes(t) end
+  total = total + (s.split - 1) * #inst.op.products * s.bm * own_columns(s) * 4
   return total + 2048 -- rings begin at multiples of 1024
 end
 
@@ -54,11 +59,14 @@ local function fault(inst, s)
   end
   for _, t in ipairs(outputs(inst)) do
     local columns = out_columns(t, s)
-    if s.bn % columns ~= 0 or columns * bytes(t) % 32 ~= 0 then
-      return string.format("bn is 16, 32 or a multiple of %d, the columns in which '%s' leaves", columns, t.name)
+    if own_columns(s) % columns ~= 0 or columns * bytes(t) % 32 ~= 0 then
+      return string.format("bn / split is 16, 32 or a multiple of %d, the columns in which '%s' leaves", columns, t.name)
     end
   end
   if s.cluster ~= 1 and s.cluster ~= 2 and s.cluster ~= 4 then return "cluster is 1, 2 or 4" end
+  if s.split ~= 1 and s.split ~= 2 and s.split ~= 4 and s.split ~= 8 or ctas(s) > 8 then return "split is 1, 2, 4 or 8, and a cluster has at most 8 CTAs in all" end
+  if s.split > 1 and s.way ~= "coop" then return "split is for way=coop" end
+  if s.bn % (16 * s.split) ~= 0 then return "each CTA of a split has 16 columns or a multiple of it" end
   if s.share ~= "a" and s.share ~= "b" then return "share is a or b, the side that the CTAs of a cluster bring to all" end
   local shared_rows = is_k_major(inst, s.share) and (s.share == "a" and s.bm or s.bn) or s.bk
   if shared_rows % (8 * s.cluster) ~= 0 then return "the CTAs of a cluster share operands in pieces of 8 rows" end
@@ -74,8 +82,8 @@ end
 local function candidates(inst)
   local list, form = {}, FORM[common.operands(inst)[1].dtype]
   if not form or not core.has(form) or not can_write(inst) then return list end
-  local function add(way, bm, bn, stages, cluster, share, out)
-    local s = { core = "wgmma", way = way, bm = bm, bn = bn, bk = 64, stages = stages, cluster = cluster, share = share, group = 8, out = out or 2 }
+  local function add(way, bm, bn, stages, cluster, share, out, split)
+    local s = { core = "wgmma", way = way, bm = bm, bn = bn, bk = 64, stages = stages, cluster = cluster, share = share, split = split or 1, group = 8, out = out or 2 }
     while s.stages > 2 and shared_bytes(inst, s) > core.target.shared_block do s.stages = s.stages - 1 end
     if not fault(inst, s) then table.insert(list, s) end
   end
@@ -93,6 +101,7 @@ local function candidates(inst)
   add("coop", 128, 128, 6, 1, "b")
   add("coop", 128, 64, 8, 2, "a")
   add("pingpong", 64, 64, 10, 1, "b")
+  for _, split in ipairs { 2, 4, 8 } do add("coop", 128, 128, 5, 1, "b", 1, split) end -- few tiles and a long k
   return list
 end
 
@@ -118,7 +127,7 @@ local function put_contract(inst, s)
   contract.line("let tiles_m ceildiv(M,%d)", s.bm * (s.share == "b" and s.cluster or 1))
   contract.line("let tiles_n ceildiv(N,%d)", s.bn * (s.share == "a" and s.cluster or 1))
   contract.line("let tiles tiles_m*tiles_n*B") -- as one number: a product of parameters would take a register throughout
-  contract.line("let k_tiles ceildiv(K,%d)", s.bk)
+  contract.line("let k_tiles ceildiv(ceildiv(K,%d),%d)", s.bk, s.split) -- of one CTA; beyond K are zeros
   local piece = 0
   for _, t in ipairs(outputs(inst)) do piece = math.max(piece, 16 // bytes(t)) end
   if reads_columns(inst) then piece = math.max(piece, 8) end
@@ -133,14 +142,20 @@ local RATE = {
   [256 * 128] = 0.81, [128 * 128] = 0.76, [128 * 64] = 0.63, [64 * 64] = 0.44,
 }
 
+-- How many clusters there is room for. Larger ones do not fill the SMs of a GPC, of which there are 14 to 18.
+local function clusters(s)
+  local c = ctas(s)
+  return c > 2 and string.format("max(1,sms*10/%d)", 11 * c) or c == 2 and "max(1,sms/2)" or "sms"
+end
+
 local function put_cost(inst, s)
   common.put_work(inst)
   local each, operands = s.bm * s.bn * #inst.op.products, {}
   local rate = RATE[string.format("%s %dx%d %d%s", s.way, s.bm, s.bn * #inst.op.products, s.cluster, s.share)] or RATE[each] or 0.4
   for _, t in ipairs(common.operands(inst)) do table.insert(operands, table.concat(t.dims, "*") .. "*" .. bytes(t)) end
-  local waves = string.format("ceildiv(tiles,sms/%d)", s.cluster)
-  contract.line("cost %d*(%s)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", 2 * each,
-    string.format(s.way == "coop" and "%s*(K+256)" or "%s*(K+64)+640", waves), rate, table.concat(operands, "+"))
+  local waves = string.format("ceildiv(tiles,%s)", clusters(s))
+  local steps = s.split > 1 and string.format("%s*(k_tiles*%d+640)", waves, s.bk) or string.format(s.way == "coop" and "%s*(K+256)" or "%s*(K+64)+640", waves)
+  contract.line("cost %d*(%s)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", 2 * each, steps, rate, table.concat(operands, "+"))
 end
 
 -- ---- emission ----
@@ -170,19 +185,26 @@ local function place(s, index)
   return batch, m * s.bm, n * s.bn
 end
 
+-- This CTA's number among those that share k; those with the same part of k stand next to one another.
+local function split_rank(s) return tile.cta(0) / s.cluster % s.split end
+
 local function load_role(inst, s, map, ring, tiles, k_tiles)
   tile.role({ name = "load", warps = 4, regs = LOAD_REGS }, function()
     tile.each(tiles, nil, function(index)
       local batch, m, n = place(s, index)
+      local first = s.split > 1 and split_rank(s) * k_tiles
       tile.elect(function()
         tile.for_(tile.const(0, "i32"), k_tiles, 1, function(i)
           local slot = tile.acquire(ring)
-          for _, t in ipairs(common.operands(inst)) do
-            tile.fill_slot(slot, t.name, map[t.name], common.operand_at(inst, t, batch, m, n, i * s.bk))
-          end
+          local k = (first and i + first or i) * s.bk
+          for _, t in ipairs(common.operands(inst)) do tile.fill_slot(slot, t.name, map[t.name], common.operand_at(inst, t, batch, m, n, k)) end
           tile.commit(slot)
         end)
       end)
+      if s.split > 1 then -- the math role's two
+        tile.cluster_sync()
+        tile.cluster_sync()
+      end
     end)
     tile.drain(ring) -- no CTA leaves while its peer may still write into it
   end)
@@ -212,12 +234,49 @@ local function multiply(inst, s, ring, accs, group, k_tiles)
   return before
 end
 
+-- Where a CTA leaves what it has of the columns of the others: those of the CTA that is j after it, by product.
+local function make_stage(inst, s)
+  local stage = {}
+  for i in ipairs(inst.op.products) do
+    stage[i] = {}
+    for j = 1, s.split - 1 do stage[i][j] = tile.smem("f32", { s.bm, own_columns(s) }) end
+  end
+  return stage
+end
+
+-- The sums over all of k in this CTA's columns, from what every CTA of the split has for the whole tile.
+local function sum_split(s, stage, accs, group)
+  local rows, columns = group_rows(s), own_columns(s)
+  local shape, lay = { rows, columns }, layout.wgmma_accumulator(rows, columns)
+  local rank, sums = split_rank(s), {}
+  for i in ipairs(accs) do sums[i] = tile.frag("f32", shape, lay) end
+  local function mine(i, j) return tile.part(stage[i][j], group, 0, rows) end
+  for r = 0, s.split - 1 do
+    tile.if_(tile.eq(rank, r), function()
+      for i, acc in ipairs(accs) do
+        tile.set(sums[i], tile.slice(acc, { 0, r * columns }, shape, lay))
+        for j = 1, s.split - 1 do tile.store(mine(i, j), tile.slice(acc, { 0, (r + j) % s.split * columns }, shape, lay), { 0, 0 }) end
+      end
+    end)
+  end
+  tile.cluster_sync()
+  local within = tile.cta(0) % s.cluster
+  for i, sum in ipairs(sums) do
+    for j = 1, s.split - 1 do
+      local from = (rank + (s.split - j)) % s.split * s.cluster + within
+      tile.set(sum, tile.read(sum) + tile.load(tile.peer(mine(i, j), from), { 0, 0 }, { shape = shape, layout = lay }))
+    end
+  end
+  tile.cluster_sync() -- all have read: the next tile may be left there, or the CTA may end
+  return sums
+end
+
 -- The result leaves in pieces of 128 bytes of columns, each through a slot of the group's own.
 local function put_results(inst, s, graph, view, map, out, accs, batch, m, n)
   local rows = group_rows(s)
   local columns = 128
   for _, t in ipairs(outputs(inst)) do columns = math.min(columns, out_columns(t, s)) end
-  for first = 0, s.bn - 1, columns do
+  for first = 0, own_columns(s) - 1, columns do
     local shape, lay = { rows, columns }, layout.wgmma_accumulator(rows, columns)
     local parts = {}
     for i, acc in ipairs(accs) do parts[i] = tile.slice(acc, { 0, first }, shape, lay) end
@@ -236,7 +295,7 @@ local function put_results(inst, s, graph, view, map, out, accs, batch, m, n)
   end
 end
 
-local function math_role(inst, s, graph, view, map, ring, out, turns, tiles, k_tiles)
+local function math_role(inst, s, graph, view, map, ring, out, stage, turns, tiles, k_tiles)
   local pingpong = s.way == "pingpong"
   tile.role({ name = "math", warps = 4, groups = GROUPS, regs = MATH_REGS }, function(group)
     local rows = group_rows(s)
@@ -255,7 +314,12 @@ local function math_role(inst, s, graph, view, map, ring, out, turns, tiles, k_t
         tile.skip(ring, k_tiles) -- the other group's tile
         tile.enter(turns.epilogue)
       end
-      put_results(inst, s, graph, view, map, out, accs, batch, m, n)
+      local sums = accs
+      if s.split > 1 then
+        sums = sum_split(s, stage, accs, group)
+        n = n + split_rank(s) * own_columns(s)
+      end
+      put_results(inst, s, graph, view, map, out, sums, batch, m, n)
       if pingpong then tile.leave(turns.epilogue) end
     end)
     for _, t in ipairs(outputs(inst)) do tile.drain(out[t.name]) end
@@ -272,8 +336,8 @@ function warpgroup.emit(inst, graph, given)
   put_contract(inst, s)
   put_cost(inst, s)
   local name = string.format("%s-%s-%s-%dx%dx%d-s%d%s", inst.name, op.values_name(inst), s.way, s.bm, s.bn, s.bk, s.stages,
-    s.cluster > 1 and "-" .. s.share .. s.cluster or "")
-  local attrs = { name = op.entry_name(name), threads = (GROUPS + 1) * 128, min_ctas = 1, cluster = s.cluster > 1 and { s.cluster, 1, 1 } or nil }
+    (s.cluster > 1 and "-" .. s.share .. s.cluster or "") .. (s.split > 1 and "-k" .. s.split or ""))
+  local attrs = { name = op.entry_name(name), threads = (GROUPS + 1) * 128, min_ctas = 1, cluster = ctas(s) > 1 and { ctas(s), 1, 1 } or nil }
   tile.kernel(attrs, function()
     local view = {}
     for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = common.view_of(inst, t, 16, reads_columns(inst) and 8 or 1) end end
@@ -285,7 +349,7 @@ function warpgroup.emit(inst, graph, given)
     for i, t in ipairs(common.operands(inst, s.share)) do shared[i] = t.name end
     local ring = tile.ring({
       stages = s.stages, filled_by = "tma", emptied_by = s.way == "coop" and "math" or "math/1",
-      multicast = s.cluster > 1 and table.concat(shared, ",") or nil,
+      multicast = s.cluster > 1 and table.concat(shared, ",") or nil, among = s.cluster > 1 and s.split > 1 and s.cluster or nil,
     }, names, slots)
     local out = {}
     for _, t in ipairs(outputs(inst)) do
@@ -295,12 +359,13 @@ function warpgroup.emit(inst, graph, given)
     end
     local turns = s.way == "pingpong" and { main = tile.order(GROUPS), epilogue = tile.order(GROUPS) }
     local tiles = tile.sched({ i32("tiles") }, { kind = "persistent" })
+    local stage = make_stage(inst, s)
     load_role(inst, s, map, ring, tiles, k_tiles)
-    math_role(inst, s, graph, view, map, ring, out, turns, tiles, k_tiles)
+    math_role(inst, s, graph, view, map, ring, out, stage, turns, tiles, k_tiles)
   end)
-  local c = s.cluster
+  local c = ctas(s)
   contract.line("step main entry $entry0 grid %s,1,1 block $block0 shared $shared0%s when M>0&&N>0&&B>0 args $args0",
-    c > 1 and string.format("max(1,min(sms/%d,tiles))*%d", c, c) or "min(sms,tiles)", c > 1 and string.format(" cluster %d,1,1", c) or "")
+    c > 1 and string.format("min(%s,tiles)*%d", clusters(s), c) or "min(sms,tiles)", c > 1 and string.format(" cluster %d,1,1", c) or "")
   return name
 end
 

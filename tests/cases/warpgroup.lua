@@ -26,6 +26,20 @@ return gemm.op "warpgroup" {
 --!     cp.async.bulk.tensor.3d.global.shared::cta.bulk_group*4
 --! of mapa,mbarrier.arrive: mbarrier.arrive.expect_tx.shared.b64 ( mapa.shared::cluster.u32 mbarrier.arrive.shared::cluster.b64 )*2
 --! of barrier.cluster: barrier.cluster.arrive.release.aligned barrier.cluster.wait.acquire.aligned
+-- two CTAs that share k: each leaves half of its sums in its shared memory, and reads the other's half of its own columns from there
+--! emit --target sm_90a --schedule core=wgmma,way=coop,bm=128,bn=128,bk=64,stages=4,cluster=1,share=b,split=2,group=8,out=2
+--! of barrier.cluster: ( barrier.cluster.arrive.release.aligned barrier.cluster.wait.acquire.aligned )*5
+--! of ld.shared::cluster: ld.shared::cluster.v2.f32*16
+--! of st.shared: st.shared.v2.f32*32
+-- with two more that share b: mask and ranks are those of the pair
+--! emit --target sm_90a --schedule core=wgmma,way=coop,bm=128,bn=128,bk=64,stages=4,cluster=2,share=b,split=2,group=8,out=1
+--! of cp.async.bulk.tensor: cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes \
+--!     cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster \
+--!     cp.async.bulk.tensor.3d.global.shared::cta.bulk_group
+--! emit --target sm_90a --schedule core=wgmma,way=pingpong,bm=64,bn=64,split=2
+--! fails: split is for way=coop
+--! emit --target sm_90a --schedule core=wgmma,way=coop,bm=128,bn=128,cluster=2,split=8
+--! fails: at most 8 CTAs
 -- groups that take turns: the last one lets the first begin; each waits for its turn and hands it on, for the products and for the way out
 --! emit --target sm_90a --set dtype=f16 --schedule core=wgmma,way=pingpong,bm=64,bn=64,bk=64,stages=4,cluster=1,share=b,group=8,out=1
 --! of bar.arrive: bar.arrive*4

@@ -11,24 +11,26 @@
 
 typedef struct Run { Arena arena; Diag diag; TileProgram tiles; bool ok; } Run;
 
-static void run(Run *r, const char *body) {
+static void run_on(Run *r, const char *target, const char *kernel, const char *body) {
   char text[8192];
   snprintf(text, sizeof text,
-           "kernel name=\"k\" threads=128 {\n"
+           "kernel name=\"k\" threads=128 %s{\n"
            "  v = view tensor=\"x\" rank=2 dtype=f16 align=16 sizes=\"M,N\" strides=\"s,1\"\n"
            "  acc = frag dtype=f32 shape=[64,64] layout=\"r2@1:1 r2@0:8 r4@1:8 r2@0:16 l4@1:2 l8@0:1 w2@0:32 w2@1:32\"\n"
            "  t = smem dtype=f32 shape=[64,64]\n"
            "  a = smem dtype=f16 shape=[64,32] name=\"a\"\n"
            "  b = smem dtype=f16 shape=[64,32] name=\"b\"\n"
-           "  ring = ring a, b stages=2 filled_by=\"cp.async\" fields=\"a,b\"\n%s}\n", body);
+           "  ring = ring a, b stages=2 filled_by=\"cp.async\" fields=\"a,b\"\n%s}\n", kernel, body);
   arena_init(&r->arena, 0);
   diag_init(&r->diag, &r->arena);
   tile_init(&r->tiles, &r->arena, &r->diag);
   bool parsed = tile_parse(&r->tiles, "test.tile", text, strlen(text));
   if (!parsed) fprintf(stderr, "%s\n", r->diag.text.at);
   assert_true(parsed);
-  r->ok = tile_complete(&r->tiles, target_find("sm_80")) && tile_hazard(&r->tiles, target_find("sm_80"));
+  r->ok = tile_complete(&r->tiles, target_find(target)) && tile_hazard(&r->tiles, target_find(target));
 }
+
+static void run(Run *r, const char *body) { run_on(r, "sm_80", "", body); }
 
 static void end(Run *r) { arena_free(&r->arena); }
 
@@ -38,14 +40,16 @@ static const TileNode *nth(const Run *r, TileOp op, int n) {
   return NULL;
 }
 
-static void assert_refused(const char *body, const char *words) {
+static void assert_refused_on(const char *target, const char *kernel, const char *body, const char *words) {
   Run r;
-  run(&r, body);
+  run_on(&r, target, kernel, body);
   assert_false(r.ok);
   if (!strstr(r.diag.text.at, words)) fprintf(stderr, "%s\n", r.diag.text.at);
   assert_non_null(strstr(r.diag.text.at, words));
   end(&r);
 }
+
+static void assert_refused(const char *body, const char *words) { assert_refused_on("sm_80", "", body, words); }
 
 #define READ "load t, 0:i64, 0:i64 shape=[64,64] layout=\"r2@1:1 r2@0:8 r4@1:8 r2@0:16 l4@1:2 l8@0:1 w2@0:32 w2@1:32\"\n"
 
@@ -207,8 +211,26 @@ static void a_chain_of_tiles_in_a_loop(void **state) {
   end(&r);
 }
 
+#define READ_PEER "load p, 0:i64, 0:i64 shape=[64,64] layout=\"r2@1:1 r2@0:8 r4@1:8 r2@0:16 l4@1:2 l8@0:1 w2@0:32 w2@1:32\"\n"
+
+static void other_ctas_need_a_barrier_of_the_cluster(void **state) {
+  (void)state;
+  Run r;
+  run_on(&r, "sm_90a", "cluster=[2,1,1] ",
+         "  p = peer t, 1\n  for 0, 4, 1 {\n  store t, acc, 0:i64, 0:i64\n  cluster_sync\n  f = " READ_PEER "  cluster_sync\n  }\n");
+  assert_true(r.ok);
+  assert_false(nth(&r, TILE_load, 0)->sync_before);
+  end(&r);
+  assert_refused_on("sm_90a", "cluster=[2,1,1] ", "  p = peer t, 1\n  store t, acc, 0:i64, 0:i64\n  sync\n  f = " READ_PEER,
+                    "written since the last cluster_sync");
+  assert_refused_on("sm_90a", "cluster=[2,1,1] ",
+                    "  p = peer t, 1\n  for 0, 4, 1 {\n  store t, acc, 0:i64, 0:i64\n  cluster_sync\n  f = " READ_PEER "  }\n",
+                    "may still be read by other CTAs");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+    cmocka_unit_test(other_ctas_need_a_barrier_of_the_cluster),
     cmocka_unit_test(bytes_of_a_ring_in_use_are_refused), cmocka_unit_test(an_acquire_behind_a_read_of_its_bytes_needs_one),
     cmocka_unit_test(an_alias_behind_a_drain_needs_one), cmocka_unit_test(slots_are_committed_in_order),
     cmocka_unit_test(a_tensor_that_is_stored_and_loaded_needs_one), cmocka_unit_test(a_chain_of_tiles_in_a_loop),

@@ -530,6 +530,23 @@ static void mistakes_of_ring_ends(void **state) {
            "in one branch only"});
 }
 
+static void mistakes_of_clusters(void **state) {
+  (void)state;
+#define PAIR(body)     "kernel name=\"k\" threads=256 cluster=[2,1,1] {\n" MEMORY body "}\n"
+#define TWO(load, math) "role name=\"load\" warps=4 {\n" load "}\nrole name=\"math\" warps=4 {\n" math "}\n"
+  REFUSED({KERNEL(256, "cluster_sync\n"), "the kernel has no cluster"},
+          {PAIR(TWO("cluster_sync\n", "cluster_sync\ncluster_sync\n")), "every thread of the cluster must come to each"},
+          {PAIR(TWO("elect {\ncluster_sync\n}\n", "cluster_sync\n")), "needs every thread of its group"},
+          {KERNEL(256, MEMORY "p = peer t, 1\n"), "peer: the kernel has no cluster"},
+          {PAIR("p = peer t, 1.5\n"), "the rank is f32; expected i32 or i64"},
+          {PAIR("p = peer t, 1\nq = peer p, 0\n"), "not a slot's and not a peer's"},
+          {PAIR("p = peer t, 1\nstore p, f, 0:i64, 0:i64\n"), "is read by load only"},
+          {PAIR("r = ring t stages=3 filled_by=\"tma\" emptied_by=\"math\" multicast=\"a\" among=3 fields=\"a\"\n" TWO(FILL, "k = wait r\nrelease k\n")),
+           "multicast among 3 CTAs"},
+          {PAIR("r = ring t stages=3 filled_by=\"tma\" emptied_by=\"math\" among=2 fields=\"a\"\n" TWO(FILL, "k = wait r\nrelease k\n")),
+           "among 2; it says how many neighbouring CTAs"});
+}
+
 static void legal_programs(void **state) {
   (void)state;
   static const char *const texts[] = {
@@ -794,7 +811,7 @@ int main(void) {
       cmocka_unit_test(mistakes_of_scope),
       cmocka_unit_test(mistakes_of_roles),
       cmocka_unit_test(mistakes_of_tokens),
-      cmocka_unit_test(mistakes_of_ring_ends),
+      cmocka_unit_test(mistakes_of_clusters), cmocka_unit_test(mistakes_of_ring_ends),
       cmocka_unit_test(legal_programs),
       cmocka_unit_test(text_says_everything),
       cmocka_unit_test(builder_names_are_made_unique),
