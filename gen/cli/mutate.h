@@ -36,6 +36,14 @@ void mutate_describe(const MutProgram *p, const Mutant *m, char *text, size_t by
 
 /* The name of a rule by which the mutant means the same as the program; NULL: none of them says so. */
 const char *mutate_equivalent(const MutFlow *f, const Mutant *m);
+/* ---- between the files of rules ---- */
+typedef enum { MUTATE_GO_ON, MUTATE_SATISFIED, MUTATE_VIOLATED } MutVerdict;
+typedef MutVerdict (*MutJudge)(const MutFlow *f, int from, int here); /* counted from the entry's first instruction */
+bool mutate_on_every_path(const MutFlow *f, int from, bool backwards, bool at_end, MutJudge judge);
+/* mutate_lanes.c: is a bar.warp.sync, a wgmma.fence, an exchange between lanes of no consequence? */
+const char *mutate_lanes_know(const MutFlow *f, int i);
+const char *mutate_registers_untouched(const MutFlow *f, int i);
+const char *mutate_same_in_warp(const MutFlow *f, int i);
 /* The rule on values (mutate_value.c): does the changed instruction leave everything that others can see as it was? */
 const char *mutate_same_values(const MutFlow *f, int instr, const MutInstr *changed);
 

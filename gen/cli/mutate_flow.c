@@ -172,9 +172,44 @@ static void find_copies(MutFlow *f) {
 
 /* ---- do all threads meet the same barriers? ---- */
 
-/* The same in every thread of a CTA, whenever it is read between two writes: made of parameters and constants. */
-static bool is_uniform(const MutFlow *f, const bool *varies, const MutInstr *in) {
-  static const char *const same[] = {"%ctaid.", "%nctaid.", "%ntid."};
+/* The threads that a value is the same for: those of a CTA, or the lanes of a warp. */
+typedef enum { OF_CTA, OF_WARP } Among;
+
+/* The only instruction that writes a register; NULL: there are several, or none. */
+static const MutInstr *only_writer(const MutFlow *f, int name) {
+  const MutInstr *found = NULL;
+  for (int i = 0; i < f->e->n; i++)
+    for (int k = 0; k < at(f, i)->n; k++)
+      for (int j = 0; j < at(f, i)->op[k].n; j++) {
+        if (!mutate_writes(&at(f, i)->op[k], j) || mutate_element(&at(f, i)->op[k], j)->name != name) continue;
+        if (found) return NULL;
+        found = at(f, i);
+      }
+  return found;
+}
+
+static bool reads_special(const MutFlow *f, const MutInstr *in, const char *name) {
+  return in && in->guard == MUT_NONE && in->n == 2 && in->op[1].is->kind == ISA_OPND_SPECIAL && strcmp(f->p->name[in->op[1].e[0].name], name) == 0;
+}
+
+static bool for_all_lanes(const MutOperand *members) { return !members->e[0].reg && (uint32_t)members->offset == 0xffffffffu; }
+
+/* Where lanes differ though the value does not: the number of the warp in a row of threads, and what a lane gives to all others. */
+static bool is_same_in_warp(const MutFlow *f, const bool *varies, const MutInstr *in) {
+  if (in->guard != MUT_NONE) return false;
+  if (in->id == ISA_shr_u32 && in->op[1].e[0].reg && !in->op[2].e[0].reg && in->op[2].offset >= 5)
+    return f->e->in_a_row && reads_special(f, only_writer(f, in->op[1].e[0].name), "%tid.x");
+  if (in->id == ISA_shfl_sync_idx_b32 && for_all_lanes(&in->op[4])) {
+    bool whole = !in->op[3].e[0].reg && in->op[3].offset == 31;
+    return whole && (!in->op[2].e[0].reg || !varies[in->op[2].e[0].name]);
+  }
+  return false;
+}
+
+/* The same in every one of these threads, whenever it is read between two writes: made of parameters and constants. */
+static bool is_uniform(const MutFlow *f, const bool *varies, const MutInstr *in, Among among) {
+  static const char *const same[] = {"%ctaid.", "%nctaid.", "%ntid.", "%clusterid.", "%nclusterid.", "%cluster_ctarank", "%cluster_nctarank"};
+  if (among == OF_WARP && is_same_in_warp(f, varies, in)) return true;
   if (!(in->form->flags & ISA_PURE) || (in->form->flags & ISA_COLLECTIVE)) return false;
   if (in->guard != MUT_NONE && varies[in->guard]) return false;
   for (int i = 0; i < in->n; i++) {
@@ -229,19 +264,25 @@ static void mark_parted(const MutFlow *f, int branch_block, bool *parted) {
   cli_free(seen);
 }
 
-static void find_varying(const MutFlow *f, bool *varies) {
-  bool *parted = cli_alloc((size_t)f->nblocks + 1), *done = cli_alloc((size_t)f->nblocks + 1);
+/* A block that waits until memory holds what it waits for: whoever comes in goes out by the same way. */
+static bool is_spin(const MutFlow *f, int b) {
+  const MutInstr *last = at(f, f->block_first[b + 1] - 1);
+  return last->target != MUT_NONE && last->target - f->e->first == f->block_first[b];
+}
+
+static void find_varying(const MutFlow *f, Among among, bool *varies, bool *parted) {
+  bool *done = cli_alloc((size_t)f->nblocks + 1);
   for (bool changed = true; changed;) {
     changed = false;
     for (int b = 0; b < f->nblocks; b++) {
       const MutInstr *last = at(f, f->block_first[b + 1] - 1);
       if (done[b] || last->guard == MUT_NONE || !(last->form->flags & ISA_TERMINATOR) || !varies[last->guard]) continue;
       done[b] = true;
-      mark_parted(f, b, parted);
+      if (among == OF_CTA || !is_spin(f, b)) mark_parted(f, b, parted);
     }
     for (int i = 0; i < f->e->n; i++) {
       const MutInstr *in = at(f, i);
-      bool uniform = !parted[f->block[i]] && is_uniform(f, varies, in);
+      bool uniform = !parted[f->block[i]] && is_uniform(f, varies, in, among);
       for (int k = 0; k < in->n && !uniform; k++)
         for (int j = 0; j < in->op[k].n; j++) {
           if (!mutate_writes(&in->op[k], j)) continue;
@@ -251,7 +292,6 @@ static void find_varying(const MutFlow *f, bool *varies) {
         }
     }
   }
-  cli_free(parted);
   cli_free(done);
 }
 
@@ -280,8 +320,8 @@ static int first_barrier(const MutFlow *f, int from) {
 
 /* Threads may part at a branch that is not the same for all, if they meet again before, or at, one barrier. */
 static bool find_in_step(const MutFlow *f) {
-  bool *varies = cli_alloc((size_t)f->p->nnames + 1), in_step = true;
-  find_varying(f, varies);
+  bool *varies = cli_alloc((size_t)f->p->nnames + 1), *parted = cli_alloc((size_t)f->nblocks + 1), in_step = true;
+  find_varying(f, OF_CTA, varies, parted);
   for (int i = 0; i < f->e->n && in_step; i++) {
     const MutInstr *in = at(f, i);
     if (!f->reached[i] || in->guard == MUT_NONE || !varies[in->guard]) continue;
@@ -289,7 +329,45 @@ static bool find_in_step(const MutFlow *f) {
     else if (in->form->flags & ISA_TERMINATOR) in_step = first_barrier(f, i) != MUT_NONE;
   }
   cli_free(varies);
+  cli_free(parted);
   return in_step;
+}
+
+/* ---- which instructions does one and the same lane of a warp execute alone? ---- */
+
+/* The instruction before `i` of its block that writes a predicate is an election among all lanes: which always chooses the same. */
+static bool is_elected(const MutFlow *f, int i, int predicate) {
+  for (int k = i - 1; k >= f->block_first[f->block[i]]; k--) {
+    const MutInstr *in = at(f, k);
+    for (int o = 0; o < in->n; o++)
+      for (int j = 0; j < in->op[o].n; j++)
+        if (mutate_writes(&in->op[o], j) && mutate_element(&in->op[o], j)->name == predicate)
+          return in->id == ISA_elect_sync && in->guard == MUT_NONE && for_all_lanes(&in->op[1]);
+  }
+  return false;
+}
+
+static bool by_one(const MutFlow *f, int from, int to) { /* on the way from one instruction to the next */
+  const MutInstr *in = at(f, from);
+  if (in->guard != MUT_NONE && in->form->flags & ISA_TERMINATOR && in->target != MUT_NONE && in->target - f->e->first != from + 1) {
+    bool holds = (to == in->target - f->e->first) != in->guard_not; /* the predicate does, on this way */
+    if (holds && is_elected(f, from, in->guard)) return true;
+  }
+  return f->one_lane[from];
+}
+
+static void find_one_lane(MutFlow *f) {
+  memset(f->one_lane, 1, (size_t)f->e->n);
+  if (f->e->n) f->one_lane[0] = false;
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (int i = 0; i < f->e->n; i++) {
+      bool one = f->one_lane[i];
+      for (int k = f->pred_first[i]; one && k < f->pred_first[i + 1]; k++) one = !f->reached[f->pred[k]] || by_one(f, f->pred[k], i);
+      changed |= one != f->one_lane[i];
+      f->one_lane[i] = one;
+    }
+  }
 }
 
 void mutate_flow_make(MutFlow *f, const MutProgram *p, const MutEntry *e) {
@@ -310,6 +388,11 @@ void mutate_flow_make(MutFlow *f, const MutProgram *p, const MutEntry *e) {
   find_live(f);
   find_copies(f);
   f->in_step = find_in_step(f);
+  f->lanes_vary = cli_alloc((size_t)p->nnames + 1);
+  f->apart = cli_alloc((size_t)f->nblocks + 1);
+  f->one_lane = cli_alloc(n + 1);
+  find_varying(f, OF_WARP, f->lanes_vary, f->apart);
+  find_one_lane(f);
 }
 
 void mutate_flow_free(MutFlow *f) {
@@ -320,4 +403,7 @@ void mutate_flow_free(MutFlow *f) {
   cli_free(f->block_first);
   cli_free(f->live_out);
   cli_free(f->copies);
+  cli_free(f->lanes_vary);
+  cli_free(f->apart);
+  cli_free(f->one_lane);
 }

@@ -18,6 +18,9 @@ typedef struct MutFlow {
   uint64_t *live_out;          /* per block: names of registers, `words` each */
   int words;
   MutCopies *copies;           /* before each instruction */
+  bool *lanes_vary;            /* names of registers that may differ among the lanes of a warp */
+  bool *apart;                 /* blocks that not all lanes of a warp may execute together */
+  bool *one_lane;              /* instructions that of a warp one lane alone executes, and always the same: the one that elect.sync chooses */
   bool in_step;                /* all threads of a CTA meet the same barriers in the same order: none depends on which thread it is */
 } MutFlow;
 

@@ -9,7 +9,9 @@
  *   repeated before  on every path to it the same one, or the beginning; otherwise likewise
  *   covered          a wait for copies: on every path a wait that is as strict follows, and between them neither an access, nor a
  *                    copy, nor an order, nor the end
- *   nothing in flight  a wait or commit: on no path is there a copy that it would wait for, or whose group it would number */
+ *   nothing in flight  a wait or commit: on no path is there a copy that it would wait for, or whose group it would number
+ *   nothing to hand on, nothing follows, one lane, registers untouched, same in all lanes
+ *                    what the lanes of a warp owe one another (mutate_lanes.c) */
 #include "mutate.h"
 #include <string.h>
 
@@ -23,12 +25,9 @@ static bool repeats(const MutInstr *x, const MutInstr *y) {
   return true;
 }
 
-typedef enum { GO_ON, SATISFIED, VIOLATED } Verdict;
-typedef Verdict (*Judge)(const MutInstr *from, const MutInstr *here);
-
 /* Follows every path from an instruction (itself left out) until the judge is satisfied. at_end: is the end of the program, or its
  * beginning, as good? */
-static bool on_every_path(const MutFlow *f, int from, bool backwards, bool at_end, Judge judge) {
+bool mutate_on_every_path(const MutFlow *f, int from, bool backwards, bool at_end, MutJudge judge) {
   int n = f->e->n, *stack = cli_alloc(((size_t)n + 2) * sizeof *stack), top = 0;
   bool *seen = cli_alloc((size_t)n + 1), holds = true;
   stack[top++] = from;
@@ -43,9 +42,9 @@ static bool on_every_path(const MutFlow *f, int from, bool backwards, bool at_en
       }
       if (seen[to[k]] || !f->reached[to[k]]) continue;
       seen[to[k]] = true;
-      Verdict v = judge(at(f, from), at(f, to[k]));
-      holds &= v != VIOLATED;
-      if (v == GO_ON) stack[top++] = to[k];
+      MutVerdict v = judge(f, from, to[k]);
+      holds &= v != MUTATE_VIOLATED;
+      if (v == MUTATE_GO_ON) stack[top++] = to[k];
     }
   }
   cli_free(stack);
@@ -54,23 +53,26 @@ static bool on_every_path(const MutFlow *f, int from, bool backwards, bool at_en
 }
 
 /* A wait for a thread's own copies may lie in between. Another order may not: it would hand on what this one has brought. */
-static Verdict judge_after(const MutInstr *from, const MutInstr *here) {
+static MutVerdict judge_after(const MutFlow *f, int i, int k) {
+  const MutInstr *from = at(f, i), *here = at(f, k);
   int groups;
-  if (repeats(from, here)) return SATISFIED;
-  return mutate_touches_memory(here) || (mutate_orders(here) && !mutate_wait(here, &groups)) ? VIOLATED : GO_ON;
+  if (repeats(from, here)) return MUTATE_SATISFIED;
+  return mutate_touches_memory(here) || (mutate_orders(here) && !mutate_wait(here, &groups)) ? MUTATE_VIOLATED : MUTATE_GO_ON;
 }
 
 /* Here not even a wait: it completes accesses of this thread, which the order then publishes. */
-static Verdict judge_before(const MutInstr *from, const MutInstr *here) {
-  if (repeats(from, here)) return SATISFIED;
-  return mutate_touches_memory(here) || mutate_orders(here) ? VIOLATED : GO_ON;
+static MutVerdict judge_before(const MutFlow *f, int i, int k) {
+  const MutInstr *from = at(f, i), *here = at(f, k);
+  if (repeats(from, here)) return MUTATE_SATISFIED;
+  return mutate_touches_memory(here) || mutate_orders(here) ? MUTATE_VIOLATED : MUTATE_GO_ON;
 }
 
-static Verdict judge_covered(const MutInstr *from, const MutInstr *here) {
+static MutVerdict judge_covered(const MutFlow *f, int i, int k) {
+  const MutInstr *from = at(f, i), *here = at(f, k);
   int have, need;
   mutate_wait(from, &need);
-  if (mutate_wait(here, &have) && here->guard == MUT_NONE && have <= need) return SATISFIED;
-  return mutate_touches_memory(here) || mutate_orders(here) ? VIOLATED : GO_ON;
+  if (mutate_wait(here, &have) && here->guard == MUT_NONE && have <= need) return MUTATE_SATISFIED;
+  return mutate_touches_memory(here) || mutate_orders(here) ? MUTATE_VIOLATED : MUTATE_GO_ON;
 }
 
 /* A barrier of the whole CTA that is arrived at and waited for in one, or a fence: there is nothing that is counted. */
@@ -82,8 +84,8 @@ static bool is_whole(const MutFlow *f, const MutInstr *in) {
 static const char *judge_order(const MutFlow *f, int i) {
   const MutInstr *in = at(f, i);
   if (!repeats(in, in) || !is_whole(f, in)) return NULL;
-  if (on_every_path(f, i, false, true, judge_after)) return "repeated after";
-  return on_every_path(f, i, true, true, judge_before) ? "repeated before" : NULL;
+  if (mutate_on_every_path(f, i, false, true, judge_after)) return "repeated after";
+  return mutate_on_every_path(f, i, true, true, judge_before) ? "repeated before" : NULL;
 }
 
 /* What the mutant waits for at least; 32: nothing. */
@@ -97,13 +99,16 @@ static const char *judge_wait(const MutFlow *f, int i, const Mutant *m, int grou
   uint32_t needed = groups < 0 ? ~0u : groups > 31 ? 0 : ~0u << groups, still = left > 31 ? 0 : ~0u << left;
   if (left < 32 && c.groups >> 31) still &= ~(1u << 31); /* an older group, of any age */
   if ((groups >= 0 || !c.open) && !(c.groups & needed & ~still)) return "nothing in flight";
-  return on_every_path(f, i, false, false, judge_covered) ? "covered" : NULL;
+  return mutate_on_every_path(f, i, false, false, judge_covered) ? "covered" : NULL;
 }
 
 static const char *judge_synchronising(const MutFlow *f, int i, const Mutant *m) {
   const MutInstr *in = at(f, i);
   int groups;
+  if (m->kind == MUTANT_BYPASS) return mutate_same_in_warp(f, i);
   if (m->kind != MUTANT_DELETE && m->kind != MUTANT_LOOSEN) return NULL;
+  if (in->id == ISA_bar_warp_sync) return mutate_lanes_know(f, i);
+  if (in->id == ISA_wgmma_fence) return mutate_registers_untouched(f, i);
   if (mutate_wait(in, &groups)) return judge_wait(f, i, m, groups);
   if (in->id == ISA_cp_async_commit_group) return !f->copies[i].open && !f->copies[i].groups ? "nothing in flight" : NULL;
   return m->kind == MUTANT_DELETE && mutate_orders(in) ? judge_order(f, i) : NULL;

@@ -357,6 +357,7 @@ static void take_directive(Reader *r) {
   } else if (span_is(r, word, ".reqntid") && r->entry) {
     long x = take_number(r), y = take_number(r), z = take_number(r);
     r->entry->threads = (int)(x * (y ? y : 1) * (z ? z : 1));
+    r->entry->in_a_row = y <= 1 && z <= 1 && x > 0 && x % 32 == 0;
   } else if (span_is(r, word, ".reg") && r->depth == 1) {
     take_registers(r);
   } else if (r->depth > 0) { /* .shared, .pragma, what is declared in inner braces */

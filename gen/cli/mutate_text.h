@@ -52,6 +52,7 @@ typedef struct MutInstr {
 typedef struct MutEntry {
   int name, first, n;          /* its instructions */
   int threads;                 /* .reqntid; 0: not said */
+  bool in_a_row;               /* by .reqntid all along x, in whole warps */
   bool known;
 } MutEntry;
 
