@@ -400,10 +400,23 @@ void bulk_release(Lower *l, const SlotVal *slot) {
   ptx_guard(l->ptx, (PtxReg){0}, false);
 }
 
-/* Every slot that was filled is empty again: the ring is walked once around. */
+/* The slot before one, and the parity of its phase: around the beginning that changes. */
+static void step_back(Lower *l, const RingVal *r, PtxReg *bar, PtxReg *phase) {
+  PtxReg first = DEF(setp_eq_s32, R(*bar), po_i(0)), end = DEF(selp_b32, po_i(8ll * r->stages), R(*bar), R(first));
+  *bar = DEF(add_s32, R(end), po_i(-8));
+  *phase = DEF(xor_b32, R(*phase), R(DEF(selp_b32, po_i(0), po_i(1), R(first))));
+}
+
+/* Every slot that was filled is empty again: the ring is walked once around, or, where the last ones tell of those before, some steps back. */
 static void drain_filled(Lower *l, RingVal *r) {
+  int n = (int)tile_attr_int(l->tiles, l->node, TA_n, r->stages);
   PtxLabel end = lower_single_begin(l);
-  for (int k = 0; k < r->stages; k++) {
+  PtxReg bar = r->fill_bar, phase = r->fill_phase;
+  for (int k = 0; k < n && n < r->stages; k++) { /* a slot's last filling is what the next one would wait for: one round later, so the other parity */
+    step_back(l, r, &bar, &phase);
+    spin(l, DEF(add_s32, R(l->shared_base), R(bar)), r->empty, phase);
+  }
+  for (int k = 0; k < r->stages && n >= r->stages; k++) {
     wait_barrier(l, r, true);
     take_slot(l, r, true);
   }

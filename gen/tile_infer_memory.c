@@ -602,8 +602,10 @@ bool tile_infer_memory(TileProgram *p, TileNode *n) {
   case TILE_swap:
   case TILE_take: return infer_token(p, n);
   case TILE_commit:
-  case TILE_release:
-  case TILE_drain: return true;
+  case TILE_release: return true;
+  case TILE_drain:
+    if (tile_attr_int(p, n, TA_n, 1) < 1) REFUSE("drain: n is the number of last slots that are waited for, 1 or more; %lld came", (long long)tile_attr_int(p, n, TA_n, 1));
+    return true;
   case TILE_skip: {
     int dtype = type_of(p, n, 1)->dtype;
     if (dtype != KILN_I32 && dtype != KILN_I64) REFUSE("skip: the count is %s; expected i32 or i64", tile_dtype_name(dtype));

@@ -50,7 +50,7 @@ static Deed deed_of(const MutInstr *in) {
   if (in->id == ISA_cp_bulk_commit_group || in->id == ISA_elect_sync || mutate_is(in, "setmaxnreg") || in->id == ISA_prefetch_tensormap) return DOES_NOTHING;
   if (mutate_is(in, "shfl") || mutate_is(in, "vote") || mutate_is(in, "match") || mutate_is(in, "redux")) return DOES_NOTHING; /* values alone */
   if (is_wait(in)) return WAITS;
-  if (is_arrival(in)) return ARRIVES;
+  if (is_arrival(in) || in->id == ISA_bar_arrive) return ARRIVES;
   if (mutate_is(in, "wgmma")) return OF_WARP_AS_ONE;
   return mutate_touches_memory(in) || in->form->flags & ISA_SYNC ? DOES : DOES_NOTHING;
 }

@@ -206,7 +206,8 @@ local function load_role(inst, s, map, ring, tiles, k_tiles)
         tile.cluster_sync()
       end
     end)
-    tile.drain(ring) -- no CTA leaves while its peer may still write into it
+    -- No CTA leaves while its peers may still tell it of slots that they have read. Both groups of coop read all slots in order.
+    if s.cluster > 1 then tile.drain(ring, s.way == "coop" and 1 or nil) end
   end)
 end
 

@@ -201,7 +201,7 @@ function tile.put_slot(slot, field, f) core.node("put_slot", { slot.id, f.id }, 
 function tile.store_slot(slot, field, map, coordinates)
   core.node("store_slot", with_coordinates({ slot.id, map.id }, coordinates, "i64"), { field = field })
 end
-function tile.drain(r) core.node("drain", { r.id }) end
+function tile.drain(r, n) core.node("drain", { r.id }, { n = n }) end
 function tile.field(slot, name) return node("field", { slot.id }, { name = name }) end
 function tile.carry(slot) return node("carry", { slot.id }) end
 function tile.swap(carrier, slot) return node("swap", { carrier.id, slot.id }) end

@@ -5,7 +5,7 @@ return gemm.op "warpgroup" {
   dtypes   = { "bf16", "f16" },
   epilogue = function(e) return e.acc end,
 }
--- four slots: a full and an empty barrier each, and a wait on each when the loader ends; a step of 64 of k is four products, once before
+-- four slots: a full and an empty barrier each; a step of 64 of k is four products, once before
 -- the loop and once in it; the result leaves in two pieces of 64 columns
 --! emit --target sm_90a --schedule core=wgmma,way=coop,bm=128,bn=128,bk=64,stages=4,cluster=1,share=b,group=8,out=2
 --! of mbarrier.init,fence.mbarrier_init,bar.sync,setmaxnreg: mbarrier.init.shared.b64*8 fence.mbarrier_init.release.cluster bar.sync \
@@ -15,17 +15,18 @@ return gemm.op "warpgroup" {
 --!     wgmma.commit_group.sync.aligned wgmma.fence.sync.aligned wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16*4 \
 --!     wgmma.commit_group.sync.aligned wgmma.wait_group.sync.aligned mbarrier.arrive.shared.b64 wgmma.wait_group.sync.aligned \
 --!     mbarrier.arrive.shared.b64 cp.async.bulk.tensor.3d.global.shared::cta.bulk_group*2
---! of mbarrier.try_wait: mbarrier.try_wait.parity.shared.b64*7
+--! of mbarrier.try_wait: mbarrier.try_wait.parity.shared.b64*3
 --! of stmatrix,st.shared,fence.proxy: ( stmatrix.sync.aligned.m8n8.x4.shared.b16*4 fence.proxy.async.shared::cta )*2
 --! no ldmatrix
 --! no mma.sync
--- a pair of CTAs: half of b goes to both, slots are given back to both
+-- a pair of CTAs: half of b goes to both, slots are given back to both, and the loader waits for the last one
 --! emit --target sm_90a --schedule core=wgmma,way=coop,bm=128,bn=256,bk=64,stages=4,cluster=2,share=b,group=8,out=2
 --! of cp.async.bulk.tensor: cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes \
 --!     cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster \
 --!     cp.async.bulk.tensor.3d.global.shared::cta.bulk_group*4
 --! of mapa,mbarrier.arrive: mbarrier.arrive.expect_tx.shared.b64 ( mapa.shared::cluster.u32 mbarrier.arrive.shared::cluster.b64 )*2
 --! of barrier.cluster: barrier.cluster.arrive.release.aligned barrier.cluster.wait.acquire.aligned
+--! of mbarrier.try_wait: mbarrier.try_wait.parity.shared.b64*4
 -- two CTAs that share k: each leaves half of its sums in its shared memory, and reads the other's half of its own columns from there
 --! emit --target sm_90a --schedule core=wgmma,way=coop,bm=128,bn=128,bk=64,stages=4,cluster=1,share=b,split=2,group=8,out=2
 --! of barrier.cluster: ( barrier.cluster.arrive.release.aligned barrier.cluster.wait.acquire.aligned )*5
@@ -40,6 +41,9 @@ return gemm.op "warpgroup" {
 --! fails: split is for way=coop
 --! emit --target sm_90a --schedule core=wgmma,way=coop,bm=128,bn=128,cluster=2,split=8
 --! fails: at most 8 CTAs
+-- groups on tiles of their own give back slots in an order of their own: it waits for each
+--! emit --target sm_90a --schedule core=wgmma,way=pingpong,bm=128,bn=128,bk=64,stages=5,cluster=2,share=b,group=8,out=2
+--! of mbarrier.try_wait: mbarrier.try_wait.parity.shared.b64*8
 -- groups that take turns: the last one lets the first begin; each waits for its turn and hands it on, for the products and for the way out
 --! emit --target sm_90a --set dtype=f16 --schedule core=wgmma,way=pingpong,bm=64,bn=64,bk=64,stages=4,cluster=1,share=b,group=8,out=1
 --! of bar.arrive: bar.arrive*4

@@ -250,11 +250,59 @@ static void gathered(void **state) {
   RULE(LOOP "min.f32 %f9, %f10, %f11;\n" STORE, MUTANT_SWAP, "ld.global.v2.f32 {%f0, %f1}, [%l0]; //1", NULL);
 }
 
+/* What the lanes of a warp owe one another. */
+static void lanes(void **state) {
+  (void)state;
+#define SYNC "bar.warp.sync -1; //1\n"
+#define WAIT "$W:\nmbarrier.try_wait.parity.shared.b64 %p3, [%r2], %r1;\n@!%p3 bra $W;\n"
+#define ELECT(n) "elect.sync %r9|%p4, -1;\n@!%p4 bra $E" #n ";\n"
+#define SUM "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%f1, %f2, %f3, %f4}, %l1, %l2, %p1, 1, 1, 0, 0;\n"
+  /* the program ends, another barrier of all lanes follows; but no access may stand between */
+  RULE("st.shared.b32 [%r2], %r0;\n" SYNC, MUTANT_DELETE, SYNC, "nothing follows");
+  RULE("st.shared.b32 [%r2], %r0;\n" SYNC "bar.sync 1, 64;\nld.shared.b32 %r3, [%r2];\n", MUTANT_DELETE, SYNC, "nothing follows");
+  RULE("st.shared.b32 [%r2], %r0;\n" SYNC "ld.shared.b32 %r3, [%r2];\nbar.sync 0;\n", MUTANT_DELETE, SYNC, NULL);
+  RULE("st.shared.b32 [%r2], %r0;\n" SYNC "@%p0 bar.sync 0;\nld.shared.b32 %r3, [%r2];\n", MUTANT_DELETE, SYNC, NULL);
+  RULE("st.shared.b32 [%r2], %r0;\n" SYNC "mbarrier.arrive.shared.b64 _, [%r2+8];\nbar.sync 0;\n", MUTANT_DELETE, SYNC, NULL);
+  /* all lanes have waited, one tells of it; but not if one alone has waited, or lanes have looked at what they were waiting for */
+  RULE(WAIT SYNC "@%p0 mbarrier.arrive.shared.b64 _, [%r2+8];\n", MUTANT_DELETE, SYNC, "nothing to hand on");
+  RULE(WAIT "wgmma.fence.sync.aligned;\n" SUM "wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;\n" SYNC
+       "@%p0 mbarrier.arrive.shared.b64 _, [%r2+8];\n", MUTANT_DELETE, SYNC, "nothing to hand on");
+  RULE(WAIT "ld.shared.b32 %r3, [%r2+16];\n" SYNC "@%p0 mbarrier.arrive.shared.b64 _, [%r2+8];\n", MUTANT_DELETE, SYNC, NULL);
+  RULE("@%p0 bra $S;\n" WAIT "$S:\n" SYNC "mbarrier.arrive.shared.b64 _, [%r2+8];\n", MUTANT_DELETE, SYNC, NULL);
+  RULE(ELECT(0) WAIT "$E0:\n" SYNC "ld.shared.b32 %r3, [%r2+16];\n", MUTANT_DELETE, SYNC, NULL);
+  /* the lane that elect.sync chooses does it all; another one does not */
+  RULE(ELECT(0) WAIT "$E0:\n" SYNC ELECT(1) "ld.shared.b32 %r3, [%r2+16];\n$E1:\nbar.sync 0;\n", MUTANT_DELETE, SYNC, "one lane");
+  RULE(ELECT(0) WAIT "$E0:\n" SYNC "elect.sync %r9|%p4, 15;\n@!%p4 bra $E1;\nld.shared.b32 %r3, [%r2+16];\n$E1:\nbar.sync 0;\n", MUTANT_DELETE,
+       SYNC, NULL);
+  RULE(ELECT(0) WAIT "$E0:\n" SYNC "@!%p0 bra $E1;\nld.shared.b32 %r3, [%r2+16];\n$E1:\nbar.sync 0;\n", MUTANT_DELETE, SYNC, NULL);
+  RULE(ELECT(0) WAIT "$E0:\n" SYNC "elect.sync %r9|%p4, -1;\n@%p4 bra $E1;\nld.shared.b32 %r3, [%r2+16];\n$E1:\nbar.sync 0;\n", MUTANT_DELETE,
+       SYNC, NULL);
+  RULE(ELECT(0) WAIT "$E0:\n" SYNC ELECT(1) "st.shared.b32 [%r2+16], %r1;\n$E1:\nst.shared.b32 [%r2+20], %r1;\n", MUTANT_DELETE, SYNC, NULL);
+  /* a cluster's barrier brings what is known before; not if it is relaxed */
+  RULE("st.shared.b32 [%r2], %r0;\nbarrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n" SYNC
+       "ld.shared.b32 %r3, [%r2+4];\n", MUTANT_DELETE, SYNC, "nothing to hand on");
+  RULE("st.shared.b32 [%r2], %r0;\nbarrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.acquire.aligned;\n" SYNC
+       "ld.shared.b32 %r3, [%r2+4];\n", MUTANT_DELETE, SYNC, NULL);
+
+#define AGAIN "wgmma.fence.sync.aligned; //2\n"
+  RULE("wgmma.fence.sync.aligned;\n" SUM "add.s32 %r3, %r1, 1;\n" AGAIN SUM, MUTANT_DELETE, AGAIN, "registers untouched");
+  RULE("wgmma.fence.sync.aligned;\n" SUM "mul.rn.f32 %f2, %f2, %f5;\n" AGAIN SUM, MUTANT_DELETE, AGAIN, NULL);
+  RULE("wgmma.fence.sync.aligned;\n" SUM "st.shared.f32 [%r2], %f2;\n" AGAIN SUM, MUTANT_DELETE, AGAIN, NULL);
+  RULE(AGAIN SUM, MUTANT_DELETE, AGAIN, NULL);
+  RULE("@%p0 bra $S;\nwgmma.fence.sync.aligned;\n" SUM "$S:\n" AGAIN SUM, MUTANT_DELETE, AGAIN, NULL);
+
+#define SHFL "shfl.sync.idx.b32 %r4, %r3, 0, 31, -1;\n"
+  RULE("shr.u32 %r3, %r0, 5;\n" SHFL "st.shared.b32 [%r2], %r4;\n", MUTANT_BYPASS, SHFL, "same in all lanes");
+  RULE("add.s32 %r3, %r1, 5;\n" SHFL "st.shared.b32 [%r2], %r4;\n", MUTANT_BYPASS, SHFL, "same in all lanes");
+  RULE("shr.u32 %r3, %r0, 4;\n" SHFL "st.shared.b32 [%r2], %r4;\n", MUTANT_BYPASS, SHFL, NULL);
+  RULE("shr.u32 %r3, %r0, 5;\n@%p0 mov.b32 %r3, 0;\n" SHFL "st.shared.b32 [%r2], %r4;\n", MUTANT_BYPASS, SHFL, NULL);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(reads_a_program), cmocka_unit_test(refuses_what_it_does_not_know), cmocka_unit_test(writes_mutants),
     cmocka_unit_test(writes_mutants_of_hopper),
-    cmocka_unit_test(barriers), cmocka_unit_test(copies), cmocka_unit_test(values), cmocka_unit_test(gathered),
+    cmocka_unit_test(barriers), cmocka_unit_test(copies), cmocka_unit_test(values), cmocka_unit_test(gathered), cmocka_unit_test(lanes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
