@@ -172,6 +172,8 @@ static void visit(Flight *f, uint32_t id) {
   case TILE_wait: case TILE_acquire: f->age[id] = 0; return; /* a slot of its own each time around */
   default:
     check_touch(f, n);
+    if (n->type.kind == TK_FRAG && n->op != TILE_frag && n->op != TILE_read && n->op != TILE_slice && f->age[id])
+      refuse(f, n, "%s: the products of the iteration before (line %u) may still read its registers; mma_wait for them first", n->loc.line);
     for (int k = 0; k < n->nregions; k++) walk(f, tile_region(f->p, n, k));
   }
 }

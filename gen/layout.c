@@ -240,6 +240,19 @@ Layout layout_wgmma_acc(int m, int n) {
   return l;
 }
 
+Layout layout_wgmma_a(int m, int k, int elem_bytes) {
+  Layout l = {.rank = 2, .shape = {m, k}};
+  int word = 4 / elem_bytes; /* elements of a register */
+  if (word > 1) add_mode(&l, LM_REG, 1, word, 1);
+  add_mode(&l, LM_REG, 0, 2, 8);
+  add_mode(&l, LM_REG, 1, k / (4 * word), 4 * word);
+  add_mode(&l, LM_REG, 0, m / 64, 64);
+  add_mode(&l, LM_LANE, 1, 4, word);
+  add_mode(&l, LM_LANE, 0, 8, 1);
+  add_mode(&l, LM_WARP, 0, 4, 16);
+  return l;
+}
+
 /* Along each dim the outermost mode is cut; it must be one of registers. */
 bool layout_piece(const Layout *l, const int32_t *start, const int32_t *shape, Layout *out) {
   *out = (Layout){.rank = l->rank};

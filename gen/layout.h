@@ -64,6 +64,7 @@ Layout layout_rowwise(int rows, int cols, int warps, int threads_per_row, int ve
 Layout layout_mma_acc(int bm, int bn, int wm, int wn);
 /* The accumulator of a warpgroup: m x n, m a multiple of 64; each warp has 16 of every 64 rows. */
 Layout layout_wgmma_acc(int m, int n);
+Layout layout_wgmma_a(int m, int k, int elem_bytes);  /* A of such a product in registers: of 16-bit elements, as the accumulator lies */
 /* The piece of l from `start` on that has `shape`; false: it would not be the same registers in every thread. */
 bool layout_piece(const Layout *l, const int32_t *start, const int32_t *shape, Layout *out);
 /* Register of l that holds register r of its piece. */

@@ -297,6 +297,7 @@ void bulk_drain(Lower *l, RingVal *r);
 
 /* ---- lower_wgmma.c ---- */
 void lower_mma_groups(Lower *l);   /* by warpgroups, asynchronously, or by mma.sync in a kernel without groups of products */
+void lower_mma_rs(Lower *l);       /* with a in registers */
 void lower_mma_commit(Lower *l);
 void lower_mma_wait(Lower *l);
 

@@ -141,6 +141,10 @@ static void init_barriers(Lower *l, RingVal *r) {
 void bulk_ring(Lower *l, RingVal *r) {
   const char *multicast = tile_attr_str(l->tiles, l->node, TA_multicast, "");
   r->fill_at = variable(l, 0);
+  if (tile_attr(l->tiles, l->node, TA_op)) {
+    lower_refuse(l, "ring: stores that combine with memory (op) are not lowered yet; store the tile itself");
+    return;
+  }
   if (r->kind == RING_STORE) {
     r->per_group = tile_attr_int(l->tiles, l->node, TA_per_group, 0) != 0;
     return;

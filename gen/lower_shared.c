@@ -240,13 +240,14 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
   ptx_guard(l->ptx, (PtxReg){0}, false);
 }
 
-/* Accumulators of a warpgroup, packed to 16 bits, by four matrices of 8 x 8 at a time: lane L brings the address of row L%16 of its warp's
- * 16 rows, columns 8*(L/16) on; the matrices are those of registers (row half, column half) 00 10 01 11, as they lie. */
-static bool put_matrices(Lower *l, const Val *frag, const SmemVal *s) {
+/* Accumulators of a warpgroup, packed to 16 bits, and its operands in registers, by four matrices of 8 x 8 at a time: lane L brings the
+ * address of row L%16 of its warp's 16 rows, columns 8*(L/16) on; the matrices are those of registers (row half, column half) 00 10 01 11,
+ * as they lie. */
+static bool move_matrices(Lower *l, const Val *frag, const SmemVal *s, bool load) {
   const Layout *lay = frag_layout(l, frag->layout);
   Layout want = layout_wgmma_acc(lay->shape[0], lay->shape[1]);
-  if (!frag->packed || s->elem_bytes != 2 || s->transposed || lay->shape[1] % 16 || !layout_equal(lay, &want)) return false;
-  if (!target_runs(l->target, isa_form(ISA_stmatrix_x4)->sm)) return false;
+  if (!frag->packed || s->elem_bytes != 2 || s->transposed || s->remote || lay->shape[1] % 16 || !layout_equal(lay, &want)) return false;
+  if (s->layout.panel || s->start[0] || s->start[1] || !target_runs(l->target, isa_form(load ? ISA_ldmatrix_x4 : ISA_stmatrix_x4)->sm)) return false;
   int32_t pitch = s->layout.pitch[0] * 2, blocks = lay->shape[0] / 64, groups = lay->shape[1] / 16;
   PtxReg row = DEF(add_s32, R(DEF(shl_b32, R(l->warp), po_i(4))), R(DEF(and_b32, R(l->lane), po_i(15))));
   PtxReg half = DEF(shl_b32, R(DEF(shr_u32, R(l->lane), po_i(4))), po_i(4));
@@ -256,15 +257,27 @@ static bool put_matrices(Lower *l, const Val *frag, const SmemVal *s) {
     for (int32_t g = 0; g < groups; g++) {
       int64_t imm;
       PtxReg at = shared_address(l, s, thread, bits, (uint32_t)(b * 64 * pitch + g * 32), &imm);
-      ptx_put(l->ptx, ISA_stmatrix_x4, po_mem(at, imm), po_vec(l->ptx, &frag->reg[(b * groups + g) * 4], 4));
+      PtxOpnd regs = po_vec(l->ptx, &frag->reg[(b * groups + g) * 4], 4);
+      if (load) ptx_put(l->ptx, ISA_ldmatrix_x4, regs, po_mem(at, imm));
+      else ptx_put(l->ptx, ISA_stmatrix_x4, po_mem(at, imm), regs);
     }
   return true;
 }
 
 /* Else as a store at the tile's first element, with the fragment in place of the node's own operands. */
 void shared_put(Lower *l, const Val *frag, const SmemVal *s) {
-  if (!put_matrices(l, frag, s)) shared_access(l, frag, s, -1, false);
+  if (!move_matrices(l, frag, s, false)) shared_access(l, frag, s, -1, false);
 }
 
-void shared_load(Lower *l, Val *frag, const SmemVal *s, int first_coord) { shared_access(l, frag, s, first_coord, true); }
+static bool is_origin(Lower *l, int first_coord) {
+  for (int d = 0; d < 2; d++) {
+    const Val *at = lower_arg(l, first_coord + d);
+    if (at && (at->kind != VAL_CONST || at->i)) return false;
+  }
+  return true;
+}
+
+void shared_load(Lower *l, Val *frag, const SmemVal *s, int first_coord) {
+  if (!is_origin(l, first_coord) || l->portion || !move_matrices(l, frag, s, true)) shared_access(l, frag, s, first_coord, true);
+}
 void shared_store(Lower *l, const Val *frag, const SmemVal *s, int first_coord) { shared_access(l, frag, s, first_coord, false); }

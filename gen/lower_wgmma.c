@@ -112,7 +112,7 @@ static void put_product(Lower *l, const Product *p, int64_t step, int block, boo
   PtxOpnd ops[ISA_MAX_OPERANDS];
   int n = 0;
   ops[n++] = po_vec(l->ptx, &p->acc->reg[block * p->n / 2], p->n / 2);
-  if (p->regs) ops[n++] = po_vec(l->ptx, &p->regs->reg[4 * (step * p->blocks + block)], 4);
+  if (p->regs) ops[n++] = po_vec(l->ptx, &p->regs->reg[4 * (block * p->steps + step)], 4);
   else ops[n++] = at_step(l, p->a, step, block);
   ops[n++] = at_step(l, p->b, step, 0);
   ops[n++] = po_i(accumulate);
@@ -147,6 +147,24 @@ void lower_mma_groups(Lower *l) {
   Product p = {.acc = acc, .a = &da, .b = &db, .form = find_form(l, a->dtype, b->dtype, false)};
   if (!p.form || !check_accumulator(l, acc, &p.blocks, &p.n) || !describe(l, a->smem, true, &da) || !describe(l, b->smem, false, &db)) return;
   put_products(l, &p, a->dtype, lower_arg_type(l, 1)->shape[1]);
+}
+
+void lower_mma_rs(Lower *l) {
+  Val *acc = lower_arg(l, 0), *a = lower_arg(l, 1), *b = lower_arg(l, 2);
+  const TileType *t = lower_arg_type(l, 1);
+  if (!l->groups) {
+    lower_error(l, "mma_rs: is asynchronous; close its group by mma_commit, and wait for it by mma_wait");
+    return;
+  }
+  Layout want = layout_wgmma_a(t->shape[0], t->shape[1], tile_dtype_bytes(a->dtype));
+  if (!layout_equal(frag_layout(l, a->layout), &want)) {
+    lower_error(l, "mma_rs: a lies in the layout of a warpgroup's operand, [m, k] over its 4 warps with the elements of a register side by side");
+    return;
+  }
+  Described db;
+  Product p = {.acc = acc, .regs = a, .b = &db, .form = find_form(l, a->dtype, b->dtype, true)};
+  if (!p.form || !check_accumulator(l, acc, &p.blocks, &p.n) || !describe(l, b->smem, false, &db)) return;
+  put_products(l, &p, a->dtype, t->shape[1]);
 }
 
 void lower_mma_commit(Lower *l) {

@@ -53,9 +53,11 @@
 /* Products by warps, complete when they are issued; and by warpgroups, in groups that are closed and waited for. */
 #define ROWS_WARP_PRODUCTS                                                                                     \
   [TILE_mma] = {lower_mma_sync, 0}, [TILE_mma_commit] = {0, "mma.sync is synchronous: leave out mma_commit"}, \
-  [TILE_mma_wait] = {0, "mma.sync is synchronous: leave out mma_wait"}
+  [TILE_mma_wait] = {0, "mma.sync is synchronous: leave out mma_wait"},                                         \
+  [TILE_mma_rs] = {0, "its products read both operands from shared memory; put a there"}
 #define ROWS_GROUP_PRODUCTS \
-  [TILE_mma] = {lower_mma_groups, 0}, [TILE_mma_commit] = {lower_mma_commit, 0}, [TILE_mma_wait] = {lower_mma_wait, 0}
+  [TILE_mma] = {lower_mma_groups, 0}, [TILE_mma_commit] = {lower_mma_commit, 0}, [TILE_mma_wait] = {lower_mma_wait, 0}, \
+  [TILE_mma_rs] = {lower_mma_rs, 0}
 
 /* Grids that begin before the one before them has ended; elsewhere they begin after it, and there is nothing to do. */
 #define ROWS_DEPENDENT_GRIDS [TILE_pdl_wait] = {lower_pdl_wait, 0}, [TILE_pdl_launch] = {lower_pdl_launch, 0}
@@ -66,6 +68,5 @@
   [TILE_tmem] = {0, "tensor memory is not lowered yet; use a fragment"}, [TILE_semaphore] = {0, "semaphores are not lowered yet"},                     \
   [TILE_while] = {0, "while is not lowered yet; use for"},                                                                                             \
   [TILE_atomic_add] = {0, "atomic additions are not lowered yet"},                                                                                     \
-  [TILE_mma_rs] = {0, "products with a in registers are not lowered yet; put a into shared memory"},                                                  \
   [TILE_mma_scaled] = {0, "block-scaled products are not lowered yet"}, [TILE_sem_wait] = {0, "semaphores are not lowered yet"},                       \
   [TILE_sem_post] = {0, "semaphores are not lowered yet"}, [TILE_produce] = {0, "schedulers that publish tiles are not lowered yet"}

@@ -8,6 +8,7 @@
 -- above the other; share=a, side by side.
 -- split: so many CTAs of a cluster share a tile's k. Each then has a share of the tile's columns, which it adds up from what the others leave
 -- in their shared memory, its own first and theirs in the order of their ranks after it: the same bits every time.
+-- a=regs: left operands go to registers first, and from there to the products.
 -- One product stays in flight: a slot is given back one step after it was read; its token travels in a carrier.
 local tile = use "kiln.tile"
 local layout = use "kiln.layout"
@@ -17,7 +18,7 @@ local op = use "kiln.op"
 local common = use "families.gemm_common"
 
 local warpgroup = {}
-local KEYS = { "core", "way", "bm", "bn", "bk", "stages", "cluster", "share", "split", "group", "out" }
+local KEYS = { "core", "way", "bm", "bn", "bk", "stages", "cluster", "share", "split", "a", "group", "out" }
 local GROUPS, LOAD_REGS, MATH_REGS = 2, 40, 232
 local FORM = { f16 = "wgmma_f32_f16_f16_n8", bf16 = "wgmma_f32_bf16_bf16_n8" }
 local bytes, is_k_major = common.bytes, common.is_k_major
@@ -67,6 +68,10 @@ local function fault(inst, s)
   if s.split ~= 1 and s.split ~= 2 and s.split ~= 4 and s.split ~= 8 or ctas(s) > 8 then return "split is 1, 2, 4 or 8, and a cluster has at most 8 CTAs in all" end
   if s.split > 1 and s.way ~= "coop" then return "split is for way=coop" end
   if s.bn % (16 * s.split) ~= 0 then return "each CTA of a split has 16 columns or a multiple of it" end
+  if s.a ~= "smem" and s.a ~= "regs" then return "a is smem or regs, from where products read left operands" end
+  if s.a == "regs" and not (is_k_major(inst, "a") and s.bk * bytes(common.operands(inst)[1]) == 128) then
+    return "a=regs is for left operands with k contiguous, 128 bytes of it in a slot"
+  end
   if s.share ~= "a" and s.share ~= "b" then return "share is a or b, the side that the CTAs of a cluster bring to all" end
   local shared_rows = is_k_major(inst, s.share) and (s.share == "a" and s.bm or s.bn) or s.bk
   if shared_rows % (8 * s.cluster) ~= 0 then return "the CTAs of a cluster share operands in pieces of 8 rows" end
@@ -83,7 +88,7 @@ local function candidates(inst)
   local list, form = {}, FORM[common.operands(inst)[1].dtype]
   if not form or not core.has(form) or not can_write(inst) then return list end
   local function add(way, bm, bn, stages, cluster, share, out, split)
-    local s = { core = "wgmma", way = way, bm = bm, bn = bn, bk = 64, stages = stages, cluster = cluster, share = share, split = split or 1, group = 8, out = out or 2 }
+    local s = { core = "wgmma", way = way, bm = bm, bn = bn, bk = 64, stages = stages, cluster = cluster, share = share, split = split or 1, a = "smem", group = 8, out = out or 2 }
     while s.stages > 2 and shared_bytes(inst, s) > core.target.shared_block do s.stages = s.stages - 1 end
     if not fault(inst, s) then table.insert(list, s) end
   end
@@ -211,26 +216,38 @@ local function load_role(inst, s, map, ring, tiles, k_tiles)
   end)
 end
 
--- The products of one tile.
+-- The products of one tile. Returns the slot that is still in use, in a carrier; or nil.
 local function multiply(inst, s, ring, accs, group, k_tiles)
+  local rows, regs = group_rows(s), s.a == "regs"
+  local function operand(slot, t)
+    local whole, left = tile.field(slot, t.name), inst.op.side[t.name] == "a"
+    if s.way == "coop" and left then whole = tile.part(whole, group, is_k_major(inst, "a") and 0 or 1, rows) end
+    if left and regs then return tile.load(whole, { 0, 0 }, { shape = { rows, s.bk }, layout = layout.wgmma_operand(rows, s.bk, bytes(t)) }) end
+    return common.as_operand(inst, t.name, whole)
+  end
   local function products(slot, attrs)
-    local field = {}
-    for _, t in ipairs(common.operands(inst)) do
-      local whole = tile.field(slot, t.name)
-      if s.way == "coop" and inst.op.side[t.name] == "a" then whole = tile.part(whole, group, is_k_major(inst, "a") and 0 or 1, group_rows(s)) end
-      field[t.name] = common.as_operand(inst, t.name, whole)
-    end
-    for i, p in ipairs(inst.op.products) do tile.mma(accs[i], field[p.left], field[p.right], attrs) end
+    local of = {}
+    for _, t in ipairs(common.operands(inst)) do of[t.name] = operand(slot, t) end
+    for i, p in ipairs(inst.op.products) do (regs and tile.mma_rs or tile.mma)(accs[i], of[p.left], of[p.right], attrs) end
     tile.mma_commit()
   end
   local first = tile.wait(ring)
   products(first, { zero = true })
-  local before = tile.carry(first)
+  local before = not regs and tile.carry(first)
+  local function complete(slot) -- the next step writes the registers
+    tile.mma_wait(0)
+    tile.release(slot)
+  end
+  if regs then complete(first) end
   tile.for_(tile.const(1, "i32"), k_tiles, 1, function()
     local slot = tile.wait(ring)
     products(slot)
-    tile.mma_wait(1) -- the products before these have read their slot
-    tile.release(tile.swap(before, slot))
+    if regs then
+      complete(slot)
+    else
+      tile.mma_wait(1) -- the products before these have read their slot
+      tile.release(tile.swap(before, slot))
+    end
   end)
   return before
 end
@@ -310,7 +327,7 @@ local function math_role(inst, s, graph, view, map, ring, out, stage, turns, til
       local before = multiply(inst, s, ring, accs, group, k_tiles) -- a map has no empty dim, so that there is one step at least
       if pingpong then tile.leave(turns.main) end
       tile.mma_wait(0)
-      tile.release(tile.take(before))
+      if before then tile.release(tile.take(before)) end
       if pingpong then
         tile.skip(ring, k_tiles) -- the other group's tile
         tile.enter(turns.epilogue)
@@ -337,7 +354,7 @@ function warpgroup.emit(inst, graph, given)
   put_contract(inst, s)
   put_cost(inst, s)
   local name = string.format("%s-%s-%s-%dx%dx%d-s%d%s", inst.name, op.values_name(inst), s.way, s.bm, s.bn, s.bk, s.stages,
-    (s.cluster > 1 and "-" .. s.share .. s.cluster or "") .. (s.split > 1 and "-k" .. s.split or ""))
+    (s.cluster > 1 and "-" .. s.share .. s.cluster or "") .. (s.split > 1 and "-k" .. s.split or "") .. (s.a == "regs" and "-rs" or ""))
   local attrs = { name = op.entry_name(name), threads = (GROUPS + 1) * 128, min_ctas = 1, cluster = ctas(s) > 1 and { ctas(s), 1, 1 } or nil }
   tile.kernel(attrs, function()
     local view = {}

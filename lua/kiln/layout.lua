@@ -52,4 +52,13 @@ function layout.wgmma_accumulator(m, n)
   }
 end
 
+-- The left operand of a warpgroup's product in registers, m x k of elements of so many bytes.
+function layout.wgmma_operand(m, k, bytes)
+  local word = 4 // bytes
+  return modes {
+    { "r", word, 1, 1 }, { "r", 2, 0, 8 }, { "r", k // (4 * word), 1, 4 * word }, { "r", m // 64, 0, 64 },
+    { "l", 4, 1, word }, { "l", 8, 0, 1 }, { "w", 4, 0, 16 },
+  }
+end
+
 return layout

@@ -212,5 +212,6 @@ function tile.mma_issue(acc, operands) core.node("mma_issue", { acc.id, operands
 function tile.mma_commit() core.node("mma_commit") end
 function tile.mma_wait(n) core.node("mma_wait", nil, { n = n }) end
 function tile.mma(acc, a, b, attrs) core.node("mma", { acc.id, a.id, b.id }, attrs) end
+function tile.mma_rs(acc, a, b, attrs) core.node("mma_rs", { acc.id, a.id, b.id }, attrs) end -- a: a fragment
 
 return tile

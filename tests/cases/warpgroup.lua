@@ -44,6 +44,13 @@ return gemm.op "warpgroup" {
 -- groups on tiles of their own give back slots in an order of their own: it waits for each
 --! emit --target sm_90a --schedule core=wgmma,way=pingpong,bm=128,bn=128,bk=64,stages=5,cluster=2,share=b,group=8,out=2
 --! of mbarrier.try_wait: mbarrier.try_wait.parity.shared.b64*8
+-- left operands by way of registers: matrices of 8 x 8 as the products want them, each step waited for before the next is read
+--! emit --target sm_90a --schedule core=wgmma,way=coop,bm=128,bn=128,bk=64,stages=4,cluster=1,share=b,a=regs,group=8,out=2
+--! of ldmatrix,wgmma: ( ldmatrix.sync.aligned.m8n8.x4.shared.b16*4 wgmma.fence.sync.aligned \
+--!     wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16*4 wgmma.commit_group.sync.aligned wgmma.wait_group.sync.aligned )*2 \
+--!     wgmma.wait_group.sync.aligned
+--! emit --target sm_90a --set a_major=m --schedule core=wgmma,way=coop,bm=128,bn=128,cluster=1,a=regs
+--! fails: k contiguous
 -- groups that take turns: the last one lets the first begin; each waits for its turn and hands it on, for the products and for the way out
 --! emit --target sm_90a --set dtype=f16 --schedule core=wgmma,way=pingpong,bm=64,bn=64,bk=64,stages=4,cluster=1,share=b,group=8,out=1
 --! of bar.arrive: bar.arrive*4

@@ -117,6 +117,20 @@ static void a_carried_slot_is_as_old_as_its_product(void **state) {
   assert_refused(LOOP(""), "may still read the slot");
 }
 
+/* an operand in registers, read in each iteration from a field that lasts; the wait leaves the youngest group in flight, or none */
+#define OPERAND "r2@1:1 r2@0:8 r8@1:8 l4@1:2 l8@0:1 w4@0:16"
+#define REGISTERS(left)                                                                                                                \
+  SLOT("0") "    for 0, n, 1 {\n      f = load a0, 0:i64, 0:i64 shape=[64,64] layout=\"" OPERAND "\"\n      mma_rs acc, f, t0\n"           \
+            "      mma_commit\n      mma_wait n=" left "\n    }\n    mma_wait n=0\n    release s0\n"
+
+static void an_operand_in_flight_is_not_loaded_again(void **state) {
+  (void)state;
+  assert_accepted(REGISTERS("0"));
+  assert_refused(REGISTERS("1"), "may still read its registers");
+  assert_refused(SLOT("0") "    f = load a0, 0:i64, 0:i64 shape=[64,64] layout=\"" OPERAND "\"\n    mma_rs acc, f, t0\n    mma_commit\n"
+                 "    g = add f, f\n    mma_wait n=0\n    release s0\n", "in use by products in flight");
+}
+
 static void groups_are_closed(void **state) {
   (void)state;
   assert_refused(FIRST "    mma_wait n=0\n    mma_commit\n    release s0\n", "close their group with mma_commit");
@@ -151,7 +165,7 @@ int main(void) {
     cmocka_unit_test(products_are_waited_for), cmocka_unit_test(a_fragment_in_flight_is_not_read),
     cmocka_unit_test(a_value_that_shows_its_registers_is_the_fragment), cmocka_unit_test(a_slot_in_flight_is_not_released),
     cmocka_unit_test(only_the_older_slot_is_free), cmocka_unit_test(a_carried_slot_is_as_old_as_its_product),
-    cmocka_unit_test(groups_are_closed), cmocka_unit_test(a_role_waits_for_its_products),
+    cmocka_unit_test(an_operand_in_flight_is_not_loaded_again), cmocka_unit_test(groups_are_closed), cmocka_unit_test(a_role_waits_for_its_products),
     cmocka_unit_test(one_branch_in_flight_is_enough), cmocka_unit_test(a_skip_knows_its_end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
