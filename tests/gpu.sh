@@ -186,7 +186,7 @@ part_tune() { # a second run measures nothing
 
 part_python() { # without torch or its GPU the tests would go to the simulator, or be skipped
   python3 -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "torch sees no GPU")' || return 1
-  KILN_BUILD=$(readlink -f "$BUILD") PYTHONPATH=runtime/python python3 -m unittest discover -s tests/python -p 'test_torch.py'
+  KILN_BUILD=$(readlink -f "$BUILD") PYTHONPATH=runtime/python python3 -m unittest discover -s tests/python -p 'test_torch*.py'
 }
 
 part_ncu() {

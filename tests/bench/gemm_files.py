@@ -8,9 +8,9 @@ def settings_of(row):
     """What a variant of the row is asked for by."""
     settings = dict(row.settings)
     if row.dtype == "tf32":
-        settings.update(dtype="f32", precision="tf32")
+        settings.update(dtype="f32", f32="tf32")
     elif row.op == "fp8_gemm":
-        settings.update(dtype=row.dtype, scales=row.scales)
+        settings.update(dtype="bf16", scale=row.scales)  # the result's; operands are e4m3 unless said
     else:
         settings["dtype"] = row.dtype
     return settings

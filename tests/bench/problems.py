@@ -165,7 +165,7 @@ class Fp8Gemm(Problem):
             sa, sb = sa.flatten(), sb.flatten()
         elif self.row.scales == "block":
             sb = sb.t()  # (K/128, N/128)
-        return {"a": self.a, "b": self.b.t(), "a_scale": sa, "b_scale": sb, "d": self.out}
+        return {"a": self.a, "b": self.b.t(), "scale_a": sa, "scale_b": sb, "d": self.out}
 
     def compute(self):
         a, b = self.a.float(), self.b.float()

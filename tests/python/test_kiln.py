@@ -32,7 +32,7 @@ CACHE = tempfile.TemporaryDirectory()
 os.environ["XDG_CACHE_HOME"] = CACHE.name
 
 import kiln  # noqa: E402
-from kiln import _cache, errors, formats, ops, tensors  # noqa: E402
+from kiln import _cache, errors, formats, ops, products, tensors  # noqa: E402
 
 DEVICE = kiln.device("sim:sm_90a")
 UNIT = {"f32": 2.0 ** -24, "f16": 2.0 ** -11, "bf16": 2.0 ** -8}  # half a unit in the last place, relative
@@ -144,6 +144,99 @@ class Plans(unittest.TestCase):
             self.assertEqual(plan.variant, "mine")
             self.check_norm(x, None, y)
             del plan, x, y
+
+
+def activation(v, act):
+    if act == "gelu_tanh":
+        return 0.5 * v * (1 + np.tanh(np.sqrt(2 / np.pi) * (v + 0.044715 * v ** 3)))
+    return {"none": v, "relu": np.maximum(v, 0), "silu": v / (1 + np.exp(-v))}[act]
+
+
+class Products(unittest.TestCase):
+    """gemm and gated_mlp on tensors as a caller has them: leading dims, views, weights (N, K); nothing is copied."""
+
+    def run_op(self, op, arrays, numbers=None, settings=None, turned=(), out="f32"):
+        """arrays: {name: Array}, left first; the result as NumPy has it."""
+        lay = {name: products.given(name, a.shape, a.strides, name in turned) for name, a in arrays.items()}
+        names = list(arrays)
+        rights = [lay[n] for n in (["b"] if op == "gemm" else ["wg", "wu"])]
+        found = products.arrange(op, lay[names[0]], rights, lay.get("c"), lay.get("bias"))
+        self.assertEqual(found.copies, {})
+        views = {n: kiln.View(arrays[n].pointer, arrays[n].dtype, *found.views[n]) for n in names}
+        result = DEVICE.empty(found.shape, out)
+        rows = found.views[names[0]][0]
+        views["d" if op == "gemm" else "y"] = kiln.View(result.pointer, out, (rows[0], rows[1], found.shape[-1]))
+        plan = kiln.Plan(DEVICE, op, views, numbers, dict(found.settings, **(settings or {})))
+        plan()
+        return result.numpy(), plan
+
+    def close(self, got, want):
+        self.assertEqual(got.shape, want.shape)
+        np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5 * np.abs(want).max())
+
+    def test_gemm(self):
+        joint = DEVICE.array(random(2, 5, 96), "bf16")
+        a = joint.strided((2, 5, 32), (480, 96, 1), offset=32)  # the middle of a joint projection
+        w, bias = DEVICE.array(random(24, 32, seed=2), "bf16"), DEVICE.array(random(24, seed=3), "bf16")
+        got, plan = self.run_op("gemm", {"a": a, "b": w, "bias": bias}, {"alpha": 0.5}, {"act": "silu"}, turned=("b",))
+        self.close(got, activation(0.5 * (a.numpy().astype(float) @ w.numpy().T.astype(float)) + bias.numpy(), "silu"))
+        self.assertIn("b_major=k", plan.settings)
+        a, b, c = (DEVICE.array(random(*s, seed=i), "f16") for i, s in enumerate([(3, 7, 16), (3, 16, 24), (7, 24)]))
+        got, _ = self.run_op("gemm", {"a": a, "b": b, "c": c}, {"beta": 2}, {"act": "gelu_tanh"})
+        self.close(got, activation(a.numpy().astype(float) @ b.numpy().astype(float) + 2 * c.numpy().astype(float), "gelu_tanh"))
+        got, plan = self.run_op("gemm", {"a": a.strided((3, 16, 7), (112, 1, 16)), "b": a})  # a' a: m-major
+        self.close(got, a.numpy().astype(float).transpose(0, 2, 1) @ a.numpy().astype(float))
+        self.assertIn("a_major=m", plan.settings)
+
+    def test_gated_mlp(self):
+        x = DEVICE.array(random(2, 9, 32), "bf16")
+        for turned, strides in ((("wg", "wu"), (32, 1)), ((), None)):
+            wg, wu = DEVICE.array(random(24, 32, seed=2), "bf16"), DEVICE.array(random(24, 32, seed=3), "bf16")
+            if strides is None:  # the same weights as (K, N) views
+                wg, wu = (w.strided((32, 24), (1, 32)) for w in (wg, wu))
+            got, plan = self.run_op("gated_mlp", {"x": x, "wg": wg, "wu": wu}, turned=turned)
+            g, u = (w.numpy().astype(float) if strides is None else w.numpy().T.astype(float) for w in (wg, wu))
+            self.close(got, activation(x.numpy().astype(float) @ g, "silu") * (x.numpy().astype(float) @ u))
+            self.assertEqual(len(plan.steps), 1)
+
+    def arranged(self, left, right, tile=None, vector=None, turned=False):
+        given = lambda name, spec, turned=False: None if spec is None else products.given(name, *spec, turned)  # noqa: E731
+        return products.arrange("gemm", given("a", left), [given("b", right, turned)], given("c", tile), given("bias", vector))
+
+    def test_rows_and_batches(self):
+        weight = ((64, 24), (24, 1))
+        found = self.arranged(((2, 3, 5, 64), (960, 320, 64, 1)), weight)
+        self.assertEqual((found.shape, found.views["a"], found.settings), ((2, 3, 5, 24), ((1, 30, 64), (0, 64, 1)), {"a_major": "k", "b_major": "n"}))
+        found = self.arranged(((5, 64), (64, 1)), ((24, 64), (64, 1)), turned=True)
+        self.assertEqual((found.views["b"], found.settings["b_major"]), (((1, 64, 24), (0, 1, 64)), "k"))
+        found = self.arranged(((4, 5, 64), (64, 256, 1)), weight)  # (5, 4, 64) with its first dims exchanged: batches
+        self.assertEqual(found.views["a"], ((4, 5, 64), (64, 256, 1)))
+        found = self.arranged(((5, 64), (64, 1)), ((3, 64, 24), (1536, 24, 1)))
+        self.assertEqual((found.views["a"][0], found.views["a"][1][0]), ((3, 5, 64), 0))  # repeated
+        found = self.arranged(((2, 5, 64), (320, 64, 1)), weight, ((5, 24), (24, 1)), ((24,), (1,)))
+        self.assertEqual((found.views["a"][0], found.views["c"]), ((2, 5, 64), ((2, 5, 24), (0, 24, 1))))
+        found = self.arranged(((3, 0, 64), (0, 64, 1)), weight)
+        self.assertEqual((found.shape, found.views["a"][0]), ((3, 0, 24), (1, 0, 64)))
+
+    def test_what_has_to_be_copied(self):
+        weight = ((64, 24), (24, 1))
+        self.assertEqual(self.arranged(((5, 64), (128, 2)), weight).copies, {"a": (5, 64)})
+        self.assertEqual(self.arranged(((1, 64), (128, 2)), weight).copies, {})  # of one row the other dim's stride is any
+        self.assertEqual(self.arranged(((2, 3, 5, 64), (960, 64, 192, 1)), weight).copies, {"a": (2, 3, 5, 64)})
+        self.assertEqual(self.arranged(((2, 1, 5, 64), (320, 320, 64, 1)), ((3, 64, 24), (1536, 24, 1))).copies, {"a": (2, 3, 5, 64), "b": (2, 3, 64, 24)})
+        self.assertEqual(self.arranged(((5, 64), (64, 1)), weight, ((5, 1), (1, 1))).copies, {"c": (5, 24)})
+        self.assertEqual(self.arranged(((5, 64), (64, 1)), weight, None, ((24,), (2,))).copies, {"bias": (24,)})
+
+    def test_refused(self):
+        left = ((5, 64), (64, 1))
+        for cls, name, arguments in [(kiln.BadSize, "b", (left, ((63, 24), (24, 1)))), (kiln.BadRank, "a", (((64,), (1,)), ((64, 24), (24, 1)))),
+                                     (kiln.BadSize, "c", (left, ((64, 24), (24, 1)), ((4, 24), (24, 1)))),
+                                     (kiln.BadSize, "bias", (left, ((64, 24), (24, 1)), None, ((23,), (1,)))),
+                                     (kiln.BadSize, "b", (((2, 5, 64), (320, 64, 1)), ((3, 64, 24), (1536, 24, 1))))]:
+            with self.assertRaises(cls) as caught:
+                self.arranged(*arguments)
+            self.assertEqual(caught.exception.tensor, name)
+            self.assertTrue(cls is kiln.BadRank or caught.exception.expected and caught.exception.actual)
 
 
 class Errors(unittest.TestCase):
@@ -279,15 +372,15 @@ class Table(unittest.TestCase):
 
     def test_ops_are_the_generators(self):
         """Tensors, scalars and settings of kiln/ops.py are those of lua/ops."""
-        seen = 0
+        seen, declared = 0, dict(ops.FORWARD, **ops.PRODUCTS)
         for path in glob.glob(os.path.join(ROOT, "lua", "ops", "*.lua")):
             with open(path, encoding="utf-8") as f:
                 text = f.read()
-            for name, body in re.findall(r'rowwise\.op "(\w+)" \{(.*?)^\s*forward', text, re.MULTILINE | re.DOTALL):
-                if name not in ops.FORWARD:
+            for name, body in re.findall(r'(?:rowwise|gemm)\.op "(\w+)" \{(.*?)^\s*(?:forward|epilogue)', text, re.MULTILINE | re.DOTALL):
+                if name not in declared:
                     continue
                 seen += 1
-                op = ops.FORWARD[name]
+                op = declared[name]
                 specs = re.search(r"tensors\s*=\s*\{(.*?)\}", body, re.DOTALL).group(1)
                 self.assertEqual(tuple(ops._tensor(s) for s in re.findall(r'"([^"]*)"', specs)), op.tensors, name)
                 scalars = re.search(r"scalars\s*=\s*\{(.*?)\}", body, re.DOTALL)
@@ -295,7 +388,10 @@ class Table(unittest.TestCase):
                 settings = re.search(r"settings\s*=\s*\{(.*?)\},?$", body, re.MULTILINE)
                 found = {k: tuple(re.findall(r'"([^"]*)"', v)) for k, v in re.findall(r"(\w+)\s*=\s*\{([^}]*)\}", settings.group(1) + "}" if settings else "")}
                 self.assertEqual(found, op.settings, name)
-        self.assertEqual(seen, len(ops.FORWARD))
+                if name in ops.PRODUCTS:
+                    dtypes = re.search(r"dtypes\s*=\s*\{([^}]*)\}", body)
+                    self.assertEqual(tuple(re.findall(r'"(\w+)"', dtypes.group(1))) if dtypes else ("bf16", "f16", "f32"), ops.PRODUCT_DTYPES, name)
+        self.assertEqual(seen, len(declared))
 
     def test_shapes(self):
         norm, rope = ops.FORWARD["rms_norm"], ops.FORWARD["rope"]
@@ -333,7 +429,7 @@ class Docs(unittest.TestCase):
     def test_tables(self):
         with open(os.path.join(ROOT, "docs", "python.md"), encoding="utf-8") as f:
             page = f.read()
-        for name in [c.__name__ for c in errors.BY_STATUS.values()] + list(ops.FORWARD):
+        for name in [c.__name__ for c in errors.BY_STATUS.values()] + list(ops.FORWARD) + list(ops.PRODUCTS):
             self.assertIn("`" + name, page.replace("`, `", "` `"))
 
 

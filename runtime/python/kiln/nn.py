@@ -1,8 +1,11 @@
-"""A module per op of kiln.torch. Weights begin as ones, biases as zeros; where a module has no weight of its own, forward takes one.
+"""A module per op of kiln.torch. Weights of norms begin as ones, their biases as zeros, those of products as torch.nn.Linear's; where a
+module has no weight of its own, forward takes one.
 
     norm = kiln.nn.RMSNorm(4096, dtype=torch.bfloat16, device="cuda")
     y = norm(x)
 """
+import math
+
 import torch
 from torch import nn
 
@@ -12,6 +15,22 @@ from .ops import ALL_ROWS
 
 def _ones(wanted, dim, like):
     return nn.Parameter(torch.ones(dim, **like)) if wanted else None
+
+
+def _matrix(rows, columns, like):
+    """A weight (rows, columns) as torch.nn.Linear begins."""
+    w = nn.Parameter(torch.empty(rows, columns, **like))
+    nn.init.kaiming_uniform_(w, a=math.sqrt(5))
+    return w
+
+
+def _bias(wanted, rows, columns, like):
+    if not wanted:
+        return None
+    b = nn.Parameter(torch.empty(rows, **like))
+    bound = 1 / math.sqrt(columns) if columns else 0
+    nn.init.uniform_(b, -bound, bound)
+    return b
 
 
 class _Module(nn.Module):
@@ -202,6 +221,47 @@ class Softmax(_Module):
 
     def forward(self, x, mask=None):
         return kt.softmax(x, mask, scale=self.scale)
+
+
+class Gemm(_Module):
+    """kiln.torch.gemm: forward(a, b, c=None, bias=None)."""
+    SHOWN = ("alpha", "beta", "act")
+
+    def __init__(self, alpha=1.0, beta=1.0, act="none"):
+        super().__init__()
+        self.alpha, self.beta, self.act = alpha, beta, act
+
+    def forward(self, a, b, c=None, bias=None):
+        return kt.gemm(a, b, c, bias, alpha=self.alpha, beta=self.beta, act=self.act)
+
+
+class Linear(_Module):
+    """kiln.torch.linear with weight (out_features, in_features) and bias, and an activation; in the place of torch.nn.Linear."""
+    SHOWN = ("in_features", "out_features", "act")
+
+    def __init__(self, in_features, out_features, bias=True, act="none", device=None, dtype=None):
+        super().__init__()
+        self.in_features, self.out_features, self.act = in_features, out_features, act
+        like = dict(device=device, dtype=dtype)
+        self.weight = _matrix(out_features, in_features, like)
+        self.bias = _bias(bias, out_features, in_features, like)
+
+    def forward(self, x):
+        return kt.linear(x, self.weight, self.bias, act=self.act)
+
+
+class GatedMLP(_Module):
+    """kiln.torch.gated_mlp: act(x gate') * (x up'), the gated half of an MLP. Weights gate and up (inter, hidden)."""
+    SHOWN = ("hidden", "inter", "act")
+
+    def __init__(self, hidden, inter, act="silu", device=None, dtype=None):
+        super().__init__()
+        self.hidden, self.inter, self.act = hidden, inter, act
+        like = dict(device=device, dtype=dtype)
+        self.gate, self.up = _matrix(inter, hidden, like), _matrix(inter, hidden, like)
+
+    def forward(self, x):
+        return kt.gated_mlp(x, self.gate, self.up, act=self.act)
 
 
 class QuantizeFP8(_Module):

@@ -85,6 +85,14 @@ FORWARD = {op.name: op for op in [
     _op("softmax", "x M N; mask M N bool ?; y M N out", "scale f32 = 1", reads="mask y"),
 ]}
 
+# Products have rules of their own for what lies how (kiln/products.py).
+PRODUCT_DTYPES = ("bf16", "f16")  # of operands
+PRODUCTS = {op.name: op for op in [
+    _op("gemm", "a B M K; b B K N; c B M N own ?; bias N own ?; d B M N own out", "alpha f32 = 1; beta f32 = 1",
+        {"act": ("none", "relu", "gelu", "gelu_tanh", "silu")}),
+    _op("gated_mlp", "x B M K; wg B K N; wu B K N; y B M N own out", "", {"act": ("silu", "gelu", "gelu_tanh")}),
+]}
+
 # Inputs whose gradients are equal: (x + r) has one gradient for both.
 TWINS = {"add_rms_norm": (("r", "x"),)}
 

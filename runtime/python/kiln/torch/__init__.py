@@ -17,6 +17,7 @@ from ._functions import make_all as _make_all
 _made = _make_all()
 globals().update(_made)
 from ._fp8 import dequantize_fp8, quantize_fp8  # noqa: E402 - its ops join the library that the line before made
+from ._products import gated_mlp, gemm, linear  # noqa: E402
 
 
 def axial_rope_table(base, rows, cols, dim, device=None, dtype=_torch.float32):
@@ -25,4 +26,4 @@ def axial_rope_table(base, rows, cols, dim, device=None, dtype=_torch.float32):
     return turned.cos().to(device, dtype), turned.sin().to(device, dtype)
 
 
-__all__ = sorted(_made) + ["axial_rope_table", "dequantize_fp8", "quantize_fp8"]
+__all__ = sorted(_made) + ["axial_rope_table", "dequantize_fp8", "gated_mlp", "gemm", "linear", "quantize_fp8"]

@@ -28,9 +28,10 @@ class Entry:
     pack      the addresses of the op's inputs and outputs -> what kiln_launch_parts reads
     scalars   the call scalars -> bytes, or None
     scratch   (shape, strides, dtype) of the workspace, or None
+    copies    of products: {name: shape} of the tensors that have to be expanded and copied first; then there is no plan
     """
 
-    __slots__ = ("plan", "handle", "outs", "pack", "scalars", "scratch")
+    __slots__ = ("plan", "handle", "outs", "pack", "scalars", "scratch", "copies")
 
 
 # ---- making a plan ----

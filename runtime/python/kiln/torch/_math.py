@@ -154,7 +154,11 @@ def activation(v, act):
         return 0.5 * v * (1 + torch.erf(v * math.sqrt(0.5)))
     if act == "gelu_tanh":
         return functional.gelu(v, approximate="tanh")
-    raise errors.BadSetting('setting act is "%s"; expected silu, gelu or gelu_tanh' % act)
+    if act == "relu":
+        return torch.relu(v)
+    if act == "none":
+        return v
+    raise errors.BadSetting('setting act is "%s"; expected silu, gelu, gelu_tanh, and of products also relu or none' % act)
 
 
 def gated(gate, up, act):
@@ -170,3 +174,23 @@ def softmax(x, mask, scale):
     none = mask.all(-1, keepdim=True)
     v = v.masked_fill(mask, -math.inf).masked_fill(none, 0.0)
     return (torch.softmax(v, -1).masked_fill(mask, 0.0).to(x.dtype),)
+
+
+def gemm(a, b, c, bias, alpha, beta, act, dtype):
+    """The result alone, not a tuple, as the other products below."""
+    v = torch.matmul(_up(a), _up(b))
+    v = v if alpha == 1 else alpha * v
+    if c is not None:
+        v = v + beta * _up(c)
+    if bias is not None:
+        v = v + _up(bias)
+    return activation(v, act).to(dtype or a.dtype)
+
+
+def linear(x, w, bias, act):
+    return gemm(x, w.mT, None, bias, 1.0, 1.0, act, None)
+
+
+def gated_mlp(x, wg, wu, act):
+    gate, up = torch.matmul(_up(x), _up(wg).mT), torch.matmul(_up(x), _up(wu).mT)
+    return (activation(gate, act) * up).to(x.dtype)

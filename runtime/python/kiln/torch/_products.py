@@ -1,0 +1,366 @@
+"""gemm, linear and gated_mlp: products of 16-bit matrices on tensor cores, with gradients, for eager calls, torch.compile and torch.amp.
+
+Tensors are taken as they lie (kiln.products): leading dims, strides and transposed weights cost no copy. What is kept of a call is keyed
+on shapes, strides, dtypes and alignment, as for the other ops (_core). Under autocast operands are cast to its dtype, as
+torch.nn.functional.linear's are.
+"""
+from ctypes import c_void_p
+
+import torch
+from torch.autograd import forward_ad
+from torch.autograd.function import once_differentiable
+
+from .. import errors, ops, products, tensors
+from .._cache import keep, plans
+from . import _core, _functions, _math
+from ._library import _PT2, LIBRARY
+
+DTYPES = tuple(_core._DTYPES[name] for name in ops.PRODUCT_DTYPES)  # of operands
+OUTPUTS = (torch.bfloat16, torch.float16, torch.float32)
+WIDE = OUTPUTS + (torch.float64,)  # of plain mathematics
+
+
+# ---- launches ----
+
+class Product:
+    """A product's launches. left: the name of its (..., M, K); rights: of its matrices, stored (N, K) where `turned`; tile, vector: of what
+    the epilogue reads, or None. op: what kiln calls it; known: its names there, the result's last."""
+
+    def __init__(self, name, left, rights, tile=None, vector=None, turned=True, op=None, known=None):
+        self.name, self.left, self.rights, self.tile, self.vector, self.turned, self.op = name, left, rights, tile, vector, turned, op or name
+        self.names = (left,) + rights + (tile,) * (tile is not None) + (vector,) * (vector is not None)
+        self.known = known or self.names + ("y",)
+
+    def launch(self, given, numbers, act, dtype=None):
+        """The result. given: the tensors in the order of names, None for one that is not there; numbers: {scalar: value}, as pairs."""
+        first = given[0]
+        device = first.get_device()
+        if _core.is_elsewhere(device):
+            with torch.cuda.device(device):
+                return self.launch(given, numbers, act, dtype)
+        pointers, kinds, align = [], [], 0
+        for x in given:
+            if x is not None:
+                pointers.append(x.data_ptr())
+                align |= pointers[-1]
+                kinds.append((x.shape, x.stride(), x.dtype))
+            else:
+                pointers.append(0)
+                kinds.append(None)
+        align &= 15
+        if align:
+            align = tuple(p & 15 for p in pointers)
+        key = (self.name, device, align, tuple(kinds), numbers, act, dtype)
+        e = plans.get(key)
+        if e is None:
+            e = self.entry(given, numbers, act, dtype)
+            keep(key, e)
+        if e.copies:
+            moved = [x if x is None or name not in e.copies else x.expand(e.copies[name]).contiguous() for name, x in zip(self.names, given)]
+            return self.launch(moved, numbers, act, dtype)
+        out = _core.empty(*e.outs[0])
+        buffer = _core.empty(*e.scratch) if e.scratch else None
+        stream = _core.current_stream(device)
+        status = _core.launch_parts(e.handle, e.pack(*pointers, out.data_ptr()), None, c_void_p(buffer.data_ptr()) if e.scratch else None,
+                                    c_void_p(stream) if stream else None)
+        if status:
+            raise _core.error(status)
+        return out
+
+    def arrangement(self, given):
+        """How the tensors lie; checks sizes."""
+        lay = {name: products.given(name, x.shape, x.stride(), self.turned and name in self.rights)
+               for name, x in zip(self.names, given) if x is not None}
+        return products.arrange(self.name, lay[self.left], [lay[name] for name in self.rights], lay.get(self.tile), lay.get(self.vector))
+
+    def check(self, given, operands=DTYPES, others=OUTPUTS):
+        """Dtypes and devices of the tensors."""
+        first = given[0]
+        for name, x in zip(self.names, given):
+            if x is None:
+                if name in self.rights:
+                    raise errors.MissingArg("%s: argument %s: this tensor is missing" % (self.name, name))
+            elif x.device != first.device:
+                raise errors.BadPointer("%s: tensor %s is on %s; expected %s" % (self.name, name, x.device, first.device), tensor=name)
+            elif name == self.left and x.dtype not in operands:
+                raise errors.BadDtype("%s: tensor %s is %s; expected %s" % (self.name, name, x.dtype, _words(operands)), tensor=name)
+            elif name in self.rights and x.dtype != first.dtype:
+                raise errors.BadDtype("%s: tensor %s is %s; expected %s, as tensor %s" % (self.name, name, x.dtype, first.dtype, self.left), tensor=name)
+            elif x.dtype not in others:
+                raise errors.BadDtype("%s: tensor %s is %s; expected %s" % (self.name, name, x.dtype, _words(others)), tensor=name)
+
+    def entry(self, given, numbers, act, dtype):
+        """A plan for these tensors, or an entry that says which of them have to be copied first."""
+        self.check(given)
+        found = self.arrangement(given)
+        e = _core.Entry()
+        e.copies = found.copies
+        if e.copies:
+            return e
+        first = given[0]
+        with torch.cuda.device(first.device) if first.is_cuda else _core._nothing:
+            out = first.new_empty(found.shape, dtype=dtype or first.dtype)
+            left_shape = found.views[self.left][0]
+            shape = (left_shape[0], left_shape[1], found.shape[-1])
+            views = {own: _core.view(x, *found.views[name]) for own, name, x in zip(self.known, self.names, given) if x is not None}
+            views[self.known[-1]] = _core.view(out, shape, tensors.dense(shape))
+            made = _core.plan.Plan(_core.where(first.device), self.op, views, dict(numbers), dict(found.settings, act=act))
+        e.plan, e.handle, e.scalars = made, c_void_p(made.handle), None
+        e.outs = [(tuple(out.shape), out.stride(), out.dtype)]
+        e.scratch = ((made.workspace_bytes,), (1,), torch.uint8) if made.workspace_bytes else None
+        order = [self.known.index(name) for name in made.tensors]
+        e.pack = lambda *pointers: made.pack(*[pointers[i] for i in order])
+        made.views = []
+        return e
+
+
+def _words(dtypes):
+    return " or ".join(map(str, dtypes))
+
+
+GEMM = Product("gemm", "a", ("b",), tile="c", vector="bias", turned=False, known=("a", "b", "c", "bias", "d"))
+LINEAR = Product("linear", "x", ("w",), vector="bias", op="gemm", known=("a", "b", "bias", "d"))
+GATED_MLP = Product("gated_mlp", "x", ("wg", "wu"))
+
+
+def launch_gemm(a, b, c, bias, alpha, beta, act, dtype):
+    return GEMM.launch((a, b, c, bias), (("alpha", alpha), ("beta", beta)), act, dtype)
+
+
+def launch_linear(x, w, bias, act):
+    return LINEAR.launch((x, w, bias), (), act)
+
+
+def launch_gated_mlp(x, wg, wu, act):
+    return GATED_MLP.launch((x, wg, wu), (), act)
+
+
+# ---- gradients, of products and of gated's own kernels ----
+
+class Calls:
+    """What gradients are made of: gemm as launch_gemm has it, and gated's gradient as _core has its launch."""
+
+    def __init__(self, gemm, gated_gradient):
+        self.gemm, self.gated_gradient = gemm, gated_gradient
+
+    def product(self, a, b, c=None, alpha=1.0, dtype=None):
+        return self.gemm(a, b, c, None, alpha, 1.0, "none", dtype)
+
+
+def _rows(x):
+    return x.reshape(-1, x.shape[-1])
+
+
+def _before_activation(calls, dd, a, b, c, bias, d, alpha, beta, act):
+    """The gradient of what the activation was given; that is found again, in f32."""
+    if act == "none":
+        return dd
+    if act == "relu":
+        return torch.where(d > 0, dd, 0)
+    z = calls.gemm(a, b, c, bias, alpha, beta, "none", torch.float64 if a.dtype is torch.float64 else torch.float32)
+    dd = dd.to(z.dtype)
+    if act == "silu":
+        return torch.ops.aten.silu_backward(dd, z)
+    return torch.ops.aten.gelu_backward(dd, z, approximate="tanh" if act == "gelu_tanh" else "none")
+
+
+def _of_right(calls, a, b, g, alpha):
+    """The gradient of b (..., K, N), laid out as b."""
+    if b.numel() == b.shape[-2] * b.shape[-1]:  # one matrix for all rows
+        a, g = _rows(a), _rows(g)
+    turned = b.stride(-2) == 1 and b.stride(-1) != 1
+    db = calls.product(g.mT, a, alpha=alpha).mT if turned else calls.product(a.mT, g, alpha=alpha)
+    return db.sum_to_size(b.shape) if db.dim() >= b.dim() else db.reshape(b.shape)
+
+
+def gemm_gradients(calls, needs, dd, a, b, c, bias, d, alpha, beta, act, of_c=None):
+    """Of a, b, c and bias; None where not needed. of_c: (shape, dtype) of c; c itself and d are there where the activation needs them."""
+    dz = _before_activation(calls, dd, a, b, c, bias, d, alpha, beta, act)
+    g = dz.to(a.dtype)
+    da = calls.product(g, b.mT, alpha=alpha).sum_to_size(a.shape) if needs[0] else None
+    db = _of_right(calls, a, b, g, alpha) if needs[1] else None
+    dc = (dz * beta).to(of_c[1]).sum_to_size(of_c[0]) if of_c is not None and needs[2] else None
+    return da, db, dc, _of_bias(dz, bias) if needs[3] else None
+
+
+def _of_bias(dz, bias):
+    wide = torch.float64 if dz.dtype is torch.float64 else torch.float32
+    return None if bias is None else _rows(dz).sum(0, dtype=wide).to(bias.dtype)
+
+
+def linear_gradients(calls, needs, dy, x, w, bias, y, act):
+    dx, dw, _, dbias = gemm_gradients(calls, (needs[0], needs[1], False, needs[2]), dy, x, w.mT, None, bias, y, 1.0, 1.0, act)
+    return dx, None if dw is None else dw.mT, dbias
+
+
+def gated_mlp_gradients(calls, needs, dy, x, wg, wu, act):
+    """Of x, wg and wu. Gate and up are found again, rounded to the operands' dtype as a framework would keep them."""
+    gate, up = calls.product(x, wg.mT), calls.product(x, wu.mT)
+    dgate, dup = calls.gated_gradient(_rows(dy), _rows(gate), _rows(up), act, True, True)
+    dgate, dup, dx = dgate.view(gate.shape), dup.view(up.shape), None
+    if needs[0]:
+        wide = torch.float64 if x.dtype is torch.float64 else torch.float32
+        dx = calls.product(dup, wu, calls.product(dgate, wg, dtype=wide), dtype=x.dtype).sum_to_size(x.shape)
+    of = lambda need, g, w: _of_right(calls, x, w.mT, g, 1.0).mT if need else None  # noqa: E731
+    return dx, of(needs[1], dgate, wg), of(needs[2], dup, wu)
+
+
+# ---- autograd: for torch's library and, by the same two functions, for eager calls ----
+
+def _needs_more(act):
+    return act not in ("none", "relu")  # whose gradients are found from the result, or without
+
+
+def _remember_gemm(ctx, inputs, d):
+    a, b, c, bias, ctx.alpha, ctx.beta, ctx.act, _ = inputs
+    ctx.of_c = None if c is None else (c.shape, c.dtype)
+    ctx.save_for_backward(a, b, c if _needs_more(ctx.act) else None, bias, d if ctx.act == "relu" else None)
+
+
+def _backward_gemm(calls, ctx, dd):
+    return gemm_gradients(calls, ctx.needs_input_grad, dd, *ctx.saved_tensors, ctx.alpha, ctx.beta, ctx.act, ctx.of_c) + (None,) * 4
+
+
+def _remember_linear(ctx, inputs, y):
+    x, w, bias, ctx.act = inputs
+    ctx.save_for_backward(x, w, bias, y if ctx.act == "relu" else None)
+
+
+def _backward_linear(calls, ctx, dy):
+    return linear_gradients(calls, ctx.needs_input_grad, dy, *ctx.saved_tensors, ctx.act) + (None,)
+
+
+def _remember_gated_mlp(ctx, inputs, _):
+    x, wg, wu, ctx.act = inputs
+    ctx.save_for_backward(x, wg, wu)
+
+
+def _backward_gated_mlp(calls, ctx, dy):
+    return gated_mlp_gradients(calls, ctx.needs_input_grad, dy, *ctx.saved_tensors, ctx.act) + (None,)
+
+
+def function(name, launch, calls):
+    """The op as an autograd function of its arguments, by these launches."""
+    _, remember, backward, *_ = OPS[name]
+
+    def forward(ctx, *arguments):
+        out = launch(*arguments)
+        remember(ctx, arguments, out)
+        return out
+
+    return type(name, (torch.autograd.Function,), {"forward": staticmethod(forward),
+                                                   "backward": staticmethod(once_differentiable(lambda ctx, dy: backward(calls, ctx, dy)))})
+
+
+# ---- torch's library ----
+
+def _fake_gemm(a, b, c, bias, alpha, beta, act, dtype):
+    return a.new_empty(torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]) + (a.shape[-2], b.shape[-1]), dtype=dtype or a.dtype)
+
+
+def _fake_linear(x, w, bias, act):
+    return _fake_gemm(x, w.mT, None, bias, 1.0, 1.0, act, None)
+
+
+def _fake_gated_mlp(x, wg, wu, act):
+    return _fake_gemm(x, wg.mT, None, None, 1.0, 1.0, act, None)
+
+
+# name: (schema, what is remembered, backward, launch, plain mathematics, shapes for tracing, how many arguments are tensors)
+OPS = {
+    "gemm": ("(Tensor a, Tensor b, Tensor? c, Tensor? bias, float alpha, float beta, str act, ScalarType? dtype) -> Tensor",
+             _remember_gemm, _backward_gemm, launch_gemm, _math.gemm, _fake_gemm, 4),
+    "linear": ("(Tensor x, Tensor w, Tensor? bias, str act) -> Tensor",
+               _remember_linear, _backward_linear, launch_linear, _math.linear, _fake_linear, 3),
+    "gated_mlp": ("(Tensor x, Tensor wg, Tensor wu, str act) -> Tensor",
+                  _remember_gated_mlp, _backward_gated_mlp, launch_gated_mlp, _math.gated_mlp, _fake_gated_mlp, 3),
+}
+_AUTOCAST = {"cuda": "AutocastCUDA", "cpu": "AutocastCPU"}
+
+
+def cast(kind, given):
+    """What autocast makes of operands: as torch's own products have it, all but f64 are cast."""
+    dtype = torch.get_autocast_dtype(kind)
+    return [x.to(dtype) if x is not None and x.is_floating_point() and x.dtype is not torch.float64 else x for x in given]
+
+
+def _under_autocast(kind, operator, count):
+    keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, _AUTOCAST[kind]))
+
+    def call(*arguments):
+        with torch._C._ExcludeDispatchKeyGuard(keys):
+            return operator(*cast(kind, arguments[:count]), *arguments[count:])
+    return call
+
+
+def define():
+    """Registers everything; once, at import."""
+    for name, (schema, remember, backward, launch, mathematics, fake, count) in OPS.items():
+        LIBRARY.define(name + schema, tags=_PT2)
+        operator = getattr(torch.ops.kiln, name).default
+        LIBRARY.impl(name, launch, "CUDA")
+        LIBRARY.impl(name, lambda *arguments, f=mathematics: f(*arguments).contiguous(), "CPU")
+        for kind, key in _AUTOCAST.items():
+            LIBRARY.impl(name, _under_autocast(kind, operator, count), key)
+        torch.library.register_fake("kiln::" + name, fake, lib=LIBRARY)
+        torch.library.register_autograd("kiln::" + name, lambda ctx, dy, f=backward: f(LIBRARY_CALLS, ctx, dy),
+                                        setup_context=lambda ctx, inputs, output, f=remember: f(ctx, inputs, output), lib=LIBRARY)
+
+
+define()
+LIBRARY_CALLS = Calls(torch.ops.kiln.gemm.default, torch.ops.kiln.gated_grad.default)
+
+
+# ---- what users call ----
+
+FUNCTIONS = {name: function(name, op[3], LIBRARY_CALLS) for name, op in OPS.items()}
+ACTS = {name: ops.PRODUCTS[kind].settings["act"] for name, kind in (("gemm", "gemm"), ("linear", "gemm"), ("gated_mlp", "gated_mlp"))}
+
+
+def _is_special(given):
+    """Whether a call takes the way through torch's library: what an autograd function around a launch would not see."""
+    return (_functions._COMPILING() or _functions._MODES() or _functions._TRANSFORMS() or forward_ad._current_level >= 0
+            or any(x is not None and type(x) not in _functions.PLAIN for x in given))
+
+
+def _call(product, given, rest):
+    """given: the tensors; rest: what follows them in the schema."""
+    name, first = product.name, given[0]
+    if rest[-1 if name != "gemm" else 2] not in ACTS[name]:
+        raise errors.BadSetting('%s: setting act is "%s"; expected one of %s' % (name, rest[-1 if name != "gemm" else 2], ", ".join(ACTS[name])))
+    kind = first.device.type
+    autocast = kind in _AUTOCAST and torch.is_autocast_enabled(kind)
+    if not first.is_cuda:
+        given = cast(kind, given) if autocast else given
+        product.check(given, WIDE, WIDE)
+        product.arrangement(given)
+        return OPS[name][4](*given, *rest)
+    if _is_special(given):
+        return getattr(torch.ops.kiln, name).default(*given, *rest)
+    if autocast:
+        given = cast(kind, given)
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given):
+        return FUNCTIONS[name].apply(*given, *rest)
+    return OPS[name][3](*given, *rest)
+
+
+def gemm(a, b, c=None, bias=None, *, alpha=1.0, beta=1.0, act="none", dtype=None):
+    """d = act(alpha * a b + beta * c + bias). a: (..., M, K), b: (..., K, N), leading dims broadcast; c broadcasts to d; bias: (N).
+
+    act    "none", "relu", "gelu", "gelu_tanh" or "silu"
+    dtype  of d: None is a's; c and bias may have others, as well
+    Operands are bfloat16 or float16 and lie anyhow; either of the last two dims may be the contiguous one. Sums are f32.
+    """
+    if dtype is not None and dtype not in WIDE:
+        raise errors.BadDtype("gemm: the result's dtype is %s; expected %s" % (dtype, _words(OUTPUTS)))
+    return _call(GEMM, (a, b, c, bias), (float(alpha), float(beta), act, dtype))
+
+
+def linear(x, w, bias=None, *, act="none"):
+    """y = act(x w' + bias) as torch.nn.functional.linear: x (..., K), w (N, K), bias (N). act as in gemm."""
+    return _call(LINEAR, (x, w, bias), (act,))
+
+
+def gated_mlp(x, wg, wu, *, act="silu"):
+    """y = act(x wg') * (x wu'), both products in one kernel: x (..., K), wg and wu (N, K). act: silu, gelu or gelu_tanh."""
+    return _call(GATED_MLP, (x, wg, wu), (act,))

@@ -1,0 +1,309 @@
+"""kiln.torch's products with torch: on the GPU where there is one (called from tests/gpu.sh), else their kernels on the simulator.
+
+    KILN_BUILD=build PYTHONPATH=runtime/python python3 -m unittest discover -s tests/python -p 'test_torch_products.py'
+"""
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import test_torch  # noqa: E402 - skips, or stops, where torch is not installed
+import torch  # noqa: E402
+
+import kiln  # noqa: E402
+import kiln.nn  # noqa: E402
+import kiln.torch as kt  # noqa: E402
+from kiln import ops  # noqa: E402
+from kiln.torch import _math, _products  # noqa: E402
+
+GPU, DEVICE, SHORT = test_torch.GPU, test_torch.DEVICE, (torch.bfloat16, torch.float16)
+if GPU:
+    CALLS = _products.LIBRARY_CALLS
+else:
+    CALLS = _products.Calls(_products.launch_gemm, test_torch.SIMULATOR.launch(ops.GRADIENT["gated"]))
+LAUNCHED = {name: _products.function(name, op[3], CALLS).apply for name, op in _products.OPS.items()}
+
+
+class Maker:
+    """Random tensors of one dtype. turned: the last two dims the other way round in memory; wide: columns of something wider."""
+
+    def __init__(self, dtype, seed=3):
+        self.dtype, self.generator = dtype, torch.Generator().manual_seed(seed)
+
+    def __call__(self, *shape, dtype=None, scale=1.0):
+        return (torch.randn(*shape, generator=self.generator, dtype=torch.float64) * scale).to(DEVICE, dtype or self.dtype)
+
+    def turned(self, *shape):
+        return self(*shape[:-2], shape[-1], shape[-2]).mT
+
+    def wide(self, *shape, step=1, more=3):
+        return self(*shape[:-1], step * shape[-1] + more)[..., : step * shape[-1] : step]
+
+
+def cases(dtype):
+    """(op, a word about it, tensors, keywords)."""
+    make, f32 = Maker(dtype), torch.float32
+    x, w = make(3, 5, 64), make(24, 64, scale=0.2)
+    return [
+        ("gemm", "rows", (make(33, 64), make(64, 40)), {}),
+        ("gemm", "k-major weight", (make(33, 64), make.turned(64, 40)), {"alpha": 0.5}),
+        ("gemm", "m-major", (make.turned(40, 64), make(64, 40)), {}),
+        ("gemm", "leading dims as rows", (make(2, 3, 5, 64), make.turned(64, 24)), {"act": "relu"}),
+        ("gemm", "rows of a joint projection", (make.wide(2, 5, 64, more=64), make.turned(64, 24)), {}),
+        ("gemm", "heads: two strides for rows", (make(2, 5, 3, 64).transpose(1, 2), make(64, 24)), {}),
+        ("gemm", "batches", (make(4, 9, 16), make.turned(4, 16, 24)), {"act": "silu"}),
+        ("gemm", "broadcast batches", (make(3, 1, 9, 16), make(2, 16, 24)), {}),
+        ("gemm", "one left for all", (make(9, 16), make(3, 16, 24)), {}),
+        ("gemm", "c and bias of their own dtypes", (make(2, 9, 32), make(32, 24), make(2, 9, 24, dtype=f32), make(24, dtype=f32)), {"beta": -2.0, "act": "gelu"}),
+        ("gemm", "c broadcasts", (make(2, 9, 32), make(32, 24), make(9, 1)), {"alpha": 2.0}),
+        ("gemm", "f32 result", (make(17, 64), make(64, 24), None, make(24)), {"dtype": f32, "act": "gelu_tanh"}),
+        ("gemm", "odd sizes and strides", (make.wide(7, 13), make(13, 11)), {}),
+        ("gemm", "no contiguous dim", (make.wide(7, 16, step=2), make.wide(16, 24, step=3)), {}),
+        ("linear", "bias", (x, w, make(24)), {}),
+        ("linear", "no bias", (make(7, 64), w), {"act": "silu"}),
+        ("linear", "relu", (x, w, make(24, dtype=f32)), {"act": "relu"}),
+        ("linear", "transposed weight", (x, make(64, 24).t(), make(24)), {"act": "gelu_tanh"}),
+        ("linear", "one row", (make(1, 64), w, make(24)), {"act": "gelu"}),
+        ("gated_mlp", "silu", (x, w, make(24, 64, scale=0.2)), {}),
+        ("gated_mlp", "gelu", (make(17, 64), w, make(24, 64, scale=0.2)), {"act": "gelu"}),
+        ("gated_mlp", "weights lie differently", (x, w, make.turned(24, 64) * 0.2), {"act": "gelu_tanh"}),
+        ("gated_mlp", "halves of one weight", (x,) + tuple(make(48, 64, scale=0.2).chunk(2)), {}),
+    ]
+
+
+def arguments(name, tensors, keywords):
+    """In the order of torch.ops.kiln.NAME."""
+    flat = list(tensors) + [None] * (_products.OPS[name][6] - len(tensors))
+    if name == "gemm":
+        return flat + [keywords.get("alpha", 1.0), keywords.get("beta", 1.0), keywords.get("act", "none"), keywords.get("dtype")]
+    return flat + [keywords.get("act", ops.PRODUCTS["gated_mlp"].settings["act"][0] if name == "gated_mlp" else "none")]
+
+
+def leaves_of(tensors):
+    return [None if x is None else x.detach().requires_grad_() for x in tensors]
+
+
+def reference(name, tensors, keywords, dy):
+    wide = leaves_of([None if x is None else x.detach().double().cpu() for x in tensors])
+    y = getattr(_math, name)(*arguments(name, wide, dict(keywords, dtype=torch.float64 if "dtype" in keywords else None)))
+    return y.detach(), torch.autograd.grad(y, [x for x in wide if x is not None], dy.double().cpu())
+
+
+class Values(test_torch.Comparison):
+    """Forward and backward against float64."""
+
+    def near(self, got, want, dtype, what):
+        """Operands of 16 bits, sums in f32, and intermediates of the backward rounded once: units of the largest."""
+        self.assertEqual(got.shape, want.shape, what)
+        peak, eps = float(want.abs().max()) if want.numel() else 0.0, torch.finfo(dtype).eps
+        off = (got.double().cpu() - want).abs()
+        self.assertTrue(bool((off <= 2 * eps * want.abs() + 2 * eps * peak + 1e-6).all()), "%s: off by %g, largest %g" % (what, float(off.max()), peak))
+
+    def compare(self, dtype):
+        for name, word, tensors, keywords in cases(dtype):
+            with self.subTest(op=name, case=word, dtype=str(dtype)):
+                given = leaves_of(tensors)
+                y = getattr(kt, name)(*given, **keywords) if GPU else LAUNCHED[name](*arguments(name, given, keywords))
+                dy = test_torch.random_like([y])[0]
+                found = torch.autograd.grad(y, [x for x in given if x is not None], dy)
+                want, want_grads = reference(name, tensors, keywords, dy)
+                self.assertEqual(y.dtype, keywords.get("dtype", dtype))
+                self.assertTrue(y.is_contiguous())
+                self.near(y.detach(), want, dtype, "result")
+                for x, g, w, label in zip([x for x in tensors if x is not None], found, want_grads, "abcd"):
+                    self.assertEqual((g.dtype, g.shape), (x.dtype, x.shape))
+                    self.near(g, w, dtype, "gradient " + label)
+
+    def test_bf16(self):
+        self.compare(torch.bfloat16)
+
+    def test_f16(self):
+        self.compare(torch.float16)
+
+    def test_nothing_is_copied(self):
+        """Views of all kinds get a plan at once; only what has no contiguous dim, or needs two strides for its batches, is moved."""
+        copied = {"no contiguous dim", "heads: two strides for rows", "weights lie differently", "broadcast batches", "c broadcasts"}
+        products = {"gemm": _products.GEMM, "linear": _products.LINEAR, "gated_mlp": _products.GATED_MLP}
+        for name, word, tensors, keywords in cases(torch.bfloat16):
+            given = tensors + (None,) * (_products.OPS[name][6] - len(tensors))
+            self.assertEqual(bool(products[name].arrangement(given).copies), word in copied, word)
+
+    def test_gradient_of_a_weight_lies_as_the_weight(self):
+        x, w = Maker(torch.bfloat16)(5, 32).requires_grad_(), Maker(torch.bfloat16)(24, 32).requires_grad_()
+        y = kt.linear(x, w) if GPU else LAUNCHED["linear"](*arguments("linear", (x, w), {}))
+        dw, = torch.autograd.grad(y.sum(), [w])
+        self.assertEqual(dw.stride(), w.stride())
+
+    def test_nothing_to_do(self):
+        make = Maker(torch.float16)
+        launch = lambda name, *t, **k: _products.OPS[name][3](*arguments(name, t, k))  # noqa: E731
+        self.assertEqual(launch("gemm", make(0, 16), make(16, 8)).shape, (0, 8))
+        self.assertEqual(launch("gemm", make(0, 3, 16), make(0, 16, 8)).shape, (0, 3, 8))
+        self.assertEqual(launch("gemm", make(3, 16), make(16, 0)).shape, (3, 0))
+        bias = make(8)
+        torch.testing.assert_close(launch("gemm", make(3, 0), make(0, 8), None, bias), bias.expand(3, 8))
+
+    def test_plans_are_kept(self):
+        make = Maker(torch.bfloat16)
+        kiln.clear()
+        x, w = make(8, 64), make(16, 64)
+        for count, (a, b, act) in enumerate([(x, w, "none"), (x, w, "relu"), (make(4, 64), w, "none"), (x, make(64, 16).t(), "none")], 1):
+            for _ in range(3):
+                _products.launch_linear(a, b, None, act)
+            self.assertEqual(kiln.cache()["plans"], count)
+
+    def test_unaligned(self):
+        memory, w = Maker(torch.bfloat16)(8 * 64 + 8), Maker(torch.bfloat16)(16, 64)
+        for first in (0, 1, 4, 0):
+            x = memory[first:first + 512].view(8, 64)
+            want = _math.linear(x.double().cpu(), w.double().cpu(), None, "none")
+            self.near(_products.launch_linear(x, w, None, "none"), want, torch.bfloat16, "first element %d" % first)
+
+
+class Library(test_torch.Comparison):
+    """torch.library: opcheck, torch.compile, torch.amp, modules and errors; on the GPU if there is one, else on the CPU."""
+
+    dtype = torch.bfloat16 if GPU else torch.float32
+
+    def test_opcheck(self):
+        make = Maker(self.dtype)
+        for name, tensors, keywords in [("gemm", (make(2, 9, 32), make(32, 24), make(2, 9, 24), make(24)), {"act": "gelu"}),
+                                        ("gemm", (make(9, 32), make.turned(32, 24)), {}),
+                                        ("linear", (make(2, 9, 32), make(24, 32), make(24)), {"act": "relu"}),
+                                        ("gated_mlp", (make(9, 32), make(24, 32), make(24, 32)), {})]:
+            with self.subTest(op=name):
+                torch.library.opcheck(getattr(torch.ops.kiln, name).default, tuple(arguments(name, leaves_of(tensors), keywords)))
+
+    def test_gradients_without_a_gpu(self):
+        """The public functions (autograd of plain mathematics) and the custom ops on the CPU give the same."""
+        if GPU:
+            self.skipTest("there is one")
+        for name, word, tensors, keywords in cases(torch.float64):
+            if any(x is not None and x.dtype is not torch.float64 for x in tensors) or "dtype" in keywords:
+                continue
+            with self.subTest(op=name, case=word):
+                results = []
+                for call in (lambda *t: getattr(kt, name)(*t, **keywords), lambda *t: getattr(torch.ops.kiln, name)(*arguments(name, t, keywords))):
+                    given = leaves_of(tensors)
+                    y = call(*given)
+                    results.append([y.detach()] + list(torch.autograd.grad(y, [x for x in given if x is not None], test_torch.random_like([y])[0])))
+                for a, b in zip(*results):
+                    torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+    def test_compile(self):
+        make = Maker(self.dtype)
+        tensors = make(3, 5, 64), make(24, 64), make(24, 64), make(24), make(40, 24)
+
+        def block(x, wg, wu, bias, down):
+            h = kt.gated_mlp(x * 1.0, wg, wu) * 0.1 + kt.linear(x, wg, bias, act="relu")
+            return kt.gemm(h, down.t(), alpha=0.5)
+
+        torch._dynamo.reset()
+        results = []
+        for f in (block, torch.compile(block, fullgraph=True, backend="inductor" if GPU else "aot_eager")):
+            given = leaves_of(tensors)
+            y = f(*given)
+            results.append([y.detach()] + list(torch.autograd.grad(y, given, test_torch.random_like([y])[0])))
+        for a, b in zip(*results):
+            torch.testing.assert_close(a, b, rtol=2e-2 if GPU else 1e-5, atol=2e-2 * float(a.abs().max()) if GPU else 1e-5)
+
+    def test_autocast(self):
+        """As torch.nn.functional.linear: operands are cast, gradients come back in the parameters' dtype; also where it is traced."""
+        for dtype in SHORT:
+            module, x = kiln.nn.Linear(32, 24, device=DEVICE), torch.randn(5, 32, device=DEVICE, requires_grad=True)
+            twin = torch.nn.Linear(32, 24, device=DEVICE)
+            twin.load_state_dict(module.state_dict())
+            torch._dynamo.reset()
+            for f in (module, torch.compile(module, fullgraph=True, backend="aot_eager"),
+                      lambda v: torch.ops.kiln.linear(v, module.weight, module.bias, "none")):  # noqa: B023
+                with torch.autocast(DEVICE, dtype):
+                    y, want = f(x), twin(x)
+                self.assertEqual(y.dtype, dtype)
+                torch.testing.assert_close(y, want, rtol=2e-2, atol=2e-2)
+                dx, dw = torch.autograd.grad(y.float().sum(), [x, module.weight])
+                self.assertEqual((dx.dtype, dw.dtype), (torch.float32, torch.float32))
+                wx, ww = torch.autograd.grad(want.float().sum(), [x, twin.weight])
+                torch.testing.assert_close(dx, wx, rtol=2e-2, atol=2e-2)
+                torch.testing.assert_close(dw, ww, rtol=2e-2, atol=2e-2)
+            mlp = kiln.nn.GatedMLP(32, 24, device=DEVICE)
+            with torch.autocast(DEVICE, dtype):
+                self.assertEqual(mlp(x).dtype, dtype)
+                self.assertEqual(kt.gemm(x, x.mT).dtype, dtype)
+
+    def test_modules(self):
+        like = dict(device=DEVICE, dtype=self.dtype)
+        x = torch.randn(2, 6, 48, **like)
+        for module, given in [(kiln.nn.Linear(48, 24, **like), (x,)), (kiln.nn.Linear(48, 24, bias=False, act="gelu", **like), (x,)),
+                              (kiln.nn.GatedMLP(48, 24, **like), (x,)), (kiln.nn.Gemm(act="silu", alpha=0.5), (x, x.mT))]:
+            with self.subTest(module=str(module)):
+                y = module(*given)
+                plain = module.double().cpu()(*[g.double().cpu() for g in given])
+                eps = torch.finfo(self.dtype).eps
+                self.assertTrue(bool(((y.double().cpu() - plain).abs() <= 8 * eps * plain.abs().max()).all()))
+        self.assertEqual(sorted(kiln.nn.Linear(4, 2).state_dict()), ["bias", "weight"])
+
+    def refused(self, cls, call, **facts):
+        with self.assertRaises(cls) as caught:
+            call()
+        for fact, want in facts.items():
+            self.assertEqual(getattr(caught.exception, fact), want)
+
+    def test_errors(self):
+        make = Maker(self.dtype)
+        x, w = make(5, 32), make(24, 32)
+        self.refused(kiln.BadSize, lambda: kt.linear(x, make(24, 31)), tensor="w", actual="31", expected="32, as in tensor x")
+        self.refused(kiln.BadSize, lambda: kt.gemm(x, w), tensor="b", actual="24", expected="32, as in tensor a")
+        self.refused(kiln.BadSize, lambda: kt.gated_mlp(x, w, make(23, 32)), tensor="wu", actual="23", expected="24, as in tensor wg")
+        self.refused(kiln.BadSize, lambda: kt.linear(x, w, make(23)), tensor="bias", expected="[24]")
+        self.refused(kiln.BadSize, lambda: kt.gemm(x, w.t(), make(4, 24)), tensor="c", actual="[4, 24]")
+        self.refused(kiln.BadSize, lambda: kt.gemm(make(2, 5, 32), make(3, 32, 24)), tensor="b", actual="3", expected="2")
+        self.refused(kiln.BadRank, lambda: kt.linear(x[0], w), tensor="x")
+        self.refused(kiln.BadDtype, lambda: kt.linear(x, w.double()), tensor="w", actual="torch.float64", expected="%s, as tensor x" % self.dtype)
+        self.refused(kiln.BadDtype, lambda: kt.linear(x.int(), w.int()), tensor="x", actual="torch.int32")
+        self.refused(kiln.BadDtype, lambda: kt.gemm(x, w.t(), dtype=torch.int8))
+        self.refused(kiln.BadSetting, lambda: kt.linear(x, w, act="tanh"))
+        self.refused(kiln.BadSetting, lambda: kt.gated_mlp(x, w, w, act="relu"))
+        if GPU:
+            self.refused(kiln.BadDtype, lambda: kt.linear(x.double(), w.double()), tensor="x")
+            self.refused(kiln.BadPointer, lambda: kt.linear(x, w.cpu()), tensor="w")
+
+
+class OnGpu(test_torch.Comparison):
+    @test_torch.on_gpu
+    def test_large(self):
+        """Sizes that take every kind of schedule, beside torch."""
+        for m, n, k in [(4096, 4096, 1024), (128, 4096, 4096), (1000, 520, 264), (77, 4104, 72)]:
+            x, w = torch.randn(m, k, device="cuda").bfloat16(), torch.randn(n, k, device="cuda").bfloat16()
+            want = x.float() @ w.float().t()
+            torch.testing.assert_close(kt.linear(x, w).float(), want, rtol=1.6e-2, atol=1e-2 * k ** 0.5)
+            gate = torch.nn.functional.silu(want)
+            got = kt.gated_mlp(x, w, w).float()
+            self.assertLess(float((got - gate * want).abs().max() / (gate * want).abs().max()), 2 ** -7)
+
+    @test_torch.on_gpu
+    def test_graph(self):
+        module, x = kiln.nn.Linear(256, 128, device="cuda", dtype=torch.bfloat16), torch.randn(64, 256, device="cuda").bfloat16()
+        module(x)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.no_grad(), torch.cuda.graph(graph):
+            y = module(x)
+        x.copy_(torch.randn(64, 256, device="cuda"))
+        graph.replay()
+        torch.cuda.synchronize()
+        torch.testing.assert_close(y, torch.nn.functional.linear(x, module.weight, module.bias), rtol=1.6e-2, atol=1e-2)
+
+    @test_torch.on_gpu
+    def test_cpu_time(self):
+        x, w = torch.randn(16, 256, device="cuda").bfloat16(), torch.randn(256, 256, device="cuda").bfloat16()
+        add = test_torch.cpu_time(lambda: x.add_(1))
+        for name, call in [("torch linear", lambda: torch.nn.functional.linear(x, w)), ("kiln linear", lambda: kt.linear(x, w)),
+                           ("kiln gated_mlp", lambda: kt.gated_mlp(x, w, w)), ("kiln gemm", lambda: kt.gemm(x, w))]:
+            spent = test_torch.cpu_time(call)
+            print("\n  %-26s %6.2f us   add_ + %5.2f" % (name, spent, spent - add), end="")
+            self.assertLess(spent, add + 30, name)
+        print()
+
+
+if __name__ == "__main__":
+    unittest.main()
