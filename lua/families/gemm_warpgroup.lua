@@ -94,6 +94,7 @@ local function candidates(inst)
   end
   if #inst.op.products > 1 then -- their accumulators share a thread's registers
     local bn = 128 // #inst.op.products // 16 * 16
+    add("pingpong", 128, bn, 5, 2, "b")
     add("coop", 256, bn, 4, 2, "b", 1)
     add("coop", 128, 2 * bn, 4, 2, "b")
     add("pingpong", 64, 2 * bn, 5, 1, "b")
@@ -144,6 +145,7 @@ end
 -- 4 us for a launch. Measured on an H200 (docs/performance.md).
 local RATE = {
   ["coop 256x128 2b"] = 0.83, ["coop 128x256 2b"] = 0.85, ["pingpong 128x128 2b"] = 0.80, ["coop 128x128 2a"] = 0.76, ["coop 128x128 1b"] = 0.81,
+  ["pingpong 128x64x2 2b"] = 0.86, ["coop 256x64x2 2b"] = 0.83, ["coop 128x128x2 2b"] = 0.83,
   [256 * 128] = 0.81, [128 * 128] = 0.76, [128 * 64] = 0.63, [64 * 64] = 0.44,
 }
 
@@ -156,7 +158,8 @@ end
 local function put_cost(inst, s)
   common.put_work(inst)
   local each, operands = s.bm * s.bn * #inst.op.products, {}
-  local rate = RATE[string.format("%s %dx%d %d%s", s.way, s.bm, s.bn * #inst.op.products, s.cluster, s.share)] or RATE[each] or 0.4
+  local several = #inst.op.products > 1 and "x" .. #inst.op.products or ""
+  local rate = RATE[string.format("%s %dx%d%s %d%s", s.way, s.bm, s.bn, several, s.cluster, s.share)] or RATE[each] or 0.4
   for _, t in ipairs(common.operands(inst)) do table.insert(operands, table.concat(t.dims, "*") .. "*" .. bytes(t)) end
   local waves = string.format("ceildiv(tiles,%s)", clusters(s))
   local steps = s.split > 1 and string.format("%s*(k_tiles*%d+640)", waves, s.bk) or string.format(s.way == "coop" and "%s*(K+256)" or "%s*(K+64)+640", waves)
