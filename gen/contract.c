@@ -14,9 +14,11 @@ static bool put_value(Text *out, const char **at, const LowerResult *kernel, int
   for (int which = 0; which < 4; which++) {
     size_t len = strlen(names[which]);
     if (strncmp(*at, names[which], len) != 0 || !isdigit((unsigned char)(*at)[len])) continue;
-    int k = (*at)[len] - '0';
+    const char *digit = *at + len;
+    int k = 0;
+    for (; isdigit((unsigned char)*digit) && k < nkernels; digit++) k = 10 * k + (*digit - '0');
     if (k >= nkernels) return false;
-    *at += len + 1;
+    *at = digit;
     switch (which) {
     case 0: text_str(out, kernel[k].entry); break;
     case 1: text_fmt(out, "%d", kernel[k].threads); break;

@@ -18,10 +18,11 @@
 
 static const char *map_name(Lower *l, const ViewVal *v) {
   char name[96];
+  const char *front = tile_attr_str(l->tiles, l->node, TA_name, "");
   int n = 1;
   for (int i = 0; i < l->nmaps; i++) n += strcmp(l->map[i]->view->tensor, v->tensor) == 0;
-  if (n == 1) snprintf(name, sizeof name, "%.60s_map", v->tensor);
-  else snprintf(name, sizeof name, "%.60s_map%d", v->tensor, n);
+  int used = snprintf(name, sizeof name, "%.16s%s%.36s_map", front, *front ? "_" : "", v->tensor);
+  if (n > 1) snprintf(name + used, sizeof name - (size_t)used, "%d", n);
   return arena_str(l->arena, KEEP, name, strlen(name));
 }
 

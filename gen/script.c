@@ -516,6 +516,7 @@ static void begin_call(Script *s, ScriptWork work, ScriptCall *call) {
   s->churn_bytes = 0;
   s->reported = s->refused = s->about_request = s->exhausted = s->parsing = false;
   s->at_file = s->at_line = 0;
+  s->stage[0] = 0;
   for (int i = 1; i <= s->nfiles; i++) s->file[i].diag_index = 0;
   lua_sethook(s->L, stop_on_breach, LUA_MASKCOUNT, SCRIPT_HOOK_STEPS);
 }

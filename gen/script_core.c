@@ -1,5 +1,6 @@
 /* script_core.c - `core`: the calls by which the library records tile statements. The library only: scripts never see them. */
 #include "script_lua.h"
+#include <stdio.h>
 #include <string.h>
 
 /* ---- operations ---- */
@@ -291,20 +292,32 @@ static int core_at(lua_State *L) {
   return 0;
 }
 
+/* core.stage(name): what is refused from here on is refused of that stage of a chain; core.stage(): of the op */
+static int core_stage(lua_State *L) {
+  Script *s = script_of(L);
+  snprintf(s->stage, sizeof s->stage, "%s", luaL_optstring(L, 1, ""));
+  return 0;
+}
+
+static int raise_of_stage(lua_State *L) {
+  const Script *s = script_of(L);
+  lua_settop(L, 1);
+  if (*s->stage) lua_pushfstring(L, "stage '%s': %s", s->stage, lua_tostring(L, 1));
+  return lua_error(L);
+}
+
 /* core.refuse(message): right in itself, but not on this target */
 static int core_refuse(lua_State *L) {
   luaL_checktype(L, 1, LUA_TSTRING);
   script_of(L)->refused = true;
-  lua_settop(L, 1);
-  return lua_error(L);
+  return raise_of_stage(L);
 }
 
 /* core.fail(message): the request is wrong (a setting, a schedule), not a line of a script */
 static int core_fail(lua_State *L) {
   luaL_checktype(L, 1, LUA_TSTRING);
   script_of(L)->about_request = true;
-  lua_settop(L, 1);
-  return lua_error(L);
+  return raise_of_stage(L);
 }
 
 /* ---- the table ---- */
@@ -325,8 +338,8 @@ static void push_names(lua_State *L) {
 void script_core_open(lua_State *L) {
   static const luaL_Reg functions[] = {
     {"at", core_at}, {"close", core_close}, {"contract", core_contract}, {"define", script_define}, {"fail", core_fail},
-    {"has", core_has}, {"name", core_name}, {"open", core_open}, {"refuse", core_refuse}, {"type", core_type},
-    {"where", core_where}, {NULL, NULL}};
+    {"has", core_has}, {"load_op", script_load_op}, {"name", core_name}, {"open", core_open}, {"refuse", core_refuse},
+    {"stage", core_stage}, {"type", core_type}, {"where", core_where}, {NULL, NULL}};
   lua_createtable(L, 0, 16);
   luaL_setfuncs(L, functions, 0);
   push_names(L);

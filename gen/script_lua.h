@@ -58,6 +58,7 @@ struct Script {
   ScriptWork work;
   ScriptCall *call;         /* NULL between calls */
   int at_file, at_line;     /* core.at; 0: off */
+  char stage[48];           /* core.stage; "": none */
 };
 
 static inline Script *script_of(lua_State *L) { return *(Script **)lua_getextraspace(L); }
@@ -94,6 +95,7 @@ int script_define(lua_State *L);           /* core.define */
 
 /* ---- script_run.c ---- */
 int script_work(lua_State *L);             /* under the one lua_pcall */
+int script_load_op(lua_State *L);          /* core.load_op */
 
 /* Environments and caches in the registry, by the address of: */
 extern const char script_key_library, script_key_user, script_key_modules, script_key_core;

@@ -109,6 +109,16 @@ static void load_op_file(lua_State *L, ScriptFile *f) {
   lua_pop(L, 2);
 }
 
+/* core.load_op(name): registers the op of that name; false: there is none. */
+int script_load_op(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TSTRING);
+  lua_pushfstring(L, "ops/%s.lua", lua_tostring(L, 1));
+  ScriptFile *f = script_find(script_of(L), lua_tostring(L, -1));
+  if (f) load_op_file(L, f);
+  lua_pushboolean(L, f != NULL);
+  return 1;
+}
+
 static void load_all_ops(lua_State *L, Script *s) {
   for (int i = 1; i <= s->nfiles; i++)
     if (s->file[i].kind == SCRIPT_OP) load_op_file(L, &s->file[i]);

@@ -27,7 +27,7 @@ enum {
   OUTPUT_BYTES = 16384,
   SET_BYTES = 1024,
   MAX_CHOICES = 16,
-  SCHEDULE_BYTES = 512
+  SCHEDULE_BYTES = 2048
 };
 
 typedef struct Job {

@@ -66,6 +66,7 @@ bool eval_room(EvalValue *x, int arrays, size_t elems);        /* grows them to 
 void eval_release(EvalValue *x);
 bool eval_is_integer(uint8_t dtype);
 
+bool eval_undecided_product(double a, double ea, double b, double eb); /* an infinity and what f32 may make 0, say */
 bool eval_elementwise(const DefNode *n, const EvalValue *const arg[3], EvalValue *out, const EvalShape *s);
 /* A reduction: start, then add as often as its dim has chunks, then end with the number of terms. */
 bool eval_reduce_start(const DefNode *n, EvalValue *out, const EvalShape *s);

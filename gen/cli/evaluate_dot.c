@@ -17,7 +17,7 @@ typedef struct Side {   /* one operand: where its rows (or columns) begin, and h
   const double *v, *e;
   int64_t n, step;      /* rows, and the stride of the summed dim */
   int64_t *at;          /* offset of each row, within a batch; n entries, then n of the result's offsets */
-  double *norm;         /* per row: euclidean norm, largest magnitude, euclidean norm of the error; 3 n entries */
+  double *norm;         /* per row: euclidean norm, largest finite magnitude, euclidean norm of the error; 3 n entries */
 } Side;
 
 typedef struct Product {
@@ -110,7 +110,7 @@ static void measure_side(Side *x, int64_t base, int64_t k) {
       int64_t row = rows_outside ? i : j, at = base + x->at[row] + (rows_outside ? j : i) * x->step;
       double v = fabs(x->v[at]);
       square[row] += v * v;
-      if (v > largest[row]) largest[row] = v;
+      if (v > largest[row] && v <= DBL_MAX) largest[row] = v;
       if (x->e) error[row] += x->e[at] * x->e[at];
     }
   for (int64_t i = 0; i < x->n; i++) {
@@ -152,19 +152,32 @@ static void multiply_batch(const Product *p, int64_t base_a, int64_t base_b, dou
   }
 }
 
+/* Of an infinite or undefined sum: does an infinity meet a factor that may be 0 in f32? */
+static bool meets_infinity(const Product *p, int64_t base_a, int64_t base_b, int64_t m, int64_t n) {
+  for (int64_t k = 0; k < p->k; k++) {
+    int64_t i = base_a + p->a.at[m] + k * p->a.step, j = base_b + p->b.at[n] + k * p->b.step;
+    if (eval_undecided_product(p->a.v[i], p->a.e ? p->a.e[i] : 0, p->b.v[j], p->b.e ? p->b.e[j] : 0)) return true;
+  }
+  return false;
+}
+
 /* Tensor cores truncate after every group of 4 to 16 products, always towards zero, so the error grows with k and not with its
  * root. What they truncate are partial sums: near |sum| + 4 sqrt(sum (a b)^2), of which the root is bounded by either norm
- * times the other side's largest magnitude. Errors of the operands come in by the norms (Cauchy and Schwarz). */
-static void bound_batch(const Product *p, const double *v, double *e) {
+ * times the other side's largest magnitude. Errors of the operands come in by the norms (Cauchy and Schwarz); an operand of which nothing
+ * is known leaves nothing known of the sum. */
+static void bound_batch(const Product *p, int64_t base_a, int64_t base_b, const double *v, double *e) {
   const int64_t *row = p->a.at + p->a.n, *column = p->b.at + p->b.n;
   const double *na = p->a.norm, *la = na + p->a.n, *ea = la + p->a.n, *nb = p->b.norm, *lb = nb + p->b.n, *eb = lb + p->b.n;
-  double steps = EVAL_U * ((double)p->k / 4 + 8);
+  double steps = EVAL_U * ((double)p->k / 4 + 8), most = 0x1p127 / (double)(p->k > 0 ? p->k : 1);
   for (int64_t m = 0; m < p->a.n; m++)
     for (int64_t n = 0; n < p->b.n; n++) {
       int64_t at = row[m] + column[n];
       double spread = fmin(na[m] * lb[n], la[m] * nb[n]);
       double error = steps * (fabs(v[at]) + 4 * spread) + na[m] * eb[n] + ea[m] * nb[n] + ea[m] * eb[n];
-      e[at] = fabs(v[at]) <= DBL_MAX ? error : 0;
+      bool finite = fabs(v[at]) <= DBL_MAX;
+      bool overflows = !isnan(v[at]) && la[m] * lb[n] > most; /* f32 may meet infinities of both signs on the way */
+      bool unknown = isinf(ea[m]) || isinf(eb[n]) || overflows || (!finite && meets_infinity(p, base_a, base_b, m, n));
+      e[at] = unknown ? INFINITY : finite ? error : 0;
     }
 }
 
@@ -179,7 +192,7 @@ static bool run_batches(Product *p, const EvalValue *a, const EvalValue *b, Eval
     measure_side(&p->a, at[i], p->k);
     measure_side(&p->b, at[n + i], p->k);
     multiply_batch(p, at[i], at[n + i], out->v + at[2 * n + i]);
-    bound_batch(p, out->v + at[2 * n + i], out->e + at[2 * n + i]);
+    bound_batch(p, at[i], at[n + i], out->v + at[2 * n + i], out->e + at[2 * n + i]);
   }
   kiln_mem(at, list_bytes, 0);
   return true;

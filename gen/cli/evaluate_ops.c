@@ -34,7 +34,7 @@ static bool overflows(double x) { return isfinite(x) && fabs(x) > 0x1p127; }
 static bool undecided_factor(double a, double b, double eb) {
   return (isinf(a) && vanishes(b, eb)) || (overflows(a) && (b == 0 || vanishes(b, eb)));
 }
-static bool undecided_product(double a, double ea, double b, double eb) {
+bool eval_undecided_product(double a, double ea, double b, double eb) {
   return undecided_factor(a, b, eb) || undecided_factor(b, a, ea);
 }
 static bool undecided_sum(double a, double b) {
@@ -113,12 +113,15 @@ static void run_unary(const DefNode *node, Operand x, int64_t estep, double *v, 
 static double pick_min(double a, double b) { return isnan(a) || isnan(b) ? NAN : a < b ? a : b; }
 static double pick_max(double a, double b) { return isnan(a) || isnan(b) ? NAN : a > b ? a : b; }
 
+/* What adding loses: nothing, where the operands are exact and f32 holds the sum (codes of integers that are shifted, say). */
+static double added(double sum, double operands) { return operands == 0 && (float)sum == sum ? 0 : U * fabs(sum); }
+
 static void run_binary(const DefNode *node, Operand x, int64_t xe, Operand y, int64_t ye, double *v, double *e, int64_t n) {
   bool own = node->value != 0;
   switch (node->op) {
-  case DEF_ADD: ROW2_UNLESS(undecided_sum(a, b), (r = a + b, err = ea + eb + U * fabs(r)));
-  case DEF_SUB: ROW2_UNLESS(undecided_sum(a, b), (r = a - b, err = ea + eb + U * fabs(r)));
-  case DEF_MUL: ROW2_UNLESS(undecided_product(a, ea, b, eb), (r = a * b, err = fabs(a) * eb + fabs(b) * ea + ea * eb + U * fabs(r)));
+  case DEF_ADD: ROW2_UNLESS(undecided_sum(a, b), (r = a + b, err = ea + eb + added(r, ea + eb)));
+  case DEF_SUB: ROW2_UNLESS(undecided_sum(a, b), (r = a - b, err = ea + eb + added(r, ea + eb)));
+  case DEF_MUL: ROW2_UNLESS(eval_undecided_product(a, ea, b, eb), (r = a * b, err = fabs(a) * eb + fabs(b) * ea + ea * eb + U * fabs(r)));
   case DEF_DIV: ROW2_UNLESS(undecided_quotient(a, ea, b, eb), (r = a / b, err = (ea + fabs(r) * eb) / fabs(b) + 4 * U * fabs(r) + lost(r, b)));
   /* Of integers, which are exact; dividing by zero, of which nothing is promised, gives 0. */
   case DEF_IDIV: ROW2((r = b == 0 ? 0 : trunc(a / b), err = ea + eb));

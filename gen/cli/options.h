@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define OPTIONS_MAX_PAIRS 32
+#define OPTIONS_MAX_PAIRS 128
 #define OPTIONS_MAX_LEADS 4
 #define OPTIONS_MAX_DEVICES 16
 #define OPTIONS_MAX_SMS 4

@@ -1,11 +1,20 @@
 -- contract.lua - composes the lines of a file's contract (docs/contract.md).
 local op = use "kiln.op"
+local scope = use "kiln.scope"
 local contract = {}
 
-function contract.line(fmt, ...) core.contract(string.format(fmt, ...)) end
+-- A stage of a chain writes into its scope.
+function contract.line(fmt, ...)
+  local line = string.format(fmt, ...)
+  if scope.current then scope.current:line(line) else core.contract(line) end
+end
 
 -- Lines that every file begins with.
 function contract.begin(inst, schedule)
+  if scope.current then
+    scope.current.schedule = schedule
+    return
+  end
   contract.line("kiln 1")
   contract.line("op %s", inst.name)
   contract.line("target %s", core.target.name)
@@ -18,12 +27,14 @@ end
 
 -- A tensor's line. dims: list of names or numbers; strides: names, or "1".
 function contract.tensor(t, dims, strides, align, tail)
+  if scope.current then return scope.current:tensor(t, dims, strides, align, tail) end
   contract.line("tensor %s %s %s [%s] strides [%s] align %d%s", t.name, t.out and "out" or "in", t.dtype,
     table.concat(dims, ","), table.concat(strides, ","), align, tail and " " .. tail or "")
 end
 
 -- Kernels compute in f32: other scalars reach them as a derived value NAME_f32.
 function contract.scalar(s)
+  if scope.current then return scope.current:scalar(s) end
   if s.call then
     contract.line("scalar %s %s call", s.name, s.dtype)
     return

@@ -7,7 +7,7 @@ local driver = {}
 use "kiln.blocks"
 use "kiln.rotary"
 
-local FAMILIES = { "rowwise", "gemm", "blockwise" }
+local FAMILIES = { "rowwise", "gemm", "blockwise", "chain" }
 
 -- What a user's script sees: the functions of traces, and the families.
 driver.env = {}
@@ -47,6 +47,12 @@ local function find(o)
   if not why then core.fail("there is no op '" .. tostring(o) .. "'; `kiln list` names them, or give a script's path") end
   core.at(loc[1], loc[2])
   error("there is no '" .. o .. "': " .. why, 0)
+end
+
+-- A shipped op, as a stage of a chain.
+function driver.env.op(name)
+  if type(name) == "string" and not registered[name] then core.load_op(name) end
+  return type(name) == "string" and lookup(name) or error("op: there is no op '" .. tostring(name) .. "'; `kiln list` names them", 2)
 end
 
 -- result: what a script returned, an op or a list of ops. Returns their names, and those of their gradients.

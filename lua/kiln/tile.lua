@@ -1,5 +1,6 @@
 -- tile.lua - the tile statements: thin wrappers over the recorder. A value is { id, kind, dtype, shape } with operators;
 -- a number beside a value becomes a constant of its type. docs/language.md lists every operation.
+local scope = use "kiln.scope"
 local tile = {}
 
 local V = {} -- metatable of traced values
@@ -65,18 +66,40 @@ function tile.i64(a) return is_value(a) and tile.to(a, "i64") or tile.const(a, "
 
 -- ---- declarations ----
 
+tile.kernels = 0 -- that were recorded, ever
 -- body() records the kernel's statements.
 function tile.kernel(attrs, body)
   local k = core.node("kernel", nil, attrs)
+  tile.kernels = tile.kernels + 1
   core.open(k, 0)
   body()
   core.close()
 end
 -- A tensor argument, or a workspace of the contract: a kernel that writes it and the next one that reads it name it alike.
-function tile.view(attrs) return node("view", nil, attrs) end
+function tile.view(attrs)
+  local s = scope.current
+  if not s then return node("view", nil, attrs) end
+  local a = {}
+  for k, v in pairs(attrs) do a[k] = v end
+  local target = s.stage.targets[a.tensor]
+  a.tensor = target and target.name or s:name(a.tensor)
+  for _, k in ipairs { "sizes", "strides", "halves" } do a[k] = a[k] and s:list(a[k]) end
+  return node("view", nil, a)
+end
 -- A tensor map: attrs.dims the names of the view's sizes, outermost first, attrs.box the sizes that one copy moves, attrs.swizzle bytes.
-function tile.map(view, attrs) return node("map", { view.id }, attrs) end
-function tile.param(name, dtype) return node("param", nil, { name = name, dtype = dtype }) end
+function tile.map(view, attrs)
+  local s = scope.current
+  if not s then return node("map", { view.id }, attrs) end
+  local a = {}
+  for k, v in pairs(attrs) do a[k] = v end
+  a.dims, a.name = s:list(a.dims), s.stage.name -- stages may see one tensor through maps of different boxes
+  return node("map", { view.id }, a)
+end
+function tile.param(name, dtype)
+  local own = scope.current and scope.current:name(name) or name
+  local number = tonumber(own)
+  return number and tile.const(math.tointeger(number), dtype) or node("param", nil, { name = own, dtype = dtype })
+end
 function tile.smem(dtype, shape, attrs)
   local a = { dtype = dtype, shape = shape }
   for k, v in pairs(attrs or {}) do if k ~= "alias" then a[k] = v end end

@@ -8,7 +8,7 @@ work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 failed=0 passed=0
 
-ops_of() { sed -n 's/^  \(row\|product\)("\([a-z0-9_]*\)".*/\2/p' "$1"; }
+ops_of() { sed -n 's/^  \(row\|product\|chained\)("\([a-z0-9_]*\)".*/\2/p' "$1"; }
 
 for script in lua/*.lua; do
   names=$(ops_of "$script")
@@ -61,6 +61,17 @@ return gemm.op "mine" {
   epilogue = function(e)
     $4
   end,
+}
+E
+}
+# stages LINE WORDS STAGES [WORKSPACES]: of a chain of x B M K, w B K N and y B M N, with the ops p, a product, and q, a row-wise one
+stages() {
+  refused "$1" "$2" <<E
+local p = gemm.op "p" { tensors = { "a B M K", "b B K N", "d B M N out" }, epilogue = function(e) return e.acc end }
+local q = rowwise.op "q" { tensors = { "x B M N", "y B M N out" }, scalars = { "s f32" }, forward = function(t) t.y = t.x * t.s end }
+return chain.op "mine" {
+  tensors = { "x B M K", "w B K N", "y B M N out" },
+  stages = function(c) return { workspaces = { ${4-} }, $3 } end,
 }
 E
 }
@@ -131,6 +142,26 @@ product 1 'outputs are B M N' "$ABD, \"s N out\"" 'return e.acc'
 product 1 "is called 'tiles_m' like a tensor" "$ABD, \"tiles_m N\"" 'return e.acc'
 product 1 "operands of products have one dtype" '"a B M K", "b B K N own", "d B M N out"' 'return e.acc'
 product 4 "has no row to reduce over" "$ABD" 'return e.acc / sum(e.acc)'
+MUL='name = "m", op = p, tensors = { a = "x", b = "w", d = "y" }'
+stages 3 "returns a list of them" ''
+stages 3 "a stage is { name =" '{ name = "m" }'
+stages 3 "no stage writes its output 'y'" '{ name = "m", op = p, tensors = { a = "x", b = "w", d = "h" } }' '"h B M N bf16"'
+stages 3 "'bf32' is no dtype" "{ $MUL }" '"h B M N bf32"'
+stages 3 "is called like a tensor" "{ $MUL }" '"x B M N bf16"'
+stages 3 "stage 'm': its tensor 'b' is bound to 'v', which is neither" '{ name = "m", op = p, tensors = { a = "x", b = "v", d = "y" } }'
+stages 3 "stage 'm': its tensor 'a' is f16, 'x' is bf16" "{ $MUL, set = { dtype = \"f16\" } }"
+stages 3 "lacks the dim K of 'x'" "{ $MUL, dims = { K = \"N\" } }"
+stages 3 "is bound to Q, which is no dim of the chain" "{ $MUL, dims = { K = \"Q\" } }"
+stages 3 "is an output, 'x' an input of the chain" '{ name = "m", op = q, dims = { N = "K" }, scalars = { s = 1 }, tensors = { x = "x", y = "x" } }'
+stages 3 "writes 'y', which stage 'm' has written" "{ $MUL }, { name = \"n\", op = p, tensors = { a = \"x\", b = \"w\", d = \"y\" } }"
+stages 3 "reads 'h', which no stage before it has written" '{ name = "m", op = p, tensors = { a = "h", b = "w", d = "y" } }' '"h B M K bf16"'
+stages 3 "its scalar 's' is neither one of the chain's nor a number" '{ name = "n", op = q, dims = { N = "K" }, tensors = { y = "h" } }' '"h B M K bf16"'
+stages 3 "reads the workspace 'h' along K, which lies together along M" \
+  '{ name = "n", op = q, dims = { N = "K" }, scalars = { s = 1 }, tensors = { y = "h" } }, { name = "m", op = p, tensors = { a = "h", b = "w", d = "y" } }' \
+  '"h B K M bf16"'
+stages 3 "reads 'w' along N, which lies together along K for another stage" \
+  "{ $MUL }, { name = \"n\", op = p, set = { b_major = \"n\" }, tensors = { a = \"x\", b = \"w\", d = \"h\" } }" '"h B M N bf16"'
+stages 5 "there is no op 'foo'" '{ name = "m", op = op "foo" }'
 product 4 "an operand of a product" "$ABD" 'return e.acc + e.a'
 product 4 "more than 200000 instructions" "$ABD" 'local v = e.acc for i = 1, 10000 do v = v * 1.5 + 0.1 end return v'
 refused 1 "has no function \`forward\`" <<<'return rowwise.op "mine" { tensors = { "x M N", "y M N out" } }'
