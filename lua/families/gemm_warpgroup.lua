@@ -106,7 +106,8 @@ local function candidates(inst)
   add("coop", 128, 128, 6, 2, "a")
   add("coop", 128, 128, 6, 1, "b")
   add("coop", 128, 64, 8, 2, "a")
-  add("pingpong", 64, 64, 10, 1, "b")
+  add("pingpong", 128, 64, 8, 1, "b", 1)
+  add("pingpong", 64, 64, 12, 1, "b", 1)
   for _, split in ipairs { 2, 4, 8 } do add("coop", 128, 128, 5, 1, "b", 1, split) end -- few tiles and a long k
   return list
 end
@@ -145,7 +146,7 @@ end
 -- 4 us for a launch. Measured on an H200 (docs/performance.md).
 local RATE = {
   ["coop 256x128 2b"] = 0.83, ["coop 128x256 2b"] = 0.85, ["pingpong 128x128 2b"] = 0.80, ["coop 128x128 2a"] = 0.76, ["coop 128x128 1b"] = 0.81,
-  ["pingpong 128x64x2 2b"] = 0.86, ["coop 256x64x2 2b"] = 0.83, ["coop 128x128x2 2b"] = 0.83,
+  ["pingpong 128x64x2 2b"] = 0.86, ["coop 256x64x2 2b"] = 0.83, ["coop 128x128x2 2b"] = 0.83, ["pingpong 128x64 1b"] = 0.72,
   [256 * 128] = 0.81, [128 * 128] = 0.76, [128 * 64] = 0.63, [64 * 64] = 0.44,
 }
 
