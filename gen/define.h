@@ -25,7 +25,8 @@ typedef enum {
   DEF_WHERE,    /* args: condition, then, else; selection, never multiplication */
   DEF_ROUND,    /* rounds to dtype and back: where the definition itself says a value is stored */
   DEF_SUM, DEF_AMAX, DEF_AMIN, /* over dim `index` */
-  DEF_DOT,      /* sum over dim `index` of a*b */
+  DEF_DOT,      /* sum over dim `index` of a*b. value: how exactly it is made; 0: in f32; -1: in accumulators that may keep 13 bits behind the
+                   first; n > 0: n terms at a time in those, and these sums in f32 */
   DEF_INDEX,    /* i32: the coordinate along dim `index` */
   DEF_SIZE,     /* i32: the size of dim `index` */
   DEF_FLOAT,    /* an integer as a number */

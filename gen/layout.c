@@ -215,14 +215,15 @@ Layout layout_rowwise(int rows, int cols, int warps, int threads_per_row, int ve
   return l;
 }
 
-Layout layout_mma_acc(int bm, int bn, int wm, int wn) {
+Layout layout_mma_acc(int bm, int bn, int wm, int wn, bool rows, bool cols) {
   Layout l = {.rank = 2, .shape = {bm, bn}};
-  add_mode(&l, LM_REG, 1, 2, 1);
-  add_mode(&l, LM_REG, 0, 2, 8);
-  add_mode(&l, LM_REG, 1, bn / wn / 8, 8);
+  add_mode(&l, LM_REG, 1, 2, cols ? 2 : 1);
+  add_mode(&l, LM_REG, 0, 2, rows ? 1 : 8);
+  if (cols) add_mode(&l, LM_REG, 1, 2, 1);
+  add_mode(&l, LM_REG, 1, bn / wn / (cols ? 16 : 8), cols ? 16 : 8);
   add_mode(&l, LM_REG, 0, bm / wm / 16, 16);
-  add_mode(&l, LM_LANE, 1, 4, 2);
-  add_mode(&l, LM_LANE, 0, 8, 1);
+  add_mode(&l, LM_LANE, 1, 4, cols ? 4 : 2);
+  add_mode(&l, LM_LANE, 0, 8, rows ? 2 : 1);
   add_mode(&l, LM_WARP, 0, wm, bm / wm);
   add_mode(&l, LM_WARP, 1, wn, bn / wn);
   return l;

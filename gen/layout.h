@@ -60,8 +60,9 @@ bool layout_parse(Layout *l, const char *text);
 /* A row-wise layout: `rows` rows by `cols` columns over `warps` warps; `lanes_per_row` lanes (or all lanes of warps_per_row
  * warps) share a row; each thread holds vectors of `vec` consecutive columns. */
 Layout layout_rowwise(int rows, int cols, int warps, int threads_per_row, int vec);
-/* The accumulator of a CTA tile bm x bn on wm x wn warps with m16n8 products. */
-Layout layout_mma_acc(int bm, int bn, int wm, int wn);
+/* The accumulator of a CTA tile bm x bn on wm x wn warps with m16n8 products. rows: neighbouring rows 2g, 2g+1 of 16 stand where the manual
+ * has g and g+8; cols: columns 2g, 2g+1 of 16 where it has column g of two products. So operands of bytes with k outermost bring them. */
+Layout layout_mma_acc(int bm, int bn, int wm, int wn, bool rows, bool cols);
 /* The accumulator of a warpgroup: m x n, m a multiple of 64; each warp has 16 of every 64 rows. */
 Layout layout_wgmma_acc(int m, int n);
 Layout layout_wgmma_a(int m, int k, int elem_bytes);  /* A of such a product in registers: of 16-bit elements, as the accumulator lies */

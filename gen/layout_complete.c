@@ -51,7 +51,7 @@ static bool accumulator_layout(const TileType *t, int warps, Layout *out) {
     if (s > score) score = s, best = wm;
   }
   if (!best) return false;
-  *out = layout_mma_acc(t->shape[0], t->shape[1], best, warps / best);
+  *out = layout_mma_acc(t->shape[0], t->shape[1], best, warps / best, false, false);
   return true;
 }
 

@@ -1,65 +1,111 @@
-/* lower_mma.c - products of shared tiles by mma.sync: each warp brings its part by ldmatrix, 16 of k at a time.
+/* lower_mma.c - products of shared tiles by mma.sync: each warp brings its part by ldmatrix, 32 bytes of k at a time (a step: 16 elements of
+ * 16 bits, 32 of one byte).
  *
- * Which lane gives which row address to ldmatrix follows from the operand's storage; with L the lane:
+ * Which lane gives which row address to ldmatrix follows from the operand's storage; with L the lane, k in elements of 16 bits:
  *   A stored [m][k]: row L%16,               k 8*(L/16)            ldmatrix.x4        a0..a3 of a 16x16 piece
  *   A stored [k][m]: row L%8 + 8*(L/16),     m 8*((L/8)%2)         ldmatrix.x4.trans
  *   B stored [n][k]: row L%8 + 8*(L/16),     k 8*((L/8)%2)         ldmatrix.x4        b0 b1 of two pieces of 8 columns
  *   B stored [k][n]: row L%16,               n 8*(L/16)            ldmatrix.x4.trans
- * The next 16 of k are loaded before the products of these are issued. */
+ *
+ * Bytes stored with k innermost are pairs to ldmatrix, and nothing changes. Stored with k outermost, a pair is two neighbours along m (or n),
+ * and ldmatrix.trans gives a lane, of one pair, two rows of k. So the rows of k are brought in the order in which a fragment wants them
+ *   row 4*((L%8)/2) + L%2 + 2*((L/8)%2) + 16*(L/16)
+ * (two matrices X, Y then hold a pair's k 4q, 4q+1 and 4q+2, 4q+3), and prmt takes the pair's first element from both, and its second. Which
+ * puts neighbours 2g, 2g+1 where a fragment has rows g, g+8, or its columns g of two pieces: the accumulator's layout has them in that order
+ * (layout_mma_acc, `rows` and `cols`). The next step is loaded before the products of this one are issued. */
 #include "arch/arch.h"
 #include "lower.h"
 
 #define DEF(form, ...) ptx_def(l->ptx, ISA_##form, __VA_ARGS__)
 #define R(x) po_r(x)
 
+enum { STEP_BYTES = 32 };
+
 typedef struct Operand {     /* A or B of one warp */
   const SmemVal *tile;
+  bool is_a;
   bool trans;                /* stored with k outermost */
   PtxReg thread;             /* linear offset of the lane's row address */
   uint32_t bits;
   int32_t k_bytes, side_bytes; /* linear bytes per element of k, and of m or n */
 } Operand;
 
-typedef struct Shape { int mt, nt, ksteps, wm, wn, warp_m, warp_n; } Shape; /* products per warp; warps; rows and columns per warp */
+typedef struct Shape {
+  int mt, nt, ksteps, step;   /* products per warp; steps; elements of k in one */
+  int wm, wn, warp_m, warp_n; /* warps; rows and columns per warp */
+  bool rows, cols;            /* the accumulator's neighbours are as bytes with k outermost bring them */
+} Shape;
 
-static bool find_shape(Lower *l, const Layout *acc, int k, Shape *s) {
-  *s = (Shape){.wm = 1, .wn = 1};
+/* elem: bytes of an operand's element; k: elements. */
+static bool find_shape(Lower *l, const Layout *acc, int elem, int k, Shape *s) {
+  *s = (Shape){.wm = 1, .wn = 1, .step = STEP_BYTES / elem};
   for (int i = 0; i < acc->nmodes; i++)
     if (acc->mode[i].where == LM_WARP) *(acc->mode[i].dim == 0 ? &s->wm : &s->wn) *= acc->mode[i].extent;
   s->warp_m = acc->shape[0] / s->wm;
   s->warp_n = acc->shape[1] / s->wn;
   s->mt = s->warp_m / 16;
   s->nt = s->warp_n / 8;
-  s->ksteps = k / 16;
-  Layout want = layout_mma_acc(acc->shape[0], acc->shape[1], s->wm, s->wn);
-  if (layout_equal(acc, &want) && s->nt % 2 == 0 && k % 16 == 0 && s->mt > 0) return true;
-  lower_error(l, "the accumulator must have the layout of mma.sync, with 16 columns or more per warp and k a multiple of 16");
+  s->ksteps = k / s->step;
+  for (int way = 0; way < (elem == 1 ? 4 : 1); way++) {
+    Layout want = layout_mma_acc(acc->shape[0], acc->shape[1], s->wm, s->wn, way & 1, way >> 1);
+    s->rows = way & 1, s->cols = way >> 1;
+    if (layout_equal(acc, &want) && s->nt % 2 == 0 && k % s->step == 0 && s->mt > 0) return true;
+  }
+  lower_error(l, "the accumulator must have the layout of mma.sync, with 16 columns or more per warp and k a multiple of %d", s->step);
   return false;
+}
+
+/* Of bytes with k outermost: row L%2 | L/8%2 | L/2%2 | L/4%2 | L/16, from the lowest bit on. */
+static void byte_rows(Lower *l, Operand *o, PtxReg side, uint32_t side_bits) {
+  int32_t pitch = o->tile->layout.pitch[0];
+  PtxReg apart = DEF(or_b32, R(DEF(and_b32, R(l->lane), po_i(17))), R(DEF(shr_u32, R(DEF(and_b32, R(l->lane), po_i(8))), po_i(2))));
+  PtxReg row = DEF(or_b32, R(apart), R(DEF(shl_b32, R(DEF(and_b32, R(l->lane), po_i(6))), po_i(1))));
+  o->thread = DEF(add_s32, R(DEF(mul_lo_s32, R(row), po_i(pitch))), R(side));
+  o->bits = pitch & (pitch - 1) ? ~0u : (31u * (uint32_t)pitch) | side_bits;
 }
 
 /* Lane and warp part of the row addresses. side: the warp's first row (A) or column (B). */
 static Operand operand_of(Lower *l, const SmemVal *tile, bool is_a, PtxReg side, uint32_t side_bits) {
   bool k_inner = is_a ? !tile->transposed : tile->transposed; /* stored [m][k] or [n][k] */
   int32_t row = tile->layout.pitch[0] * tile->elem_bytes, elem = tile->elem_bytes;
-  Operand o = {.tile = tile, .trans = !k_inner, .k_bytes = k_inner ? elem : row, .side_bytes = k_inner ? row : elem};
+  Operand o = {.tile = tile, .is_a = is_a, .trans = !k_inner, .k_bytes = k_inner ? elem : row, .side_bytes = k_inner ? row : elem};
+  if (o.trans && elem == 1) {
+    byte_rows(l, &o, side, side_bits);
+    return o;
+  }
   PtxReg low8 = DEF(and_b32, R(l->lane), po_i(7)), low16 = DEF(and_b32, R(l->lane), po_i(15));
   PtxReg bit3 = DEF(and_b32, R(DEF(shr_u32, R(l->lane), po_i(3))), po_i(1)), bit4 = DEF(shr_u32, R(l->lane), po_i(4));
   bool plain = is_a == k_inner; /* rows 0..15 in order of lanes, halves by lane/16 */
   PtxReg r = plain ? low16 : DEF(add_s32, R(low8), R(DEF(shl_b32, R(bit4), po_i(3))));
   PtxReg half = plain ? bit4 : bit3;
-  PtxReg at = DEF(add_s32, R(DEF(mul_lo_s32, R(r), po_i(row))), R(DEF(mul_lo_s32, R(half), po_i(8 * elem))));
+  PtxReg at = DEF(add_s32, R(DEF(mul_lo_s32, R(r), po_i(row))), R(DEF(mul_lo_s32, R(half), po_i(16))));
   o.thread = DEF(add_s32, R(at), R(DEF(mul_lo_s32, R(side), po_i(o.side_bytes))));
-  o.bits = 15u * (uint32_t)row | 8u * (uint32_t)elem | side_bits * (uint32_t)o.side_bytes;
+  o.bits = 15u * (uint32_t)row | 16u | side_bits * (uint32_t)o.side_bytes;
   if (row & (row - 1)) o.bits = ~0u;
   return o;
 }
 
-/* The 16x16 piece at (side, k) into four registers. */
+/* Of two neighbours the first, then the second, of rows k and k + 16 of a step: a0 a1 a2 a3, or b0 b1 of two pieces. */
+static void sort_bytes(Lower *l, bool is_a, const PtxReg in[4], const PtxReg out[4]) {
+  for (int half = 0; half < 2; half++)
+    for (int second = 0; second < 2; second++)
+      ptx_put(l->ptx, ISA_prmt_b32, R(out[is_a ? 2 * half + second : 2 * second + half]), R(in[2 * half]), R(in[2 * half + 1]),
+              po_i(second ? 0x7531 : 0x6420));
+}
+
+/* The 16 x 32 bytes at (side, k) into four registers. */
 static void load_piece(Lower *l, const Operand *o, int side, int k, const PtxReg out[4]) {
   const SmemVal *t = o->tile;
   uint32_t start = (uint32_t)((t->start[0] * t->layout.pitch[0] + t->start[1]) * t->elem_bytes);
   int64_t imm;
   PtxReg p = shared_address(l, t, o->thread, o->bits, start + (uint32_t)(side * o->side_bytes + k * o->k_bytes), &imm);
+  if (o->trans && t->elem_bytes == 1) {
+    PtxReg pairs[4];
+    for (int i = 0; i < 4; i++) pairs[i] = ptx_reg(l->ptx, PTX_R);
+    ptx_put(l->ptx, ISA_ldmatrix_x4_trans, po_vec(l->ptx, pairs, 4), po_mem(p, imm));
+    sort_bytes(l, o->is_a, pairs, out);
+    return;
+  }
   ptx_put(l->ptx, o->trans ? ISA_ldmatrix_x4_trans : ISA_ldmatrix_x4, po_vec(l->ptx, out, 4), po_mem(p, imm));
 }
 
@@ -74,14 +120,14 @@ static PtxReg *step_new(Lower *l, const Shape *s, bool variable) {
 }
 
 static void load_step(Lower *l, const Operand *a, const Operand *b, const Shape *s, int k, const PtxReg *out) {
-  for (int m = 0; m < s->mt; m++) load_piece(l, a, m * 16, k * 16, &out[4 * m]);
-  for (int n = 0; n < s->nt / 2; n++) load_piece(l, b, n * 16, k * 16, &out[4 * (s->mt + n)]);
+  for (int m = 0; m < s->mt; m++) load_piece(l, a, m * 16, k * s->step, &out[4 * m]);
+  for (int n = 0; n < s->nt / 2; n++) load_piece(l, b, n * 16, k * s->step, &out[4 * (s->mt + n)]);
 }
 
-/* One m16n8 product over 16 of k: one instruction, or two of k 8. */
+/* One m16n8 product over a step of k: one instruction, or two of k 8. */
 static void product(Lower *l, const ArchMma *f, PtxReg *acc, const PtxReg a[4], PtxReg b0, PtxReg b1) {
   PtxOpnd d = po_vec(l->ptx, acc, 4);
-  if (f->k == 16) {
+  if (f->k != 8) {
     ptx_put(l->ptx, f->form, d, po_vec(l->ptx, a, 4), po_vec(l->ptx, (PtxReg[]){b0, b1}, 2), d);
   } else {
     ptx_put(l->ptx, f->form, d, po_vec(l->ptx, &a[0], 2), po_vec(l->ptx, &b0, 1), d);
@@ -98,11 +144,23 @@ static void issue_step(Lower *l, const ArchMma *f, const Shape *s, const PtxReg 
     }
 }
 
-static const ArchMma *find_form(Lower *l, kiln_dtype t) {
-  for (const ArchMma *f = l->target->arch->mma; f->dtype; f++)
-    if (f->dtype == t) return f;
-  lower_refuse(l, "%s has no mma.sync for %s operands", l->target->name, tile_dtype_name(t));
+static const ArchMma *find_form(Lower *l, kiln_dtype a, kiln_dtype b) {
+  for (const ArchMma *f = l->target->arch->mma; f->a; f++)
+    if (f->a == a && f->b == b) return f;
+  if (a == b) lower_refuse(l, "%s has no mma.sync for %s operands", l->target->name, tile_dtype_name(a));
+  else lower_refuse(l, "%s has no mma.sync for operands of %s and %s", l->target->name, tile_dtype_name(a), tile_dtype_name(b));
   return NULL;
+}
+
+/* Does the accumulator have rows and columns in the order in which these tiles bring them? */
+static bool fits_storage(Lower *l, const Shape *s, const SmemVal *a, const SmemVal *b) {
+  if (a->elem_bytes != 1) return true;
+  bool rows = a->transposed, cols = !b->transposed;
+  if (rows == s->rows && cols == s->cols) return true;
+  lower_error(l, "operands of bytes with k %s in a and %s in b want an accumulator whose %s: layout.mma_accumulator(bm, bn, wm, wn, %s, %s)",
+              rows ? "outermost" : "innermost", cols ? "outermost" : "innermost", rows || cols ? "neighbours lie together" : "rows are in order",
+              rows ? "true" : "false", cols ? "true" : "false");
+  return false;
 }
 
 typedef struct Sides { Operand a, b; } Sides;
@@ -127,8 +185,10 @@ void lower_mma_sync(Lower *l) {
     lower_error(l, "mma takes its operands from shared tiles on %s", l->target->name);
     return;
   }
-  const ArchMma *f = find_form(l, a->dtype);
-  if (!f || !find_shape(l, frag_layout(l, acc->layout), lower_arg_type(l, 1)->shape[1], &s) || !fits_warp(l, &s)) return;
+  const ArchMma *f = find_form(l, a->dtype, b->dtype);
+  if (!f || !find_shape(l, frag_layout(l, acc->layout), a->smem->elem_bytes, lower_arg_type(l, 1)->shape[1], &s) || !fits_warp(l, &s) ||
+      !fits_storage(l, &s, a->smem, b->smem))
+    return;
   if (tile_attr_int(l->tiles, l->node, TA_zero, 0))
     for (uint32_t i = 0; i < acc->n; i++) ptx_put(l->ptx, ISA_mov_f32, R(acc->reg[i]), po_i(0));
   Sides x = sides_of(l, &s, a->smem, b->smem);
@@ -144,10 +204,12 @@ void lower_mma_sync(Lower *l) {
 
 /* ---- the two halves by themselves ---- */
 
+/* Registers of a step are as many for either size of element. */
 void lower_mma_operands(Lower *l) {
   Val *acc = lower_arg(l, 0);
+  int elem = tile_dtype_bytes(l->node->type.dtype);
   Shape s;
-  if (!find_shape(l, frag_layout(l, acc->layout), 16, &s) || !fits_warp(l, &s)) return;
+  if (!find_shape(l, frag_layout(l, acc->layout), elem, STEP_BYTES / elem, &s) || !fits_warp(l, &s)) return;
   *lower_result(l) = (Val){.kind = VAL_OPERANDS, .dtype = l->node->type.dtype, .layout = acc->layout, .n = (uint32_t)step_regs(&s),
                            .reg = step_new(l, &s, true)};
 }
@@ -155,15 +217,18 @@ void lower_mma_operands(Lower *l) {
 void lower_mma_fetch(Lower *l) {
   Val *to = lower_arg(l, 0), *a = lower_arg(l, 1), *b = lower_arg(l, 2);
   Shape s;
-  if (!find_shape(l, frag_layout(l, to->layout), 16, &s)) return;
+  if (!find_shape(l, frag_layout(l, to->layout), a->smem->elem_bytes, STEP_BYTES / a->smem->elem_bytes, &s)) return;
+  if (!fits_storage(l, &s, a->smem, b->smem)) return;
   Sides x = sides_of(l, &s, a->smem, b->smem);
   load_step(l, &x.a, &x.b, &s, (int)tile_attr_int(l->tiles, l->node, TA_step, 0), to->reg);
 }
 
 void lower_mma_issue(Lower *l) {
   Val *acc = lower_arg(l, 0), *x = lower_arg(l, 1);
-  const ArchMma *f = find_form(l, x->dtype);
+  const TileNode *made = tile_at(l->tiles, tile_arg(l->tiles, l->node, 1));
+  const ArchMma *f = find_form(l, x->dtype, tile_operands_right(l->tiles, made));
+  int elem = tile_dtype_bytes(x->dtype);
   Shape s;
-  if (!f || !find_shape(l, frag_layout(l, acc->layout), 16, &s)) return;
+  if (!f || !find_shape(l, frag_layout(l, acc->layout), elem, STEP_BYTES / elem, &s)) return;
   issue_step(l, f, &s, x->reg, acc);
 }

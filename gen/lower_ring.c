@@ -271,9 +271,10 @@ static void load_piece(Lower *l, Fill *f, const int32_t *at, StagedCopy *c) {
   c->address = fill_target(l, f, at, &c->imm);
   PtxReg p = view_pointer(l, &f->cursor, at, &imm), ok = view_inside(l, &f->cursor, at);
   int words = c->bytes / 4;
+  bool byte = c->bytes == 1;
   if (words == 0) {
-    c->reg[0] = ptx_var(l->ptx, PTX_H);
-    ptx_put(l->ptx, ISA_mov_b16, R(c->reg[0]), po_i(0));
+    c->reg[0] = ptx_var(l->ptx, byte ? PTX_R : PTX_H);
+    ptx_put(l->ptx, byte ? ISA_mov_b32 : ISA_mov_b16, R(c->reg[0]), po_i(0));
   }
   for (int k = 0; k < words; k++) {
     c->reg[k] = ptx_var(l->ptx, PTX_R);
@@ -281,7 +282,7 @@ static void load_piece(Lower *l, Fill *f, const int32_t *at, StagedCopy *c) {
   }
   ptx_guard(l->ptx, ok, false);
   if (words == 0)
-    ptx_put(l->ptx, ISA_ld_global_b16, R(c->reg[0]), po_mem(p, imm));
+    ptx_put(l->ptx, byte ? ISA_ld_global_u8 : ISA_ld_global_b16, R(c->reg[0]), po_mem(p, imm));
   else
     ptx_put(l->ptx, words == 4 ? ISA_ld_global_v4_b32 : words == 2 ? ISA_ld_global_v2_b32 : ISA_ld_global_b32,
             words > 1 ? po_vec(l->ptx, c->reg, words) : R(c->reg[0]), po_mem(p, imm));
@@ -291,7 +292,7 @@ static void load_piece(Lower *l, Fill *f, const int32_t *at, StagedCopy *c) {
 static void store_piece(Lower *l, const StagedCopy *c) {
   int words = c->bytes / 4;
   if (words == 0)
-    ptx_put(l->ptx, ISA_st_shared_b16, po_mem(c->address, c->imm), R(c->reg[0]));
+    ptx_put(l->ptx, c->bytes == 1 ? ISA_st_shared_u8 : ISA_st_shared_b16, po_mem(c->address, c->imm), R(c->reg[0]));
   else
     ptx_put(l->ptx, words == 4 ? ISA_st_shared_v4_b32 : words == 2 ? ISA_st_shared_v2_b32 : ISA_st_shared_b32, po_mem(c->address, c->imm),
             words > 1 ? po_vec(l->ptx, c->reg, words) : R(c->reg[0]));
@@ -299,7 +300,7 @@ static void store_piece(Lower *l, const StagedCopy *c) {
 
 static void piece_at(const Fill *f, int piece, int32_t at[LAYOUT_RANK]) { layout_reg_coord(&f->layout, piece * f->vec, at); }
 
-/* Elements too small for cp.async (2 bytes at any alignment): loaded and stored at once, a few at a time. */
+/* Pieces too small for cp.async (1 or 2 bytes at any alignment): loaded and stored at once, a few at a time. */
 static void fill_directly(Lower *l, Fill *f) {
   StagedCopy batch[8];
   for (int first = 0; first < f->pieces; first += 8) {

@@ -87,7 +87,7 @@ static void read_attr(lua_State *L, const char *op, const char *name, Draft *d, 
   case LUA_TSTRING:
     a->kind = 's';
     a->s = lua_tostring(L, -1);
-    if (a->key != TA_dtype) break;
+    if (a->key != TA_dtype && a->key != TA_right) break;
     a->kind = 'd';
     a->i = tile_dtype_find(a->s);
     if (!a->i) script_fail(L, "%s: unknown dtype '%s'; there are f64 f32 f16 bf16 e4m3 e5m2 i64 i32 i16 i8 u8 bool", op, a->s);

@@ -211,6 +211,8 @@ static void read_reference(lua_State *L, const KilnDef *d, const char *where, De
   int type = lua_getfield(L, -1, "value");
   if (n->op == DEF_CONST && type != LUA_TNUMBER) script_fail(L, "definition: %s: a const lacks its value", where);
   n->value = type == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
+  if (n->op == DEF_DOT && n->value != 0 && n->value != -1 && !(n->value >= 1 && n->value <= 1 << 20))
+    script_fail(L, "definition: %s: the value of a dot is -1, 0 or a number of terms", where);
   lua_pop(L, 1);
 }
 

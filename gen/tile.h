@@ -108,6 +108,7 @@ const char *tile_dtype_name(int dtype);         /* "bf16" */
 kiln_dtype tile_dtype_find(const char *name);   /* KILN_NO_DTYPE: unknown */
 int tile_dtype_bytes(int dtype);
 const char *tile_type_text(const TileProgram *p, const TileType *type); /* for messages, PASS: "a fragment f32[64,128]" */
+int tile_operands_right(const TileProgram *p, const TileNode *operands); /* dtype of right operands, of a mma_operands */
 TileId tile_slot_ring(const TileProgram *p, TileId token);              /* the ring of a slot token */
 
 /* Text form; tile_parse(tile_print(p)) prints the same bytes again. Line comments start with --. */

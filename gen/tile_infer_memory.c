@@ -533,13 +533,17 @@ bool tile_infer_product(TileProgram *p, TileNode *n) {
   return n->op != TILE_mma_scaled || product_scales(p, n, a, b);
 }
 
+int tile_operands_right(const TileProgram *p, const TileNode *operands) {
+  return (int)tile_attr_int(p, operands, TA_right, operands->type.dtype);
+}
+
 /* Products in two halves, so that a family can fetch the next operands while the tensor cores work on these. */
 bool tile_infer_operands(TileProgram *p, TileNode *n) {
   const TileType *first = type_of(p, n, 0);
   if (n->op == TILE_mma_operands) {
     if (first->kind != TK_FRAG || first->rank != 2) REFUSE("mma_operands: made for an accumulator of two dims in registers");
     n->type = (TileType){.kind = TK_OPERANDS, .rank = 2, .dtype = (uint8_t)tile_attr_int(p, n, TA_dtype, 0), .shape = {first->shape[0], first->shape[1]}};
-    return product_dtypes(p, n, first->dtype, n->type.dtype, n->type.dtype);
+    return product_dtypes(p, n, first->dtype, n->type.dtype, tile_operands_right(p, n));
   }
   if (n->op == TILE_mma_issue) {
     const TileType *o = type_of(p, n, 1);
@@ -548,15 +552,17 @@ bool tile_infer_operands(TileProgram *p, TileNode *n) {
     return true;
   }
   const TileType *a = type_of(p, n, 1), *b = type_of(p, n, 2);
+  int right = tile_operands_right(p, tile_at(p, tile_arg(p, n, 0))), elems = 32 / tile_dtype_bytes(first->dtype);
   int64_t step = tile_attr_int(p, n, TA_step, 0);
   if (a->kind != TK_SMEM || b->kind != TK_SMEM || a->rank != 2 || b->rank != 2) REFUSE("mma_fetch: reads two shared tiles of two dims");
-  if (a->dtype != first->dtype || b->dtype != first->dtype)
-    REFUSE("mma_fetch: the registers are for %s; a is %s, b is %s", tile_dtype_name(first->dtype), tile_dtype_name(a->dtype), tile_dtype_name(b->dtype));
+  if (a->dtype != first->dtype || b->dtype != right)
+    REFUSE("mma_fetch: the registers are for %s and %s; a is %s, b is %s", tile_dtype_name(first->dtype), tile_dtype_name(right),
+           tile_dtype_name(a->dtype), tile_dtype_name(b->dtype));
   if (a->shape[1] != b->shape[0] || a->shape[0] != first->shape[0] || b->shape[1] != first->shape[1])
     REFUSE("mma_fetch: [%d,%d] x [%d,%d] gives no [%d,%d]; expected [M,K] x [K,N] -> [M,N]: trans exchanges the dims of a tile", (int)a->shape[0],
            (int)a->shape[1], (int)b->shape[0], (int)b->shape[1], (int)first->shape[0], (int)first->shape[1]);
-  if (step < 0 || (step + 1) * 16 > a->shape[1])
-    REFUSE("mma_fetch: step %lld; k is %d, so steps are 0 to %d", (long long)step, (int)a->shape[1], (int)a->shape[1] / 16 - 1);
+  if (step < 0 || (step + 1) * elems > a->shape[1])
+    REFUSE("mma_fetch: step %lld; k is %d, so steps of %d are 0 to %d", (long long)step, (int)a->shape[1], elems, (int)a->shape[1] / elems - 1);
   return true;
 }
 

@@ -11,15 +11,15 @@ typedef struct ArchRow {
 } ArchRow;
 
 typedef struct ArchMma { /* one shape of mma.sync, f32 accumulators */
-  uint8_t dtype;         /* kiln_dtype of both operands */
-  uint8_t k;             /* 8 or 16; m is 16, n is 8 */
+  uint8_t a, b;          /* kiln_dtype of the operands */
+  uint8_t k;             /* 8, 16 or 32; m is 16, n is 8 */
   uint16_t form;         /* IsaId */
 } ArchMma;
 
 struct Arch {
   const char *name;
   ArchRow row[TILE_OPS];
-  ArchMma mma[8];        /* ends with dtype 0 */
+  ArchMma mma[12];       /* ends with dtype 0 */
 };
 
 /* The rows are written as functions of an index so that a younger generation can take its elder's table and change some. */

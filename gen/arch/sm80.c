@@ -5,5 +5,5 @@
 const Arch arch_sm80 = {
   .name = "sm_80",
   .row = {ROWS_COMMON, ROWS_CP_ASYNC, ROWS_WARP_PRODUCTS, ROWS_NO_ROLES, ROWS_NO_BULK, ROWS_GRIDS_IN_ORDER, ROWS_ABSENT},
-  .mma = {{KILN_F16, 16, ISA_mma_m16n8k16_f32_f16_f16_f32}, {KILN_BF16, 16, ISA_mma_m16n8k16_f32_bf16_bf16_f32}},
+  .mma = {MMA_HALVES},
 };

@@ -5,5 +5,5 @@
 const Arch arch_sm90 = {
   .name = "sm_90",
   .row = {ROWS_COMMON, ROWS_CP_ASYNC, ROWS_ROLES, ROWS_BULK, ROWS_GROUP_PRODUCTS, ROWS_DEPENDENT_GRIDS, ROWS_ABSENT},
-  .mma = {{KILN_F16, 16, ISA_mma_m16n8k16_f32_f16_f16_f32}, {KILN_BF16, 16, ISA_mma_m16n8k16_f32_bf16_bf16_f32}},
+  .mma = {MMA_HALVES, MMA_FP8},
 };

@@ -23,6 +23,7 @@ typedef struct Side {   /* one operand: where its rows (or columns) begin, and h
 typedef struct Product {
   Side a, b;
   int64_t k;
+  double reduced;          /* DefNode.value of a product: 0, or in accumulators of fewer bits */
   double *pack_a, *pack_b; /* [n/MR][KB][MR] and [KB][NR] */
 } Product;
 
@@ -119,12 +120,15 @@ static void measure_side(Side *x, int64_t base, int64_t k) {
   }
 }
 
-/* Packs up to `width` rows from `first` on, over k indices from k0 on; rows that are not there read as zero. */
-static void pack(const Side *x, int64_t base, int64_t first, int width, int64_t k0, int64_t k, double *to) {
+/* Packs up to `width` rows from `first` on, over k indices from k0 on; rows that are not there read as zero. squares: of the elements. */
+static void pack(const Side *x, int64_t base, int64_t first, int width, int64_t k0, int64_t k, bool squares, double *to) {
   for (int r = 0; r < width; r++) {
     bool there = first + r < x->n;
     const double *from = there ? x->v + base + x->at[first + r] + k0 * x->step : NULL;
-    for (int64_t i = 0; i < k; i++) to[i * width + r] = there ? from[i * x->step] : 0;
+    for (int64_t i = 0; i < k; i++) {
+      double v = there ? from[i * x->step] : 0;
+      to[i * width + r] = squares ? v * v : v;
+    }
   }
 }
 
@@ -136,13 +140,13 @@ static void add_tile(const Product *p, int64_t m, int64_t n, const double *tile,
     for (int c = 0; c < NR && n + c < p->b.n; c++) v[row[m + r] + column[n + c]] += tile[r * NR + c];
 }
 
-static void multiply_batch(const Product *p, int64_t base_a, int64_t base_b, double *v) {
+static void multiply_batch(const Product *p, int64_t base_a, int64_t base_b, bool squares, double *v) {
   MultiplyFn multiply = choose_multiply();
   for (int64_t k0 = 0; k0 < p->k; k0 += KB) {
     int64_t k = p->k - k0 < KB ? p->k - k0 : KB;
-    for (int64_t m = 0; m < p->a.n; m += MR) pack(&p->a, base_a, m, MR, k0, k, p->pack_a + m * KB);
+    for (int64_t m = 0; m < p->a.n; m += MR) pack(&p->a, base_a, m, MR, k0, k, squares, p->pack_a + m * KB);
     for (int64_t n = 0; n < p->b.n; n += NR) {
-      pack(&p->b, base_b, n, NR, k0, k, p->pack_b);
+      pack(&p->b, base_b, n, NR, k0, k, squares, p->pack_b);
       for (int64_t m = 0; m < p->a.n; m += MR) {
         double tile[MR * NR] __attribute__((aligned(32))) = {0};
         multiply(p->pack_a + m * KB, p->pack_b, k, tile);
@@ -161,11 +165,28 @@ static bool meets_infinity(const Product *p, int64_t base_a, int64_t base_b, int
   return false;
 }
 
+/* Accumulators of fp8 on Ada and Hopper: of each group of 16 or 32 products and the running sum, all terms are truncated towards zero to a
+ * multiple of 2^-13 of the largest one's power of two, and so is the sum. v: the result's size, s: the root of the sum of squared terms.
+ * The running sum is v/2 + 0.7 s on the average of its way, and in its root mean square 0.6 v + 0.7 s; a truncation loses half a unit
+ * on average. So the sum's own, which all err to one side, make k/16 halves of a unit; those of the terms err to both and make four or five
+ * of their standard deviations, 2 sqrt(k); and where few terms are much larger than the rest, 8 units of what they are. */
+static double truncations(double k, double v, double s) {
+  return 0x1p-13 * ((k / 32 + 4) * (v / 2 + 0.7 * s) + 2 * sqrt(k) * (0.6 * v + 0.7 * s) + 8 * (v + s));
+}
+
+/* Promoted, blocks err apart from each other: each as much as its own sum, about its own s, and their roots of squares add up to s. */
+static double reduced_error(const Product *p, double v, double s) {
+  double k = (double)p->k;
+  bool blocks = p->reduced > 0 && p->reduced < k;
+  double whole = truncations(k, v, s), apart = blocks ? truncations(p->reduced, v + s, s) : whole;
+  return fmin(whole, apart);
+}
+
 /* Tensor cores truncate after every group of 4 to 16 products, always towards zero, so the error grows with k and not with its
  * root. What they truncate are partial sums: near |sum| + 4 sqrt(sum (a b)^2), of which the root is bounded by either norm
  * times the other side's largest magnitude. Errors of the operands come in by the norms (Cauchy and Schwarz); an operand of which nothing
  * is known leaves nothing known of the sum. */
-static void bound_batch(const Product *p, int64_t base_a, int64_t base_b, const double *v, double *e) {
+static void bound_batch(const Product *p, int64_t base_a, int64_t base_b, const double *v, const double *q, double *e) {
   const int64_t *row = p->a.at + p->a.n, *column = p->b.at + p->b.n;
   const double *na = p->a.norm, *la = na + p->a.n, *ea = la + p->a.n, *nb = p->b.norm, *lb = nb + p->b.n, *eb = lb + p->b.n;
   double steps = EVAL_U * ((double)p->k / 4 + 8), most = 0x1p127 / (double)(p->k > 0 ? p->k : 1);
@@ -174,6 +195,7 @@ static void bound_batch(const Product *p, int64_t base_a, int64_t base_b, const 
       int64_t at = row[m] + column[n];
       double spread = fmin(na[m] * lb[n], la[m] * nb[n]);
       double error = steps * (fabs(v[at]) + 4 * spread) + na[m] * eb[n] + ea[m] * nb[n] + ea[m] * eb[n];
+      if (p->reduced != 0) error += reduced_error(p, fabs(v[at]), sqrt(q[at]));
       bool finite = fabs(v[at]) <= DBL_MAX;
       bool overflows = !isnan(v[at]) && la[m] * lb[n] > most; /* f32 may meet infinities of both signs on the way */
       bool unknown = isinf(ea[m]) || isinf(eb[n]) || overflows || (!finite && meets_infinity(p, base_a, base_b, m, n));
@@ -191,8 +213,10 @@ static bool run_batches(Product *p, const EvalValue *a, const EvalValue *b, Eval
   for (int64_t i = 0; i < n; i++) {
     measure_side(&p->a, at[i], p->k);
     measure_side(&p->b, at[n + i], p->k);
-    multiply_batch(p, at[i], at[n + i], out->v + at[2 * n + i]);
-    bound_batch(p, at[i], at[n + i], out->v + at[2 * n + i], out->e + at[2 * n + i]);
+    multiply_batch(p, at[i], at[n + i], false, out->v + at[2 * n + i]);
+    if (p->reduced != 0) multiply_batch(p, at[i], at[n + i], true, out->q + at[2 * n + i]);
+    bound_batch(p, at[i], at[n + i], out->v + at[2 * n + i], p->reduced != 0 ? out->q + at[2 * n + i] : NULL,
+                out->e + at[2 * n + i]);
   }
   kiln_mem(at, list_bytes, 0);
   return true;
@@ -201,11 +225,13 @@ static bool run_batches(Product *p, const EvalValue *a, const EvalValue *b, Eval
 bool eval_dot(const DefNode *node, const EvalValue *a, const EvalValue *b, EvalValue *out, const EvalShape *s) {
   uint32_t sum = 1u << node->index, batch = a->dims & b->dims & ~sum;
   int64_t total = eval_elems(out->dims, s);
-  if (!eval_room(out, EVAL_ERROR, (size_t)total)) return false;
+  bool reduced = node->value != 0;
+  if (!eval_room(out, reduced ? EVAL_SQUARES : EVAL_ERROR, (size_t)total)) return false;
+  if (reduced) memset(out->q, 0, (size_t)total * sizeof(double));
   memset(out->v, 0, (size_t)total * sizeof(double));
   memset(out->e, 0, (size_t)total * sizeof(double));
   if (total == 0) return true;
-  Product p = {.k = s->extent[node->index]};
+  Product p = {.k = s->extent[node->index], .reduced = node->value};
   bool ok = make_side(&p.a, a, a->dims & ~sum & ~batch, node->index, out->dims, s) &&
             make_side(&p.b, b, b->dims & ~sum & ~batch, node->index, out->dims, s);
   size_t bytes_a = (size_t)(p.a.n + MR) * KB * sizeof(double), bytes_b = KB * NR * sizeof(double);

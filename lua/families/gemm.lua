@@ -2,10 +2,18 @@
 -- of the op over the f32 accumulators, row vectors and tiles. An op that has several products, which may share operands, lists them:
 -- products = { { NAME, LEFT, RIGHT }, ... }; left out, it is { { "acc", "a", "b" } }.
 --
+-- An operand may have scales, scales = { OPERAND = TENSOR }: the product is that of operand * scale. Scales that are the same along k
+-- (of the tensor, a row of a, a column of b) multiply the sum. Scales of blocks of 128 of k multiply the sum of each block, in f32; the
+-- product is then made of sums over 128 of k ("promoted"), as it is where a setting `accumulate` of the op says so. Otherwise ("fast")
+-- products of e4m3 and e5m2 stay in the tensor cores' accumulators, which may keep fewer bits than f32 has.
+--
 -- Two skeletons, each with schedules of its own: gemm_warp.lua by mma.sync, on every target; gemm_warpgroup.lua by wgmma, where the
 -- target has it. A schedule that names `core` says which; without it, it is one by mma.sync.
 local trace = use "kiln.trace"
+local blocks = use "kiln.blocks"
+local text = use "kiln.text"
 local op = use "kiln.op"
+local common = use "families.gemm_common"
 local warp = use "families.gemm_warp"
 local warpgroup = use "families.gemm_warpgroup"
 
@@ -19,7 +27,9 @@ gemm.settings = {
 -- ---- what an op of this family may be ----
 
 local SIDE = { a = "B M K", b = "B K N" } -- of left and right operands
-local EPILOGUE = { ["B M N"] = 1, ["M N"] = 1, ["B M"] = 1, ["B N"] = 1, ["M"] = 1, ["N"] = 1 } -- dims of the other tensors
+local EPILOGUE = { ["B M N"] = 1, ["M N"] = 1, ["B M"] = 1, ["B N"] = 1, ["M"] = 1, ["N"] = 1, [""] = 1 } -- dims of the other tensors
+local OPERANDS = { f16 = true, bf16 = true, e4m3 = true, e5m2 = true }
+local DEPTH = 128 -- of k, in a block of scales and between promotions
 local READS = { f32 = true, f16 = true, bf16 = true, i32 = true, i64 = true }
 local WRITES = { f32 = true, f16 = true, bf16 = true }
 
@@ -50,11 +60,25 @@ local function check_operand(o, t, what)
   if table.concat(t.dims, " ") ~= SIDE[side] or t.out or t.optional then
     op.fail(o, what .. " is declared as \"" .. t.name .. " " .. SIDE[side] .. "\"; the settings a_major and b_major say how operands lie in memory")
   end
-  if t.own or t.fixed then op.fail(o, "operands of products have one dtype, the op's; `own` and fixed ones are for the others") end
+  if t.own then op.fail(o, what .. ": an operand has the op's dtype, a fixed one, or a choice such as e4m3|e5m2; `own` is for the others") end
+  for _, d in ipairs(t.choice or { t.fixed }) do
+    if not OPERANDS[d] then op.fail(o, what .. ": no product of " .. d .. " yet; of f16, bf16, e4m3 and e5m2 there are") end
+  end
+end
+
+-- o.scale_of: of operands, the tensors of their scales; o.scaled: of those, the operands.
+local function read_scales(o)
+  o.scale_of, o.scaled = {}, {}
+  for operand, name in pairs(o.declared.scales or {}) do
+    if not o.side[operand] then op.fail(o, "scales: '" .. tostring(operand) .. "' is no operand of a product") end
+    if o.scaled[name] then op.fail(o, "scales: '" .. tostring(name) .. "' is that of two operands") end
+    o.scale_of[operand], o.scaled[name] = name, operand
+  end
 end
 
 function gemm.check(o)
   read_products(o)
+  read_scales(o)
   local found, outputs = {}, 0
   for _, t in ipairs(o.specs) do
     local dims, what = table.concat(t.dims, " "), (t.out and "output '" or "tensor '") .. t.name .. "'"
@@ -64,9 +88,13 @@ function gemm.check(o)
     elseif t.out then
       outputs = outputs + 1
       if dims ~= "B M N" then op.fail(o, what .. " has the dims \"" .. dims .. "\"; outputs are B M N") end
+    elseif o.scaled[t.name] then
+      found[t.name] = true
+      if t.fixed ~= "f32" or t.optional then op.fail(o, what .. ", scales, is f32 and not optional") end
     elseif not EPILOGUE[dims] then
-      op.fail(o, what .. " has the dims \"" .. dims .. "\"; beside operands and outputs stand B M N, M N, B M, B N, M or N")
+      op.fail(o, what .. " has the dims \"" .. dims .. "\"; beside operands and outputs stand B M N, M N, B M, B N, M, N or none")
     end
+    if t.strided and (o.side[t.name] or t.out) then op.fail(o, what .. ": `strided` is for the inputs of the epilogue and for scales") end
     if t.fixed and not (t.out and WRITES or READS)[t.fixed] then
       op.fail(o, what .. ": " .. t.fixed .. " is not " .. (t.out and "written yet; f32, f16 and bf16 are" or "read yet; f32, f16, bf16, i32 and i64 are"))
     end
@@ -78,15 +106,60 @@ function gemm.check(o)
       end
     end
   end
+  for name, operand in pairs(o.scaled) do
+    if not found[name] then op.fail(o, "has no tensor '" .. name .. "', the scales of '" .. operand .. "'") end
+  end
+  if o.declared.forms ~= nil and type(o.declared.forms) ~= "function" then op.fail(o, "`forms` is a function of the settings' values") end
   if outputs == 0 then op.fail(o, "has no output \"d B M N out\": a gemm is d = epilogue(a b, ...)") end
   if type(o.declared.epilogue) ~= "function" then op.fail(o, "has no function `epilogue`") end
+end
+
+-- ---- what scales an operand may have under the settings ----
+
+local SCALES = {
+  a = { "", "B", "M", "B M", "K_128", "B K_128", "M K_128", "B M K_128", "M_128 K_128", "B M_128 K_128" },
+  b = { "", "B", "N", "B N", "K_128", "B K_128", "K_128 N", "B K_128 N", "K_128 N_128", "B K_128 N_128" },
+}
+
+-- `forms(values)` gives a text of dims for tensors by name, "B M K/128".
+function gemm.refine(inst)
+  local forms = inst.declared.forms and inst.declared.forms(inst.values) or {}
+  local seen = {}
+  inst.blocks = {}
+  for name, form in pairs(forms) do
+    local t = inst.by_name[name]
+    if not t or not inst.op.scaled[name] then op.fail(inst.op, "forms: '" .. tostring(name) .. "' is none of its scales") end
+    local dims, found = blocks.dims(form)
+    t.dims = dims
+    for _, b in ipairs(found) do
+      if not seen[b.dim] then table.insert(inst.blocks, b) end
+      seen[b.dim] = true
+    end
+  end
+  for name, operand in pairs(inst.op.scaled) do
+    local dims, side = table.concat(inst.by_name[name].dims, " "), inst.op.side[operand]
+    if not text.has(SCALES[side], dims) then
+      local list = table.concat(SCALES[side], '", "')
+      op.fail(inst.op, string.format("'%s' has the dims \"%s\"; scales of '%s' have \"%s\"", name, dims, operand, list))
+    end
+  end
+  for _, p in ipairs(inst.op.products) do
+    local l, r = inst.by_name[p.left].dtype, inst.by_name[p.right].dtype
+    if l ~= r and not (common.is_byte(l) and common.is_byte(r)) then
+      op.fail(inst.op, "product '" .. p.name .. "': of " .. l .. " and " .. r .. "; operands have one dtype, but e4m3 and e5m2 may be mixed")
+    end
+  end
+  -- Sums over so much of k are made apart and added in f32; nil: all of it is one.
+  local byte = common.is_byte(inst.by_name[inst.op.products[1].left].dtype)
+  inst.promote = (seen.K_128 or byte and inst.values.accumulate == "promoted") and DEPTH or nil
+  inst.reduced = byte and (inst.promote or -1) or nil -- what the definition's sums say of their accuracy
 end
 
 -- Names of the contract beside the op's own.
 function gemm.names(o, claim)
   for _, name in ipairs { "tiles_m", "tiles_n", "tiles", "k_tiles" } do claim(name, "a value of the family") end
   for _, t in ipairs(o.specs) do
-    for i = 0, #t.dims - 1 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end
+    for i = 0, math.max(#t.dims, o.scaled[t.name] and 3 or 0) - 1 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end
   end
 end
 
@@ -100,17 +173,32 @@ function gemm.trace(inst)
   end
   local index = {}
   for i, tensor in ipairs(inst.tensors) do index[tensor.name] = i end
-  local node, skip = {}, {}
+  local node, skip, after = {}, {}, {}
+  local function scaled(name, v)
+    local s = inst.by_name[inst.op.scale_of[name]]
+    if not s then return v end
+    local scale, along = trace.argument(graph, s, index[s.name]), false
+    skip[s.name] = true
+    for _, word in ipairs { "K/128", "M/128", "N/128" } do
+      if scale.dims[blocks.read(word).dim] then scale, along = trace.functions.spread(scale, word), true end
+    end
+    if along then return v * scale end
+    after[name] = scale
+    return v
+  end
   local function operand(name)
-    node[name] = node[name] or trace.argument(graph, inst.by_name[name], index[name])
+    node[name] = node[name] or scaled(name, trace.argument(graph, inst.by_name[name], index[name]))
     skip[name] = true
     return node[name]
   end
   graph.products = {} -- by node: the product's number
   for i, p in ipairs(inst.op.products) do
-    local n = trace.new(graph, { op = "dot", args = { operand(p.left), operand(p.right) }, dim = "K", dims = { B = true, M = true, N = true } })
-    extra[p.name] = n
+    local n = trace.new(graph, {
+      op = "dot", args = { operand(p.left), operand(p.right) }, dim = "K", dims = { B = true, M = true, N = true }, value = inst.reduced,
+    })
     graph.products[n] = i
+    for _, name in ipairs { p.left, p.right } do if after[name] then n = n * after[name] end end
+    extra[p.name] = n
   end
   t = trace.arguments(graph, inst, extra, skip)
   local result = declared.epilogue(t)

@@ -2,10 +2,12 @@
 local tile = use "kiln.tile"
 local contract = use "kiln.contract"
 local evaluate = use "kiln.evaluate"
+local text = use "kiln.text"
 
 local common = {}
 
 function common.bytes(t) return contract.bytes_of[t.dtype] end
+function common.is_byte(dtype) return contract.bytes_of[dtype] == 1 end
 
 -- The operands of products in the op's order, of one side ("a": left, "b": right) or of both.
 function common.operands(inst, side)
@@ -58,7 +60,7 @@ end
 function common.strides_of(t, inst)
   local s = {}
   for i = 1, #t.dims do s[i] = t.name .. "_" .. (i - 1) end
-  s[is_turned(inst, t) and #s - 1 or #s] = "1"
+  if not t.strided and #s > 0 then s[is_turned(inst, t) and #s - 1 or #s] = "1" end
   return s
 end
 
@@ -70,12 +72,13 @@ function common.view_of(inst, t, align, multiple)
     sizes[i] = t.dims[i]
     strides[i] = named[i]
   end
-  if strides[rank] ~= "1" then -- stored the other way round: the view has the dims as stored
+  if is_turned(inst, t) then -- stored the other way round: the view has the dims as stored
     sizes[rank], sizes[rank - 1] = sizes[rank - 1], sizes[rank]
     strides[rank], strides[rank - 1] = strides[rank - 1], strides[rank]
   end
   return tile.view {
-    tensor = t.name, rank = rank, dtype = t.dtype, align = align, sizes = table.concat(sizes, ","), strides = table.concat(strides, ","), multiple = multiple,
+    tensor = t.name, rank = rank, dtype = t.dtype, align = t.strided and common.bytes(t) or align, sizes = table.concat(sizes, ","),
+    strides = table.concat(strides, ","), multiple = not t.strided and rank > 0 and multiple or nil,
   }
 end
 
@@ -120,6 +123,7 @@ function common.epilogue(inst, graph, view, parts, spread, batch, m, n)
   e.special = function(node) return sums[graph.products[node]] end
   e.argument = function(node)
     local t = inst.by_name[node.name]
+    if #t.dims == 0 then return tile.f32(tile.load1(view[t.name], {})) end
     return tile.f32(tile.load_like(view[t.name], parts[1], common.at(t, batch, m, n), { cache = "nc", dims = common.dims_of(t) }))
   end
   return e
@@ -128,22 +132,57 @@ end
 -- Tensors and scalars in the contract; align_of(t): bytes.
 function common.put_tensors(inst, align_of)
   local bound = false -- by the first tensor that has it; the others may be broadcast
+  local blocks = {}
+  for _, b in ipairs(inst.blocks) do blocks[b.dim] = string.format("ceildiv(%s,%d)", b.of, b.size) end
   for _, t in ipairs(inst.tensors) do
     if t.present then
       local dims = {}
-      for k, d in ipairs(t.dims) do dims[k] = d == "B" and bound and not t.out and "B|1" or d end
+      for k, d in ipairs(t.dims) do dims[k] = d == "B" and bound and not t.out and "B|1" or blocks[d] or d end
       for _, d in ipairs(t.dims) do bound = bound or d == "B" end
-      contract.tensor(t, dims, common.strides_of(t, inst), align_of(t), t.dims[1] == "B" and "lead 1" or nil)
+      contract.tensor(t, dims, common.strides_of(t, inst), t.strided and common.bytes(t) or align_of(t), t.dims[1] == "B" and "lead 1" or nil)
     end
   end
+  for _, b in ipairs(inst.blocks) do contract.line("let %s ceildiv(%s,%d)", b.dim, b.of, b.size) end
   for _, sc in ipairs(inst.scalars) do contract.scalar(sc) end
+end
+
+-- ---- promotion: sums over 128 of k, times the scales of their blocks, added up in f32 ----
+
+-- The scales of each product's operands for rows m.., columns n.. and block k of 128 of k: { row =, column =, all = }, a value per row of
+-- `like`, one per column, and one for all of it; nil where there is none. Rows and columns of a block of 128 have one.
+function common.block_scales(inst, view, like, batch, m, n, k)
+  local list = {}
+  for i, p in ipairs(inst.op.products) do
+    list[i] = {}
+    for _, name in ipairs { p.left, p.right } do
+      local t = inst.by_name[inst.op.scale_of[name]]
+      if t and text.has(t.dims, "K_128") then
+        local at, dims, along = {}, { -1, -1 }, "all"
+        for j, d in ipairs(t.dims) do
+          at[j] = d == "B" and batch or d == "K_128" and k or d == "M" and m or d == "N" and n or d == "M_128" and m / 128 or n / 128
+          if d == "M" then dims[1], along = j - 1, "row" elseif d == "N" then dims[2], along = j - 1, "column" end
+        end
+        local v = along == "all" and tile.load1(view[t.name], at) or tile.load_like(view[t.name], like, at, { cache = "nc", dims = dims })
+        list[i][along] = list[i][along] and list[i][along] * v or v
+      end
+    end
+  end
+  return list
+end
+
+-- acc += part * scales
+function common.promote(acc, part, s)
+  local sum, by = tile.read(part), s.row
+  if s.column then sum = sum * s.column end
+  if s.all then by = by and by * s.all or s.all end
+  tile.set(acc, by and tile.fma(sum, by, tile.read(acc)) or tile.read(acc) + sum)
 end
 
 -- Bytes and operations, each tensor once.
 function common.put_work(inst)
   local terms = {}
   for _, t in ipairs(inst.tensors) do
-    if t.present and #t.dims > 1 then table.insert(terms, table.concat(t.dims, "*") .. "*" .. common.bytes(t)) end
+    if t.present and #t.dims > 1 and not inst.op.scaled[t.name] then table.insert(terms, table.concat(t.dims, "*") .. "*" .. common.bytes(t)) end
   end
   contract.line("bytes %s", table.concat(terms, "+"))
   contract.line("flop %d*B*M*N*K", 2 * #inst.op.products)

@@ -29,12 +29,34 @@ local function candidates_of_several(staged, add)
   add(64, 64, 32, 3, 2, 2, 1)
 end
 
+-- Sums over 128 of k have accumulators of their own: half as many elements of a warp.
+local function candidates_of_sums(add)
+  add(64, 128, 128, 3, 2, 4)
+  add(64, 64, 128, 3, 2, 2)
+  add(64, 64, 128, 2, 2, 2, 1)
+end
+
 local function candidates(inst)
   local list, several = {}, #inst.op.products > 1
-  local staged, vec = is_staged(), 16 // bytes(common.operands(inst)[1])
-  local function add(bm, bn, bk, stages, wm, wn, v)
-    local s = { bm = bm, bn = bn, bk = bk, stages = stages, wm = wm, wn = wn, vec = v or vec, group = 16, fill = (staged or several) and "first" or "ahead" }
+  local size = bytes(common.operands(inst)[1])
+  local staged, vec = is_staged(), 16 // size
+  local function add(bm, bn, bk, stages, wm, wn, v) -- bk: of 16-bit elements; of bytes there are twice as many
+    local s = { bm = bm, bn = bn, bk = bk, stages = stages, wm = wm, wn = wn, vec = v or vec, group = 16 }
+    s.fill = (staged or several or inst.promote or size == 1 and v == 1) and "first" or "ahead"
+    if size == 1 and not inst.promote then s.bk = 2 * bk end
     if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
+  end
+  if inst.promote then
+    candidates_of_sums(add)
+    return list
+  end
+  if size == 1 then -- smaller: where products of bytes are made of those of f16 (sm_90a), the conversions take registers
+    add(128, 128, 64, 3, 2, 4)
+    add(128, 128, 32, 4, 2, 4)
+    add(64, 128, 64, 3, 2, 4)
+    add(64, 64, 64, 4, 2, 2)
+    add(64, 64, 32, 3, 2, 2, 1)
+    return list
   end
   if several then
     candidates_of_several(staged, add)
@@ -58,6 +80,9 @@ local function candidates(inst)
   return list
 end
 
+-- Elements of k that products take at a time.
+local function step_of(inst) return 32 // bytes(common.operands(inst)[1]) end
+
 local function check_schedule(inst, s)
   local function refuse(why) core.fail("schedule " .. schedule.print(s, KEYS) .. ": " .. why) end
   local function power(v) return v & (v - 1) == 0 end
@@ -65,16 +90,22 @@ local function check_schedule(inst, s)
   if not (power(s.bm) and power(s.bn) and power(s.bk)) then refuse("bm, bn and bk are powers of two") end
   if s.bm // s.wm < 16 or s.bn // s.wn < 16 then refuse("a warp's part is at least 16 x 16") end
   if s.bm // s.wm > 128 or s.bn // s.wn > 128 then refuse("a warp's part is at most 128 x 128") end
-  local held = s.bm * s.bn * #inst.op.products // (s.wm * s.wn * 32)
+  local held = s.bm * s.bn * #inst.op.products * (inst.promote and 2 or 1) // (s.wm * s.wn * 32)
   if held > 128 then refuse(string.format("a thread would hold %d elements of accumulators; 128 are possible", held)) end
-  if s.bk < 16 or s.bk > 128 then refuse("bk is 16 to 128") end
+  if s.bk < step_of(inst) or s.bk > 128 then refuse("bk is " .. step_of(inst) .. " to 128") end
+  if inst.promote and s.bk ~= inst.promote then refuse(string.format("bk is %d, of which the sums are promoted", inst.promote)) end
+  if inst.promote and s.fill == "ahead" then refuse("fill=ahead has no place for sums that are promoted; take first or last") end
   if s.stages < 2 or s.stages > 5 then refuse("the ring has 2 to 5 stages") end
   if is_staged() and s.stages ~= 2 then refuse(core.target.name .. " has no cp.async: its ring has 2 stages") end
   if s.fill ~= "first" and s.fill ~= "last" and s.fill ~= "ahead" then
     refuse("fill is first, last (when the next slot's copies are issued) or ahead (operands are fetched one step ahead)")
   end
-  if s.fill == "ahead" and (is_staged() or s.stages < 3 or s.bk < 32) then refuse("fill=ahead needs cp.async, 3 stages or more and bk of 32 or more") end
-  if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
+  if s.fill == "ahead" and (is_staged() or s.stages < 3 or s.bk < 2 * step_of(inst)) then
+    refuse("fill=ahead needs cp.async, 3 stages or more and bk of " .. 2 * step_of(inst) .. " or more")
+  end
+  if not power(s.vec) or s.vec < 1 or s.vec > 16 // bytes(common.operands(inst)[1]) then
+    refuse("vec is a power of two, at most 16 bytes of an operand's elements")
+  end
   local threads = s.wm * s.wn * 32
   local function check_copy(rows, cols)
     local per_row = math.min(math.max(cols // s.vec, 1), threads)
@@ -98,7 +129,10 @@ end
 -- ---- contract ----
 
 -- The pieces in which a tensor is touched: 16 bytes where the schedule counts on alignment.
-local function align_of(t, s) return s.vec == 1 and bytes(t) or #t.dims == 1 and 2 * bytes(t) or 16 end
+local function align_of(t, s) return (s.vec == 1 or #t.dims == 0) and bytes(t) or #t.dims == 1 and 2 * bytes(t) or 16 end
+
+-- In elements: what the contiguous size is a multiple of. What is no operand of a product goes by at least two bytes an element.
+local function piece_of(inst, t, s) return inst.op.side[t.name] and s.vec or math.min(s.vec, 8) end
 
 local function put_contract(inst, s, line)
   contract.begin(inst, line)
@@ -107,10 +141,14 @@ local function put_contract(inst, s, line)
   contract.line("let tiles_n ceildiv(N,%d)", s.bn)
   if s.vec > 1 then
     local said = {}
-    for _, d in ipairs { is_k_major(inst, "a") and "K" or "M", is_k_major(inst, "b") and "K" or "N", "N" } do
-      if not said[d] then contract.line("require %s%%%d==0 \"the contiguous dims are read and written in pieces of %d elements\"", d, s.vec, s.vec) end
-      said[d] = true
+    local function need(d, piece)
+      if (said[d] or 0) >= piece then return end
+      contract.line("require %s%%%d==0 \"the contiguous dims are read and written in pieces of %d elements\"", d, piece, piece)
+      said[d] = piece
     end
+    need(is_k_major(inst, "a") and "K" or "M", s.vec)
+    need(is_k_major(inst, "b") and "K" or "N", s.vec)
+    need("N", math.min(s.vec, 8))
   end
 end
 
@@ -134,16 +172,19 @@ end
 
 -- ---- emission ----
 
--- The loop over slots with the operands of each 16 of k fetched while the products of the 16 before are under way, across slots
--- too: the slot of this iteration travels in a carrier, and the wait for the next one comes before the last products of this.
-local function stream_ahead(s, ring, accs, dtype, steps, operands, fill)
+-- The loop over slots with the operands of each step of k (16, or 32 bytes) fetched while the products of the one before are under way,
+-- across slots too: the slot of this iteration travels in a carrier, and the wait for the next one comes before the last products of this.
+local function stream_ahead(inst, s, ring, accs, steps, operands, fill)
   local sets = { [0] = {}, {} }
-  for i, acc in ipairs(accs) do sets[0][i], sets[1][i] = tile.mma_operands(acc, dtype), tile.mma_operands(acc, dtype) end
+  for i, acc in ipairs(accs) do
+    local p = inst.op.products[i]
+    for k = 0, 1 do sets[k][i] = tile.mma_operands(acc, inst.by_name[p.left].dtype, inst.by_name[p.right].dtype) end
+  end
   local function fetch(set, pairs_, k) for i, p in ipairs(pairs_) do tile.mma_fetch(sets[set][i], p.a, p.b, k) end end
   local first = tile.wait(ring)
   local current = tile.carry(first)
   fetch(0, operands(current), 0)
-  local per_slot = s.bk // 16
+  local per_slot = s.bk // step_of(inst)
   tile.for_(tile.const(0, "i32"), steps, 1, function(i)
     local here = operands(current)
     for k = 0, per_slot - 1 do
@@ -165,6 +206,13 @@ local function stream_ahead(s, ring, accs, dtype, steps, operands, fill)
   tile.release(tile.take(current))
   tile.drain(ring)
 end
+
+-- Bytes with k outermost bring neighbouring rows (columns) to a thread.
+local function accumulator_layout(inst, s)
+  local byte = step_of(inst) == 32
+  return layout.mma_accumulator(s.bm, s.bn, s.wm, s.wn, byte and not is_k_major(inst, "a"), byte and not is_k_major(inst, "b"))
+end
+local function accumulator(inst, s) return tile.frag("f32", { s.bm, s.bn }, accumulator_layout(inst, s)) end
 
 -- Streams tiles of the operands through the ring into the accumulators.
 local function main_loop(inst, s, view, accs, batch, m, n)
@@ -189,13 +237,22 @@ local function main_loop(inst, s, view, accs, batch, m, n)
     return list
   end
   if s.fill == "ahead" then
-    stream_ahead(s, ring, accs, all[1].dtype, steps, operands, function(slot, i) fill(slot, ahead(i)) end)
+    stream_ahead(inst, s, ring, accs, steps, operands, function(slot, i) fill(slot, ahead(i)) end)
     return ring
   end
   tile.for_(tile.const(0, "i32"), steps, 1, function(i)
     local full = tile.wait(ring)
     local here = operands(full)
-    local function multiply() for j, p in ipairs(here) do tile.mma(accs[j], p.a, p.b) end end
+    local function multiply()
+      local scales = inst.promote and common.block_scales(inst, view, accs[1], batch, m, n, i)
+      for j, p in ipairs(here) do
+        if not scales then tile.mma(accs[j], p.a, p.b) else
+          local part = accumulator(inst, s)
+          tile.mma(part, p.a, p.b, { zero = true })
+          common.promote(accs[j], part, scales[j])
+        end
+      end
+    end
     if s.fill == "last" then multiply() end
     local empty = tile.acquire(ring)
     fill(empty, ahead(i))
@@ -208,11 +265,11 @@ local function main_loop(inst, s, view, accs, batch, m, n)
   return ring
 end
 
-local function spread(value, s) return tile.spread(value, { s.bm, s.bn }, layout.mma_accumulator(s.bm, s.bn, s.wm, s.wn)) end
+local function spread(inst, value, s) return tile.spread(value, { s.bm, s.bn }, accumulator_layout(inst, s)) end
 
 local function store_result(inst, s, view, output, value, ring, batch, m, n)
   local t = output.tensor
-  value = spread(value, s)
+  value = spread(inst, value, s)
   core.at(output.loc[1], output.loc[2])
   local out = tile.to(value, t.dtype)
   local vec = 16 // bytes(t)
@@ -230,17 +287,23 @@ local function store_result(inst, s, view, output, value, ring, batch, m, n)
 end
 
 local function refuse_dtype(inst)
-  local t = common.operands(inst)[1]
   local form = { f16 = "mma_m16n8k8_f32_f16_f16_f32", bf16 = "mma_m16n8k16_f32_bf16_bf16_f32" }
-  if not form[t.dtype] then core.refuse(inst.name .. " multiplies f16 and bf16 here; " .. t.dtype .. " operands have no skeleton yet, convert them first") end
-  if not core.has(form[t.dtype]) then core.refuse(core.target.name .. " has no mma.sync for " .. t.dtype .. " (sm_80 has); use dtype=f16 there") end
+  for _, t in ipairs(common.operands(inst)) do
+    local byte = common.is_byte(t.dtype)
+    if not byte and not form[t.dtype] then
+      core.refuse(inst.name .. " multiplies f16, bf16, e4m3 and e5m2 here; " .. t.dtype .. " operands have no skeleton yet, convert them first")
+    end
+    if not core.has(byte and "mma_m16n8k32_f32_e4m3_e4m3_f32" or form[t.dtype]) then
+      core.refuse(core.target.name .. " has no mma.sync for " .. t.dtype .. (byte and " (sm_89 has)" or " (sm_80 has); use dtype=f16 there"))
+    end
+  end
 end
 
 -- Small tiles could be many on an SM by their registers, and ptxas spills for it: three are enough, no more are there than shared
 -- memory holds, and two where single elements are copied along m or n or of several products, each with a predicate and an address of its
--- own.
+-- own. Products of bytes keep what they need.
 local function min_ctas(inst, s)
-  if s.bm * s.bn > 32 * 32 * s.wm * s.wn then return nil end
+  if s.bm * s.bn > 32 * 32 * s.wm * s.wn or step_of(inst) == 32 then return nil end
   local fit = core.target.shared_sm // (shared_bytes(inst, s) + 1024)
   local turned = not (is_k_major(inst, "a") and is_k_major(inst, "b"))
   return math.max(1, math.min(fit, s.vec == 1 and (turned or #inst.op.products > 1) and 2 or 3))
@@ -256,16 +319,16 @@ function warp.emit(inst, graph, given)
     s.bm, s.bn, s.bk, s.stages, s.wm, s.wn, s.vec == 1 and "-any" or "")
   tile.kernel({ name = op.entry_name(name), threads = s.wm * s.wn * 32, min_ctas = min_ctas(inst, s) }, function()
     local view = {}
-    for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = common.view_of(inst, t, align_of(t, s), s.vec) end end
+    for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = common.view_of(inst, t, align_of(t, s), piece_of(inst, t, s)) end end
     local batch, m, n = common.tile_of(tile.cta(0), s.group)
     batch, m, n = tile.i64(batch), tile.i64(m) * s.bm, tile.i64(n) * s.bn
     local accs = {}
     for i in ipairs(inst.op.products) do
-      accs[i] = tile.frag("f32", { s.bm, s.bn }, layout.mma_accumulator(s.bm, s.bn, s.wm, s.wn))
+      accs[i] = accumulator(inst, s)
       tile.zero(accs[i])
     end
     local ring = main_loop(inst, s, view, accs, batch, m, n)
-    local e = common.epilogue(inst, graph, view, accs, function(v) return spread(v, s) end, batch, m, n)
+    local e = common.epilogue(inst, graph, view, accs, function(v) return spread(inst, v, s) end, batch, m, n)
     for _, o in ipairs(graph.outputs) do store_result(inst, s, view, o, e:value(o.value), ring, batch, m, n) end
   end)
   contract.line("step main entry $entry0 grid tiles_m*tiles_n*B,1,1 block $block0 shared $shared0 when M>0&&N>0&&B>0 args $args0")

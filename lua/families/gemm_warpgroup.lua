@@ -9,7 +9,8 @@
 -- split: so many CTAs of a cluster share a tile's k. Each then has a share of the tile's columns, which it adds up from what the others leave
 -- in their shared memory, its own first and theirs in the order of their ranks after it: the same bits every time.
 -- a=regs: left operands go to registers first, and from there to the products.
--- One product stays in flight: a slot is given back one step after it was read; its token travels in a carrier.
+-- One product stays in flight: a slot is given back one step after it was read; its token travels in a carrier. Where sums over 128 of k
+-- are promoted, each such sum is waited for, scaled and added to the accumulator while the other group multiplies.
 local tile = use "kiln.tile"
 local layout = use "kiln.layout"
 local contract = use "kiln.contract"
@@ -20,8 +21,10 @@ local common = use "families.gemm_common"
 local warpgroup = {}
 local KEYS = { "core", "way", "bm", "bn", "bk", "stages", "cluster", "share", "split", "a", "group", "out" }
 local GROUPS, LOAD_REGS, MATH_REGS = 2, 40, 232
-local FORM = { f16 = "wgmma_f32_f16_f16_n8", bf16 = "wgmma_f32_bf16_bf16_n8" }
 local bytes, is_k_major = common.bytes, common.is_k_major
+
+-- Elements of k in a row of 128 bytes of an operand's panel.
+local function panel(inst) return 128 // bytes(common.operands(inst)[1]) end
 
 -- ---- schedules ----
 
@@ -32,6 +35,7 @@ local function outputs(inst)
 end
 
 local function group_rows(s) return s.way == "coop" and s.bm // GROUPS or s.bm end
+local function out_rows(inst, s) return inst.promote and 64 or group_rows(s) end -- that leave together
 local function own_columns(s) return s.bn // s.split end -- of a tile that several CTAs have summed
 local function ctas(s) return s.cluster * s.split end -- of a cluster
 -- Columns of the pieces in which a result leaves: 128 bytes, or all there are.
@@ -39,7 +43,7 @@ local function out_columns(t, s) return math.min(128 // bytes(t), own_columns(s)
 
 local function shared_bytes(inst, s)
   local total = s.stages * (common.operand_bytes(inst, s.bm, s.bn, s.bk) + 16)
-  for _, t in ipairs(outputs(inst)) do total = total + GROUPS * s.out * group_rows(s) * out_columns(t, s) * bytes(t) end
+  for _, t in ipairs(outputs(inst)) do total = total + GROUPS * s.out * out_rows(inst, s) * out_columns(t, s) * bytes(t) end
   total = total + (s.split - 1) * #inst.op.products * s.bm * own_columns(s) * 4
   return total + 2048 -- rings begin at multiples of 1024
 end
@@ -54,7 +58,12 @@ local function fault(inst, s)
   if s.way ~= "coop" and s.way ~= "pingpong" then return "way is coop or pingpong" end
   if group_rows(s) % 64 ~= 0 or group_rows(s) == 0 then return "a group has 64 rows or a multiple of it" end
   if s.bn % 8 ~= 0 or s.bn > 256 or s.bm > 256 then return "bn is a multiple of 8 up to 256, bm at most 256" end
-  if s.bk ~= 64 and s.bk ~= 128 then return "bk is 64 or 128" end
+  if s.bk ~= panel(inst) and s.bk ~= 2 * panel(inst) then return string.format("bk is %d or %d", panel(inst), 2 * panel(inst)) end
+  if inst.promote and (s.way ~= "coop" or s.bk ~= inst.promote or s.split ~= 1 or s.a ~= "smem") then
+    return string.format("sums over %d of k are promoted by way=coop with bk=%d, split=1 and a=smem: one group multiplies while the other adds",
+      inst.promote, inst.promote)
+  end
+  if inst.promote and s.bn > 128 and s.bn % 128 ~= 0 then return "bn is at most 128, or 256, where sums are promoted" end
   if group_rows(s) * s.bn * #inst.op.products > 128 * 128 then
     return "a group's accumulators are at most 128 x 128 or 64 x 256 in all: 128 registers of a thread"
   end
@@ -84,11 +93,23 @@ local function fault(inst, s)
   end
 end
 
+local function can_multiply(inst)
+  for _, p in ipairs(inst.op.products) do
+    local l, r = inst.by_name[p.left].dtype, inst.by_name[p.right].dtype
+    if l == "f32" or not core.has(string.format("wgmma_f32_%s_%s_n8", l, r)) then return false end
+    if common.is_byte(l) and not (is_k_major(inst, "a") and is_k_major(inst, "b")) then return false end -- 16 bits may lie either way
+  end
+  return true
+end
+
 local function candidates(inst)
-  local list, form = {}, FORM[common.operands(inst)[1].dtype]
-  if not form or not core.has(form) or not can_write(inst) then return list end
+  local list = {}
+  if not can_multiply(inst) or not can_write(inst) then return list end
   local function add(way, bm, bn, stages, cluster, share, out, split)
-    local s = { core = "wgmma", way = way, bm = bm, bn = bn, bk = 64, stages = stages, cluster = cluster, share = share, split = split or 1, a = "smem", group = 8, out = out or 2 }
+    local s = {
+      core = "wgmma", way = way, bm = bm, bn = bn, bk = panel(inst), stages = stages, cluster = cluster, share = share, split = split or 1, a = "smem",
+      group = 8, out = out or 2,
+    }
     while s.stages > 2 and shared_bytes(inst, s) > core.target.shared_block do s.stages = s.stages - 1 end
     if not fault(inst, s) then table.insert(list, s) end
   end
@@ -98,6 +119,13 @@ local function candidates(inst)
     add("coop", 256, bn, 4, 2, "b", 1)
     add("coop", 128, 2 * bn, 4, 2, "b")
     add("pingpong", 64, 2 * bn, 5, 1, "b")
+    return list
+  end
+  if inst.promote then
+    add("coop", 128, 128, 6, 2, "b")
+    add("coop", 256, 128, 4, 2, "b", 1)
+    add("coop", 128, 128, 6, 1, "b")
+    add("coop", 128, 64, 8, 1, "b")
     return list
   end
   add("coop", 128, 256, 4, 2, "b")
@@ -123,14 +151,14 @@ end
 -- Does the epilogue read tensors along n? Then in pairs, and their size must allow it.
 local function reads_columns(inst)
   for _, t in ipairs(inst.tensors) do
-    if t.present and not t.out and not inst.op.side[t.name] and t.dims[#t.dims] == "N" then return true end
+    if t.present and not t.out and not t.strided and not inst.op.side[t.name] and t.dims[#t.dims] == "N" then return true end
   end
   return false
 end
 
 local function put_contract(inst, s)
   contract.begin(inst, schedule.print(s, KEYS))
-  common.put_tensors(inst, function() return 16 end)
+  common.put_tensors(inst, function(t) return #t.dims == 0 and bytes(t) or 16 end)
   contract.line("let tiles_m ceildiv(M,%d)", s.bm * (s.share == "b" and s.cluster or 1))
   contract.line("let tiles_n ceildiv(N,%d)", s.bn * (s.share == "a" and s.cluster or 1))
   contract.line("let tiles tiles_m*tiles_n*B") -- as one number: a product of parameters would take a register throughout
@@ -162,6 +190,7 @@ local function put_cost(inst, s)
   local several = #inst.op.products > 1 and "x" .. #inst.op.products or ""
   local rate = RATE[string.format("%s %dx%d%s %d%s", s.way, s.bm, s.bn, several, s.cluster, s.share)] or RATE[each] or 0.4
   for _, t in ipairs(common.operands(inst)) do table.insert(operands, table.concat(t.dims, "*") .. "*" .. bytes(t)) end
+  if panel(inst) == 128 then rate = rate * (inst.promote and 1.3 or 1.8) end -- bytes go at twice the rate
   local waves = string.format("ceildiv(tiles,%s)", clusters(s))
   local steps = s.split > 1 and string.format("%s*(k_tiles*%d+640)", waves, s.bk) or string.format(s.way == "coop" and "%s*(K+256)" or "%s*(K+64)+640", waves)
   contract.line("cost %d*(%s)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", 2 * each, steps, rate, table.concat(operands, "+"))
@@ -178,9 +207,9 @@ local function make_maps(inst, s, view)
   for _, t in ipairs(common.operands(inst)) do
     local side = inst.op.side[t.name]
     local rows = not common.is_k_major(inst, side) and s.bk or side == "a" and s.bm or s.bn
-    add(t, side == s.share and rows // s.cluster or rows, 128 // bytes(t))
+    add(t, side == s.share and rows // s.cluster or rows, panel(inst))
   end
-  for _, t in ipairs(outputs(inst)) do add(t, group_rows(s), out_columns(t, s)) end
+  for _, t in ipairs(outputs(inst)) do add(t, out_rows(inst, s), out_columns(t, s)) end
   return map
 end
 
@@ -256,6 +285,45 @@ local function multiply(inst, s, ring, accs, group, k_tiles)
   return before
 end
 
+-- Sums to be promoted are made of 64 rows and 128 columns at a time, so that their registers serve one part of a group's tile after the
+-- other, each with an accumulator of its own: { row =, column =, columns =, accs = }.
+local function promoted_parts(inst, s)
+  local list, columns = {}, math.min(s.bn, 128)
+  for row = 0, group_rows(s) - 1, 64 do
+    for column = 0, s.bn - 1, columns do
+      local accs = {}
+      for i in ipairs(inst.op.products) do accs[i] = tile.frag("f32", { 64, columns }, layout.wgmma_accumulator(64, columns)) end
+      table.insert(list, { row = row, column = column, columns = columns, accs = accs })
+    end
+  end
+  return list
+end
+
+local function multiply_promoted(inst, s, ring, view, parts, group, batch, m, n, k_tiles)
+  local sums, columns = {}, parts[1].columns
+  for i in ipairs(inst.op.products) do sums[i] = tile.frag("f32", { 64, columns }, layout.wgmma_accumulator(64, columns)) end
+  for _, part in ipairs(parts) do for _, acc in ipairs(part.accs) do tile.zero(acc) end end
+  local function operand(slot, t, part)
+    local left = inst.op.side[t.name] == "a"
+    local whole, size = tile.field(slot, t.name), left and 64 or columns
+    local at = left and group * (group_rows(s) // 64) + part.row // 64 or part.column // columns
+    return common.as_operand(inst, t.name, (left and s.bm or s.bn) == size and whole or tile.part(whole, at, 0, size))
+  end
+  tile.for_(tile.const(0, "i32"), k_tiles, 1, function(k)
+    local slot = tile.wait(ring)
+    for at, part in ipairs(parts) do
+      local scales = common.block_scales(inst, view, part.accs[1], batch, m + part.row, n + part.column, k) -- on their way meanwhile
+      local field = {}
+      for _, t in ipairs(common.operands(inst)) do field[t.name] = operand(slot, t, part) end
+      for i, p in ipairs(inst.op.products) do tile.mma(sums[i], field[p.left], field[p.right], { zero = true }) end
+      tile.mma_commit()
+      tile.mma_wait(0)
+      if at == #parts then tile.release(slot) end
+      for i, acc in ipairs(part.accs) do common.promote(acc, sums[i], scales[i]) end
+    end
+  end)
+end
+
 -- Where a CTA leaves what it has of the columns of the others: those of the CTA that is j after it, by product.
 local function make_stage(inst, s)
   local stage = {}
@@ -294,11 +362,11 @@ local function sum_split(s, stage, accs, group)
 end
 
 -- The result leaves in pieces of 128 bytes of columns, each through a slot of the group's own.
-local function put_results(inst, s, graph, view, map, out, accs, batch, m, n)
-  local rows = group_rows(s)
+local function put_results(inst, s, graph, view, map, out, accs, batch, m, n, width)
+  local rows = out_rows(inst, s)
   local columns = 128
   for _, t in ipairs(outputs(inst)) do columns = math.min(columns, out_columns(t, s)) end
-  for first = 0, own_columns(s) - 1, columns do
+  for first = 0, width - 1, columns do
     local shape, lay = { rows, columns }, layout.wgmma_accumulator(rows, columns)
     local parts = {}
     for i, acc in ipairs(accs) do parts[i] = tile.slice(acc, { 0, first }, shape, lay) end
@@ -321,12 +389,19 @@ local function math_role(inst, s, graph, view, map, ring, out, stage, turns, til
   local pingpong = s.way == "pingpong"
   tile.role({ name = "math", warps = 4, groups = GROUPS, regs = MATH_REGS }, function(group)
     local rows = group_rows(s)
-    local accs = {}
-    for i in ipairs(inst.op.products) do accs[i] = tile.frag("f32", { rows, s.bn }, layout.wgmma_accumulator(rows, s.bn)) end
+    local accs, parts = {}, inst.promote and promoted_parts(inst, s)
+    for i in ipairs(inst.op.products) do
+      if not parts then accs[i] = tile.frag("f32", { rows, s.bn }, layout.wgmma_accumulator(rows, s.bn)) end
+    end
     if pingpong then tile.skip(ring, group * k_tiles) end -- group 1 begins with the second tile
     tile.each(tiles, pingpong and { start = true, step = GROUPS } or nil, function(index)
       local batch, m, n = place(s, index)
       if not pingpong then m = m + group * rows end
+      if parts then
+        multiply_promoted(inst, s, ring, view, parts, group, batch, m, n, k_tiles)
+        for _, p in ipairs(parts) do put_results(inst, s, graph, view, map, out, p.accs, batch, m + p.row, n + p.column, p.columns) end
+        return
+      end
       if pingpong then tile.enter(turns.main) end
       local before = multiply(inst, s, ring, accs, group, k_tiles) -- a map has no empty dim, so that there is one step at least
       if pingpong then tile.leave(turns.main) end
@@ -341,7 +416,7 @@ local function math_role(inst, s, graph, view, map, ring, out, stage, turns, til
         sums = sum_split(s, stage, accs, group)
         n = n + split_rank(s) * own_columns(s)
       end
-      put_results(inst, s, graph, view, map, out, sums, batch, m, n)
+      put_results(inst, s, graph, view, map, out, sums, batch, m, n, own_columns(s))
       if pingpong then tile.leave(turns.epilogue) end
     end)
     for _, t in ipairs(outputs(inst)) do tile.drain(out[t.name]) end
@@ -376,7 +451,7 @@ function warpgroup.emit(inst, graph, given)
     local out = {}
     for _, t in ipairs(outputs(inst)) do
       local columns = out_columns(t, s)
-      local slot = tile.smem(t.dtype, { group_rows(s), columns }, { name = t.name, swizzle = columns * bytes(t) })
+      local slot = tile.smem(t.dtype, { out_rows(inst, s), columns }, { name = t.name, swizzle = columns * bytes(t) })
       out[t.name] = tile.ring({ stages = s.out, filled_by = "store", per_group = true }, { t.name }, { slot })
     end
     local turns = s.way == "pingpong" and { main = tile.order(GROUPS), epilogue = tile.order(GROUPS) }

@@ -36,11 +36,13 @@ function layout.rows_of(rows, cols, warps, row_threads, vec)
   }
 end
 
--- The accumulator of bm x bn on wm x wn warps by products of 16 x 8.
-function layout.mma_accumulator(bm, bn, wm, wn)
+-- The accumulator of bm x bn on wm x wn warps by products of 16 x 8. rows, cols: of operands of bytes, the left (right) one is stored with k
+-- outermost: a thread then has neighbouring rows (columns), where else they are 8 apart.
+function layout.mma_accumulator(bm, bn, wm, wn, rows, cols)
   return modes {
-    { "r", 2, 1, 1 }, { "r", 2, 0, 8 }, { "r", bn // wn // 8, 1, 8 }, { "r", bm // wm // 16, 0, 16 },
-    { "l", 4, 1, 2 }, { "l", 8, 0, 1 }, { "w", wm, 0, bm // wm }, { "w", wn, 1, bn // wn },
+    { "r", 2, 1, cols and 2 or 1 }, { "r", 2, 0, rows and 1 or 8 }, { "r", cols and 2 or 1, 1, 1 },
+    { "r", bn // wn // (cols and 16 or 8), 1, cols and 16 or 8 }, { "r", bm // wm // 16, 0, 16 },
+    { "l", 4, 1, cols and 4 or 2 }, { "l", 8, 0, rows and 2 or 1 }, { "w", wm, 0, bm // wm }, { "w", wn, 1, bn // wn },
   }
 end
 

@@ -2,7 +2,8 @@
 --
 -- tensors: "NAME DIM DIM ... [dtype] [own] [in|out] [saved] [const] [as OTHER] [with OTHER] [over OTHER] [?]":
 --   dims are capital; one in brackets, "[B]", may be left out, with a setting NAME_B=no|yes
---   a dtype fixes it; `own` gives the tensor a setting NAME_dtype (default: the op's dtype)
+--   a dtype fixes it; `own` gives the tensor a setting NAME_dtype (default: the op's dtype); "e4m3|e5m2" a setting NAME_dtype of these
+--   `strided`: its last dim may have any stride, too, where a family wants it contiguous else
 --   `?` makes it optional, with a setting NAME=yes|no; `with`: it is there exactly where OTHER is
 --   `as`: it has OTHER's dtype and optional dims, and is absent where OTHER is
 --   `saved`: an output for the backward only; `const`: an input without gradient; `over`: an output that may be OTHER's memory
@@ -11,7 +12,7 @@ local text = use "kiln.text"
 local op = {}
 
 local DTYPES = { "bf16", "f16", "f32" } -- of activations; the first is the default
-local FIXED = { "f64", "f32", "f16", "bf16", "i64", "i32", "u8", "bool" }
+local FIXED = { "f64", "f32", "f16", "bf16", "e4m3", "e5m2", "i64", "i32", "u8", "bool" }
 local SCALARS = { "f32", "f64", "i32", "i64" }
 
 local function is_dim(word)
@@ -34,7 +35,7 @@ function op.fail(o, message)
   error("op '" .. o.name .. "': " .. message, 0)
 end
 
-local FLAGS = { ["?"] = "optional", own = "own", out = "out", saved = "saved", const = "const" }
+local FLAGS = { ["?"] = "optional", own = "own", out = "out", saved = "saved", const = "const", strided = "strided" }
 local REFERS = { as = true, with = true, over = true }
 
 -- The dim of "B" or "[B]"; nil: the word is none. Second: it may be left out.
@@ -42,6 +43,15 @@ local function dim_of(word)
   if string.byte(word, 1) ~= 91 then return is_dim(word) and word or nil end
   local inner = string.sub(word, 2, -2)
   return #inner > 0 and string.sub(word, -1) == "]" and is_dim(inner) and inner or nil, true
+end
+
+-- "e4m3|e5m2": dtypes to choose from, the first is the default.
+local function choice_of(spec, word)
+  local list = text.split(word, "|")
+  for _, d in ipairs(list) do
+    if not text.has(FIXED, d) then error("tensor \"" .. spec .. "\": '" .. d .. "' of '" .. word .. "' is no dtype") end
+  end
+  return list
 end
 
 local function parse_tensor(spec)
@@ -62,7 +72,8 @@ local function parse_tensor(spec)
       table.insert(t.dims, dim)
       t.maybe[dim] = maybe
     elseif text.has(FIXED, w) then t.fixed = w
-    else error("tensor \"" .. spec .. "\": '" .. w .. "' is neither a dim (capital), a dtype, own, out, saved, const, as, with, over, nor ?") end
+    elseif string.find(w, "|", 1, true) then t.choice = choice_of(spec, w)
+    else error("tensor \"" .. spec .. "\": '" .. w .. "' is neither a dim (capital), a dtype, own, out, saved, const, strided, as, with, over, nor ?") end
     i = i + 1
   end
   t.out = t.out or false
@@ -155,6 +166,7 @@ local function add_tensor_settings(o, t)
   end
   for _, d in ipairs(t.dims) do if t.maybe[d] and not t.as then add_setting(o, t.name .. "_" .. d, { "no", "yes" }, "dims") end end
   if t.own then add_setting(o, t.name .. "_dtype", { "same", "bf16", "f16", "f32" }, "own") end
+  if t.choice then add_setting(o, t.name .. "_dtype", t.choice, "own") end
 end
 
 -- declared: the table that the script gave, at loc. family: its functions check the declaration, its settings join the op's.
@@ -205,7 +217,8 @@ local function resolve(o, values)
     local own = spec.own and values[spec.name .. "_dtype"]
     local t = { name = spec.name, dims = {}, out = spec.out, optional = spec.optional or false, present = true, spec = spec }
     t.saved, t.const, t.over = spec.saved or false, spec.const or false, spec.over
-    t.dtype = spec.fixed or (own and own ~= "same" and own) or values.dtype
+    t.strided = spec.strided or false
+    t.dtype = spec.fixed or spec.choice and values[spec.name .. "_dtype"] or (own and own ~= "same" and own) or values.dtype
     if spec.optional and not spec.with then t.present = values[spec.name] == "yes" end
     made[spec.name] = t
   end

@@ -229,7 +229,10 @@ function tile.field(slot, name) return node("field", { slot.id }, { name = name 
 function tile.carry(slot) return node("carry", { slot.id }) end
 function tile.swap(carrier, slot) return node("swap", { carrier.id, slot.id }) end
 function tile.take(carrier) return node("take", { carrier.id }) end
-function tile.mma_operands(acc, dtype) return node("mma_operands", { acc.id }, { dtype = dtype }) end
+-- right: the right operand's dtype, where it is another than the left one's.
+function tile.mma_operands(acc, dtype, right)
+  return node("mma_operands", { acc.id }, { dtype = dtype, right = right ~= dtype and right or nil })
+end
 function tile.mma_fetch(operands, a, b, step) core.node("mma_fetch", { operands.id, a.id, b.id }, { step = step }) end
 function tile.mma_issue(acc, operands) core.node("mma_issue", { acc.id, operands.id }) end
 function tile.mma_commit() core.node("mma_commit") end

@@ -65,9 +65,13 @@ static void read_scalars(Problem *p) {
 
 typedef struct Format { int digits, lowest, highest; } Format; /* of the significand; exponents of the smallest and largest normal */
 
+static bool is_byte(kiln_dtype dtype) { return dtype == KILN_E4M3 || dtype == KILN_E5M2; }
+
 static Format format_of(kiln_dtype dtype) {
   if (dtype == KILN_F32) return (Format){24, -126, 127};
   if (dtype == KILN_F16) return (Format){11, -14, 15};
+  if (dtype == KILN_E4M3) return (Format){4, -6, 8};
+  if (dtype == KILN_E5M2) return (Format){3, -14, 15};
   assert_int_equal(dtype, KILN_BF16);
   return (Format){8, -126, 127};
 }
@@ -77,6 +81,10 @@ double problem_round(kiln_dtype dtype, double x) {
   Format f = format_of(dtype);
   int exponent = ilogb(x);
   double unit = ldexp(1, (exponent < f.lowest ? f.lowest : exponent) - f.digits + 1), rounded = rint(x / unit) * unit;
+  if (is_byte(dtype)) { /* e4m3's last code is NaN */
+    double most = dtype == KILN_E4M3 ? 448 : 57344;
+    return fabs(rounded) > most ? copysign(most, x) : rounded;
+  }
   return fabs(rounded) >= ldexp(1, f.highest + 1) ? copysign(INFINITY, x) : rounded;
 }
 
@@ -84,11 +92,25 @@ double problem_unit(kiln_dtype dtype) { return ldexp(1, -format_of(dtype).digits
 
 size_t problem_bytes(kiln_dtype dtype) {
   switch (dtype) {
-  case KILN_BOOL: return 1;
+  case KILN_BOOL: case KILN_E4M3: case KILN_E5M2: return 1;
   case KILN_F32: case KILN_I32: return 4;
   case KILN_F16: case KILN_BF16: return 2;
   default: fail_msg("dtype %d", (int)dtype); return 0;
   }
+}
+
+/* Of a number of 1 + exponent + fraction bits, infinities and NaN apart. */
+static double read_small(uint32_t w, int fraction_bits, int bias, int bits) {
+  double fraction = w & ((1u << fraction_bits) - 1), sign = w >> (bits - 1) & 1 ? -1 : 1;
+  int exponent = (int)((w & ((1u << (bits - 1)) - 1)) >> fraction_bits);
+  return sign * (exponent ? ldexp((double)(1 << fraction_bits) + fraction, exponent - bias - fraction_bits) : ldexp(fraction, 1 - bias - fraction_bits));
+}
+
+static uint32_t write_small(double x, int fraction_bits, int bias, int bits) {
+  int exponent = x == 0 || ilogb(x) < 1 - bias ? 1 - bias : ilogb(x);
+  uint32_t one = 1u << fraction_bits, units = (uint32_t)ldexp(fabs(x), fraction_bits - exponent); /* one and more: normal */
+  assert_true(isfinite(x));
+  return (signbit(x) ? 1u << (bits - 1) : 0) | (units >= one ? (uint32_t)(exponent + bias) << fraction_bits | (units - one) : units);
 }
 
 double problem_read(kiln_dtype dtype, const void *at) {
@@ -98,12 +120,12 @@ double problem_read(kiln_dtype dtype, const void *at) {
   memcpy(&w, at, problem_bytes(dtype));
   if (dtype == KILN_BOOL) return w != 0;
   if (dtype == KILN_I32) return memcpy(&i, at, 4), i;
+  if (dtype == KILN_E4M3) return read_small(w, 3, 7, 8);
+  if (dtype == KILN_E5M2) return read_small(w, 2, 15, 8);
   if (dtype == KILN_BF16) w <<= 16;
   if (dtype != KILN_F16) return memcpy(&f, &w, 4), f;
-  double fraction = w & 0x3FF, sign = w & 0x8000 ? -1 : 1;
-  int exponent = (int)(w >> 10 & 31);
-  if (exponent == 31) return fraction != 0 ? NAN : sign * INFINITY;
-  return sign * (exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24));
+  if ((w >> 10 & 31) == 31) return w & 0x3FF ? NAN : w & 0x8000 ? -INFINITY : INFINITY;
+  return read_small(w, 10, 15, 16);
 }
 
 /* x is a value of the dtype. */
@@ -114,12 +136,9 @@ void problem_write(kiln_dtype dtype, void *at, double x) {
   memcpy(&w, dtype == KILN_I32 ? (const void *)&i : &f, 4);
   if (dtype == KILN_BOOL) w = x != 0;
   if (dtype == KILN_BF16) w >>= 16;
-  if (dtype == KILN_F16) {
-    int exponent = x == 0 ? -14 : ilogb(x) < -14 ? -14 : ilogb(x);
-    uint32_t units = (uint32_t)ldexp(fabs(x), 10 - exponent); /* 1024 and more: normal */
-    assert_true(isfinite(x));
-    w = (signbit(x) ? 0x8000u : 0) | (units >= 1024 ? ((uint32_t)(exponent + 15) << 10 | (units - 1024)) : units);
-  }
+  if (dtype == KILN_F16) w = write_small(x, 10, 15, 16);
+  if (dtype == KILN_E4M3) w = write_small(x, 3, 7, 8);
+  if (dtype == KILN_E5M2) w = write_small(x, 2, 15, 8);
   memcpy(at, &w, problem_bytes(dtype));
 }
 
@@ -315,4 +334,10 @@ kiln_dtype problem_dtype(const Problem *p, const char *tensor) {
     if (tensor_named(p, tensor)) return tensor_named(p, tensor)->def->dtype;
   fail_msg("no tensor %s", tensor);
   return KILN_NO_DTYPE;
+}
+
+bool problem_has_bytes(const Problem *p) {
+  for (int t = 0; t < p->def->ntensors; t++)
+    if (p->def->tensor[t].present && is_byte(p->def->tensor[t].dtype)) return true;
+  return false;
 }

@@ -130,6 +130,14 @@ const OpCases op_cases[] = {
      .sizes = {"B=1 M=1 N=1 K=1", "B=2 M=33 N=17 K=70", "B=1 M=5 N=7 K=0", "B=2 M=70 N=72 K=136"},
      .scalars = {""},
      .contiguous = true},
+    {.op = "fp8_gemm",
+     .forward = {"b_major=n dtype=f32", "b_major=n a_dtype=e5m2 scale=row bias=yes", "b_major=n b_dtype=e5m2 accumulate=promoted dtype=f16",
+                 "b_major=n scale=block dtype=f32", "b_major=n scale=block1 bias=yes bias_dtype=f32 d_dtype=f32",
+                 "b_major=n a_dtype=e5m2 b_dtype=e5m2 scale=row accumulate=promoted"},
+     .sizes = {"B=1 M=1 N=1 K=1 K_128=1 N_128=1", "B=2 M=33 N=17 K=70 K_128=1 N_128=1", "B=1 M=40 N=144 K=300 K_128=3 N_128=2",
+               "B=2 M=70 N=72 K=144 K_128=2 N_128=1"},
+     .scalars = {""},
+     .contiguous = true},
     {.op = NULL},
 };
 

@@ -239,6 +239,18 @@ static void gemm(Problem *p) {
   ref_gemm(&g, problem_out(p, "d"));
 }
 
+static void fp8_gemm(Problem *p) {
+  const char *scale = problem_setting(p, "scale", "tensor");
+  bool blocks = strncmp(scale, "block", 5) == 0, row = strcmp(scale, "row") == 0;
+  RefScaledGemm g = {
+      .batch = problem_size(p, "B"), .m = problem_size(p, "M"), .n = problem_size(p, "N"), .k = problem_size(p, "K"),
+      .a = problem_in(p, "a"), .b = problem_in(p, "b"), .bias = problem_in(p, "bias"),
+      .scale_a = problem_in(p, "scale_a"), .scale_b = problem_in(p, "scale_b"),
+      .rows_of = row || blocks ? 1 : 0, .columns_of = row || strcmp(scale, "block1") == 0 ? 1 : blocks ? 128 : 0, .depth = blocks ? 128 : 0,
+  };
+  ref_scaled_gemm(&g, problem_out(p, "d"));
+}
+
 static void gated_mlp(Problem *p) {
   ref_gated_mlp(problem_size(p, "B"), problem_size(p, "M"), problem_size(p, "N"), problem_size(p, "K"), problem_in(p, "x"), problem_in(p, "wg"),
                 problem_in(p, "wu"), problem_setting(p, "act", "silu"), problem_out(p, "y"));
@@ -259,6 +271,7 @@ static const struct { const char *op; void (*refer)(Problem *p); } references[] 
     {"rms_norm_rope", rms_norm_rope},       {"rms_norm_rope.grad", rms_norm_rope_grad},
     {"gated", gated},                       {"gated.grad", gated_grad},
     {"gemm", gemm},                         {"gated_mlp", gated_mlp},
+    {"fp8_gemm", fp8_gemm},
     {"softmax", softmax},                   {"softmax.grad", softmax_grad},
 };
 

@@ -17,6 +17,14 @@ typedef struct RefGemm {
   const char *act;
 } RefGemm;
 void ref_gemm(const RefGemm *g, double *d);
+/* d[b,m,n] = sum over k of a sa b sb + bias[n]. Of so many rows (columns) and so many k one scale, dense after the batch: sa [rows, k],
+ * sb [k, columns]; 0: of all together (all 0: one number, the batches' too). */
+typedef struct RefScaledGemm {
+  size_t batch, m, n, k;
+  const double *a, *b, *bias, *scale_a, *scale_b;
+  size_t rows_of, columns_of, depth;
+} RefScaledGemm;
+void ref_scaled_gemm(const RefScaledGemm *g, double *d);
 /* y = act(x wg) (x wu): x [b,m,k], wg, wu [b,k,n]. */
 void ref_gated_mlp(size_t batch, size_t m, size_t n, size_t k, const double *x, const double *wg, const double *wu, const char *act, double *y);
 

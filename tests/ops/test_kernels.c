@@ -13,7 +13,11 @@
 static Direction direction;
 static Choice choice = MEET_IN_TURN;
 
-static void run(Problem *p, int number) { problem_assert_kernel(p, number % 2 ? "sim:sm_80,cores=1" : "sim:sm_90a,cores=1"); }
+/* Products of bytes begin with sm_89. */
+static void run(Problem *p, int number) {
+  const char *elder = problem_has_bytes(p) ? "sim:sm_89,cores=1" : "sim:sm_80,cores=1";
+  problem_assert_kernel(p, number % 2 ? elder : "sim:sm_90a,cores=1");
+}
 
 static void kernel_agrees(void **state) { meet_problems(*state, direction, choice, run); }
 

@@ -31,7 +31,7 @@ static void accumulator_follows_the_manual(void **state) {
   static const int shape[][4] = {{16, 16, 1, 1}, {64, 64, 2, 2}, {128, 256, 2, 4}, {128, 128, 4, 2}, {32, 128, 1, 8}};
   for (unsigned k = 0; k < sizeof shape / sizeof *shape; k++) {
     int bm = shape[k][0], bn = shape[k][1], wm = shape[k][2], wn = shape[k][3];
-    Layout l = layout_mma_acc(bm, bn, wm, wn);
+    Layout l = layout_mma_acc(bm, bn, wm, wn, false, false);
     assert_true(layout_valid(&l));
     assert_covers(&l, 1);
     int nt = bn / wn / 8;
@@ -84,7 +84,7 @@ static void copies_stay_in_their_thread(void **state) {
 
 static void slices_agree_with_their_whole(void **state) {
   (void)state;
-  Layout l = layout_mma_acc(64, 128, 2, 2);
+  Layout l = layout_mma_acc(64, 128, 2, 2, false, false);
   for (int dim = 0; dim < 2; dim++) {
     Layout s = layout_slice(&l, dim);
     assert_true(layout_valid(&s));
@@ -102,7 +102,7 @@ static void slices_agree_with_their_whole(void **state) {
 
 static void text_comes_back(void **state) {
   (void)state;
-  Layout l = layout_mma_acc(128, 256, 2, 4), s = layout_slice(&l, 1), back;
+  Layout l = layout_mma_acc(128, 256, 2, 4, false, false), s = layout_slice(&l, 1), back;
   char text[256];
   layout_print(&l, text, sizeof text);
   back = (Layout){.rank = 2, .shape = {128, 256}};
@@ -121,10 +121,10 @@ static void text_comes_back(void **state) {
 
 static void wrong_layouts_are_found(void **state) {
   (void)state;
-  Layout l = layout_mma_acc(64, 64, 2, 2);
+  Layout l = layout_mma_acc(64, 64, 2, 2, false, false);
   l.mode[0].stride = 2; /* column 1 is held nowhere */
   assert_false(layout_valid(&l));
-  l = layout_mma_acc(64, 64, 2, 2);
+  l = layout_mma_acc(64, 64, 2, 2, false, false);
   l.mode[4].extent = 2; /* 16 lanes */
   assert_false(layout_valid(&l));
 }
