@@ -1,6 +1,7 @@
 -- gemm.lua - ops whose core are products over K: d[b,m,n] = epilogue(sum_k a[b,m,k] b[b,k,n], ...), the epilogue a Lua function
 -- of the op over the f32 accumulators, row vectors and tiles. An op that has several products, which may share operands, lists them:
--- products = { { NAME, LEFT, RIGHT }, ... }; left out, it is { { "acc", "a", "b" } }.
+-- products = { { NAME, LEFT, RIGHT }, ... }; left out, it is { { "acc", "a", "b" } }. Products of one name are added up in one accumulator,
+-- one after the other; they are then all that the op has. Where no tensor has the dim B, there is one batch.
 --
 -- An operand may have scales, scales = { OPERAND = TENSOR }: the product is that of operand * scale. Scales that are the same along k
 -- (of the tensor, a row of a, a column of b) multiply the sum. Scales of blocks of 128 of k multiply the sum of each block, in f32; the
@@ -26,16 +27,17 @@ gemm.settings = {
 
 -- ---- what an op of this family may be ----
 
-local SIDE = { a = "B M K", b = "B K N" } -- of left and right operands
+local SIDE = { a = "B M K", b = "B K N" } -- of left and right operands; without B where the op is flat
 local EPILOGUE = { ["B M N"] = 1, ["M N"] = 1, ["B M"] = 1, ["B N"] = 1, ["M"] = 1, ["N"] = 1, [""] = 1 } -- dims of the other tensors
 local OPERANDS = { f16 = true, bf16 = true, e4m3 = true, e5m2 = true }
 local DEPTH = 128 -- of k, in a block of scales and between promotions
 local READS = { f32 = true, f16 = true, bf16 = true, i32 = true, i64 = true }
 local WRITES = { f32 = true, f16 = true, bf16 = true }
 
--- o.products: { name =, left =, right = }; o.side: of each operand, "a" or "b".
+-- o.products: { name =, left =, right = }, one for each accumulator; o.side: of each operand, "a" or "b"; o.phases: how many products an
+-- accumulator adds up, and o.later: of an operand of the first one, those that take its place in the next ones.
 local function read_products(o)
-  o.products, o.side = {}, {}
+  o.products, o.side, o.later, o.phases = {}, {}, {}, 1
   local function operand(name, side, product)
     if type(name) ~= "string" then op.fail(o, "product '" .. product .. "' is { NAME, LEFT, RIGHT }, three names") end
     if o.side[name] and o.side[name] ~= side then
@@ -50,15 +52,25 @@ local function read_products(o)
     if type(name) ~= "string" then op.fail(o, "product " .. i .. " is { NAME, LEFT, RIGHT }, three names") end
     operand(p[2], "a", name)
     operand(p[3], "b", name)
-    for _, q in ipairs(o.products) do if q.name == name then op.fail(o, "two products are called '" .. name .. "'") end end
-    table.insert(o.products, { name = name, left = p[2], right = p[3] })
+    if o.products[1] and o.products[1].name == name then o.phases = o.phases + 1 end
+    if o.phases > 1 and (#o.products > 1 or o.products[1].name ~= name) then
+      op.fail(o, "two products are called '" .. name .. "'; products that are added up are all that an op has")
+    end
+    for k = 2, #o.products do if o.products[k].name == name then op.fail(o, "two products are called '" .. name .. "'") end end
+    if o.phases == 1 then table.insert(o.products, { name = name, left = p[2], right = p[3] })
+    else
+      for k, first in ipairs { o.products[1].left, o.products[1].right } do
+        o.later[first] = o.later[first] or {}
+        o.later[first][o.phases] = p[k + 1]
+      end
+    end
   end
 end
 
 local function check_operand(o, t, what)
-  local side = o.side[t.name]
-  if table.concat(t.dims, " ") ~= SIDE[side] or t.out or t.optional then
-    op.fail(o, what .. " is declared as \"" .. t.name .. " " .. SIDE[side] .. "\"; the settings a_major and b_major say how operands lie in memory")
+  local side = o.flat and string.sub(SIDE[o.side[t.name]], 3) or SIDE[o.side[t.name]]
+  if table.concat(t.dims, " ") ~= side or t.out or t.optional then
+    op.fail(o, what .. " is declared as \"" .. t.name .. " " .. side .. "\"; the settings a_major and b_major say how operands lie in memory")
   end
   if t.own then op.fail(o, what .. ": an operand has the op's dtype, a fixed one, or a choice such as e4m3|e5m2; `own` is for the others") end
   for _, d in ipairs(t.choice or { t.fixed }) do
@@ -72,6 +84,7 @@ local function read_scales(o)
   for operand, name in pairs(o.declared.scales or {}) do
     if not o.side[operand] then op.fail(o, "scales: '" .. tostring(operand) .. "' is no operand of a product") end
     if o.scaled[name] then op.fail(o, "scales: '" .. tostring(name) .. "' is that of two operands") end
+    if o.phases > 1 then op.fail(o, "scales: operands of products that are added up have none") end
     o.scale_of[operand], o.scaled[name] = name, operand
   end
 end
@@ -79,15 +92,18 @@ end
 function gemm.check(o)
   read_products(o)
   read_scales(o)
+  o.flat = true
+  for _, t in ipairs(o.specs) do for _, d in ipairs(t.dims) do o.flat = o.flat and d ~= "B" end end
   local found, outputs = {}, 0
   for _, t in ipairs(o.specs) do
     local dims, what = table.concat(t.dims, " "), (t.out and "output '" or "tensor '") .. t.name .. "'"
     if o.side[t.name] then
-      found[t.name] = true
+      found[t.name] = { dtypes = table.concat(t.choice or { t.fixed or "" }, " ") }
       check_operand(o, t, what)
     elseif t.out then
       outputs = outputs + 1
-      if dims ~= "B M N" then op.fail(o, what .. " has the dims \"" .. dims .. "\"; outputs are B M N") end
+      local all = o.flat and "M N" or "B M N"
+      if dims ~= all then op.fail(o, what .. " has the dims \"" .. dims .. "\"; outputs are " .. all) end
     elseif o.scaled[t.name] then
       found[t.name] = true
       if t.fixed ~= "f32" or t.optional then op.fail(o, what .. ", scales, is f32 and not optional") end
@@ -110,6 +126,13 @@ function gemm.check(o)
     if not found[name] then op.fail(o, "has no tensor '" .. name .. "', the scales of '" .. operand .. "'") end
   end
   if o.declared.forms ~= nil and type(o.declared.forms) ~= "function" then op.fail(o, "`forms` is a function of the settings' values") end
+  for first, list in pairs(o.later) do
+    for _, name in pairs(list) do
+      if found[first] and found[name] and found[first].dtypes ~= found[name].dtypes then
+        op.fail(o, "'" .. first .. "' and '" .. name .. "' take turns in one product's place, and are of one dtype")
+      end
+    end
+  end
   if outputs == 0 then op.fail(o, "has no output \"d B M N out\": a gemm is d = epilogue(a b, ...)") end
   if type(o.declared.epilogue) ~= "function" then op.fail(o, "has no function `epilogue`") end
 end
@@ -158,6 +181,7 @@ end
 -- Names of the contract beside the op's own.
 function gemm.names(o, claim)
   for _, name in ipairs { "tiles_m", "tiles_n", "tiles", "k_tiles" } do claim(name, "a value of the family") end
+  if o.flat then claim("B", "a value of the family") end
   for _, t in ipairs(o.specs) do
     for i = 0, math.max(#t.dims, o.scaled[t.name] and 3 or 0) - 1 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end
   end
@@ -192,10 +216,13 @@ function gemm.trace(inst)
     return node[name]
   end
   graph.products = {} -- by node: the product's number
+  local function dot(left, right)
+    local dims = { B = not inst.op.flat or nil, M = true, N = true }
+    return trace.new(graph, { op = "dot", args = { operand(left), operand(right) }, dim = "K", dims = dims, value = inst.reduced })
+  end
   for i, p in ipairs(inst.op.products) do
-    local n = trace.new(graph, {
-      op = "dot", args = { operand(p.left), operand(p.right) }, dim = "K", dims = { B = true, M = true, N = true }, value = inst.reduced,
-    })
+    local n, later = dot(p.left, p.right), inst.op.later
+    for k = 2, inst.op.phases do n = n + dot(later[p.left][k], later[p.right][k]) end
     graph.products[n] = i
     for _, name in ipairs { p.left, p.right } do if after[name] then n = n * after[name] end end
     extra[p.name] = n

@@ -9,14 +9,20 @@ local common = {}
 function common.bytes(t) return contract.bytes_of[t.dtype] end
 function common.is_byte(dtype) return contract.bytes_of[dtype] == 1 end
 
--- The operands of products in the op's order, of one side ("a": left, "b": right) or of both.
+-- The operands of products in the op's order, of one side ("a": left, "b": right) or of both; of the first products where an accumulator adds
+-- up several, which is what a slot holds.
 function common.operands(inst, side)
-  local list = {}
+  local list, first = {}, {}
+  for _, p in ipairs(inst.op.products) do first[p.left], first[p.right] = true, true end
   for _, t in ipairs(inst.tensors) do
-    local own = inst.op.side[t.name]
-    if own and (not side or own == side) then table.insert(list, t) end
+    if first[t.name] and (not side or inst.op.side[t.name] == side) then table.insert(list, t) end
   end
   return list
+end
+
+-- What takes an operand's place in the k-th product of an accumulator.
+function common.operand_of(inst, t, k)
+  return k == 1 and t or inst.by_name[inst.op.later[t.name][k]]
 end
 
 -- Of the operands of a side: are they stored with k as the contiguous dim?
@@ -45,8 +51,9 @@ end
 -- Where an operand's tile begins, in its view: first row (m) or column (n), and k.
 function common.operand_at(inst, t, batch, m, n, k)
   local first = inst.op.side[t.name] == "a" and m or n
-  if common.is_k_major(inst, inst.op.side[t.name]) then return { batch, first, k } end
-  return { batch, k, first }
+  local at = common.is_k_major(inst, inst.op.side[t.name]) and { first, k } or { k, first }
+  if not inst.op.flat then table.insert(at, 1, batch) end
+  return at
 end
 
 -- Of a slot's field: as a left operand [m, k], or a right one [k, n].
@@ -144,6 +151,7 @@ function common.put_tensors(inst, align_of)
   end
   for _, b in ipairs(inst.blocks) do contract.line("let %s ceildiv(%s,%d)", b.dim, b.of, b.size) end
   for _, sc in ipairs(inst.scalars) do contract.scalar(sc) end
+  if inst.op.flat then contract.line("let B 1") end
 end
 
 -- ---- promotion: sums over 128 of k, times the scales of their blocks, added up in f32 ----
@@ -185,7 +193,7 @@ function common.put_work(inst)
     if t.present and #t.dims > 1 and not inst.op.scaled[t.name] then table.insert(terms, table.concat(t.dims, "*") .. "*" .. common.bytes(t)) end
   end
   contract.line("bytes %s", table.concat(terms, "+"))
-  contract.line("flop %d*B*M*N*K", 2 * #inst.op.products)
+  contract.line("flop %d*B*M*N*K", 2 * #inst.op.products * inst.op.phases)
 end
 
 return common

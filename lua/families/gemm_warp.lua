@@ -167,7 +167,7 @@ local function put_cost(inst, s)
   local rate = measured.rate / (s.vec == 1 and 5 or 1) * (s.bk >= 64 and 1 or 0.95)
   -- what the busiest SM has to do, in tiles
   contract.line("cost max(ceildiv(tiles_m*tiles_n*B,sms),%.4g)*%d*(K+64)/((tensor/sms)*%.4f)+2000", measured.alone,
-    2 * s.bm * s.bn * #inst.op.products, rate)
+    2 * s.bm * s.bn * #inst.op.products * inst.op.phases, rate)
 end
 
 -- ---- emission ----
@@ -216,31 +216,47 @@ local function accumulator(inst, s) return tile.frag("f32", { s.bm, s.bn }, accu
 
 -- Streams tiles of the operands through the ring into the accumulators.
 local function main_loop(inst, s, view, accs, batch, m, n)
-  local names, tiles, all = {}, {}, common.operands(inst)
+  local names, tiles, all, phases = {}, {}, common.operands(inst), inst.op.phases
   for i, t in ipairs(all) do names[i], tiles[i] = t.name, common.operand_tile(inst, t, s.bm, s.bn, s.bk) end
   local staged = is_staged()
   local ring = tile.ring({ stages = s.stages, filled_by = staged and "threads" or "cp.async" }, names, tiles)
-  local function fill(slot, k)
-    for _, t in ipairs(all) do tile.fill_slot(slot, t.name, view[t.name], common.operand_at(inst, t, batch, m, n, k)) end
+  local function fill(slot, k, phase)
+    for _, t in ipairs(all) do
+      local own = common.operand_of(inst, t, phase or 1)
+      tile.fill_slot(slot, t.name, view[own.name], common.operand_at(inst, own, batch, m, n, k))
+    end
   end
   local steps = tile.to((tile.param("K", "i64") + (s.bk - 1)) / s.bk, "i32")
+  -- The i-th tiles of k: of one product after the other, where an accumulator adds up several.
+  local within = staged and phases > 1 -- what waits in registers is stored where it was loaded
+  local function fill_nth(slot, i, phase)
+    local function own()
+      fill(slot, tile.i64(i) * s.bk, phase)
+      if within then tile.commit(slot) end
+    end
+    if phase == phases then return own() end
+    tile.if_(tile.lt(i, steps), own, function() fill_nth(slot, i - steps, phase + 1) end)
+  end
   for i = 0, s.stages - 2 do
     local slot = tile.acquire(ring)
-    fill(slot, i * s.bk)
-    tile.commit(slot)
+    if phases == 1 then fill(slot, i * s.bk) else fill_nth(slot, tile.const(i, "i32"), 1) end
+    if not within then tile.commit(slot) end
   end
-  local function ahead(i) return tile.i64(i) * s.bk + (s.stages - 1) * s.bk end -- beyond K: zeros, without traffic
+  local function fill_ahead(slot, i) -- beyond K: zeros, without traffic
+    if phases == 1 then fill(slot, tile.i64(i) * s.bk + (s.stages - 1) * s.bk) else fill_nth(slot, i + (s.stages - 1), 1) end
+  end
   local function operands(slot) -- of each product
     local field, list = {}, {}
     for _, t in ipairs(all) do field[t.name] = common.as_operand(inst, t.name, tile.field(slot, t.name)) end
     for i, p in ipairs(inst.op.products) do list[i] = { a = field[p.left], b = field[p.right] } end
     return list
   end
+  local total = phases > 1 and steps * phases or steps
   if s.fill == "ahead" then
-    stream_ahead(inst, s, ring, accs, steps, operands, function(slot, i) fill(slot, ahead(i)) end)
+    stream_ahead(inst, s, ring, accs, total, operands, fill_ahead)
     return ring
   end
-  tile.for_(tile.const(0, "i32"), steps, 1, function(i)
+  tile.for_(tile.const(0, "i32"), total, 1, function(i)
     local full = tile.wait(ring)
     local here = operands(full)
     local function multiply()
@@ -255,10 +271,10 @@ local function main_loop(inst, s, view, accs, batch, m, n)
     end
     if s.fill == "last" then multiply() end
     local empty = tile.acquire(ring)
-    fill(empty, ahead(i))
+    fill_ahead(empty, i)
     if not staged then tile.commit(empty) end
     if s.fill == "first" then multiply() end
-    if staged then tile.commit(empty) end -- its loads had the product's time to come back
+    if staged and not within then tile.commit(empty) end -- its loads had the product's time to come back
     tile.release(full)
   end)
   tile.drain(ring)

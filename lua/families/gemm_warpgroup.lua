@@ -189,11 +189,11 @@ local function put_cost(inst, s)
   local each, operands = s.bm * s.bn * #inst.op.products, {}
   local several = #inst.op.products > 1 and "x" .. #inst.op.products or ""
   local rate = RATE[string.format("%s %dx%d%s %d%s", s.way, s.bm, s.bn, several, s.cluster, s.share)] or RATE[each] or 0.4
-  for _, t in ipairs(common.operands(inst)) do table.insert(operands, table.concat(t.dims, "*") .. "*" .. bytes(t)) end
+  for _, t in ipairs(inst.tensors) do if inst.op.side[t.name] then table.insert(operands, table.concat(t.dims, "*") .. "*" .. bytes(t)) end end
   if panel(inst) == 128 then rate = rate * (inst.promote and 1.3 or 1.8) end -- bytes go at twice the rate
   local waves = string.format("ceildiv(tiles,%s)", clusters(s))
   local steps = s.split > 1 and string.format("%s*(k_tiles*%d+640)", waves, s.bk) or string.format(s.way == "coop" and "%s*(K+256)" or "%s*(K+64)+640", waves)
-  contract.line("cost %d*(%s)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", 2 * each, steps, rate, table.concat(operands, "+"))
+  contract.line("cost %d*(%s)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", 2 * each * inst.op.phases, steps, rate, table.concat(operands, "+"))
 end
 
 -- ---- emission ----
@@ -201,13 +201,16 @@ end
 local function make_maps(inst, s, view)
   local map = {}
   local function add(t, rows, columns)
-    local order = common.is_turned(inst, t) and { t.dims[1], t.dims[3], t.dims[2] } or t.dims
-    map[t.name] = tile.map(view[t.name], { dims = table.concat(order, ","), box = { 1, rows, columns }, swizzle = columns * bytes(t), l2 = 256 })
+    local order, box, rank = {}, { rows, columns }, #t.dims
+    for i, d in ipairs(t.dims) do order[i] = d end
+    if common.is_turned(inst, t) then order[rank], order[rank - 1] = order[rank - 1], order[rank] end
+    if rank == 3 then table.insert(box, 1, 1) end
+    map[t.name] = tile.map(view[t.name], { dims = table.concat(order, ","), box = box, swizzle = columns * bytes(t), l2 = 256 })
   end
   for _, t in ipairs(common.operands(inst)) do
     local side = inst.op.side[t.name]
     local rows = not common.is_k_major(inst, side) and s.bk or side == "a" and s.bm or s.bn
-    add(t, side == s.share and rows // s.cluster or rows, panel(inst))
+    for k = 1, inst.op.phases do add(common.operand_of(inst, t, k), side == s.share and rows // s.cluster or rows, panel(inst)) end
   end
   for _, t in ipairs(outputs(inst)) do add(t, out_rows(inst, s), out_columns(t, s)) end
   return map
@@ -232,12 +235,17 @@ local function load_role(inst, s, map, ring, tiles, k_tiles)
       local batch, m, n = place(s, index)
       local first = s.split > 1 and split_rank(s) * k_tiles
       tile.elect(function()
-        tile.for_(tile.const(0, "i32"), k_tiles, 1, function(i)
-          local slot = tile.acquire(ring)
-          local k = (first and i + first or i) * s.bk
-          for _, t in ipairs(common.operands(inst)) do tile.fill_slot(slot, t.name, map[t.name], common.operand_at(inst, t, batch, m, n, k)) end
-          tile.commit(slot)
-        end)
+        for phase = 1, inst.op.phases do
+          tile.for_(tile.const(0, "i32"), k_tiles, 1, function(i)
+            local slot = tile.acquire(ring)
+            local k = (first and i + first or i) * s.bk
+            for _, t in ipairs(common.operands(inst)) do
+              local own = common.operand_of(inst, t, phase)
+              tile.fill_slot(slot, t.name, map[own.name], common.operand_at(inst, own, batch, m, n, k))
+            end
+            tile.commit(slot)
+          end)
+        end
       end)
       if s.split > 1 then -- the math role's two
         tile.cluster_sync()
@@ -378,7 +386,7 @@ local function put_results(inst, s, graph, view, map, out, accs, batch, m, n, wi
       core.at(o.loc[1], o.loc[2])
       local slot = tile.acquire(out[t.name])
       tile.put_slot(slot, t.name, tile.to(value, t.dtype))
-      tile.store_slot(slot, t.name, map[t.name], { batch, m, n + first })
+      tile.store_slot(slot, t.name, map[t.name], common.at(t, batch, m, n + first))
       tile.commit(slot)
       core.at()
     end
@@ -458,7 +466,8 @@ function warpgroup.emit(inst, graph, given)
     local tiles = tile.sched({ i32("tiles") }, { kind = "persistent" })
     local stage = make_stage(inst, s)
     load_role(inst, s, map, ring, tiles, k_tiles)
-    math_role(inst, s, graph, view, map, ring, out, stage, turns, tiles, k_tiles)
+    local steps = inst.op.phases > 1 and k_tiles * inst.op.phases or k_tiles
+    math_role(inst, s, graph, view, map, ring, out, stage, turns, tiles, steps)
   end)
   local c = ctas(s)
   contract.line("step main entry $entry0 grid %s,1,1 block $block0 shared $shared0%s when M>0&&N>0&&B>0 args $args0",
