@@ -192,7 +192,7 @@ local function put_cost(inst, s)
   for _, t in ipairs(inst.tensors) do if inst.op.side[t.name] then table.insert(operands, table.concat(t.dims, "*") .. "*" .. bytes(t)) end end
   if panel(inst) == 128 then rate = rate * (inst.promote and 1.3 or 1.8) end -- bytes go at twice the rate
   local waves = string.format("ceildiv(tiles,%s)", clusters(s))
-  local steps = s.split > 1 and string.format("%s*(k_tiles*%d+640)", waves, s.bk) or string.format(s.way == "coop" and "%s*(K+256)" or "%s*(K+64)+640", waves)
+  local steps = s.split > 1 and string.format("%s*(k_tiles*%d+896)", waves, s.bk) or string.format(s.way == "coop" and "%s*(K+256)" or "%s*(K+64)+640", waves)
   contract.line("cost %d*(%s)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", 2 * each * inst.op.phases, steps, rate, table.concat(operands, "+"))
 end
 
