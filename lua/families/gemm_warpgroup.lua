@@ -58,7 +58,10 @@ local function fault(inst, s)
   if s.way ~= "coop" and s.way ~= "pingpong" then return "way is coop or pingpong" end
   if group_rows(s) % 64 ~= 0 or group_rows(s) == 0 then return "a group has 64 rows or a multiple of it" end
   if s.bn % 8 ~= 0 or s.bn > 256 or s.bm > 256 then return "bn is a multiple of 8 up to 256, bm at most 256" end
-  if s.bk ~= panel(inst) and s.bk ~= 2 * panel(inst) then return string.format("bk is %d or %d", panel(inst), 2 * panel(inst)) end
+  local whole = panel(inst)
+  if s.bk ~= whole // 4 and s.bk ~= whole // 2 and s.bk ~= whole and s.bk ~= 2 * whole then
+    return string.format("bk is %d, %d, %d or %d", whole // 4, whole // 2, whole, 2 * whole)
+  end
   if inst.promote and (s.way ~= "coop" or s.bk ~= inst.promote or s.split ~= 1 or s.a ~= "smem") then
     return string.format("sums over %d of k are promoted by way=coop with bk=%d, split=1 and a=smem: one group multiplies while the other adds",
       inst.promote, inst.promote)
@@ -84,8 +87,8 @@ local function fault(inst, s)
   if s.share ~= "a" and s.share ~= "b" then return "share is a or b, the side that the CTAs of a cluster bring to all" end
   local shared_rows = is_k_major(inst, s.share) and (s.share == "a" and s.bm or s.bn) or s.bk
   if shared_rows % (8 * s.cluster) ~= 0 then return "the CTAs of a cluster share operands in pieces of 8 rows" end
-  if not is_k_major(inst, "a") and group_rows(s) % 64 ~= 0 or not is_k_major(inst, "b") and s.bn % 64 ~= 0 then
-    return "operands with m or n contiguous come in pieces of 64"
+  if not is_k_major(inst, "b") and s.bn ~= 16 and s.bn ~= 32 and s.bn % 64 ~= 0 then
+    return "right operands with n contiguous come in 16 or 32 columns, or a multiple of 64"
   end
   if s.stages < 2 or s.stages > 16 then return "the ring has 2 to 16 stages" end
   if shared_bytes(inst, s) > core.target.shared_block then
@@ -210,7 +213,9 @@ local function make_maps(inst, s, view)
   for _, t in ipairs(common.operands(inst)) do
     local side = inst.op.side[t.name]
     local rows = not common.is_k_major(inst, side) and s.bk or side == "a" and s.bm or s.bn
-    for k = 1, inst.op.phases do add(common.operand_of(inst, t, k), side == s.share and rows // s.cluster or rows, panel(inst)) end
+    local columns = common.is_k_major(inst, side) and s.bk or side == "a" and s.bm or s.bn
+    columns = math.min(columns, panel(inst)) -- rows of 32, 64 or 128 bytes, swizzled so
+    for k = 1, inst.op.phases do add(common.operand_of(inst, t, k), side == s.share and rows // s.cluster or rows, columns) end
   end
   for _, t in ipairs(outputs(inst)) do add(t, out_rows(inst, s), out_columns(t, s)) end
   return map

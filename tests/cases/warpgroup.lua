@@ -62,6 +62,15 @@ return gemm.op "warpgroup" {
 -- the other majors: k outermost takes 16 rows of k a step
 --! emit --target sm_90a --set a_major=m,b_major=n --schedule core=wgmma,way=coop,bm=128,bn=128,bk=64,stages=4,cluster=1,share=b,group=8,out=2
 --! of wgmma.mma_async: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16*8
+-- rows of 64 and 32 bytes are swizzled so: one step of k and two in a slot; 32 columns of a right operand with n contiguous
+--! emit --target sm_90a --schedule core=wgmma,way=coop,bm=128,bn=128,bk=32,stages=8,cluster=1,share=b,group=8,out=2
+--! of wgmma.mma_async: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16*4
+--! emit --target sm_90a --schedule core=wgmma,way=coop,bm=128,bn=128,bk=16,stages=16,cluster=1,share=b,group=8,out=2
+--! of wgmma.mma_async: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16*2
+--! emit --target sm_90a --set b_major=n --schedule core=wgmma,way=coop,bm=128,bn=32,bk=64,stages=8,cluster=1,share=b,group=8,out=2
+--! of wgmma.mma_async: wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16*8
+--! emit --target sm_90a --schedule core=wgmma,bk=48
+--! fails: bk is 16, 32, 64 or 128
 --! emit --target sm_80 --schedule core=wgmma
 --! fails: has no warpgroup products
 --! emit --target sm_90a --schedule core=wgmma,bm=96
