@@ -61,17 +61,18 @@ class Simulator:
             memory = self.device.empty(end - begin, "u8")
             first = min(a for a, _ in spans if begin <= a < end)
             _lib.check(_lib.LIB.kiln_upload(self.device.handle, memory.pointer + first - begin, first, end - first))
-            held.append((begin, end, first, memory))
+            held.append((begin, end, memory))
         moved = []
         for a, (shape, strides, _) in zip(addresses, kinds):
-            at = next(((b, m) for b, e, _, m in held if b <= a < e), None)
+            at = next(((b, m) for b, e, m in held if b <= a < e), None)
             moved.append(at[1].pointer + a - at[0] if at and _reach(shape, strides) else 0)
         buffer = self.device.empty(made.workspace_bytes, "u8") if scratch else None
         status = _lib.LIB.kiln_launch_parts(made.handle, made.pack(*moved), scalars, buffer and buffer.pointer, None)
         if not status:
             _lib.check(_lib.LIB.kiln_sync(self.device.handle))
-            for begin, end, first, memory in held:
-                _lib.check(_lib.LIB.kiln_download(self.device.handle, first, memory.pointer + first - begin, end - first))
+            for begin, end in spans:  # not whole pieces: between tensors lies what the allocator may have changed meanwhile
+                at, memory = next((b, m) for b, e, m in held if b <= begin < e)
+                _lib.check(_lib.LIB.kiln_download(self.device.handle, begin, memory.pointer + begin - at, end - begin))
         return status
 
 
