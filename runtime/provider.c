@@ -159,9 +159,21 @@ static const kiln_tensor *first_activation(const kiln_request *r, const char *va
   return first_tensor(r);
 }
 
+/* Whether "key=value" is among those that are decided. */
+static bool is_decided(const char *set, const char *key, const char *value) {
+  size_t n = strlen(key), m = strlen(value);
+  for (const char *at = set; *at; at += *at == ',') {
+    size_t word = strcspn(at, ",");
+    if (word == n + 1 + m && memcmp(at, key, n) == 0 && at[n] == '=' && memcmp(at + n + 1, value, m) == 0) return true;
+    at += word;
+  }
+  return false;
+}
+
 /* One "key=v1|v2|v3" of the op, decided by the arguments: a text argument names it; `dtype` is the first activation's; NAME=yes|no
- * says whether tensor NAME is there; NAME_dtype is that tensor's own. What says something else about a tensor (NAME_major) or
- * of one of its dims (NAME_B=yes|no) stays open: every value is emitted, and selection finds the one that fits. */
+ * says whether tensor NAME is there; NAME_dtype is that tensor's own ("same" where it is the op's `dtype`, which comes before). What
+ * says something else about a tensor (NAME_major) or of one of its dims (NAME_B=yes|no) stays open: every value is emitted, and
+ * selection finds the one that fits. */
 static bool decide(const kiln_request *r, const char *key, size_t key_bytes, const char *values, size_t values_bytes, char *set,
                    Open *open, int *nopen) {
   const kiln_arg *named = find_arg(r, key, key_bytes);
@@ -175,9 +187,10 @@ static bool decide(const kiln_request *r, const char *key, size_t key_bytes, con
     value = first ? kiln_dtype_name(first_activation(r, values, values_bytes)->dtype) : NULL;
   else if (memmem(values, values_bytes, "yes", 3) && memmem(values, values_bytes, "no", 2) && (named || !owner || !owner->tensor))
     value = named && named->tensor ? "yes" : "no";
-  else if (owner && owner->tensor && strncmp(underscore, "_dtype", 6) == 0)
-    value = first && owner->tensor->dtype == first->dtype ? "same" : kiln_dtype_name(owner->tensor->dtype);
-  else if (owner && owner->tensor && *nopen < 4)
+  else if (owner && owner->tensor && strncmp(underscore, "_dtype", 6) == 0) {
+    value = kiln_dtype_name(owner->tensor->dtype);
+    if (is_decided(set, "dtype", value) && lists(values, values_bytes, "same")) value = "same";
+  } else if (owner && owner->tensor && *nopen < 4)
     open[(*nopen)++] = (Open){key, values, key_bytes, values_bytes};
   return !value || append(set, SET_BYTES, key, key_bytes, value, strlen(value));
 }

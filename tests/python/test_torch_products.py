@@ -14,14 +14,14 @@ import kiln  # noqa: E402
 import kiln.nn  # noqa: E402
 import kiln.torch as kt  # noqa: E402
 from kiln import ops  # noqa: E402
-from kiln.torch import _math, _products  # noqa: E402
+from kiln.torch import _fp8, _fp8_products, _math, _products  # noqa: E402
 
 GPU, DEVICE, SHORT = test_torch.GPU, test_torch.DEVICE, (torch.bfloat16, torch.float16)
 if GPU:
     CALLS = _products.LIBRARY_CALLS
 else:
     CALLS = _products.Calls(_products.launch_gemm, test_torch.SIMULATOR.launch(ops.GRADIENT["gated"]))
-LAUNCHED = {name: _products.function(name, op[3], CALLS).apply for name, op in _products.OPS.items()}
+LAUNCHED = {name: _products.function(name, op.launch, CALLS).apply for name, op in _products.OPS.items() if op.backward}
 
 
 class Maker:
@@ -73,7 +73,7 @@ def cases(dtype):
 
 def arguments(name, tensors, keywords):
     """In the order of torch.ops.kiln.NAME."""
-    flat = list(tensors) + [None] * (_products.OPS[name][6] - len(tensors))
+    flat = list(tensors) + [None] * (_products.OPS[name].tensors - len(tensors))
     if name == "gemm":
         return flat + [keywords.get("alpha", 1.0), keywords.get("beta", 1.0), keywords.get("act", "none"), keywords.get("dtype")]
     return flat + [keywords.get("act", ops.PRODUCTS["gated_mlp"].settings["act"][0] if name == "gated_mlp" else "none")]
@@ -125,7 +125,7 @@ class Values(test_torch.Comparison):
         copied = {"no contiguous dim", "heads: two strides for rows", "weights lie differently", "broadcast batches", "c broadcasts"}
         products = {"gemm": _products.GEMM, "linear": _products.LINEAR, "gated_mlp": _products.GATED_MLP}
         for name, word, tensors, keywords in cases(torch.bfloat16):
-            given = tensors + (None,) * (_products.OPS[name][6] - len(tensors))
+            given = tensors + (None,) * (_products.OPS[name].tensors - len(tensors))
             self.assertEqual(bool(products[name].arrangement(given).copies), word in copied, word)
 
     def test_gradient_of_a_weight_lies_as_the_weight(self):
@@ -136,7 +136,7 @@ class Values(test_torch.Comparison):
 
     def test_nothing_to_do(self):
         make = Maker(torch.float16)
-        launch = lambda name, *t, **k: _products.OPS[name][3](*arguments(name, t, k))  # noqa: E731
+        launch = lambda name, *t, **k: _products.OPS[name].launch(*arguments(name, t, k))  # noqa: E731
         self.assertEqual(launch("gemm", make(0, 16), make(16, 8)).shape, (0, 8))
         self.assertEqual(launch("gemm", make(0, 3, 16), make(0, 16, 8)).shape, (0, 3, 8))
         self.assertEqual(launch("gemm", make(3, 16), make(16, 0)).shape, (3, 0))
@@ -158,6 +158,152 @@ class Values(test_torch.Comparison):
             x = memory[first:first + 512].view(8, 64)
             want = _math.linear(x.double().cpu(), w.double().cpu(), None, "none")
             self.near(_products.launch_linear(x, w, None, "none"), want, torch.bfloat16, "first element %d" % first)
+
+
+class Eight(test_torch.Comparison):
+    """fp8_gemm and fp8_linear: against the same codes multiplied in float64, and fp8_linear's kept weights."""
+
+    def codes(self, shape, format, per, seed):
+        return _fp8.quantize(Maker(torch.float32, seed)(*shape).cpu(), None, format, per)
+
+    def near(self, got, want, what, share=2 ** -6):
+        self.assertEqual(got.shape, want.shape, what)
+        off = float((got.double().cpu() - want).abs().max() / want.abs().max())
+        self.assertLess(off, share, what)
+
+    @staticmethod
+    def launched(name, *arguments):
+        return _products.OPS[name].launch(*arguments)
+
+    def test_codes(self):
+        """Every kind of scale, batches, leading dims as rows, both formats, weights either way round."""
+        for scale, (of_a, of_b) in _fp8_products.PER.items():
+            for shape_a, shape_b, word in (((40, 272), (136, 272), "rows"), ((2, 3, 24, 144), (72, 144), "leading dims"), ((3, 24, 144), (3, 72, 144), "batches")):
+                with self.subTest(scale=scale, case=word):
+                    (a, sa), (w, sw) = self.codes(shape_a, "e4m3", of_a, 1), self.codes(shape_b, "e5m2" if word == "batches" else "e4m3", of_b, 2)
+                    bias = Maker(torch.float32)(shape_b[-2]).cpu() if word == "rows" else None
+                    sb = sw.mT if scale[0] == "b" else sw
+                    want = _fp8_products.math_fp8_gemm(a.double(), w.double().mT, sa.double(), sb.double(), bias, scale, "fast", torch.float64)
+                    moved = [None if x is None else x.to(DEVICE) for x in (a, w.mT, sa, sb, bias)]
+                    for accumulate, dtype in (("fast", torch.bfloat16), ("promoted", torch.float32)):
+                        d = self.launched("fp8_gemm", *moved, scale, accumulate, dtype)
+                        self.assertEqual(d.dtype, dtype)
+                        self.near(d, want, "%s, %s" % (accumulate, dtype))
+                    if GPU:
+                        d = kt.fp8_gemm(*moved, scale=scale, dtype=torch.float32)
+                        self.near(d, want, "function")
+                    else:
+                        self.near(kt.fp8_gemm(a, w.mT, sa, sb, bias, scale=scale, dtype=torch.float32), want, "plain", 1e-5)
+
+    def test_wider(self):
+        """What is quantised on the way is near the product, and exactly that of its codes; u8 goes by f16."""
+        make = Maker(torch.bfloat16)
+        a, b = make(40, 256), make(256, 72)
+        want = a.double().cpu() @ b.double().cpu()
+        for scale in _fp8_products.SCALES:
+            d = self.launched("fp8_linear", a, b.mT, None, scale, "fast", "e4m3", False)
+            self.assertEqual(d.dtype, torch.bfloat16)
+            self.near(d, want, scale, 0.05)
+            self.near(d, _fp8_products.math_fp8_linear(a.cpu(), b.mT.cpu(), None, scale, "fast", "e4m3", False).double(), scale, 2 ** -6)
+            self.near(kt.fp8_gemm(a, b, scale=scale, dtype=torch.float32), want, scale, 0.05)
+        for scale, of_a, of_b in (("tensor", "tensor", "tensor"), ("row", "row", "column"), ("block", "block1", "block128")):
+            (qa, sa), (qb, sb) = kt.quantize_fp8(a, format="u8", per=of_a), kt.quantize_fp8(b, format="u8", per=of_b)
+            d = kt.fp8_gemm(qa, qb, sa, sb, scale=scale)
+            self.assertEqual(d.dtype, torch.float16)
+            self.near(d, want, "u8 " + scale, 0.03)
+
+    def test_kept_weights(self):
+        """Quantised once; an update in place, other memory, and kiln.clear() make them anew."""
+        made = []
+
+        def quantize(x, scale, format, per):
+            made.append(per)
+            return (_fp8.launch_quantize if not GPU else _fp8.quantize)(x, scale, format, per)
+
+        make = Maker(torch.float32)
+        w, x = torch.nn.Parameter(make(24, 64)), make(5, 64)
+        for _ in range(3):
+            q, s = _fp8_products.kept(quantize, w, "e4m3", "row")
+        self.assertEqual(len(made), 1)
+        _fp8_products.kept(quantize, w, "e4m3", "tensor")
+        self.assertEqual(made, ["row", "tensor"])
+        with torch.no_grad():
+            w.mul_(2)
+        again, _ = _fp8_products.kept(quantize, w, "e4m3", "row"), self.assertEqual(len(made), 3)
+        torch.testing.assert_close(again[1], 2 * s)
+        w.data = w.data.clone()
+        _fp8_products.kept(quantize, w, "e4m3", "row")
+        self.assertEqual(len(made), 4)
+        kiln.clear()
+        _fp8_products.kept(quantize, w, "e4m3", "row")
+        self.assertEqual(len(made), 5)
+        with torch.inference_mode():
+            frozen = make(24, 64)
+            for _ in range(2):
+                _fp8_products.kept(quantize, frozen, "e4m3", "row")
+        self.assertEqual(len(made), 7)
+        before = len(_fp8_products._kept)
+        del w
+        self.assertEqual(len(_fp8_products._kept), before - 1)
+        self.assertEqual(kt.fp8_linear(x, torch.nn.Parameter(make(24, 64))).shape, (5, 24))
+
+    def test_updates_show(self):
+        module, x = kiln.nn.FP8Linear(64, 24, scale="row", device=DEVICE, dtype=torch.bfloat16), Maker(torch.bfloat16)(5, 64)
+        first = module(x)
+        torch.testing.assert_close(module(x), first, rtol=0, atol=0)
+        with torch.no_grad():
+            module.weight.neg_()
+            module.bias.neg_()
+        torch.testing.assert_close(module(x), -first, rtol=1e-2, atol=1e-2)
+        torch.optim.SGD(module.parameters(), lr=1.0).step()
+        module(x).float().sum().backward()
+        torch.optim.SGD(module.parameters(), lr=0.5).step()
+        self.assertGreater(float((module(x) + first).abs().max()), 0.1)
+
+    def test_gradients(self):
+        """As if nothing had been quantised: those of linear, in 16 bits."""
+        for dtype, of_w in ((torch.bfloat16, torch.bfloat16), (torch.float16, torch.float32)):
+            make = Maker(dtype)
+            x, w, bias, dy = make(2, 5, 64), make(24, 64, dtype=of_w), make(24), make(2, 5, 24)
+            leaves = leaves_of((x, w, bias))
+            y = kt.fp8_linear(*leaves, scale="row") if GPU else LAUNCHED["fp8_linear"](*leaves, "row", "fast", "e4m3", True)
+            found = torch.autograd.grad(y, leaves, dy)
+            want = dy.double() @ w.double(), dy.double().flatten(0, 1).t() @ x.double().flatten(0, 1), dy.double().sum((0, 1))
+            for g, wanted, leaf in zip(found, want, leaves):
+                self.assertEqual(g.dtype, leaf.dtype)
+                self.near(g, wanted.cpu(), "gradient", 2 ** -7)
+            a, b = leaves_of((x, w.t()))
+            da, db = torch.autograd.grad(kt.fp8_gemm(a, b), [a, b], dy)
+            self.near(da, want[0].cpu(), "of a", 2 ** -7)
+            self.near(db, want[1].t().cpu(), "of b", 2 ** -7)
+
+    def test_library(self):
+        make = Maker(torch.bfloat16 if GPU else torch.float32)
+        x, w, bias = make(2, 9, 128), make(32, 128), make(32)
+        torch.library.opcheck(torch.ops.kiln.fp8_linear.default, (*leaves_of((x, w, bias)), "tensor", "fast", "e4m3", True))
+        torch._dynamo.reset()
+        both = torch.compile(lambda x, w: kt.fp8_linear(x, w, scale="row"), fullgraph=True, backend="inductor" if GPU else "aot_eager")
+        torch.testing.assert_close(both(x, w), kt.fp8_linear(x, w, scale="row"))
+        module = kiln.nn.FP8Linear(128, 32, device=DEVICE)
+        with torch.autocast(DEVICE, torch.bfloat16):
+            y = module(x.float())
+        self.assertEqual(y.dtype, torch.bfloat16)
+        y.float().sum().backward()
+        self.assertEqual(module.weight.grad.dtype, torch.float32)
+
+    def test_errors(self):
+        make = Maker(torch.bfloat16)
+        a, w = make(16, 256), make(24, 256)
+        (qa, sa), (qw, sw) = (kt.quantize_fp8(t, per="row") for t in (a, w))
+        for cls, tensor, call in [
+                (kiln.BadSize, "scale_a", lambda: kt.fp8_gemm(qa, qw.t(), sa[:15], sw, scale="row")), (kiln.BadSize, "scale_b", lambda: kt.fp8_gemm(qa, qw.t(), sa, sw[:, None], scale="row")),
+                (kiln.BadSize, "scale_a", lambda: kt.fp8_gemm(qa, qw.t(), sa, sw)), (kiln.MissingArg, "scale_b", lambda: kt.fp8_gemm(qa, qw.t(), sa, scale="row")),
+                (kiln.BadDtype, "b", lambda: kt.fp8_gemm(qa, w.t(), sa, sw)), (kiln.BadDtype, "scale_a", lambda: kt.fp8_gemm(qa, qw.t(), sa.half(), sw, scale="row")),
+                (kiln.UnknownArg, "scale_a", lambda: kt.fp8_gemm(a, w.t(), sa)), (kiln.BadSetting, "scale", lambda: kt.fp8_gemm(qa, qw.t(), sa, sw, scale="column")),
+                (kiln.BadSize, "w", lambda: kt.fp8_linear(a, w[:, :255])), (kiln.BadDtype, "x", lambda: kt.fp8_linear(a.int(), w))]:
+            with self.assertRaises(cls) as caught:
+                call()
+            self.assertEqual(caught.exception.tensor, tensor)
 
 
 class Library(test_torch.Comparison):

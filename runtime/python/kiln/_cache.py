@@ -4,6 +4,7 @@ import threading
 from . import errors
 
 plans = {}
+forget = []  # what clear() calls as well
 lock = threading.Lock()
 _limit = [4096]
 
@@ -20,9 +21,11 @@ def cache(limit=None):
 
 
 def clear():
-    """Forgets all plans; what is on a stream already is not affected."""
+    """Forgets all plans, and the codes that fp8_linear keeps of weights; what is on a stream already is not affected."""
     with lock:
         plans.clear()
+        for call in forget:
+            call()
 
 
 def keep(key, entry):

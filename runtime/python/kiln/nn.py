@@ -264,6 +264,23 @@ class GatedMLP(_Module):
         return kt.gated_mlp(x, self.gate, self.up, act=self.act)
 
 
+class FP8Linear(_Module):
+    """kiln.torch.fp8_linear with weight (out_features, in_features) and bias, kept as they are; the weight's codes are made at the first call and
+    after each update."""
+    SHOWN = ("in_features", "out_features", "scale", "accumulate", "format")
+
+    def __init__(self, in_features, out_features, bias=True, scale="tensor", accumulate="fast", format="e4m3", device=None, dtype=None):
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.scale, self.accumulate, self.format = scale, accumulate, format
+        like = dict(device=device, dtype=dtype)
+        self.weight = _matrix(out_features, in_features, like)
+        self.bias = _bias(bias, out_features, in_features, like)
+
+    def forward(self, x):
+        return kt.fp8_linear(x, self.weight, self.bias, scale=self.scale, accumulate=self.accumulate, format=self.format)
+
+
 class QuantizeFP8(_Module):
     """kiln.torch.quantize_fp8: forward(x) -> (codes, scales)."""
     SHOWN = ("format", "per")

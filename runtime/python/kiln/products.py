@@ -100,8 +100,53 @@ def _check(op, left, rights, tile, vector):
     return batch, m, n, k
 
 
+def scale_sizes(kind, lead, rows, k, is_left):
+    """Sizes of an operand's scales: kind "tensor", "row" (of a; of b a column), "block" (128 of k; of b 128 x 128), "block1" (128 of k).
+    rows: of a, or columns of b."""
+    if kind == "tensor":
+        return ()
+    if kind == "row":
+        return lead + (rows,)
+    blocks = lambda n: (n + 127) // 128  # noqa: E731
+    if is_left:
+        return lead + (rows, blocks(k))
+    return lead + (blocks(k), blocks(rows) if kind == "block" else rows)
+
+
 def _unit(size, stride):
     return size <= 1 or stride == 1
+
+
+def _scales(op, t, owner, whole):
+    """The leading and other dims of an operand's scales, shape and strides each: the others are rows first for the left operand. whole: their
+    sizes, for a message."""
+    if t.shape != whole:
+        raise errors.BadSize("%s: tensor %s is %s; expected %s, for tensor %s" % (op, t.name, list(t.shape), list(whole), owner.name), tensor=t.name,
+                             actual=str(list(t.shape)), expected="%s, for tensor %s" % (list(whole), owner.name))
+    lead = len(owner.shape) - 2
+    return t.shape[:lead], t.strides[:lead], t.shape[lead:], t.strides[lead:]
+
+
+def _arrange_scales(op, scales, left, rights, views, batch, rows, copies):
+    """Views of scales, {name: (Given, name of the operand, sizes)}, beside those of the operands. rows: whether leading dims are rows."""
+    for name, (t, owner, whole) in scales.items():
+        if not whole:
+            views[name] = ((), ())
+            continue
+        owner = next(o for o in [left] + rights if o.name == owner)
+        lead, strides, rest, rest_strides = _scales(op, t, owner, whole)
+        if rows and owner is left:
+            found = merged(lead + rest[:1], strides + rest_strides[:1])
+            view = None if found is None else ((1, found[0]) + rest[1:], (0, found[1]) + rest_strides[1:])
+        elif _product(lead) == 1:
+            view = ((1,) + rest, (0,) + rest_strides)
+        else:
+            found = merged(batch, _expanded(lead, strides, batch))
+            view = None if found is None else ((_product(batch),) + rest, (found[1],) + rest_strides)
+        if view is None:
+            copies[name] = batch + rest
+        else:
+            views[name] = view
 
 
 def _as_rows(left, rights, tile, m, n, k):
@@ -137,8 +182,11 @@ def _as_batches(left, rights, tile, batch, copies):
     return views
 
 
-def arrange(op, left, rights, tile=None, vector=None):
-    """The Arrangement of left (..., M, K), rights (..., K, N), a tile that broadcasts to (..., M, N), and a vector (N), each a Given."""
+def arrange(op, left, rights, tile=None, vector=None, scales=None):
+    """The Arrangement of left (..., M, K), rights (..., K, N), a tile that broadcasts to (..., M, N), and a vector (N), each a Given.
+
+    scales: {name: (Given, name of its operand, sizes)}, as scale_sizes has the sizes.
+    """
     batch, m, n, k = _check(op, left, rights, tile, vector)
     whole, copies, views = batch + (m, n), {}, None
     if tile is not None:
@@ -147,8 +195,11 @@ def arrange(op, left, rights, tile=None, vector=None):
         tile = Given(tile.name, whole, strides, False)
     if all(_product(t.shape[:-2]) == 1 for t in rights):
         views = _as_rows(left, rights, tile, m, n, k)
-    if views is None:
+    rows = views is not None
+    if not rows:
         views = _as_batches(left, rights, tile, batch, copies)
+    if scales:
+        _arrange_scales(op, scales, left, rights, views, batch, rows, copies)
     settings = _majors(left, rights, views, copies)
     if tile is not None and not _unit(n, tile.strides[-1]):
         copies[tile.name] = whole

@@ -18,6 +18,7 @@ _made = _make_all()
 globals().update(_made)
 from ._fp8 import dequantize_fp8, quantize_fp8  # noqa: E402 - its ops join the library that the line before made
 from ._products import gated_mlp, gemm, linear  # noqa: E402
+from ._fp8_products import fp8_gemm, fp8_linear  # noqa: E402
 
 
 def axial_rope_table(base, rows, cols, dim, device=None, dtype=_torch.float32):
@@ -26,4 +27,4 @@ def axial_rope_table(base, rows, cols, dim, device=None, dtype=_torch.float32):
     return turned.cos().to(device, dtype), turned.sin().to(device, dtype)
 
 
-__all__ = sorted(_made) + ["axial_rope_table", "dequantize_fp8", "gated_mlp", "gemm", "linear", "quantize_fp8"]
+__all__ = sorted(_made) + ["axial_rope_table", "dequantize_fp8", "fp8_gemm", "fp8_linear", "gated_mlp", "gemm", "linear", "quantize_fp8"]

@@ -4,6 +4,7 @@ Tensors are taken as they lie (kiln.products): leading dims, strides and transpo
 on shapes, strides, dtypes and alignment, as for the other ops (_core). Under autocast operands are cast to its dtype, as
 torch.nn.functional.linear's are.
 """
+import collections
 from ctypes import c_void_p
 
 import torch
@@ -24,20 +25,20 @@ WIDE = OUTPUTS + (torch.float64,)  # of plain mathematics
 
 class Product:
     """A product's launches. left: the name of its (..., M, K); rights: of its matrices, stored (N, K) where `turned`; tile, vector: of what
-    the epilogue reads, or None. op: what kiln calls it; known: its names there, the result's last."""
+    the epilogue reads, or None. op: what kiln calls it; known: its names there, the result's last. others: what further tensors there are."""
 
-    def __init__(self, name, left, rights, tile=None, vector=None, turned=True, op=None, known=None):
+    def __init__(self, name, left, rights, tile=None, vector=None, turned=True, op=None, known=None, others=()):
         self.name, self.left, self.rights, self.tile, self.vector, self.turned, self.op = name, left, rights, tile, vector, turned, op or name
-        self.names = (left,) + rights + (tile,) * (tile is not None) + (vector,) * (vector is not None)
+        self.names = (left,) + rights + (tile,) * (tile is not None) + (vector,) * (vector is not None) + others
         self.known = known or self.names + ("y",)
 
-    def launch(self, given, numbers, act, dtype=None):
-        """The result. given: the tensors in the order of names, None for one that is not there; numbers: {scalar: value}, as pairs."""
+    def launch(self, given, numbers, settings, dtype=None):
+        """The result. given: the tensors in the order of names, None for one that is not there; numbers and settings: pairs of name and value."""
         first = given[0]
         device = first.get_device()
         if _core.is_elsewhere(device):
             with torch.cuda.device(device):
-                return self.launch(given, numbers, act, dtype)
+                return self.launch(given, numbers, settings, dtype)
         pointers, kinds, align = [], [], 0
         for x in given:
             if x is not None:
@@ -50,14 +51,14 @@ class Product:
         align &= 15
         if align:
             align = tuple(p & 15 for p in pointers)
-        key = (self.name, device, align, tuple(kinds), numbers, act, dtype)
+        key = (self.name, device, align, tuple(kinds), numbers, settings, dtype)
         e = plans.get(key)
         if e is None:
-            e = self.entry(given, numbers, act, dtype)
+            e = self.entry(given, numbers, settings, dtype)
             keep(key, e)
         if e.copies:
             moved = [x if x is None or name not in e.copies else x.expand(e.copies[name]).contiguous() for name, x in zip(self.names, given)]
-            return self.launch(moved, numbers, act, dtype)
+            return self.launch(moved, numbers, settings, dtype)
         out = _core.empty(*e.outs[0])
         buffer = _core.empty(*e.scratch) if e.scratch else None
         stream = _core.current_stream(device)
@@ -67,7 +68,7 @@ class Product:
             raise _core.error(status)
         return out
 
-    def arrangement(self, given):
+    def arrangement(self, given, settings=()):
         """How the tensors lie; checks sizes."""
         lay = {name: products.given(name, x.shape, x.stride(), self.turned and name in self.rights)
                for name, x in zip(self.names, given) if x is not None}
@@ -89,10 +90,10 @@ class Product:
             elif x.dtype not in others:
                 raise errors.BadDtype("%s: tensor %s is %s; expected %s" % (self.name, name, x.dtype, _words(others)), tensor=name)
 
-    def entry(self, given, numbers, act, dtype):
+    def entry(self, given, numbers, settings, dtype):
         """A plan for these tensors, or an entry that says which of them have to be copied first."""
         self.check(given)
-        found = self.arrangement(given)
+        found = self.arrangement(given, settings)
         e = _core.Entry()
         e.copies = found.copies
         if e.copies:
@@ -104,7 +105,7 @@ class Product:
             shape = (left_shape[0], left_shape[1], found.shape[-1])
             views = {own: _core.view(x, *found.views[name]) for own, name, x in zip(self.known, self.names, given) if x is not None}
             views[self.known[-1]] = _core.view(out, shape, tensors.dense(shape))
-            made = _core.plan.Plan(_core.where(first.device), self.op, views, dict(numbers), dict(found.settings, act=act))
+            made = _core.plan.Plan(_core.where(first.device), self.op, views, dict(numbers), dict(settings, **found.settings))
         e.plan, e.handle, e.scalars = made, c_void_p(made.handle), None
         e.outs = [(tuple(out.shape), out.stride(), out.dtype)]
         e.scratch = ((made.workspace_bytes,), (1,), torch.uint8) if made.workspace_bytes else None
@@ -124,15 +125,15 @@ GATED_MLP = Product("gated_mlp", "x", ("wg", "wu"))
 
 
 def launch_gemm(a, b, c, bias, alpha, beta, act, dtype):
-    return GEMM.launch((a, b, c, bias), (("alpha", alpha), ("beta", beta)), act, dtype)
+    return GEMM.launch((a, b, c, bias), (("alpha", alpha), ("beta", beta)), (("act", act),), dtype)
 
 
 def launch_linear(x, w, bias, act):
-    return LINEAR.launch((x, w, bias), (), act)
+    return LINEAR.launch((x, w, bias), (), (("act", act),))
 
 
 def launch_gated_mlp(x, wg, wu, act):
-    return GATED_MLP.launch((x, wg, wu), (), act)
+    return GATED_MLP.launch((x, wg, wu), (), (("act", act),))
 
 
 # ---- gradients, of products and of gated's own kernels ----
@@ -164,12 +165,12 @@ def _before_activation(calls, dd, a, b, c, bias, d, alpha, beta, act):
     return torch.ops.aten.gelu_backward(dd, z, approximate="tanh" if act == "gelu_tanh" else "none")
 
 
-def _of_right(calls, a, b, g, alpha):
+def _of_right(calls, a, b, g, alpha, dtype=None):
     """The gradient of b (..., K, N), laid out as b."""
     if b.numel() == b.shape[-2] * b.shape[-1]:  # one matrix for all rows
         a, g = _rows(a), _rows(g)
     turned = b.stride(-2) == 1 and b.stride(-1) != 1
-    db = calls.product(g.mT, a, alpha=alpha).mT if turned else calls.product(a.mT, g, alpha=alpha)
+    db = calls.product(g.mT, a, alpha=alpha, dtype=dtype).mT if turned else calls.product(a.mT, g, alpha=alpha, dtype=dtype)
     return db.sum_to_size(b.shape) if db.dim() >= b.dim() else db.reshape(b.shape)
 
 
@@ -241,15 +242,15 @@ def _backward_gated_mlp(calls, ctx, dy):
 
 def function(name, launch, calls):
     """The op as an autograd function of its arguments, by these launches."""
-    _, remember, backward, *_ = OPS[name]
+    op = OPS[name]
 
     def forward(ctx, *arguments):
         out = launch(*arguments)
-        remember(ctx, arguments, out)
+        op.remember(ctx, arguments, out)
         return out
 
     return type(name, (torch.autograd.Function,), {"forward": staticmethod(forward),
-                                                   "backward": staticmethod(once_differentiable(lambda ctx, dy: backward(calls, ctx, dy)))})
+                                                   "backward": staticmethod(once_differentiable(lambda ctx, dy: op.backward(calls, ctx, dy)))})
 
 
 # ---- torch's library ----
@@ -266,15 +267,18 @@ def _fake_gated_mlp(x, wg, wu, act):
     return _fake_gemm(x, wg.mT, None, None, 1.0, 1.0, act, None)
 
 
-# name: (schema, what is remembered, backward, launch, plain mathematics, shapes for tracing, how many arguments are tensors)
+# schema; launch: by kiln's kernels; mathematics: plain; fake: shapes for tracing; remember, backward: for gradients, or None; tensors: how many
+# of the arguments are some; casts: how many of those autocast casts; smooth: whether autograd of the mathematics gives the gradients.
+Op = collections.namedtuple("Op", "schema launch mathematics fake remember backward tensors casts smooth", defaults=(True,))
 OPS = {
-    "gemm": ("(Tensor a, Tensor b, Tensor? c, Tensor? bias, float alpha, float beta, str act, ScalarType? dtype) -> Tensor",
-             _remember_gemm, _backward_gemm, launch_gemm, _math.gemm, _fake_gemm, 4),
-    "linear": ("(Tensor x, Tensor w, Tensor? bias, str act) -> Tensor",
-               _remember_linear, _backward_linear, launch_linear, _math.linear, _fake_linear, 3),
-    "gated_mlp": ("(Tensor x, Tensor wg, Tensor wu, str act) -> Tensor",
-                  _remember_gated_mlp, _backward_gated_mlp, launch_gated_mlp, _math.gated_mlp, _fake_gated_mlp, 3),
+    "gemm": Op("(Tensor a, Tensor b, Tensor? c, Tensor? bias, float alpha, float beta, str act, ScalarType? dtype) -> Tensor",
+               launch_gemm, _math.gemm, _fake_gemm, _remember_gemm, _backward_gemm, 4, 4),
+    "linear": Op("(Tensor x, Tensor w, Tensor? bias, str act) -> Tensor",
+                 launch_linear, _math.linear, _fake_linear, _remember_linear, _backward_linear, 3, 3),
+    "gated_mlp": Op("(Tensor x, Tensor wg, Tensor wu, str act) -> Tensor",
+                    launch_gated_mlp, _math.gated_mlp, _fake_gated_mlp, _remember_gated_mlp, _backward_gated_mlp, 3, 3),
 }
+FUNCTIONS = {}
 _AUTOCAST = {"cuda": "AutocastCUDA", "cpu": "AutocastCPU"}
 
 
@@ -293,27 +297,29 @@ def _under_autocast(kind, operator, count):
     return call
 
 
-def define():
-    """Registers everything; once, at import."""
-    for name, (schema, remember, backward, launch, mathematics, fake, count) in OPS.items():
-        LIBRARY.define(name + schema, tags=_PT2)
-        operator = getattr(torch.ops.kiln, name).default
-        LIBRARY.impl(name, launch, "CUDA")
-        LIBRARY.impl(name, lambda *arguments, f=mathematics: f(*arguments).contiguous(), "CPU")
-        for kind, key in _AUTOCAST.items():
-            LIBRARY.impl(name, _under_autocast(kind, operator, count), key)
-        torch.library.register_fake("kiln::" + name, fake, lib=LIBRARY)
-        torch.library.register_autograd("kiln::" + name, lambda ctx, dy, f=backward: f(LIBRARY_CALLS, ctx, dy),
-                                        setup_context=lambda ctx, inputs, output, f=remember: f(ctx, inputs, output), lib=LIBRARY)
+def define(name):
+    """Registers an op of OPS; once, at import."""
+    op = OPS[name]
+    LIBRARY.define(name + op.schema, tags=_PT2)
+    operator = getattr(torch.ops.kiln, name).default
+    LIBRARY.impl(name, op.launch, "CUDA")
+    LIBRARY.impl(name, lambda *arguments: op.mathematics(*arguments).contiguous(), "CPU")
+    for kind, key in _AUTOCAST.items() if op.casts else ():
+        LIBRARY.impl(name, _under_autocast(kind, operator, op.casts), key)
+    torch.library.register_fake("kiln::" + name, op.fake, lib=LIBRARY)
+    if op.backward:
+        torch.library.register_autograd("kiln::" + name, lambda ctx, dy: op.backward(LIBRARY_CALLS, ctx, dy),
+                                        setup_context=lambda ctx, inputs, output: op.remember(ctx, inputs, output), lib=LIBRARY)
+        FUNCTIONS[name] = function(name, op.launch, LIBRARY_CALLS)
 
 
-define()
-LIBRARY_CALLS = Calls(torch.ops.kiln.gemm.default, torch.ops.kiln.gated_grad.default)
+LIBRARY_CALLS = Calls(lambda *arguments: torch.ops.kiln.gemm.default(*arguments), torch.ops.kiln.gated_grad.default)
+for _name in list(OPS):
+    define(_name)
 
 
 # ---- what users call ----
 
-FUNCTIONS = {name: function(name, op[3], LIBRARY_CALLS) for name, op in OPS.items()}
 ACTS = {name: ops.PRODUCTS[kind].settings["act"] for name, kind in (("gemm", "gemm"), ("linear", "gemm"), ("gated_mlp", "gated_mlp"))}
 
 
@@ -323,25 +329,38 @@ def _is_special(given):
             or any(x is not None and type(x) not in _functions.PLAIN for x in given))
 
 
-def _call(product, given, rest):
-    """given: the tensors; rest: what follows them in the schema."""
-    name, first = product.name, given[0]
-    if rest[-1 if name != "gemm" else 2] not in ACTS[name]:
-        raise errors.BadSetting('%s: setting act is "%s"; expected one of %s' % (name, rest[-1 if name != "gemm" else 2], ", ".join(ACTS[name])))
+def check_word(name, setting, value, words):
+    if value not in words:
+        raise errors.BadSetting('%s: setting %s is "%s"; expected one of %s' % (name, setting, value, ", ".join(words)))
+
+
+def call(name, given, rest, check=None):
+    """The op of the tensors and what follows them in its schema. check: of tensors that are not on a GPU, once they are cast."""
+    op, first = OPS[name], given[0]
     kind = first.device.type
-    autocast = kind in _AUTOCAST and torch.is_autocast_enabled(kind)
+    autocast = op.casts and kind in _AUTOCAST and torch.is_autocast_enabled(kind)
+    special = first.is_cuda and _is_special(given)
+    if autocast and not special:
+        given = cast(kind, given[: op.casts]) + list(given[op.casts:])
     if not first.is_cuda:
-        given = cast(kind, given) if autocast else given
-        product.check(given, WIDE, WIDE)
-        product.arrangement(given)
-        return OPS[name][4](*given, *rest)
-    if _is_special(given):
+        if check is not None:
+            check(given)
+        if op.smooth:
+            return op.mathematics(*given, *rest)
+    if special or not first.is_cuda:
         return getattr(torch.ops.kiln, name).default(*given, *rest)
-    if autocast:
-        given = cast(kind, given)
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given):
+    if op.backward and torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given):
         return FUNCTIONS[name].apply(*given, *rest)
-    return OPS[name][3](*given, *rest)
+    return op.launch(*given, *rest)
+
+
+def _call(product, given, rest, act):
+    check_word(product.name, "act", act, ACTS[product.name])
+
+    def check(tensors):
+        product.check(tensors, WIDE, WIDE)
+        product.arrangement(tensors)
+    return call(product.name, given, rest, check)
 
 
 def gemm(a, b, c=None, bias=None, *, alpha=1.0, beta=1.0, act="none", dtype=None):
@@ -353,14 +372,14 @@ def gemm(a, b, c=None, bias=None, *, alpha=1.0, beta=1.0, act="none", dtype=None
     """
     if dtype is not None and dtype not in WIDE:
         raise errors.BadDtype("gemm: the result's dtype is %s; expected %s" % (dtype, _words(OUTPUTS)))
-    return _call(GEMM, (a, b, c, bias), (float(alpha), float(beta), act, dtype))
+    return _call(GEMM, (a, b, c, bias), (float(alpha), float(beta), act, dtype), act)
 
 
 def linear(x, w, bias=None, *, act="none"):
     """y = act(x w' + bias) as torch.nn.functional.linear: x (..., K), w (N, K), bias (N). act as in gemm."""
-    return _call(LINEAR, (x, w, bias), (act,))
+    return _call(LINEAR, (x, w, bias), (act,), act)
 
 
 def gated_mlp(x, wg, wu, *, act="silu"):
     """y = act(x wg') * (x wu'), both products in one kernel: x (..., K), wg and wu (N, K). act: silu, gelu or gelu_tanh."""
-    return _call(GATED_MLP, (x, wg, wu), (act,))
+    return _call(GATED_MLP, (x, wg, wu), (act,), act)
