@@ -176,7 +176,7 @@ static void test_named(void **state) {
   assert_int_equal(count_calls("--set dtype=f32,w=no,act=silu,x_major=n --schedule rows=4,vec=2"), 1);
   assert_settings("thing", false, false, "dtype=f32 w=no act=silu x_major=n"); /* it is there, and fits */
   assert_int_equal(count_calls(""), 1);
-  char longest[2048];
+  char longest[4096];
   memset(longest, 'a', sizeof longest - 1);
   longest[sizeof longest - 1] = 0;
   r.schedule = longest;
