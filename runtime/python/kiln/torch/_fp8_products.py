@@ -119,11 +119,11 @@ def kept(quantize, w, format, per):
     """(codes, scales) of a weight. A graph that is captured quantises at each replay instead: what is kept may be gone by then. So does a
     tensor of torch.inference_mode, whose updates torch does not count."""
     if w.is_inference() or w.is_cuda and torch.cuda.is_current_stream_capturing():
-        return quantize(w, None, format, per)
+        return quantize(w.detach(), None, format, per)
     of_w = _kept.get(w)
     found = of_w.get((format, per)) if of_w else None
     if found is None or not found.is_of(w):
-        found = Kept(w, *quantize(w, None, format, per))
+        found = Kept(w, *quantize(w.detach(), None, format, per))  # what is kept must not hold the weight
         _kept.setdefault(w, {})[format, per] = found
     return found.take()
 
