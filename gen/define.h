@@ -68,6 +68,7 @@ typedef struct DefTensor {
   const char *name;
   kiln_dtype dtype;
   bool is_out, optional, present;
+  bool finite;               /* inputs: nothing is defined where it is infinite */
   uint8_t rank;
   uint8_t dim[DEF_MAX_DIMS]; /* index into KilnDef.dims, outermost first, as the caller sees the tensor */
   int32_t value;             /* outputs: the node that it stores, else -1 */

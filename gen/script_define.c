@@ -151,6 +151,7 @@ static void read_tensor(lua_State *L, KilnDef *d, uint32_t nodes) {
   t->is_out = take_flag(L, t->name, "out", false);
   t->optional = take_flag(L, t->name, "optional", false);
   t->present = take_flag(L, t->name, "present", true);
+  t->finite = take_flag(L, t->name, "finite", false);
   t->value = take_index(L, t->name, "value", nodes);
   if (!t->present && !t->optional) script_fail(L, "definition: tensor '%s' is not optional, yet absent", t->name);
   if (t->value >= 0 && !t->is_out) script_fail(L, "definition: input '%s' has a value", t->name);

@@ -223,7 +223,7 @@ static int64_t walk_on(Walk *w) {
 static void sow(CaseTensor *t, const Case *c, Random *r) {
   static const double seeds[] = {__builtin_nan(""), __builtin_inf(), -__builtin_inf()};
   size_t bytes = number_bytes(t->def->dtype);
-  for (int k = 0; k < 3 && number_is_float(t->def->dtype); k++) {
+  for (int k = 0; k < (t->def->finite ? 1 : 3) && number_is_float(t->def->dtype); k++) {
     int64_t at = t->first;
     for (int i = 0; i < t->def->rank; i++) at += t->offset[t->def->dim[i]][random_below(r, (uint64_t)c->size[t->def->dim[i]])];
     number_store(t->def->dtype, t->host + (size_t)at * bytes, seeds[k]);

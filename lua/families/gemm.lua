@@ -174,6 +174,7 @@ function gemm.refine(inst)
   end
   -- Sums over so much of k are made apart and added in f32; nil: all of it is one.
   local byte = common.is_byte(inst.by_name[inst.op.products[1].left].dtype)
+  inst.has_blocks = seen.K_128 or false
   inst.promote = (seen.K_128 or byte and inst.values.accumulate == "promoted") and DEPTH or nil
   inst.reduced = byte and (inst.promote or -1) or nil -- what the definition's sums say of their accuracy
 end

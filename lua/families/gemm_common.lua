@@ -156,34 +156,78 @@ end
 
 -- ---- promotion: sums over 128 of k, times the scales of their blocks, added up in f32 ----
 
--- The scales of each product's operands for rows m.., columns n.. and block k of 128 of k: { row =, column =, all = }, a value per row of
--- `like`, one per column, and one for all of it; nil where there is none. Rows and columns of a block of 128 have one.
-function common.block_scales(inst, view, like, batch, m, n, k)
-  local list = {}
-  for i, p in ipairs(inst.op.products) do
-    list[i] = {}
-    for _, name in ipairs { p.left, p.right } do
-      local t = inst.by_name[inst.op.scale_of[name]]
-      if t and text.has(t.dims, "K_128") then
-        local at, dims, along = {}, { -1, -1 }, "all"
-        for j, d in ipairs(t.dims) do
-          at[j] = d == "B" and batch or d == "K_128" and k or d == "M" and m or d == "N" and n or d == "M_128" and m / 128 or n / 128
-          if d == "M" then dims[1], along = j - 1, "row" elseif d == "N" then dims[2], along = j - 1, "column" end
-        end
-        local v = along == "all" and tile.load1(view[t.name], at) or tile.load_like(view[t.name], like, at, { cache = "nc", dims = dims })
-        list[i][along] = list[i][along] and list[i][along] * v or v
+local Scales = {}
+Scales.__index = Scales
+
+-- The scales of blocks that parts of a tile need, { row =, column =, accs = }: rows from m + row on, columns from n + column on. Each is loaded
+-- once, into a register that keeps it from step to step: a value per row, one per column, or one for all (of a block of 128 rows or
+-- columns there is one; parts lie within such a block).
+function common.block_scales(inst, view, parts, batch, m, n)
+  local self = setmetatable({ sources = {}, of = {} }, Scales)
+  local last = tile.to(tile.param("K_128", "i64") - 1, "i32")
+  local function block(d, of) -- beyond the tensor there is nothing to scale, but a load has no bounds there
+    return tile.min(tile.to(of, "i32") / 128, tile.to(tile.param(d, "i64") - 1, "i32"))
+  end
+  local function source(t, part)
+    local s, key = { view = view[t.name], at = {}, dims = { -1, -1 }, like = part.accs[1] }, t.name
+    for j, d in ipairs(t.dims) do
+      local of_row, of_column = d == "M" or d == "M_128", d == "N" or d == "N_128"
+      if of_row then key = key .. " m" .. part.row elseif of_column then key = key .. " n" .. part.column end
+      if d == "M" then s.dims[1], s.along = j - 1, "row" elseif d == "N" then s.dims[2], s.along = j - 1, "column" end
+      s.at[j] = d == "B" and batch or d == "M" and m + part.row or d == "N" and n + part.column or d
+    end
+    if self.sources[key] then return self.sources[key] end
+    for j, d in ipairs(s.at) do
+      if d == "M_128" then s.at[j] = block(d, m + part.row) elseif d == "N_128" then s.at[j] = block(d, n + part.column) end
+    end
+    self.sources[key] = s
+    table.insert(self, s)
+    return s
+  end
+  for at, part in ipairs(parts) do
+    self.of[at] = {}
+    for i, p in ipairs(inst.op.products) do
+      local list = {}
+      for _, name in ipairs { p.left, p.right } do
+        local t = inst.by_name[inst.op.scale_of[name]]
+        if t and text.has(t.dims, "K_128") then table.insert(list, source(t, part)) end
       end
+      self.of[at][i] = list
     end
   end
-  return list
+  function self.load(k)
+    local values = {}
+    for i, s in ipairs(self) do
+      local c = {}
+      for j, d in ipairs(s.at) do c[j] = d == "K_128" and k or d end
+      values[i] = s.along and tile.load_like(s.view, s.like, c, { cache = "nc", dims = s.dims }) or tile.load1(s.view, c)
+    end
+    return values
+  end
+  for i, v in ipairs(self.load(tile.const(0, "i32"))) do
+    self[i].held = self[i].along and tile.frag_like(v) or tile.var(v)
+    if self[i].along then tile.set(self[i].held, v) end
+  end
+  function self.next(k) return self.load(tile.min(k + 1, last)) end -- on their way while this step's products are
+  return self
 end
 
--- acc += part * scales
-function common.promote(acc, part, s)
-  local sum, by = tile.read(part), s.row
-  if s.column then sum = sum * s.column end
-  if s.all then by = by and by * s.all or s.all end
-  tile.set(acc, by and tile.fma(sum, by, tile.read(acc)) or tile.read(acc) + sum)
+-- From here on the next step's values count.
+function Scales:move(values)
+  for i, s in ipairs(self) do if s.along then tile.set(s.held, values[i]) else tile.put(s.held, values[i]) end end
+end
+
+-- acc += part * scales, of the part's i-th product. scales: nil, there are none.
+function common.promote(acc, part, scales, at, i)
+  local sum, by = tile.read(part), { }
+  for _, s in ipairs(scales and scales.of[at][i] or {}) do
+    local along, v = s.along or "all", nil
+    if s.along then v = tile.read(s.held) else v = tile.get(s.held) end
+    by[along] = by[along] and by[along] * v or v
+  end
+  if by.column then sum = sum * by.column end
+  local factor = by.row and by.all and by.row * by.all or by.row or by.all
+  tile.set(acc, factor and tile.fma(sum, factor, tile.read(acc)) or tile.read(acc) + sum)
 end
 
 -- Bytes and operations, each tensor once.

@@ -165,6 +165,7 @@ local function put_cost(inst, s)
   common.put_work(inst)
   local measured = MEASURED[s.bm * s.bn] or { rate = 0.5, alone = 1.5 }
   local rate = measured.rate / (s.vec == 1 and 5 or 1) * (s.bk >= 64 and 1 or 0.95)
+  if step_of(inst) == 32 then rate = rate * 0.53 end -- bytes, on Hopper: products of f16 behind conversions
   -- what the busiest SM has to do, in tiles
   contract.line("cost max(ceildiv(tiles_m*tiles_n*B,sms),%.4g)*%d*(K+64)/((tensor/sms)*%.4f)+2000", measured.alone,
     2 * s.bm * s.bn * #inst.op.products * inst.op.phases, rate)
@@ -256,18 +257,20 @@ local function main_loop(inst, s, view, accs, batch, m, n)
     stream_ahead(inst, s, ring, accs, total, operands, fill_ahead)
     return ring
   end
+  local scales = inst.has_blocks and common.block_scales(inst, view, { { row = 0, column = 0, accs = accs } }, batch, m, n)
   tile.for_(tile.const(0, "i32"), total, 1, function(i)
     local full = tile.wait(ring)
     local here = operands(full)
     local function multiply()
-      local scales = inst.promote and common.block_scales(inst, view, accs[1], batch, m, n, i)
+      local next = scales and scales.next(i)
       for j, p in ipairs(here) do
-        if not scales then tile.mma(accs[j], p.a, p.b) else
+        if not inst.promote then tile.mma(accs[j], p.a, p.b) else
           local part = accumulator(inst, s)
           tile.mma(part, p.a, p.b, { zero = true })
-          common.promote(accs[j], part, scales[j])
+          common.promote(accs[j], part, scales, 1, j)
         end
       end
+      if scales then scales:move(next) end
     end
     if s.fill == "last" then multiply() end
     local empty = tile.acquire(ring)

@@ -125,8 +125,9 @@ local function candidates(inst)
     return list
   end
   if inst.promote then
-    add("coop", 128, 128, 6, 2, "b")
+    add("coop", 128, 256, 4, 2, "b")
     add("coop", 256, 128, 4, 2, "b", 1)
+    add("coop", 128, 128, 6, 2, "b")
     add("coop", 128, 128, 6, 1, "b")
     add("coop", 128, 64, 8, 1, "b")
     return list
@@ -134,6 +135,7 @@ local function candidates(inst)
   add("coop", 128, 256, 4, 2, "b")
   add("coop", 256, 128, 4, 2, "b", 1)
   add("pingpong", 128, 128, 5, 2, "b")
+  if panel(inst) == 128 then add("pingpong", 128, 128, 5, 1, "b") end
   add("coop", 128, 128, 6, 2, "a")
   add("coop", 128, 128, 6, 1, "b")
   add("coop", 128, 64, 8, 2, "a")
@@ -181,6 +183,16 @@ local RATE = {
   [256 * 128] = 0.81, [128 * 128] = 0.76, [128 * 64] = 0.63, [64 * 64] = 0.44,
 }
 
+-- The same for operands of bytes, whose products go at twice the rate; promoted sums apart, and k that is split.
+local BYTES = {
+  fast = {
+    ["pingpong 128x128 1b"] = 1.66, ["coop 128x256 2b"] = 1.70, ["coop 256x128 2b"] = 1.68, ["pingpong 128x128 2b"] = 1.63, ["coop 128x128 1b"] = 1.64,
+    ["coop 128x128 2a"] = 1.56, ["coop 128x64 2a"] = 1.22, ["pingpong 128x64 1b"] = 1.05, ["pingpong 64x64 1b"] = 0.83,
+  },
+  promoted = { ["coop 128x256 2b"] = 1.45, ["coop 256x128 2b"] = 1.4, ["coop 128x128 2b"] = 1.3, ["coop 128x128 1b"] = 1.3, ["coop 128x64 1b"] = 0.85 },
+  split = 1.15,
+}
+
 -- How many clusters there is room for. Larger ones do not fill the SMs of a GPC, of which there are 14 to 18.
 local function clusters(s)
   local c = ctas(s)
@@ -191,9 +203,12 @@ local function put_cost(inst, s)
   common.put_work(inst)
   local each, operands = s.bm * s.bn * #inst.op.products, {}
   local several = #inst.op.products > 1 and "x" .. #inst.op.products or ""
-  local rate = RATE[string.format("%s %dx%d%s %d%s", s.way, s.bm, s.bn, several, s.cluster, s.share)] or RATE[each] or 0.4
+  local key = string.format("%s %dx%d%s %d%s", s.way, s.bm, s.bn, several, s.cluster, s.share)
+  local rate = RATE[key] or RATE[each] or 0.4
   for _, t in ipairs(inst.tensors) do if inst.op.side[t.name] then table.insert(operands, table.concat(t.dims, "*") .. "*" .. bytes(t)) end end
-  if panel(inst) == 128 then rate = rate * (inst.promote and 1.3 or 1.8) end -- bytes go at twice the rate
+  if panel(inst) == 128 then
+    rate = s.split > 1 and BYTES.split or BYTES[inst.promote and "promoted" or "fast"][key] or rate * (inst.promote and 1.2 or 1.75)
+  end
   local waves = string.format("ceildiv(tiles,%s)", clusters(s))
   local steps = s.split > 1 and string.format("%s*(k_tiles*%d+896)", waves, s.bk) or string.format(s.way == "coop" and "%s*(K+256)" or "%s*(K+64)+640", waves)
   contract.line("cost %d*(%s)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", 2 * each * inst.op.phases, steps, rate, table.concat(operands, "+"))
@@ -322,18 +337,21 @@ local function multiply_promoted(inst, s, ring, view, parts, group, batch, m, n,
     local at = left and group * (group_rows(s) // 64) + part.row // 64 or part.column // columns
     return common.as_operand(inst, t.name, (left and s.bm or s.bn) == size and whole or tile.part(whole, at, 0, size))
   end
+  local scales = inst.has_blocks and common.block_scales(inst, view, parts, batch, m, n)
   tile.for_(tile.const(0, "i32"), k_tiles, 1, function(k)
     local slot = tile.wait(ring)
+    local next
     for at, part in ipairs(parts) do
-      local scales = common.block_scales(inst, view, part.accs[1], batch, m + part.row, n + part.column, k) -- on their way meanwhile
       local field = {}
       for _, t in ipairs(common.operands(inst)) do field[t.name] = operand(slot, t, part) end
       for i, p in ipairs(inst.op.products) do tile.mma(sums[i], field[p.left], field[p.right], { zero = true }) end
       tile.mma_commit()
+      if scales and at == 1 then next = scales.next(k) end
       tile.mma_wait(0)
       if at == #parts then tile.release(slot) end
-      for i, acc in ipairs(part.accs) do common.promote(acc, sums[i], scales[i]) end
+      for i, acc in ipairs(part.accs) do common.promote(acc, sums[i], scales, at, i) end
     end
+    if scales then scales:move(next) end
   end)
 end
 

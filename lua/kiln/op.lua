@@ -3,6 +3,7 @@
 -- tensors: "NAME DIM DIM ... [dtype] [own] [in|out] [saved] [const] [as OTHER] [with OTHER] [over OTHER] [?]":
 --   dims are capital; one in brackets, "[B]", may be left out, with a setting NAME_B=no|yes
 --   a dtype fixes it; `own` gives the tensor a setting NAME_dtype (default: the op's dtype); "e4m3|e5m2" a setting NAME_dtype of these
+--   `finite`: an input of which nothing is said where it is infinite
 --   `strided`: its last dim may have any stride, too, where a family wants it contiguous else
 --   `?` makes it optional, with a setting NAME=yes|no; `with`: it is there exactly where OTHER is
 --   `as`: it has OTHER's dtype and optional dims, and is absent where OTHER is
@@ -35,7 +36,7 @@ function op.fail(o, message)
   error("op '" .. o.name .. "': " .. message, 0)
 end
 
-local FLAGS = { ["?"] = "optional", own = "own", out = "out", saved = "saved", const = "const", strided = "strided" }
+local FLAGS = { ["?"] = "optional", own = "own", out = "out", saved = "saved", const = "const", strided = "strided", finite = "finite" }
 local REFERS = { as = true, with = true, over = true }
 
 -- The dim of "B" or "[B]"; nil: the word is none. Second: it may be left out.
@@ -73,7 +74,7 @@ local function parse_tensor(spec)
       t.maybe[dim] = maybe
     elseif text.has(FIXED, w) then t.fixed = w
     elseif string.find(w, "|", 1, true) then t.choice = choice_of(spec, w)
-    else error("tensor \"" .. spec .. "\": '" .. w .. "' is neither a dim (capital), a dtype, own, out, saved, const, strided, as, with, over, nor ?") end
+    else error("tensor \"" .. spec .. "\": '" .. w .. "' is neither a dim (capital), a dtype, own, out, saved, const, strided, finite, as, with, over, nor ?") end
     i = i + 1
   end
   t.out = t.out or false
@@ -217,7 +218,7 @@ local function resolve(o, values)
     local own = spec.own and values[spec.name .. "_dtype"]
     local t = { name = spec.name, dims = {}, out = spec.out, optional = spec.optional or false, present = true, spec = spec }
     t.saved, t.const, t.over = spec.saved or false, spec.const or false, spec.over
-    t.strided = spec.strided or false
+    t.strided, t.finite = spec.strided or false, spec.finite or false
     t.dtype = spec.fixed or spec.choice and values[spec.name .. "_dtype"] or (own and own ~= "same" and own) or values.dtype
     if spec.optional and not spec.with then t.present = values[spec.name] == "yes" end
     made[spec.name] = t

@@ -106,6 +106,7 @@ function tile.smem(dtype, shape, attrs)
   return node("smem", attrs and attrs.alias and { attrs.alias.id } or nil, a)
 end
 function tile.frag(dtype, shape, layout) return node("frag", nil, { dtype = dtype, shape = shape, layout = layout }) end
+function tile.frag_like(f) return node("frag", { f.id }, { dtype = f.dtype, shape = f.shape }) end -- in that fragment's layout
 function tile.var(first) return node("var", { operand(first) }) end
 function tile.ring(attrs, names, tiles)
   local ids = {}

@@ -390,7 +390,7 @@ function trace.definition(graph, op, lead)
     local v
     for _, o in ipairs(graph.outputs) do if o.tensor == t then v = o.value.index end end
     tensors[i] = {
-      name = t.name, dtype = t.dtype, out = t.out, optional = t.optional, present = t.present, dims = t.dims, value = v, over = t.over,
+      name = t.name, dtype = t.dtype, out = t.out, optional = t.optional, present = t.present, dims = t.dims, value = v, over = t.over, finite = t.finite,
     }
   end
   for i, s in ipairs(op.scalars) do scalars[i] = { name = s.name, dtype = s.dtype, default = s.default, call = s.call } end

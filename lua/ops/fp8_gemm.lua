@@ -2,7 +2,8 @@
 -- contiguous; a weight (N, K) as it is stored is b_major=k, given with strides 1 and K.
 --
 -- scale    what has a scale of its own: tensor (one for each operand); row (a row of a, a column of b); block (128 of k in a row of a,
---          128 x 128 of b); block1 (128 of k in a row of a, in a column of b). Scales may have any strides.
+--          128 x 128 of b); block1 (128 of k in a row of a, in a column of b). Scales may have any strides. An infinite one gives NaN where a
+--          product of codes is 0, and may give an infinity
 -- accumulate   fast: all of K in the tensor cores' accumulators, which keep about 14 bits on Ada and Hopper; promoted: every 128 of K are
 --          added up in f32, as scales of blocks are in any case
 local FORMS = {
@@ -15,7 +16,7 @@ local FORMS = {
 return gemm.op "fp8_gemm" {
   doc      = "d = (a scale_a) (b scale_b) + bias, of e4m3 and e5m2, batched",
   tensors  = {
-    "a B M K e4m3|e5m2", "b B K N e4m3|e5m2", "scale_a f32 strided", "scale_b f32 strided", "bias N own ?", "d B M N own out",
+    "a B M K e4m3|e5m2", "b B K N e4m3|e5m2", "scale_a f32 strided finite", "scale_b f32 strided finite", "bias N own ?", "d B M N own out",
   },
   scales   = { a = "scale_a", b = "scale_b" },
   absent   = { bias = true },

@@ -37,10 +37,11 @@ return gemm.op "fp8" {
 --! of wgmma.mma_async: wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3*8
 --! emit --target sm_90a --set a_dtype=e5m2 --schedule core=wgmma,way=pingpong,bm=64,bn=64,bk=128,stages=4,cluster=1,share=b,group=8,out=1
 --! of wgmma.mma_async: wgmma.mma_async.sync.aligned.m64n64k32.f32.e5m2.e4m3*8
--- promoted: each sum is waited for and its slot given back before it is scaled
+-- promoted: each sum is waited for and its slot given back before it is scaled; the scales of the next step are on their way meanwhile
 --! emit --target sm_90a --set scale=block --schedule core=wgmma,way=coop,bm=128,bn=128,bk=128,stages=4,cluster=1,share=b,group=8,out=2
 --! of wgmma,fma: wgmma.fence.sync.aligned wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3*4 wgmma.commit_group.sync.aligned \
 --!     wgmma.wait_group.sync.aligned fma.rn.f32*64
+--! of ld.global: ld.global.nc.f32*2 ld.global.f32 ld.global.nc.f32*2 ld.global.f32
 -- two parts of 64 rows after one another, in the same registers
 --! emit --target sm_90a --set accumulate=promoted --schedule core=wgmma,way=coop,bm=256,bn=128,bk=128,stages=4,cluster=1,share=b,group=8,out=1
 --! of wgmma,add.f32: ( wgmma.fence.sync.aligned wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3*4 wgmma.commit_group.sync.aligned \
