@@ -125,17 +125,20 @@ local function candidates(inst)
     return list
   end
   if inst.promote then
+    add("coop", 128, 256, 4, 1, "b")
     add("coop", 128, 256, 4, 2, "b")
     add("coop", 256, 128, 4, 2, "b", 1)
-    add("coop", 128, 128, 6, 2, "b")
     add("coop", 128, 128, 6, 1, "b")
     add("coop", 128, 64, 8, 1, "b")
     return list
   end
   add("coop", 128, 256, 4, 2, "b")
   add("coop", 256, 128, 4, 2, "b", 1)
+  if panel(inst) == 128 then
+    add("pingpong", 128, 128, 5, 1, "b")
+    add("coop", 128, 256, 4, 1, "b")
+  end
   add("pingpong", 128, 128, 5, 2, "b")
-  if panel(inst) == 128 then add("pingpong", 128, 128, 5, 1, "b") end
   add("coop", 128, 128, 6, 2, "a")
   add("coop", 128, 128, 6, 1, "b")
   add("coop", 128, 64, 8, 2, "a")
@@ -186,10 +189,13 @@ local RATE = {
 -- The same for operands of bytes, whose products go at twice the rate; promoted sums apart, and k that is split.
 local BYTES = {
   fast = {
-    ["pingpong 128x128 1b"] = 1.66, ["coop 128x256 2b"] = 1.70, ["coop 256x128 2b"] = 1.68, ["pingpong 128x128 2b"] = 1.63, ["coop 128x128 1b"] = 1.64,
-    ["coop 128x128 2a"] = 1.56, ["coop 128x64 2a"] = 1.22, ["pingpong 128x64 1b"] = 1.05, ["pingpong 64x64 1b"] = 0.83,
+    ["pingpong 128x128 1b"] = 1.68, ["coop 128x256 1b"] = 1.70, ["coop 128x256 2b"] = 1.66, ["coop 256x128 2b"] = 1.64, ["pingpong 128x128 2b"] = 1.62,
+    ["coop 128x128 1b"] = 1.58, ["coop 128x128 2a"] = 1.52, ["coop 128x64 2a"] = 1.22, ["pingpong 128x64 1b"] = 1.05, ["pingpong 64x64 1b"] = 0.83,
   },
-  promoted = { ["coop 128x256 2b"] = 1.45, ["coop 256x128 2b"] = 1.4, ["coop 128x128 2b"] = 1.3, ["coop 128x128 1b"] = 1.3, ["coop 128x64 1b"] = 0.85 },
+  promoted = {
+    ["coop 128x256 1b"] = 1.27, ["coop 128x256 2b"] = 1.24, ["coop 128x128 1b"] = 1.11, ["coop 256x128 2b"] = 1.04, ["coop 128x128 2b"] = 1.0,
+    ["coop 128x64 1b"] = 0.69,
+  },
   split = 1.15,
 }
 
