@@ -132,12 +132,12 @@ local function candidates(inst)
     add("coop", 128, 64, 8, 1, "b")
     return list
   end
-  add("coop", 128, 256, 4, 2, "b")
-  add("coop", 256, 128, 4, 2, "b", 1)
   if panel(inst) == 128 then
     add("pingpong", 128, 128, 5, 1, "b")
     add("coop", 128, 256, 4, 1, "b")
   end
+  add("coop", 128, 256, 4, 2, "b")
+  add("coop", 256, 128, 4, 2, "b", 1)
   add("pingpong", 128, 128, 5, 2, "b")
   add("coop", 128, 128, 6, 2, "a")
   add("coop", 128, 128, 6, 1, "b")
