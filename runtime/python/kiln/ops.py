@@ -29,7 +29,7 @@ def _tensor(spec):
             fields["optional"] = True
         elif w in ("own", "out", "saved", "const"):
             fields[w] = True
-        elif w == "strided":  # said by products.py
+        elif w in ("strided", "finite"):  # the first is said by products.py, the second of kiln check
             pass
         elif w in _DTYPES or "|" in w:  # (one of several)
             fields["dtype"] = w
@@ -93,7 +93,7 @@ PRODUCTS = {op.name: op for op in [
     _op("gemm", "a B M K; b B K N; c B M N own ?; bias N own ?; d B M N own out", "alpha f32 = 1; beta f32 = 1",
         {"act": ("none", "relu", "gelu", "gelu_tanh", "silu")}),
     _op("gated_mlp", "x B M K; wg B K N; wu B K N; y B M N own out", "", {"act": ("silu", "gelu", "gelu_tanh")}),
-    _op("fp8_gemm", "a B M K e4m3|e5m2; b B K N e4m3|e5m2; scale_a f32 strided; scale_b f32 strided; bias N own ?; d B M N own out", "",
+    _op("fp8_gemm", "a B M K e4m3|e5m2; b B K N e4m3|e5m2; scale_a f32 strided finite; scale_b f32 strided finite; bias N own ?; d B M N own out", "",
         {"scale": ("tensor", "row", "block", "block1"), "accumulate": ("fast", "promoted")}),
 ]}
 
