@@ -55,8 +55,12 @@ static inline bool def_blocks(DefOp op) { return op == DEF_BLOCK_AMAX || op == D
 /* Does it remove dim `index`? */
 static inline bool def_reduces(DefOp op) { return op >= DEF_SUM && op <= DEF_DOT; }
 
+/* How exactly DEF_DOT multiplies f32 operands; those of fewer bits are multiplied exactly. */
+typedef enum { DEF_PRODUCTS_EXACT, DEF_PRODUCTS_TF32, DEF_PRODUCTS_SPLIT } DefProducts;
+
 typedef struct DefNode {
   uint8_t op, nargs, dtype;
+  uint8_t products; /* DefProducts */
   uint16_t index;
   uint32_t arg[3];
   double value;

@@ -303,6 +303,16 @@ SmemLayout smem_layout_rows(int rows, int cols, int elem_bytes, int swizzle_byte
   return l;
 }
 
+SmemLayout smem_layout_words(int rows, int cols) {
+  SmemLayout l = smem_layout_rows(rows, cols, 4, 128, 0);
+  if (!l.bits || cols < 16) return l;
+  int row_bytes = cols * 4;
+  l.bits = row_bytes < 128 ? 1 : 2;
+  l.base = 5;
+  l.shift = (uint8_t)(log2_of(row_bytes < 128 ? 128 : row_bytes) - 5);
+  return l;
+}
+
 bool smem_layout_panels(int rows, int cols, int elem_bytes, int swizzle, SmemLayout *out) {
   int row_bytes = cols * elem_bytes, width = row_bytes < swizzle ? row_bytes : swizzle;
   if ((width != 32 && width != 64 && width != 128) || row_bytes % width) return false;

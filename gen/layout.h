@@ -82,6 +82,8 @@ typedef struct SmemLayout {
   int32_t panel;              /* columns of a panel, which lies as a whole before the next; 0: rows are whole */
 } SmemLayout;
 SmemLayout smem_layout_rows(int rows, int cols, int elem_bytes, int swizzle_bytes, int pad_elems);
+/* Rows of 32-bit elements of which 4 x 8 are read by a warp at once, a row's 8 by lanes side by side: pieces of 32 bytes change places. */
+SmemLayout smem_layout_words(int rows, int cols);
 /* As bulk copies write it and warpgroup products read it: panels of at most `swizzle` bytes of columns, 16-byte pieces exchanged within
  * them by the row. False: no such layout (columns of no multiple of 16 bytes, swizzle not 32, 64 or 128). */
 bool smem_layout_panels(int rows, int cols, int elem_bytes, int swizzle, SmemLayout *out);

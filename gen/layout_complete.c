@@ -1,11 +1,12 @@
 /* layout_complete.c - gives a layout to what the script left open, one hop from where it follows.
  *
- *   shared tile          rows swizzled by up to 128 bytes, unless it says swizzle or pad itself; where bulk copies come or go, in panels
+ *   shared tile          rows swizzled by up to 128 bytes, unless it says swizzle or pad itself; where bulk copies come or go, in panels;
+ *                        operands of 32-bit elements with k outermost, which are read word by word, in pieces of 32 bytes
  *   accumulator of mma   as mma.sync has it, warps laid out as squarely as they go
  *   elementwise, set     from the operand that has one
  * Anything still open is an error with the line: a conversion is never inserted. */
 #include "target.h"
-#include "tile.h"
+#include "tile_impl.h"
 #include <string.h>
 
 /* Is the tile a field of a ring that bulk copies fill or empty? */
@@ -33,11 +34,47 @@ static void complete_panels(TileProgram *p, TileNode *n) {
   n->type.layout = p->smem_layouts.n - 1;
 }
 
+/* The declaration behind an operand; *turned: its dims are exchanged. 0: none. */
+static uint32_t operand_tile(const TileProgram *p, TileId id, bool *turned) {
+  for (*turned = false;;) {
+    const TileNode *n = tile_at(p, id);
+    if (n->op == TILE_smem) return id.i;
+    if (n->op == TILE_field) {
+      const TileNode *ring = tile_at(p, tile_slot_ring(p, tile_arg(p, n, 0)));
+      id = tile_arg(p, ring, tile_word_index(tile_attr_str(p, ring, TA_fields, ""), tile_attr_str(p, n, TA_name, "")));
+    } else if (n->op == TILE_trans || n->op == TILE_slice || n->op == TILE_part) {
+      *turned ^= n->op == TILE_trans;
+      id = tile_arg(p, n, 0);
+    } else {
+      return 0;
+    }
+  }
+}
+
+/* Is the tile an operand of products, and never one with k innermost? */
+static bool is_read_by_words(const TileProgram *p, uint32_t tile) {
+  bool words = false;
+  for (uint32_t i = tile + 1; i < p->nodes.n; i++) {
+    const TileNode *n = &p->nodes.at[i];
+    if (n->op != TILE_mma && n->op != TILE_mma_fetch) continue;
+    for (int k = 1; k < 3; k++) {
+      bool turned;
+      if (operand_tile(p, tile_arg(p, n, k), &turned) != tile) continue;
+      if (turned != (k == 1)) return false;
+      words = true;
+    }
+  }
+  return words;
+}
+
 static void complete_shared(TileProgram *p, TileNode *n) {
   int swizzle = (int)tile_attr_int(p, n, TA_swizzle, tile_attr(p, n, TA_pad) ? 0 : 128);
   int pad = (int)tile_attr_int(p, n, TA_pad, 0);
   int cols = n->type.shape[n->type.rank - 1], rows = n->type.rank > 1 ? n->type.shape[0] : 1;
-  *VEC_PUSH(p->arena, KEEP, &p->smem_layouts) = smem_layout_rows(rows, cols, tile_dtype_bytes(n->type.dtype), swizzle, pad);
+  bool words = tile_dtype_bytes(n->type.dtype) == 4 && !tile_attr(p, n, TA_swizzle) && !tile_attr(p, n, TA_pad);
+  *VEC_PUSH(p->arena, KEEP, &p->smem_layouts) = words && is_read_by_words(p, (uint32_t)(n - p->nodes.at))
+                                                  ? smem_layout_words(rows, cols)
+                                                  : smem_layout_rows(rows, cols, tile_dtype_bytes(n->type.dtype), swizzle, pad);
   n->type.layout = p->smem_layouts.n - 1;
 }
 

@@ -319,6 +319,20 @@ void lower_carry(Lower *l);
 void lower_swap(Lower *l);
 void lower_take(Lower *l);
 void lower_mma_sync(Lower *l);
+struct ArchMma; /* arch/arch.h */
+typedef struct ProductShape {
+  int mt, nt, ksteps, step;   /* products per warp; steps; elements of k in one */
+  int wm, wn, warp_m, warp_n; /* warps; rows and columns per warp */
+  bool rows, cols;            /* the accumulator's neighbours are as bytes with k outermost bring them */
+} ProductShape;
+bool product_shape(Lower *l, const Layout *acc, int elem, int k, ProductShape *s); /* false: a mistake, in diag */
+PtxReg product_warp_row(Lower *l, const ProductShape *s);     /* the warp's first */
+PtxReg product_warp_column(Lower *l, const ProductShape *s);
+void product_issue(Lower *l, const struct ArchMma *f, const ProductShape *s, const PtxReg *x, const Val *acc); /* a step's products, as its registers are */
+
+/* ---- lower_f32.c ---- */
+void lower_product_tf32(Lower *l, const struct ArchMma *f, const ProductShape *s, const PtxReg *x, int n, const Val *acc);
+void lower_product_fma(Lower *l, const ProductShape *s, const Val *acc, const SmemVal *a, const SmemVal *b, int k);
 void lower_mma_operands(Lower *l);
 void lower_mma_fetch(Lower *l);
 void lower_mma_issue(Lower *l);

@@ -1,5 +1,5 @@
 /* lower_mma.c - products of shared tiles by mma.sync: each warp brings its part by ldmatrix, 32 bytes of k at a time (a step: 16 elements of
- * 16 bits, 32 of one byte).
+ * 16 bits, 32 of one byte, 8 of f32).
  *
  * Which lane gives which row address to ldmatrix follows from the operand's storage; with L the lane, k in elements of 16 bits:
  *   A stored [m][k]: row L%16,               k 8*(L/16)            ldmatrix.x4        a0..a3 of a 16x16 piece
@@ -12,7 +12,10 @@
  *   row 4*((L%8)/2) + L%2 + 2*((L/8)%2) + 16*(L/16)
  * (two matrices X, Y then hold a pair's k 4q, 4q+1 and 4q+2, 4q+3), and prmt takes the pair's first element from both, and its second. Which
  * puts neighbours 2g, 2g+1 where a fragment has rows g, g+8, or its columns g of two pieces: the accumulator's layout has them in that order
- * (layout_mma_acc, `rows` and `cols`). The next step is loaded before the products of this one are issued. */
+ * (layout_mma_acc, `rows` and `cols`).
+ *
+ * f32 stored with k innermost are pairs of 16 bits as well. Stored with k outermost, they are read word by word, lane L with row L%4 and column
+ * L/4 of 4 x 8 (layout_complete.c spreads these over all banks). The next step is loaded before the products of this one are issued. */
 #include "arch/arch.h"
 #include "lower.h"
 
@@ -25,20 +28,15 @@ typedef struct Operand {     /* A or B of one warp */
   const SmemVal *tile;
   bool is_a;
   bool trans;                /* stored with k outermost */
+  bool words;                /* read word by word */
   PtxReg thread;             /* linear offset of the lane's row address */
   uint32_t bits;
   int32_t k_bytes, side_bytes; /* linear bytes per element of k, and of m or n */
 } Operand;
 
-typedef struct Shape {
-  int mt, nt, ksteps, step;   /* products per warp; steps; elements of k in one */
-  int wm, wn, warp_m, warp_n; /* warps; rows and columns per warp */
-  bool rows, cols;            /* the accumulator's neighbours are as bytes with k outermost bring them */
-} Shape;
-
 /* elem: bytes of an operand's element; k: elements. */
-static bool find_shape(Lower *l, const Layout *acc, int elem, int k, Shape *s) {
-  *s = (Shape){.wm = 1, .wn = 1, .step = STEP_BYTES / elem};
+bool product_shape(Lower *l, const Layout *acc, int elem, int k, ProductShape *s) {
+  *s = (ProductShape){.wm = 1, .wn = 1, .step = STEP_BYTES / elem};
   for (int i = 0; i < acc->nmodes; i++)
     if (acc->mode[i].where == LM_WARP) *(acc->mode[i].dim == 0 ? &s->wm : &s->wn) *= acc->mode[i].extent;
   s->warp_m = acc->shape[0] / s->wm;
@@ -55,6 +53,16 @@ static bool find_shape(Lower *l, const Layout *acc, int elem, int k, Shape *s) {
   return false;
 }
 
+PtxReg product_warp_row(Lower *l, const ProductShape *s) {
+  PtxReg wm = s->wm > 1 ? DEF(and_b32, R(l->warp), po_i(s->wm - 1)) : DEF(mov_b32, po_i(0));
+  return DEF(mul_lo_s32, R(wm), po_i(s->warp_m));
+}
+
+PtxReg product_warp_column(Lower *l, const ProductShape *s) {
+  PtxReg wn = s->wn > 1 ? (s->wm > 1 ? DEF(shr_u32, R(l->warp), po_i(__builtin_ctz((unsigned)s->wm))) : l->warp) : DEF(mov_b32, po_i(0));
+  return DEF(mul_lo_s32, R(wn), po_i(s->warp_n));
+}
+
 /* Of bytes with k outermost: row L%2 | L/8%2 | L/2%2 | L/4%2 | L/16, from the lowest bit on. */
 static void byte_rows(Lower *l, Operand *o, PtxReg side, uint32_t side_bits) {
   int32_t pitch = o->tile->layout.pitch[0];
@@ -64,13 +72,23 @@ static void byte_rows(Lower *l, Operand *o, PtxReg side, uint32_t side_bits) {
   o->bits = pitch & (pitch - 1) ? ~0u : (31u * (uint32_t)pitch) | side_bits;
 }
 
+/* Of words with k outermost: row L%4, column L/4. */
+static void word_places(Lower *l, Operand *o, PtxReg side, uint32_t side_bits) {
+  int32_t row = o->tile->layout.pitch[0] * 4;
+  PtxReg column = DEF(shl_b32, R(DEF(shr_u32, R(l->lane), po_i(2))), po_i(2)), k = DEF(and_b32, R(l->lane), po_i(3));
+  PtxReg own = DEF(add_s32, R(DEF(mul_lo_s32, R(k), po_i(row))), R(column));
+  o->thread = DEF(add_s32, R(own), R(DEF(mul_lo_s32, R(side), po_i(4))));
+  o->bits = row & (row - 1) ? ~0u : 3u * (uint32_t)row | 7u * 4u | side_bits * 4u;
+}
+
 /* Lane and warp part of the row addresses. side: the warp's first row (A) or column (B). */
 static Operand operand_of(Lower *l, const SmemVal *tile, bool is_a, PtxReg side, uint32_t side_bits) {
   bool k_inner = is_a ? !tile->transposed : tile->transposed; /* stored [m][k] or [n][k] */
   int32_t row = tile->layout.pitch[0] * tile->elem_bytes, elem = tile->elem_bytes;
   Operand o = {.tile = tile, .is_a = is_a, .trans = !k_inner, .k_bytes = k_inner ? elem : row, .side_bytes = k_inner ? row : elem};
-  if (o.trans && elem == 1) {
-    byte_rows(l, &o, side, side_bits);
+  o.words = o.trans && elem == 4;
+  if (o.trans && elem != 2) {
+    (o.words ? word_places : byte_rows)(l, &o, side, side_bits);
     return o;
   }
   PtxReg low8 = DEF(and_b32, R(l->lane), po_i(7)), low16 = DEF(and_b32, R(l->lane), po_i(15));
@@ -93,13 +111,31 @@ static void sort_bytes(Lower *l, bool is_a, const PtxReg in[4], const PtxReg out
               po_i(second ? 0x7531 : 0x6420));
 }
 
-/* The 16 x 32 bytes at (side, k) into four registers. */
-static void load_piece(Lower *l, const Operand *o, int side, int k, const PtxReg out[4]) {
+static PtxReg piece_address(Lower *l, const Operand *o, int side, int k, int64_t *imm) {
   const SmemVal *t = o->tile;
   uint32_t start = (uint32_t)((t->start[0] * t->layout.pitch[0] + t->start[1]) * t->elem_bytes);
+  return shared_address(l, t, o->thread, o->bits, start + (uint32_t)(side * o->side_bytes + k * o->k_bytes), imm);
+}
+
+/* A: 8 rows further on, then 4 of k; B: the other way round. */
+static void load_words(Lower *l, const Operand *o, int side, int k, const PtxReg out[4]) {
+  for (int i = 0; i < 4; i++) {
+    int beside = o->is_a ? i & 1 : i >> 1, later = o->is_a ? i >> 1 : i & 1;
+    int64_t imm;
+    PtxReg p = piece_address(l, o, side + 8 * beside, k + 4 * later, &imm);
+    ptx_put(l->ptx, ISA_ld_shared_b32, R(out[i]), po_mem(p, imm));
+  }
+}
+
+/* The 16 x 32 bytes at (side, k) into four registers. */
+static void load_piece(Lower *l, const Operand *o, int side, int k, const PtxReg out[4]) {
+  if (o->words) {
+    load_words(l, o, side, k, out);
+    return;
+  }
   int64_t imm;
-  PtxReg p = shared_address(l, t, o->thread, o->bits, start + (uint32_t)(side * o->side_bytes + k * o->k_bytes), &imm);
-  if (o->trans && t->elem_bytes == 1) {
+  PtxReg p = piece_address(l, o, side, k, &imm);
+  if (o->trans && o->tile->elem_bytes == 1) {
     PtxReg pairs[4];
     for (int i = 0; i < 4; i++) pairs[i] = ptx_reg(l->ptx, PTX_R);
     ptx_put(l->ptx, ISA_ldmatrix_x4_trans, po_vec(l->ptx, pairs, 4), po_mem(p, imm));
@@ -110,16 +146,16 @@ static void load_piece(Lower *l, const Operand *o, int side, int k, const PtxReg
 }
 
 /* Registers of one k step: a by 16 rows, then b by 16 columns, four each. */
-static int step_regs(const Shape *s) { return 4 * (s->mt + s->nt / 2); }
+static int step_regs(const ProductShape *s) { return 4 * (s->mt + s->nt / 2); }
 
-static PtxReg *step_new(Lower *l, const Shape *s, bool variable) {
+static PtxReg *step_new(Lower *l, const ProductShape *s, bool variable) {
   int n = step_regs(s);
   PtxReg *r = ARENA_ARRAY(l->arena, PASS, PtxReg, n);
   for (int i = 0; i < n; i++) r[i] = variable ? ptx_var(l->ptx, PTX_R) : ptx_reg(l->ptx, PTX_R);
   return r;
 }
 
-static void load_step(Lower *l, const Operand *a, const Operand *b, const Shape *s, int k, const PtxReg *out) {
+static void load_step(Lower *l, const Operand *a, const Operand *b, const ProductShape *s, int k, const PtxReg *out) {
   for (int m = 0; m < s->mt; m++) load_piece(l, a, m * 16, k * s->step, &out[4 * m]);
   for (int n = 0; n < s->nt / 2; n++) load_piece(l, b, n * 16, k * s->step, &out[4 * (s->mt + n)]);
 }
@@ -127,7 +163,7 @@ static void load_step(Lower *l, const Operand *a, const Operand *b, const Shape 
 /* One m16n8 product over a step of k: one instruction, or two of k 8. */
 static void product(Lower *l, const ArchMma *f, PtxReg *acc, const PtxReg a[4], PtxReg b0, PtxReg b1) {
   PtxOpnd d = po_vec(l->ptx, acc, 4);
-  if (f->k != 8) {
+  if (f->k * tile_dtype_bytes(f->a) == STEP_BYTES) {
     ptx_put(l->ptx, f->form, d, po_vec(l->ptx, a, 4), po_vec(l->ptx, (PtxReg[]){b0, b1}, 2), d);
   } else {
     ptx_put(l->ptx, f->form, d, po_vec(l->ptx, &a[0], 2), po_vec(l->ptx, &b0, 1), d);
@@ -135,13 +171,19 @@ static void product(Lower *l, const ArchMma *f, PtxReg *acc, const PtxReg a[4], 
   }
 }
 
-static void issue_step(Lower *l, const ArchMma *f, const Shape *s, const PtxReg *x, const Val *acc) {
+void product_issue(Lower *l, const ArchMma *f, const ProductShape *s, const PtxReg *x, const Val *acc) {
   for (int n = 0; n < s->nt; n++)
     for (int i = 0; i < s->mt; i++) {
       int m = n & 1 ? s->mt - 1 - i : i; /* back and forth: the operand at the turn is used twice running */
       const PtxReg *b = &x[4 * (s->mt + n / 2) + n % 2 * 2];
       product(l, f, &acc->reg[(m * s->nt + n) * 4], &x[4 * m], b[0], b[1]);
     }
+}
+
+/* The products of a step, whose operands have been loaded. */
+static void issue_step(Lower *l, const ArchMma *f, const ProductShape *s, const PtxReg *x, const Val *acc) {
+  if (f->a == KILN_F32) lower_product_tf32(l, f, s, x, step_regs(s), acc);
+  else product_issue(l, f, s, x, acc);
 }
 
 static const ArchMma *find_form(Lower *l, kiln_dtype a, kiln_dtype b) {
@@ -153,7 +195,7 @@ static const ArchMma *find_form(Lower *l, kiln_dtype a, kiln_dtype b) {
 }
 
 /* Does the accumulator have rows and columns in the order in which these tiles bring them? */
-static bool fits_storage(Lower *l, const Shape *s, const SmemVal *a, const SmemVal *b) {
+static bool fits_storage(Lower *l, const ProductShape *s, const SmemVal *a, const SmemVal *b) {
   if (a->elem_bytes != 1) return true;
   bool rows = a->transposed, cols = !b->transposed;
   if (rows == s->rows && cols == s->cols) return true;
@@ -165,14 +207,12 @@ static bool fits_storage(Lower *l, const Shape *s, const SmemVal *a, const SmemV
 
 typedef struct Sides { Operand a, b; } Sides;
 
-static Sides sides_of(Lower *l, const Shape *s, const SmemVal *a, const SmemVal *b) {
-  PtxReg wm = s->wm > 1 ? DEF(and_b32, R(l->warp), po_i(s->wm - 1)) : DEF(mov_b32, po_i(0));
-  PtxReg wn = s->wn > 1 ? (s->wm > 1 ? DEF(shr_u32, R(l->warp), po_i(__builtin_ctz((unsigned)s->wm))) : l->warp) : DEF(mov_b32, po_i(0));
-  return (Sides){operand_of(l, a, true, DEF(mul_lo_s32, R(wm), po_i(s->warp_m)), (uint32_t)((s->wm - 1) * s->warp_m)),
-                 operand_of(l, b, false, DEF(mul_lo_s32, R(wn), po_i(s->warp_n)), (uint32_t)((s->wn - 1) * s->warp_n))};
+static Sides sides_of(Lower *l, const ProductShape *s, const SmemVal *a, const SmemVal *b) {
+  PtxReg m = product_warp_row(l, s), n = product_warp_column(l, s);
+  return (Sides){operand_of(l, a, true, m, (uint32_t)((s->wm - 1) * s->warp_m)), operand_of(l, b, false, n, (uint32_t)((s->wn - 1) * s->warp_n))};
 }
 
-static bool fits_warp(Lower *l, const Shape *s) {
+static bool fits_warp(Lower *l, const ProductShape *s) {
   if (s->mt <= 8 && s->nt <= 32) return true;
   lower_error(l, "a warp holds at most 128 x 256 of the accumulator, here %d x %d; take more warps", s->warp_m, s->warp_n);
   return false;
@@ -180,17 +220,21 @@ static bool fits_warp(Lower *l, const Shape *s) {
 
 void lower_mma_sync(Lower *l) {
   Val *acc = lower_arg(l, 0), *a = lower_arg(l, 1), *b = lower_arg(l, 2);
-  Shape s;
+  ProductShape s;
   if (a->kind != VAL_SMEM || b->kind != VAL_SMEM) {
     lower_error(l, "mma takes its operands from shared tiles on %s", l->target->name);
     return;
   }
   const ArchMma *f = find_form(l, a->dtype, b->dtype);
-  if (!f || !find_shape(l, frag_layout(l, acc->layout), a->smem->elem_bytes, lower_arg_type(l, 1)->shape[1], &s) || !fits_warp(l, &s) ||
+  if (!f || !product_shape(l, frag_layout(l, acc->layout), a->smem->elem_bytes, lower_arg_type(l, 1)->shape[1], &s) || !fits_warp(l, &s) ||
       !fits_storage(l, &s, a->smem, b->smem))
     return;
   if (tile_attr_int(l->tiles, l->node, TA_zero, 0))
     for (uint32_t i = 0; i < acc->n; i++) ptx_put(l->ptx, ISA_mov_f32, R(acc->reg[i]), po_i(0));
+  if (f->k == 1) {
+    lower_product_fma(l, &s, acc, a->smem, b->smem, lower_arg_type(l, 1)->shape[1]);
+    return;
+  }
   Sides x = sides_of(l, &s, a->smem, b->smem);
   PtxReg *now = step_new(l, &s, false);
   load_step(l, &x.a, &x.b, &s, 0, now);
@@ -208,16 +252,21 @@ void lower_mma_sync(Lower *l) {
 void lower_mma_operands(Lower *l) {
   Val *acc = lower_arg(l, 0);
   int elem = tile_dtype_bytes(l->node->type.dtype);
-  Shape s;
-  if (!find_shape(l, frag_layout(l, acc->layout), elem, STEP_BYTES / elem, &s) || !fits_warp(l, &s)) return;
+  ProductShape s;
+  const ArchMma *f = find_form(l, l->node->type.dtype, tile_operands_right(l->tiles, l->node));
+  if (!f || !product_shape(l, frag_layout(l, acc->layout), elem, STEP_BYTES / elem, &s) || !fits_warp(l, &s)) return;
+  if (f->k == 1) {
+    lower_refuse(l, "%s multiplies %s by fma, which reads its operands as it needs them: take mma", l->target->name, tile_dtype_name(f->a));
+    return;
+  }
   *lower_result(l) = (Val){.kind = VAL_OPERANDS, .dtype = l->node->type.dtype, .layout = acc->layout, .n = (uint32_t)step_regs(&s),
                            .reg = step_new(l, &s, true)};
 }
 
 void lower_mma_fetch(Lower *l) {
   Val *to = lower_arg(l, 0), *a = lower_arg(l, 1), *b = lower_arg(l, 2);
-  Shape s;
-  if (!find_shape(l, frag_layout(l, to->layout), a->smem->elem_bytes, STEP_BYTES / a->smem->elem_bytes, &s)) return;
+  ProductShape s;
+  if (!product_shape(l, frag_layout(l, to->layout), a->smem->elem_bytes, STEP_BYTES / a->smem->elem_bytes, &s)) return;
   if (!fits_storage(l, &s, a->smem, b->smem)) return;
   Sides x = sides_of(l, &s, a->smem, b->smem);
   load_step(l, &x.a, &x.b, &s, (int)tile_attr_int(l->tiles, l->node, TA_step, 0), to->reg);
@@ -228,7 +277,7 @@ void lower_mma_issue(Lower *l) {
   const TileNode *made = tile_at(l->tiles, tile_arg(l->tiles, l->node, 1));
   const ArchMma *f = find_form(l, x->dtype, tile_operands_right(l->tiles, made));
   int elem = tile_dtype_bytes(x->dtype);
-  Shape s;
-  if (!f || !find_shape(l, frag_layout(l, acc->layout), elem, STEP_BYTES / elem, &s)) return;
+  ProductShape s;
+  if (!f || !product_shape(l, frag_layout(l, acc->layout), elem, STEP_BYTES / elem, &s)) return;
   issue_step(l, f, &s, x->reg, acc);
 }

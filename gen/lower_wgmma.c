@@ -143,10 +143,22 @@ void lower_mma_groups(Lower *l) {
     lower_mma_sync(l);
     return;
   }
+  if (tile_attr_int(l->tiles, l->node, TA_split, 0)) {
+    lower_error(l, "mma: warpgroup products read f32 from shared memory as it is; split is for products by warps");
+    return;
+  }
   Described da, db;
   Product p = {.acc = acc, .a = &da, .b = &db, .form = find_form(l, a->dtype, b->dtype, false)};
   if (!p.form || !check_accumulator(l, acc, &p.blocks, &p.n) || !describe(l, a->smem, true, &da) || !describe(l, b->smem, false, &db)) return;
   put_products(l, &p, a->dtype, lower_arg_type(l, 1)->shape[1]);
+}
+
+/* f32 in registers as tf32, rounded to nearest; in shared memory its lower 13 bits are not read, which truncates. */
+static Val rounded(Lower *l, const Val *a) {
+  Val v = *a;
+  v.reg = ARENA_ARRAY(l->arena, PASS, PtxReg, a->n);
+  for (uint32_t i = 0; i < a->n; i++) v.reg[i] = DEF(cvt_rna_tf32_f32, R(a->reg[i]));
+  return v;
 }
 
 void lower_mma_rs(Lower *l) {
@@ -162,7 +174,8 @@ void lower_mma_rs(Lower *l) {
     return;
   }
   Described db;
-  Product p = {.acc = acc, .regs = a, .b = &db, .form = find_form(l, a->dtype, b->dtype, true)};
+  Val words = a->dtype == KILN_F32 ? rounded(l, a) : *a;
+  Product p = {.acc = acc, .regs = &words, .b = &db, .form = find_form(l, a->dtype, b->dtype, true)};
   if (!p.form || !check_accumulator(l, acc, &p.blocks, &p.n) || !describe(l, b->smem, false, &db)) return;
   put_products(l, &p, a->dtype, t->shape[1]);
 }

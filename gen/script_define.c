@@ -194,6 +194,13 @@ static uint32_t tensor_dims(const DefTensor *t) {
   return dims;
 }
 
+static void read_products(lua_State *L, const char *where, DefNode *n) {
+  static const char *const names[] = {[DEF_PRODUCTS_EXACT] = "exact", [DEF_PRODUCTS_TF32] = "tf32", [DEF_PRODUCTS_SPLIT] = "3xtf32"};
+  const char *given = n->op == DEF_DOT ? take_text(L, where, "products", false) : NULL;
+  while (given && strcmp(names[n->products], given) != 0)
+    if (++n->products == sizeof names / sizeof *names) script_fail(L, "definition: %s: products are exact, tf32 or 3xtf32, not '%s'", where, given);
+}
+
 /* What the node refers to beside its operands: an argument, a dim, a number. */
 static void read_reference(lua_State *L, const KilnDef *d, const char *where, DefNode *n) {
   if (n->op == DEF_ARG || n->op == DEF_SCALAR) {
@@ -304,6 +311,7 @@ static void read_node(lua_State *L, KilnDef *d, uint32_t at) {
   n->op = (uint8_t)op;
   read_operands(L, where, n, at);
   read_reference(L, d, where, n);
+  read_products(L, where, n);
   check_integers(L, d, where, n);
   n->dims = infer_dims(L, d, where, n);
   kiln_dtype dtype = take_dtype(L, where, op == DEF_ROUND), is = dtype_of(d, n, dtype);

@@ -512,6 +512,11 @@ static bool product_scales(TileProgram *p, const TileNode *n, const TileType *a,
   return true;
 }
 
+static bool check_split(TileProgram *p, const TileNode *n, kiln_dtype t) {
+  if (!tile_attr_int(p, n, TA_split, 0) || t == KILN_F32) return true;
+  REFUSE("%s: split is for f32 operands, which tensor cores read as tf32; %s is multiplied as it is", op_name(n), tile_dtype_name(t));
+}
+
 bool tile_infer_product(TileProgram *p, TileNode *n) {
   const TileType *d = type_of(p, n, 0), *a = type_of(p, n, 1), *b = type_of(p, n, 2);
   bool in_registers = n->op == TILE_mma_rs, pair = tile_attr_int(p, n, TA_pair, 0);
@@ -529,7 +534,7 @@ bool tile_infer_product(TileProgram *p, TileNode *n) {
     REFUSE("%s: [%d,%d] x [%d,%d]%s gives no [%d,%d]; expected [M,K] x [K,N] -> [M,N]%s", name, (int)a->shape[0],
            (int)a->shape[1], (int)b->shape[0], (int)b->shape[1], pair ? " of a pair" : "", (int)d->shape[0], (int)d->shape[1],
            pair ? ", b holding half of N" : ": trans exchanges the dims of a tile");
-  if (!product_dtypes(p, n, d->dtype, a->dtype, b->dtype)) return false;
+  if (!product_dtypes(p, n, d->dtype, a->dtype, b->dtype) || !check_split(p, n, a->dtype)) return false;
   return n->op != TILE_mma_scaled || product_scales(p, n, a, b);
 }
 
@@ -549,7 +554,7 @@ bool tile_infer_operands(TileProgram *p, TileNode *n) {
     const TileType *o = type_of(p, n, 1);
     if (first->kind != TK_FRAG || o->shape[0] != first->shape[0] || o->shape[1] != first->shape[1])
       REFUSE("mma_issue: the registers are for an accumulator of [%d,%d]; %s came", (int)o->shape[0], (int)o->shape[1], tile_type_text(p, first));
-    return true;
+    return check_split(p, n, o->dtype);
   }
   const TileType *a = type_of(p, n, 1), *b = type_of(p, n, 2);
   int right = tile_operands_right(p, tile_at(p, tile_arg(p, n, 0))), elems = 32 / tile_dtype_bytes(first->dtype);

@@ -12,7 +12,7 @@ typedef struct ArchRow {
 
 typedef struct ArchMma { /* one shape of mma.sync, f32 accumulators */
   uint8_t a, b;          /* kiln_dtype of the operands */
-  uint8_t k;             /* 8, 16 or 32; m is 16, n is 8 */
+  uint8_t k;             /* 8, 16 or 32; m is 16, n is 8. 1: no mma.sync, each thread multiplies for itself (lower_f32.c) */
   uint16_t form;         /* IsaId */
 } ArchMma;
 

@@ -73,6 +73,7 @@
 
 /* Products of a warp by type. */
 #define MMA_HALVES {KILN_F16, KILN_F16, 16, ISA_mma_m16n8k16_f32_f16_f16_f32}, {KILN_BF16, KILN_BF16, 16, ISA_mma_m16n8k16_f32_bf16_bf16_f32}
+#define MMA_TF32 {KILN_F32, KILN_F32, 8, ISA_mma_m16n8k8_f32_tf32_tf32_f32}
 #define MMA_FP8                                                                                                                \
   {KILN_E4M3, KILN_E4M3, 32, ISA_mma_m16n8k32_f32_e4m3_e4m3_f32}, {KILN_E4M3, KILN_E5M2, 32, ISA_mma_m16n8k32_f32_e4m3_e5m2_f32}, \
   {KILN_E5M2, KILN_E4M3, 32, ISA_mma_m16n8k32_f32_e5m2_e4m3_f32}, {KILN_E5M2, KILN_E5M2, 32, ISA_mma_m16n8k32_f32_e5m2_e5m2_f32}

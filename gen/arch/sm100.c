@@ -5,5 +5,5 @@
 const Arch arch_sm100 = {
   .name = "sm_100",
   .row = {ROWS_COMMON, ROWS_CP_ASYNC, ROWS_WARP_PRODUCTS, ROWS_NO_ROLES, ROWS_NO_BULK, ROWS_DEPENDENT_GRIDS, ROWS_ABSENT},
-  .mma = {MMA_HALVES, MMA_FP8},
+  .mma = {MMA_HALVES, MMA_TF32, MMA_FP8},
 };

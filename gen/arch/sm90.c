@@ -5,5 +5,5 @@
 const Arch arch_sm90 = {
   .name = "sm_90",
   .row = {ROWS_COMMON, ROWS_CP_ASYNC, ROWS_ROLES, ROWS_BULK, ROWS_GROUP_PRODUCTS, ROWS_DEPENDENT_GRIDS, ROWS_ABSENT},
-  .mma = {MMA_HALVES, MMA_FP8},
+  .mma = {MMA_HALVES, MMA_TF32, MMA_FP8},
 };

@@ -344,13 +344,24 @@ static bool is_key(const Offer *o, const char *key, size_t bytes) {
   return o->key_bytes == bytes && memcmp(o->key, key, bytes) == 0;
 }
 
-/* "act=relu"; the dtype of an optional tensor brings the tensor: "c=yes c_dtype=f32". */
+/* Is there this dtype, and is the setting named after it? Then it belongs to that dtype. */
+static bool is_of_dtype(const Offer *offers, int n, const Offer *o) {
+  const char *value;
+  size_t bytes;
+  for (int i = 0; i < n; i++)
+    for (int k = 0; is_key(&offers[i], "dtype", 5) && offer_value(&offers[i], k, &value, &bytes); k++)
+      if (is_key(o, value, bytes)) return true;
+  return false;
+}
+
+/* "act=relu"; the dtype of an optional tensor brings the tensor, "c=yes c_dtype=f32", a setting of a dtype the dtype, "dtype=f32 f32=tf32". */
 static void write_choice(const Offer *offers, int n, const Offer *o, const char *value, size_t bytes, char *text,
                          size_t text_bytes) {
   *text = 0;
   size_t stem = o->key_bytes > 6 && memcmp(o->key + o->key_bytes - 6, "_dtype", 6) == 0 ? o->key_bytes - 6 : 0;
   for (int i = 0; i < n && stem; i++)
     if (is_key(&offers[i], o->key, stem)) snprintf(text, text_bytes, "%.*s=yes ", (int)stem, o->key);
+  if (is_of_dtype(offers, n, o)) snprintf(text, text_bytes, "dtype=%.*s ", (int)o->key_bytes, o->key);
   size_t used = strlen(text);
   snprintf(text + used, text_bytes - used, "%.*s=%.*s", (int)o->key_bytes, o->key, (int)bytes, value);
 }
@@ -364,7 +375,7 @@ static void choose_together(const Offer *offers, int n, Choices *c) {
     int last = 0;
     while (offer_value(&offers[i], last + 1, &value, &bytes)) last++;
     offer_value(&offers[i], last, &value, &bytes);
-    if (last == 0 || is_key(&offers[i], "dtype", 5) || used + bytes + offers[i].key_bytes + 3 > sizeof others) continue;
+    if (last == 0 || is_key(&offers[i], "dtype", 5) || is_of_dtype(offers, n, &offers[i]) || used + bytes + offers[i].key_bytes + 3 > sizeof others) continue;
     used += (size_t)snprintf(others + used, sizeof others - used, "%s%.*s=%.*s", used ? " " : "", (int)offers[i].key_bytes,
                              offers[i].key, (int)bytes, value);
   }

@@ -23,6 +23,7 @@ typedef struct Side {   /* one operand: where its rows (or columns) begin, and h
 typedef struct Product {
   Side a, b;
   int64_t k;
+  DefProducts products;
   double reduced;          /* DefNode.value of a product: 0, or in accumulators of fewer bits */
   double *pack_a, *pack_b; /* [n/MR][KB][MR] and [KB][NR] */
 } Product;
@@ -185,7 +186,11 @@ static double reduced_error(const Product *p, double v, double s) {
 /* Tensor cores truncate after every group of 4 to 16 products, always towards zero, so the error grows with k and not with its
  * root. What they truncate are partial sums: near |sum| + 4 sqrt(sum (a b)^2), of which the root is bounded by either norm
  * times the other side's largest magnitude. Errors of the operands come in by the norms (Cauchy and Schwarz); an operand of which nothing
- * is known leaves nothing known of the sum. */
+ * is known leaves nothing known of the sum.
+ *
+ * tf32: each operand loses up to 2^-10 of itself, truncated (in registers it is rounded, and loses half of that), so products lose up to
+ * twice as much. What they lose on average takes that share of the sum; what they differ by adds up as random terms do. Split in two
+ * of tf32, a product loses up to 2^-20, but rather 2 units of f32: the 8 that stand there hold that. */
 static void bound_batch(const Product *p, int64_t base_a, int64_t base_b, const double *v, const double *q, double *e) {
   const int64_t *row = p->a.at + p->a.n, *column = p->b.at + p->b.n;
   const double *na = p->a.norm, *la = na + p->a.n, *ea = la + p->a.n, *nb = p->b.norm, *lb = nb + p->b.n, *eb = lb + p->b.n;
@@ -194,7 +199,8 @@ static void bound_batch(const Product *p, int64_t base_a, int64_t base_b, const 
     for (int64_t n = 0; n < p->b.n; n++) {
       int64_t at = row[m] + column[n];
       double spread = fmin(na[m] * lb[n], la[m] * nb[n]);
-      double error = steps * (fabs(v[at]) + 4 * spread) + na[m] * eb[n] + ea[m] * nb[n] + ea[m] * eb[n];
+      double lost = p->products == DEF_PRODUCTS_TF32 ? 0x1p-9 * (fabs(v[at]) + spread) : 0;
+      double error = lost + steps * (fabs(v[at]) + 4 * spread) + na[m] * eb[n] + ea[m] * nb[n] + ea[m] * eb[n];
       if (p->reduced != 0) error += reduced_error(p, fabs(v[at]), sqrt(q[at]));
       bool finite = fabs(v[at]) <= DBL_MAX;
       bool overflows = !isnan(v[at]) && la[m] * lb[n] > most; /* f32 may meet infinities of both signs on the way */
@@ -231,7 +237,7 @@ bool eval_dot(const DefNode *node, const EvalValue *a, const EvalValue *b, EvalV
   memset(out->v, 0, (size_t)total * sizeof(double));
   memset(out->e, 0, (size_t)total * sizeof(double));
   if (total == 0) return true;
-  Product p = {.k = s->extent[node->index], .reduced = node->value};
+  Product p = {.k = s->extent[node->index], .products = (DefProducts)node->products, .reduced = node->value};
   bool ok = make_side(&p.a, a, a->dims & ~sum & ~batch, node->index, out->dims, s) &&
             make_side(&p.b, b, b->dims & ~sum & ~batch, node->index, out->dims, s);
   size_t bytes_a = (size_t)(p.a.n + MR) * KB * sizeof(double), bytes_b = KB * NR * sizeof(double);

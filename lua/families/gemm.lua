@@ -89,8 +89,17 @@ local function read_scales(o)
   end
 end
 
+-- How exactly f32 operands are multiplied, where not by fma: a setting of ops whose operands may be f32.
+local function add_precision(o)
+  local operands, dtypes = false, {}
+  for _, t in ipairs(o.specs) do operands = operands or o.side[t.name] and not t.fixed and not t.choice end
+  for _, s in ipairs(o.settings) do if s.key == "dtype" then dtypes = s.values end end
+  if operands and text.has(dtypes, "f32") then op.add_setting(o, "f32", { "3xtf32", "tf32" }, "option", "f32") end
+end
+
 function gemm.check(o)
   read_products(o)
+  add_precision(o)
   read_scales(o)
   o.flat = true
   for _, t in ipairs(o.specs) do for _, d in ipairs(t.dims) do o.flat = o.flat and d ~= "B" end end
@@ -194,7 +203,7 @@ function gemm.trace(inst)
   local t
   local extra = {}
   for _, s in ipairs(inst.op.settings) do
-    if s.kind == "option" then extra[s.key] = trace.functions[inst.values[s.key]] or inst.values[s.key] end
+    if s.kind == "option" and not s.of then extra[s.key] = trace.functions[inst.values[s.key]] or inst.values[s.key] end
   end
   local index = {}
   for i, tensor in ipairs(inst.tensors) do index[tensor.name] = i end
@@ -219,7 +228,7 @@ function gemm.trace(inst)
   graph.products = {} -- by node: the product's number
   local function dot(left, right)
     local dims = { B = not inst.op.flat or nil, M = true, N = true }
-    return trace.new(graph, { op = "dot", args = { operand(left), operand(right) }, dim = "K", dims = dims, value = inst.reduced })
+    return trace.new(graph, { op = "dot", args = { operand(left), operand(right) }, dim = "K", dims = dims, value = inst.reduced, products = inst.values.f32 })
   end
   for i, p in ipairs(inst.op.products) do
     local n, later = dot(p.left, p.right), inst.op.later

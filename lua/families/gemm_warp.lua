@@ -1,5 +1,6 @@
 -- gemm_warp.lua - products by mma.sync, the skeleton of every target: tiles of a and b stream through a ring of shared slots (cp.async,
 -- or registers where the target has none), ldmatrix, mma.sync; the result is turned in shared memory so that it leaves in rows.
+-- Operands of f32 are multiplied as tf32, or split into two of it (the setting f32), and by fma where the target has no tf32.
 local tile = use "kiln.tile"
 local layout = use "kiln.layout"
 local contract = use "kiln.contract"
@@ -11,6 +12,13 @@ local warp = {}
 local KEYS = { "bm", "bn", "bk", "stages", "wm", "wn", "vec", "group", "fill" }
 local bytes, is_k_major = common.bytes, common.is_k_major
 
+local MMA = { f16 = "mma_m16n8k8_f32_f16_f16_f32", bf16 = "mma_m16n8k16_f32_bf16_bf16_f32", f32 = "mma_m16n8k8_f32_tf32_tf32_f32" }
+
+local function dtype(inst) return common.operands(inst)[1].dtype end
+local function is_fma(inst) return dtype(inst) == "f32" and not core.has(MMA.f32) end
+local function is_split(inst) return inst.values.f32 == "3xtf32" and not is_fma(inst) end
+local function step_of(inst) return 32 // bytes(common.operands(inst)[1]) end -- elements of k
+
 -- ---- schedules ----
 
 local function shared_bytes(inst, s) return s.stages * common.operand_bytes(inst, s.bm, s.bn, s.bk) end
@@ -18,14 +26,27 @@ local function shared_bytes(inst, s) return s.stages * common.operand_bytes(inst
 local function is_staged() return not core.has("cp_async_cg_16") end
 
 -- Where several products share a CTA's registers, operands are not fetched ahead, and tiles are smaller.
-local function candidates_of_several(staged, add)
+local function candidates_of_several(staged, split, add)
   if staged then
     add(64, 64, 32, 2, 2, 2)
     add(64, 64, 32, 2, 2, 2, 1)
     return
   end
-  add(128, 128, 32, 3, 2, 4)
-  add(64, 64, 64, 3, 2, 2)
+  if split then
+    add(128, 64, 32, 4, 4, 2)
+    add(64, 64, 32, 4, 2, 4)
+  else
+    add(128, 128, 32, 3, 2, 4)
+    add(64, 64, 64, 3, 2, 2)
+  end
+  add(64, 64, 32, 3, 2, split and 4 or 2, 1)
+end
+
+-- Split operands take twice the registers, and a step's sums some more. Warps have few rows, as left operands are split all at once.
+local function candidates_of_split(add)
+  add(128, 128, 64, 3, 4, 2)
+  add(64, 128, 64, 3, 2, 2)
+  add(64, 64, 64, 4, 2, 2)
   add(64, 64, 32, 3, 2, 2, 1)
 end
 
@@ -40,10 +61,10 @@ local function candidates(inst)
   local list, several = {}, #inst.op.products > 1
   local size = bytes(common.operands(inst)[1])
   local staged, vec = is_staged(), 16 // size
-  local function add(bm, bn, bk, stages, wm, wn, v) -- bk: of 16-bit elements; of bytes there are twice as many
+  local function add(bm, bn, bk, stages, wm, wn, v) -- bk: of 16-bit elements; of bytes there are twice as many, of f32 half
     local s = { bm = bm, bn = bn, bk = bk, stages = stages, wm = wm, wn = wn, vec = v or vec, group = 16 }
     s.fill = (staged or several or inst.promote or size == 1 and v == 1) and "first" or "ahead"
-    if size == 1 and not inst.promote then s.bk = 2 * bk end
+    if not inst.promote then s.bk = bk * 2 // size end
     if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
   end
   if inst.promote then
@@ -59,7 +80,11 @@ local function candidates(inst)
     return list
   end
   if several then
-    candidates_of_several(staged, add)
+    candidates_of_several(staged, is_split(inst), add)
+    return list
+  end
+  if is_split(inst) then
+    candidates_of_split(add)
     return list
   end
   if staged then
@@ -81,7 +106,6 @@ local function candidates(inst)
 end
 
 -- Elements of k that products take at a time.
-local function step_of(inst) return 32 // bytes(common.operands(inst)[1]) end
 
 local function check_schedule(inst, s)
   local function refuse(why) core.fail("schedule " .. schedule.print(s, KEYS) .. ": " .. why) end
@@ -161,10 +185,16 @@ local MEASURED = {
   [64 * 64] = { rate = 0.44, alone = 2.1 },
 }
 
+-- The rate at which operands of this dtype are multiplied, of that of 16-bit ones.
+local function product_rate(inst)
+  if dtype(inst) ~= "f32" then return 1 end
+  return is_fma(inst) and 1 / 10 or is_split(inst) and 1 / 7 or 1 / 2
+end
+
 local function put_cost(inst, s)
   common.put_work(inst)
   local measured = MEASURED[s.bm * s.bn] or { rate = 0.5, alone = 1.5 }
-  local rate = measured.rate / (s.vec == 1 and 5 or 1) * (s.bk >= 64 and 1 or 0.95)
+  local rate = measured.rate * product_rate(inst) / (s.vec == 1 and 5 or 1) * (s.bk >= 4 * step_of(inst) and 1 or 0.95)
   if step_of(inst) == 32 then rate = rate * 0.53 end -- bytes, on Hopper: products of f16 behind conversions
   -- what the busiest SM has to do, in tiles
   contract.line("cost max(ceildiv(tiles_m*tiles_n*B,sms),%.4g)*%d*(K+64)/((tensor/sms)*%.4f)+2000", measured.alone,
@@ -185,7 +215,7 @@ local function stream_ahead(inst, s, ring, accs, steps, operands, fill)
   local first = tile.wait(ring)
   local current = tile.carry(first)
   fetch(0, operands(current), 0)
-  local per_slot = s.bk // step_of(inst)
+  local per_slot, attrs = s.bk // step_of(inst), is_split(inst) and { split = true } or nil
   tile.for_(tile.const(0, "i32"), steps, 1, function(i)
     local here = operands(current)
     for k = 0, per_slot - 1 do
@@ -196,7 +226,7 @@ local function stream_ahead(inst, s, ring, accs, steps, operands, fill)
         tile.release(tile.swap(current, next))
         fetch((k + 1) % 2, operands(current), 0)
       end
-      for j, acc in ipairs(accs) do tile.mma_issue(acc, sets[k % 2][j]) end
+      for j, acc in ipairs(accs) do tile.mma_issue(acc, sets[k % 2][j], attrs) end
       if k == 0 then
         local empty = tile.acquire(ring)
         fill(empty, i)
@@ -264,7 +294,7 @@ local function main_loop(inst, s, view, accs, batch, m, n)
     local function multiply()
       local next = scales and scales.next(i)
       for j, p in ipairs(here) do
-        if not inst.promote then tile.mma(accs[j], p.a, p.b) else
+        if not inst.promote then tile.mma(accs[j], p.a, p.b, is_split(inst) and { split = true } or nil) else
           local part = accumulator(inst, s)
           tile.mma(part, p.a, p.b, { zero = true })
           common.promote(accs[j], part, scales, 1, j)
@@ -306,26 +336,25 @@ local function store_result(inst, s, view, output, value, ring, batch, m, n)
 end
 
 local function refuse_dtype(inst)
-  local form = { f16 = "mma_m16n8k8_f32_f16_f16_f32", bf16 = "mma_m16n8k16_f32_bf16_bf16_f32" }
   for _, t in ipairs(common.operands(inst)) do
     local byte = common.is_byte(t.dtype)
-    if not byte and not form[t.dtype] then
-      core.refuse(inst.name .. " multiplies f16, bf16, e4m3 and e5m2 here; " .. t.dtype .. " operands have no skeleton yet, convert them first")
+    if not byte and not MMA[t.dtype] then
+      core.refuse(inst.name .. " multiplies f32, f16, bf16, e4m3 and e5m2 here; " .. t.dtype .. " operands have no skeleton yet, convert them first")
     end
-    if not core.has(byte and "mma_m16n8k32_f32_e4m3_e4m3_f32" or form[t.dtype]) then
-      core.refuse(core.target.name .. " has no mma.sync for " .. t.dtype .. (byte and " (sm_89 has)" or " (sm_80 has); use dtype=f16 there"))
+    if not is_fma(inst) and not core.has(byte and "mma_m16n8k32_f32_e4m3_e4m3_f32" or MMA[t.dtype]) then
+      core.refuse(core.target.name .. " has no mma.sync for " .. t.dtype .. (byte and " (sm_89 has)" or " (sm_80 has); use dtype=f16 or f32 there"))
     end
   end
 end
 
 -- Small tiles could be many on an SM by their registers, and ptxas spills for it: three are enough, no more are there than shared
--- memory holds, and two where single elements are copied along m or n or of several products, each with a predicate and an address of its
--- own. Products of bytes keep what they need.
+-- memory holds, and two where operands are split, or single elements are copied along m or n or of several products, each with a predicate
+-- and an address of its own. Products of bytes, and several of split operands, keep what they need.
 local function min_ctas(inst, s)
-  if s.bm * s.bn > 32 * 32 * s.wm * s.wn or step_of(inst) == 32 then return nil end
+  if s.bm * s.bn > 32 * 32 * s.wm * s.wn or step_of(inst) == 32 or is_split(inst) and #inst.op.products > 1 then return nil end
   local fit = core.target.shared_sm // (shared_bytes(inst, s) + 1024)
   local turned = not (is_k_major(inst, "a") and is_k_major(inst, "b"))
-  return math.max(1, math.min(fit, s.vec == 1 and (turned or #inst.op.products > 1) and 2 or 3))
+  return math.max(1, math.min(fit, (is_split(inst) or s.vec == 1 and (turned or #inst.op.products > 1)) and 2 or 3))
 end
 
 function warp.emit(inst, graph, given)

@@ -96,11 +96,13 @@ local function fault(inst, s)
   end
 end
 
+-- f32 is multiplied as tf32, where that is exact enough.
 local function can_multiply(inst)
   for _, p in ipairs(inst.op.products) do
     local l, r = inst.by_name[p.left].dtype, inst.by_name[p.right].dtype
+    if l == "f32" and inst.values.f32 == "tf32" then l, r = "tf32", "tf32" end
     if l == "f32" or not core.has(string.format("wgmma_f32_%s_%s_n8", l, r)) then return false end
-    if common.is_byte(l) and not (is_k_major(inst, "a") and is_k_major(inst, "b")) then return false end -- 16 bits may lie either way
+    if bytes(inst.by_name[p.left]) ~= 2 and not (is_k_major(inst, "a") and is_k_major(inst, "b")) then return false end -- 16 bits may lie either way
   end
   return true
 end
@@ -177,7 +179,7 @@ local function put_contract(inst, s)
   contract.line("require N%%%d==0 \"bulk copies write whole pieces of 16 bytes of a row\"", piece)
 end
 
--- Share of the tensor rate at which an SM works through many tiles; other tiles go by their accumulators. What is not hidden: a tile's first
+-- Share of the tensor rate (half of it for tf32) at which an SM works through many tiles; other tiles go by their accumulators. What is not hidden: a tile's first
 -- and last slots (as elements of K; a pingpong's once for all of its tiles), half of the time that the operands need from memory, and
 -- 4 us for a launch. Measured on an H200 (docs/performance.md).
 local RATE = {
@@ -215,6 +217,7 @@ local function put_cost(inst, s)
   if panel(inst) == 128 then
     rate = s.split > 1 and BYTES.split or BYTES[inst.promote and "promoted" or "fast"][key] or rate * (inst.promote and 1.2 or 1.75)
   end
+  if panel(inst) == 32 then rate = rate / 2 end
   local waves = string.format("ceildiv(tiles,%s)", clusters(s))
   local steps = s.split > 1 and string.format("%s*(k_tiles*%d+896)", waves, s.bk) or string.format(s.way == "coop" and "%s*(K+256)" or "%s*(K+64)+640", waves)
   contract.line("cost %d*(%s)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", 2 * each * inst.op.phases, steps, rate, table.concat(operands, "+"))

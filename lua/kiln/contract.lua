@@ -20,7 +20,7 @@ function contract.begin(inst, schedule)
   contract.line("target %s", core.target.name)
   contract.line("set %s", op.values_text(inst))
   for _, s in ipairs(inst.op.settings) do
-    if s.kind == "option" then contract.line("option %s %s default %s", s.key, inst.values[s.key], s.values[1]) end
+    if s.kind == "option" and inst.values[s.key] then contract.line("option %s %s default %s", s.key, inst.values[s.key], s.values[1]) end
   end
   contract.line("schedule %s", schedule)
 end

@@ -21,13 +21,18 @@ local function is_dim(word)
   return c >= 65 and c <= 90
 end
 
-local function is_name(word)
+local function is_word(word)
   for i = 1, #word do
     local c = string.byte(word, i)
-    local letter = c == 95 or c >= 65 and c <= 90 or c >= 97 and c <= 122
-    if not letter and (i == 1 or c < 48 or c > 57) then return false end
+    if c ~= 95 and (c < 65 or c > 90) and (c < 97 or c > 122) and (c < 48 or c > 57) then return false end
   end
   return #word >= 1 and #word <= 40
+end
+
+-- A word that does not begin with a digit.
+local function is_name(word)
+  local c = string.byte(word, 1)
+  return is_word(word) and (c < 48 or c > 57)
 end
 
 -- Stops with a mistake in the op's declaration, at its place in the script.
@@ -124,7 +129,8 @@ local function check_names(o)
   o.family.names(o, claim)
 end
 
-local function add_setting(o, key, values, kind)
+-- of: the value of the setting `dtype` for which there is this one; nil: any. Its key is that dtype's name.
+local function add_setting(o, key, values, kind, of)
   for _, s in ipairs(o.settings) do
     if s.key == key then
       op.fail(o, "two settings are called '" .. key .. "' (tensors that may be left out or have a dtype of their own make settings, too)")
@@ -133,10 +139,15 @@ local function add_setting(o, key, values, kind)
   if not is_name(key) then op.fail(o, "'" .. tostring(key) .. "' is no name for a setting") end
   if type(values) ~= "table" or #values == 0 then op.fail(o, "setting '" .. key .. "' is a list of words, the default first") end
   for _, v in ipairs(values) do
-    if type(v) ~= "string" or not is_name(v) then op.fail(o, "setting '" .. key .. "': '" .. tostring(v) .. "' is no word") end
+    if type(v) ~= "string" or not is_word(v) then op.fail(o, "setting '" .. key .. "': '" .. tostring(v) .. "' is no word") end
   end
-  table.insert(o.settings, { key = key, values = values, kind = kind })
+  table.insert(o.settings, { key = key, values = values, kind = kind, of = of })
 end
+
+op.add_setting = add_setting -- for what a family adds once it has looked at the op
+
+-- Is there this setting, under these values of the others?
+local function applies(s, values) return not s.of or values.dtype == s.of end
 
 local function find(list, name)
   for _, t in ipairs(list) do if t.name == name then return t end end
@@ -267,6 +278,14 @@ function op.instance(o, set)
     end
     values[key] = set[key]
   end
+  for _, s in ipairs(o.settings) do
+    if not applies(s, values) then
+      if set and set[s.key] then
+        core.fail("setting " .. s.key .. " of op '" .. o.name .. "' is for dtype=" .. s.of .. "; here dtype is " .. values.dtype)
+      end
+      values[s.key] = nil
+    end
+  end
   local inst = {
     name = o.name, doc = o.doc, op = o, declared = o.declared, values = values, tensors = {},
     scalars = o.scalar_specs, by_name = {}, dims = {}, cases = o.declared.cases,
@@ -287,7 +306,9 @@ end
 -- "dtype=bf16 w=yes act=none": every setting, for the contract's set line.
 function op.values_text(inst)
   local list = {}
-  for _, s in ipairs(inst.op.settings) do table.insert(list, s.key .. "=" .. inst.values[s.key]) end
+  for _, s in ipairs(inst.op.settings) do
+    if applies(s, inst.values) then table.insert(list, s.key .. "=" .. inst.values[s.key]) end
+  end
   return table.concat(list, " ")
 end
 
@@ -296,7 +317,7 @@ function op.values_name(inst)
   local name = inst.values.dtype
   for _, s in ipairs(inst.op.settings) do
     local v = inst.values[s.key]
-    if s.key ~= "dtype" and v ~= s.values[1] then
+    if v and s.key ~= "dtype" and v ~= s.values[1] then
       local short = v == "yes" and s.key or v == "no" and "no_" .. s.key or s.kind == "option" and v or s.key .. "_" .. v
       name = name .. "-" .. short
     end

@@ -235,7 +235,7 @@ function tile.mma_operands(acc, dtype, right)
   return node("mma_operands", { acc.id }, { dtype = dtype, right = right ~= dtype and right or nil })
 end
 function tile.mma_fetch(operands, a, b, step) core.node("mma_fetch", { operands.id, a.id, b.id }, { step = step }) end
-function tile.mma_issue(acc, operands) core.node("mma_issue", { acc.id, operands.id }) end
+function tile.mma_issue(acc, operands, attrs) core.node("mma_issue", { acc.id, operands.id }, attrs) end
 function tile.mma_commit() core.node("mma_commit") end
 function tile.mma_wait(n) core.node("mma_wait", nil, { n = n }) end
 function tile.mma(acc, a, b, attrs) core.node("mma", { acc.id, a.id, b.id }, attrs) end

@@ -384,7 +384,9 @@ function trace.definition(graph, op, lead)
     local args, dims = {}, {}
     for _, a in ipairs(n.args) do table.insert(args, a.index) end
     for _, d in ipairs(op.dims) do if n.dims[d] then table.insert(dims, d) end end
-    nodes[i] = { op = n.op, args = args, dims = dims, dim = n.dim, value = n.value, dtype = n.round or n.dtype, line = n.loc, index = n.index_of }
+    nodes[i] = {
+      op = n.op, args = args, dims = dims, dim = n.dim, value = n.value, dtype = n.round or n.dtype, line = n.loc, index = n.index_of, products = n.products,
+    }
   end
   for i, t in ipairs(op.tensors) do
     local v

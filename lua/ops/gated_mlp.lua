@@ -4,7 +4,7 @@ return gemm.op "gated_mlp" {
   doc      = "y = act(x wg) * (x wu), gate and up in one kernel",
   tensors  = { "x B M K", "wg B K N", "wu B K N", "y B M N own out" },
   products = { { "gate", "x", "wg" }, { "up", "x", "wu" } },
-  dtypes   = { "bf16", "f16" },
+  dtypes   = { "bf16", "f16", "f32" },
   settings = { act = { "silu", "gelu", "gelu_tanh" } },
   epilogue = function(e) return e.act(e.gate) * e.up end,
   curated  = {

@@ -4,7 +4,7 @@ return gemm.op "gemm" {
   tensors  = { "a B M K", "b B K N", "c B M N own ?", "bias N own ?", "d B M N own out" },
   absent   = { c = true, bias = true },
   scalars  = { "alpha f32 = 1", "beta f32 = 1" },
-  dtypes   = { "bf16", "f16" },
+  dtypes   = { "bf16", "f16", "f32" },
   settings = { act = { "none", "relu", "gelu", "gelu_tanh", "silu" } },
   epilogue = function(e)
     local v = e.alpha * e.acc
@@ -15,6 +15,8 @@ return gemm.op "gemm" {
   curated = {
     { targets = "sm_80 sm_86 sm_90a sm_100a" },
     { targets = "sm_75", set = "dtype=f16" },
+    { targets = "sm_75 sm_80", set = "dtype=f32" },
+    { targets = "sm_90a", set = "dtype=f32 f32=tf32" },
     { targets = "sm_90a", schedule = "bm=64 bn=64 bk=64 stages=4 wm=2 wn=2" },
     { targets = "sm_90a", schedule = "core=wgmma way=coop bm=128 bn=128 bk=64 stages=5 cluster=1 share=b split=2 group=8 out=1" },
     { targets = "sm_80", set = "dtype=f16 a_major=m b_major=n bias=yes act=gelu" },

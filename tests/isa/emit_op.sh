@@ -41,6 +41,9 @@ with_tensor() {
 
 values() { cut -d= -f2 <<<"$1" | tr '|' ' '; }
 
+# A setting named after a dtype is of that dtype alone.
+of_other_dtype() { grep -qx "$1" <<<"$dtypes" && [ "$1," != "$2" ]; }
+
 # each value of each setting but the defaults, with each dtype
 all_settings() {
   local dtype setting value
@@ -48,6 +51,7 @@ all_settings() {
     [ "$dtype" = none ] && dtype= || { echo "dtype=$dtype"; dtype="dtype=$dtype,"; }
     for setting in $settings; do
       [ "${setting%%=*}" = dtype ] && continue
+      of_other_dtype "${setting%%=*}" "${dtype#dtype=}" && continue
       for value in $(values "$setting" | cut -d' ' -f2-); do echo "$dtype$(with_tensor "${setting%%=*}" "$value")"; done
     done
   done
@@ -61,6 +65,7 @@ random_settings() {
     for setting in $settings; do
       mapfile -t value < <(values "$setting" | tr ' ' '\n')
       state=$(((state * 1103515245 + 12345) & 0x7fffffff))
+      grep -qx "${setting%%=*}" <<<"$dtypes" && [[ "$list" != *dtype=${setting%%=*},* ]] && continue
       if grep -q "^${setting%%=*}_dtype=" <<<"$settings"; then list+="${setting%%=*}=yes,"
       else list+="${setting%%=*}=${value[(state >> 8) % ${#value[@]}]},"; fi
     done

@@ -61,7 +61,8 @@ double fp8_bf16(uint16_t bits) { return small_float(bits, 7, 8); }
 
 /* ---- running ---- */
 
-enum { PAIRS = 8 };
+enum { PAIRS = 16 };
+const char *fp8_only;
 
 static int split(char *text, kiln_gen_pair pair[PAIRS]) {
   int n = 0;
@@ -86,7 +87,10 @@ static void add_variants(kiln_device *dev, const char *op, const char *target, c
   size_t bytes;
   if (kiln_gen_schedules(generator, &r, &list, &n) != KILN_GEN_OK) fail_msg("%s: %s", op, kiln_gen_message(generator));
   assert_in_range(n, 1, 32);
-  for (int i = 0; i < n; i++) schedule[i] = strdup(list[i]);
+  int used = 0;
+  for (int i = 0; i < n; i++)
+    if (!fp8_only || strstr(list[i], fp8_only)) schedule[used++] = strdup(list[i]);
+  n = used;
   for (int i = 0; i < n; i++) {
     kiln_gen_pair pair[PAIRS];
     r.nschedule = split(schedule[i], pair);

@@ -1,4 +1,4 @@
-/* fp8_run.h - runs a quantizing op on the simulator through generator, contract and runtime; and the eight-bit formats by hand. */
+/* fp8_run.h - runs an op with values of the test's own on the simulator through generator, contract and runtime; and the eight-bit formats by hand. */
 #ifndef KILN_TESTS_FP8_RUN_H
 #define KILN_TESTS_FP8_RUN_H
 #include "runtime/kiln.h"
@@ -22,6 +22,7 @@ bool fp8_start(void);  /* opens the generator; false: it cannot be */
 void fp8_end(void);
 /* where: "sim:sm_80,cores=1". settings: "dtype=f16 format=u8". The runtime chooses
  * among all variants that are offered. */
+extern const char *fp8_only; /* not NULL: only among those whose schedule has this text */
 void fp8_run(const char *op, const char *settings, const char *where, Fp8Tensor *tensor, int n);
 
 /* ---- by hand: by search among all values of a format, with no arithmetic on bits ---- */

@@ -88,7 +88,7 @@ FORWARD = {op.name: op for op in [
 ]}
 
 # Products have rules of their own for what lies how (kiln/products.py).
-PRODUCT_DTYPES = ("bf16", "f16")  # of the operands of gemm and gated_mlp
+PRODUCT_DTYPES = ("bf16", "f16", "f32")  # of the operands of gemm and gated_mlp
 PRODUCTS = {op.name: op for op in [
     _op("gemm", "a B M K; b B K N; c B M N own ?; bias N own ?; d B M N own out", "alpha f32 = 1; beta f32 = 1",
         {"act": ("none", "relu", "gelu", "gelu_tanh", "silu")}),

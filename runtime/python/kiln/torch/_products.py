@@ -1,4 +1,4 @@
-"""gemm, linear and gated_mlp: products of 16-bit matrices on tensor cores, with gradients, for eager calls, torch.compile and torch.amp.
+"""gemm, linear and gated_mlp: products of matrices on tensor cores, with gradients, for eager calls, torch.compile and torch.amp.
 
 Tensors are taken as they lie (kiln.products): leading dims, strides and transposed weights cost no copy. What is kept of a call is keyed
 on shapes, strides, dtypes and alignment, as for the other ops (_core). Under autocast operands are cast to its dtype, as
@@ -51,7 +51,7 @@ class Product:
         align &= 15
         if align:
             align = tuple(p & 15 for p in pointers)
-        key = (self.name, device, align, tuple(kinds), numbers, settings, dtype)
+        key = (self.name, device, align, tuple(kinds), numbers, settings, dtype, bool(_precision(first)))
         e = plans.get(key)
         if e is None:
             e = self.entry(given, numbers, settings, dtype)
@@ -105,7 +105,7 @@ class Product:
             shape = (left_shape[0], left_shape[1], found.shape[-1])
             views = {own: _core.view(x, *found.views[name]) for own, name, x in zip(self.known, self.names, given) if x is not None}
             views[self.known[-1]] = _core.view(out, shape, tensors.dense(shape))
-            made = _core.plan.Plan(_core.where(first.device), self.op, views, dict(numbers), dict(settings, **found.settings))
+            made = _core.plan.Plan(_core.where(first.device), self.op, views, dict(numbers), dict(settings, **found.settings, **_precision(first)))
         e.plan, e.handle, e.scalars = made, c_void_p(made.handle), None
         e.outs = [(tuple(out.shape), out.stride(), out.dtype)]
         e.scratch = ((made.workspace_bytes,), (1,), torch.uint8) if made.workspace_bytes else None
@@ -113,6 +113,14 @@ class Product:
         e.pack = lambda *pointers: made.pack(*[pointers[i] for i in order])
         made.views = []
         return e
+
+
+_TF32, _EXACT = {"f32": "tf32"}, {}
+
+
+def _precision(x):
+    """The setting of how exactly f32 is multiplied, as torch's own switch says; none for other dtypes."""
+    return _TF32 if x.dtype is torch.float32 and torch.backends.cuda.matmul.allow_tf32 else _EXACT
 
 
 def _words(dtypes):
@@ -368,7 +376,7 @@ def gemm(a, b, c=None, bias=None, *, alpha=1.0, beta=1.0, act="none", dtype=None
 
     act    "none", "relu", "gelu", "gelu_tanh" or "silu"
     dtype  of d: None is a's; c and bias may have others, as well
-    Operands are bfloat16 or float16 and lie anyhow; either of the last two dims may be the contiguous one. Sums are f32.
+    Operands are bfloat16, float16 or float32 and lie anyhow; either of the last two dims may be the contiguous one. Sums are f32.
     """
     if dtype is not None and dtype not in WIDE:
         raise errors.BadDtype("gemm: the result's dtype is %s; expected %s" % (dtype, _words(OUTPUTS)))
