@@ -355,3 +355,48 @@ DRV_EXPORT DrvResult cuLaunchKernelEx(const DrvLaunchConfig *config, DrvFunction
   DrvResult code = check_attributes(config, &x);
   return sim_leave(code ? code : launch_config(config, function, &x, params, extra));
 }
+
+/* ---- occupancy of clusters ---- */
+
+/* What a launch like this would be: its cluster, and how many blocks an SM holds. A GPU's clusters lie within a part of its SMs; a simulated
+ * device is one such part. */
+static DrvResult plan_clusters(DrvFunction function, const DrvLaunchConfig *c, SimLaunch *l, uint32_t *per_sm) {
+  SimFunction *f = sim_known_function(function);
+  Extras x = {0};
+  if (!f) return DRV_INVALID_HANDLE;
+  DrvResult code = check_attributes(c, &x);
+  *l = (SimLaunch){.dev = f->module->dev, .fn = f, .grid = {c->grid_x, c->grid_y, c->grid_z}, .block = {c->block_x, c->block_y, c->block_z},
+                   .dynamic_bytes = c->shared_bytes};
+  if (!code) code = check_launch(f, l);
+  if (!code) code = find_cluster(f, l, x.cluster);
+  if (!code) *per_sm = sim_launch_occupancy(l->dev->target, f, product(l->block), l->dynamic_bytes);
+  return code;
+}
+
+DRV_EXPORT DrvResult cuOccupancyMaxActiveClusters(int *clusters, DrvFunction function, const DrvLaunchConfig *config) {
+  SimLaunch l;
+  uint32_t per_sm = 0;
+  sim_enter();
+  if (!clusters || !config || (config->count && !config->attributes)) return sim_leave(DRV_INVALID_VALUE);
+  DrvResult code = plan_clusters(function, config, &l, &per_sm);
+  if (!code) *clusters = (int)((uint64_t)per_sm * (uint32_t)l.dev->sms / product(l.cluster));
+  return sim_leave(code);
+}
+
+/* The most blocks of a cluster, whatever shape the configuration names. */
+DRV_EXPORT DrvResult cuOccupancyMaxPotentialClusterSize(int *blocks, DrvFunction function, const DrvLaunchConfig *config) {
+  SimLaunch l;
+  uint32_t per_sm = 0;
+  sim_enter();
+  if (!blocks || !config || (config->count && !config->attributes)) return sim_leave(DRV_INVALID_VALUE);
+  DrvLaunchConfig alone = *config;
+  alone.count = 0;
+  DrvResult code = plan_clusters(function, &alone, &l, &per_sm);
+  if (code) return sim_leave(code);
+  uint32_t most = sim_target_clusters(l.dev->target) ? l.fn->large_clusters ? LARGEST_CLUSTER : PORTABLE_CLUSTER : 1;
+  uint64_t room = (uint64_t)per_sm * (uint32_t)l.dev->sms;
+  if (l.fn->maxrank && l.fn->maxrank < most) most = l.fn->maxrank;
+  while (most > 1 && most > room) most /= 2;
+  *blocks = room ? (int)most : 0;
+  return sim_leave(DRV_SUCCESS);
+}

@@ -386,6 +386,29 @@ static int no_memory(const SimBulk *b) {
   return sim_fault(b->warp, b->in, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory");
 }
 
+/* For the meter: bytes by where they are read and written, sectors of each row. What lies outside of a tensor is not read; every CTA that a
+ * load goes to is written. */
+static void count_bytes(const SimBulk *b) {
+  SimWarp *w = b->warp;
+  SimMeter *m = &w->cta->group->meter[sim_code_index(w, b->in)];
+  bool store = IS_STORE(b), reduces = KIND(b) == BULK_REDUCE || KIND(b) == BULK_REDUCE_PEER;
+  if (store || b->from) m->read[KILNSIM_SHARED] += b->bytes;
+  if (!store) m->written[KILNSIM_SHARED] += (uint64_t)b->bytes * (uint32_t)__builtin_popcount(b->ctas);
+  if (KIND(b) == BULK_REDUCE_PEER) m->read[KILNSIM_SHARED] += b->bytes;
+  if (b->from) return;
+  Rows rows = rows_of(b);
+  uint64_t inside = 0;
+  for (SimMapRow row; next_row(&rows, &row);) {
+    if (!row.inside) continue;
+    inside += row.inside;
+    m->global_sectors += (row.address + row.inside - 1) / 32 - row.address / 32 + 1;
+  }
+  m->global_requests++;
+  m->global_ideal += (inside + 31) / 32;
+  if (store) m->written[KILNSIM_GLOBAL] += inside;
+  if (!store || reduces) m->read[KILNSIM_GLOBAL] += inside;
+}
+
 int sim_bulk_issue(SimBulk *b) {
   SimGroup *g = b->warp->cta->group;
   bool store = IS_STORE(b);
@@ -401,6 +424,7 @@ int sim_bulk_issue(SimBulk *b) {
     g->bulks.n -= sizeof *slot;
     return no_memory(b);
   }
+  if (g->launch->dev->meter) count_bytes(b);
   SimPolicy policy = b->warp->cta->policy;
   bool now = policy == POLICY_EAGER || (policy == POLICY_RANDOM && (sim_group_random(g) & 3) == 0);
   if (now && !store) {

@@ -18,7 +18,8 @@ typedef struct Access { /* of one warp at one memory operand */
   bool reads, writes;
 } Access;
 
-/* Of asynchronous copies those of a piece per lane: what engines move in bulk is not asked for by lanes. */
+/* Of asynchronous copies those of a piece per lane: what engines move in bulk is not asked for by lanes, and counted when it is issued
+ * (engine_bulk.c). */
 bool sim_meter_wants(const SimInstr *in) {
   const IsaForm *f = isa_form((IsaId)in->form);
   if (f->flags & ISA_ASYNC && strcmp(sim_handler_name(in->handler), "cp_async") != 0) return false;

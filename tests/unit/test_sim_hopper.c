@@ -322,7 +322,41 @@ static void test_dependent(void **state) {
   run_dependent("          ", 0, NULL);                         /* an ordinary launch */
 }
 
+DrvResult cuOccupancyMaxPotentialClusterSize(int *blocks, DrvFunction function, const DrvLaunchConfig *config); /* which the runtime does not use */
+
+/* Clusters that fit at a time, and how large they may be. */
+static void test_occupancy(void **state) {
+  (void)state;
+  SimCase c;
+  DrvFunction f, pair;
+  int n = -1;
+  case_open(&c, "sm_90a,sms=9", ".version 8.6\n.target sm_90a\n.address_size 64\n.visible .entry k()\n{\n  ret;\n}\n"
+                                ".visible .entry pair()\n.reqnctapercluster 2, 1, 1\n{\n  ret;\n}\n");
+  OK(cuModuleGetFunction(&f, c.module, "k"));
+  OK(cuModuleGetFunction(&pair, c.module, "pair"));
+  OK(cuFuncSetAttribute(f, DRV_FUNC_MAX_DYNAMIC_SHARED_SIZE_BYTES, 200 * 1024));
+  OK(cuFuncSetAttribute(pair, DRV_FUNC_MAX_DYNAMIC_SHARED_SIZE_BYTES, 200 * 1024));
+  DrvLaunchAttribute four = {.id = DRV_LAUNCH_CLUSTER_DIMENSION, .value.cluster = {4, 1, 1}};
+  DrvLaunchConfig config = {64, 1, 1, 128, 1, 1, 200 * 1024, NULL, &four, 1}, alone = {64, 1, 1, 128, 1, 1, 200 * 1024, NULL, NULL, 0};
+  OK(cuOccupancyMaxActiveClusters(&n, f, &config)); /* a block to an SM: two of four, and one SM is left over */
+  assert_int_equal(n, 2);
+  OK(cuOccupancyMaxActiveClusters(&n, pair, &alone));
+  assert_int_equal(n, 4);
+  assert_int_equal(cuOccupancyMaxActiveClusters(&n, pair, &config), DRV_INVALID_CLUSTER_SIZE);
+  OK(cuOccupancyMaxPotentialClusterSize(&n, f, &config));
+  assert_int_equal(n, 8);
+  four.value.cluster.x = 16;
+  assert_int_equal(cuOccupancyMaxActiveClusters(&n, f, &config), DRV_INVALID_CLUSTER_SIZE);
+  four.value.cluster.x = 3;
+  assert_int_equal(cuOccupancyMaxActiveClusters(&n, f, &config), DRV_INVALID_VALUE);
+  assert_int_equal(cuOccupancyMaxActiveClusters(NULL, f, &config), DRV_INVALID_VALUE);
+  assert_int_equal(cuOccupancyMaxActiveClusters(&n, f, NULL), DRV_INVALID_VALUE);
+  assert_int_equal(cuOccupancyMaxActiveClusters(&n, NULL, &alone), DRV_INVALID_HANDLE);
+  case_close(&c);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_kernels), cmocka_unit_test(test_products), cmocka_unit_test(test_dependent)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_kernels), cmocka_unit_test(test_products), cmocka_unit_test(test_dependent),
+                                     cmocka_unit_test(test_occupancy)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,6 +104,44 @@ static void counts_bytes_and_launches(void **state) {
   case_close(&c);
 }
 
+/* Bulk copies: bytes and sectors of the copy, none of a lane; st.async: those of the lane. */
+#define BULK_HEAD                                                                                                      \
+  ".version 8.1\n.target sm_90a\n.address_size 64\n.shared .align 128 .b8 tile[2048];\n.shared .align 8 .b8 bar[8];\n"  \
+  ".visible .entry k(.param .u64 x)\n{\n .reg .pred %p<4>; .reg .b32 %r<40>; .reg .b64 %rd<16>;\n"                    \
+  " ld.param.b64 %rd1, [x];\n add.s64 %rd2, %rd1, 4096;\n mov.u32 %r2, %tid.x;\n mov.u32 %r3, tile;\n mov.u32 %r4, bar;\n" \
+  " setp.ne.u32 %p0, %r2, 0;\n @%p0 bra on;\n mbarrier.init.shared.b64 [%r4], 1;\n fence.proxy.async;\n"             \
+  " mbarrier.arrive.expect_tx.shared.b64 _, [%r4], 1032;\n"                                                            \
+  " cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r3], [%rd1+16], 1024, [%r4]; // L\n"            \
+  " add.s32 %r5, %r3, 1024;\n mapa.shared::cluster.u32 %r6, %r5, 0;\n mapa.shared::cluster.u32 %r7, %r4, 0;\n"        \
+  " st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%r6], {%r2, %r2}, [%r7]; // A\n"                 \
+  "w:\n mbarrier.try_wait.parity.shared.b64 %p1, [%r4], 0;\n @!%p1 bra w;\n"                                          \
+  " cp.async.bulk.global.shared::cta.bulk_group [%rd2], [%r3], 512; // S\n"                                            \
+  " cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u32 [%rd2], [%r3], 256; // R\n"                             \
+  " cp.async.bulk.commit_group;\n cp.async.bulk.wait_group 0;\non:\n ret;\n}\n"
+
+static void counts_bulk_copies(void **state) {
+  (void)state;
+  SimCase c;
+  kilnsim_meter_row r;
+  case_open(&c, "sm_90a,meter=on,checks=off", BULK_HEAD);
+  OK(kilnsim_meter_reset(c.ordinal));
+  char host[8192] = {0};
+  DrvPtr x = device_copy(host, sizeof host);
+  OK(case_launch(&c, 1, 32, 0, (void *[]){&x}));
+  assert_true(find_row(&c, line_of(BULK_HEAD, "// L"), &r));
+  assert_int_equal(r.read[KILNSIM_GLOBAL], 1024);
+  assert_int_equal(r.written[KILNSIM_SHARED], 1024);
+  assert_true(r.global_requests == 1 && r.global_sectors == 33 && r.global_ideal == 32);
+  assert_true(r.shared_requests == 0 && r.read[KILNSIM_SHARED] == 0 && r.written[KILNSIM_GLOBAL] == 0);
+  assert_true(find_row(&c, line_of(BULK_HEAD, "// A"), &r));
+  assert_int_equal(r.written[KILNSIM_SHARED], 8);
+  assert_true(find_row(&c, line_of(BULK_HEAD, "// S"), &r));
+  assert_true(r.read[KILNSIM_SHARED] == 512 && r.written[KILNSIM_GLOBAL] == 512 && r.read[KILNSIM_GLOBAL] == 0 && r.global_sectors == 16);
+  assert_true(find_row(&c, line_of(BULK_HEAD, "// R"), &r));
+  assert_true(r.read[KILNSIM_SHARED] == 256 && r.written[KILNSIM_GLOBAL] == 256 && r.read[KILNSIM_GLOBAL] == 256);
+  case_close(&c);
+}
+
 /* An atomic of global memory waits for its turn; it is one request all the same. A device without the option has no rows. */
 static void counts_once(void **state) {
   (void)state;
@@ -124,6 +162,7 @@ static void counts_once(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(counts_by_hand), cmocka_unit_test(counts_bytes_and_launches), cmocka_unit_test(counts_once)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(counts_by_hand), cmocka_unit_test(counts_bytes_and_launches), cmocka_unit_test(counts_once),
+                                     cmocka_unit_test(counts_bulk_copies)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

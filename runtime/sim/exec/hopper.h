@@ -352,6 +352,7 @@ static int async_signal(SimWarp *w, const SimInstr *in, uint32_t l, uint32_t byt
   uint32_t to = lane_address(w, in, 0, SIM_I_ADDR32, in->imm, l), at, column = sim_column(g, b->agent);
   SimCta *c = sim_cluster_cta(w, to, &at);
   sim_area_written((SimArea){c, at, bytes}, g->time << SIM_CELL_TIME | b->agent);
+  if (g->launch->dev->meter) g->meter[sim_code_index(w, in)].written[KILNSIM_SHARED] += bytes;
   for (int k = 0; k < CLOCKS; k++) b->past[k].near[column] = g->time;
   c->touched[column] = g->time;
   sim_order_tick(w);
