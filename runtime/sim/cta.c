@@ -40,7 +40,7 @@ static void complete_barrier(SimCta *c, SimBarrier *b) {
   SimWarp *any = NULL;
   if (c->launch->checks)
     for (uint32_t m = b->waiters; m; m &= m - 1) /* what the waiters know meanwhile is not less than at their arrival */
-      sim_past_acquire(&c->warp[__builtin_ctz(m)], b->released);
+      sim_past_acquire(&c->warp[__builtin_ctz(m)], b->released, SIM_FULL), sim_order_joined(&c->warp[__builtin_ctz(m)]);
   for (uint32_t m = b->waiters; m; m &= m - 1) {
     SimWarp *w = any = &c->warp[__builtin_ctz(m)];
     if (b->reduces) write_reduction(w, b);
@@ -83,7 +83,7 @@ int sim_cta_barrier(SimWarp *w, const SimInstr *in, uint32_t id, uint32_t thread
   b->arrived++;
   b->arrived_threads += (uint32_t)__builtin_popcount(w->live);
   b->votes += (uint32_t)__builtin_popcount(value);
-  if (c->launch->checks) sim_past_release(b->released, w); /* what the arriver knows is handed on, and its own past */
+  if (c->launch->checks) sim_past_release(b->released, w, SIM_FULL); /* what the arriver knows is handed on, and its own past */
   w->spin.acted = true;
   if (park) {
     b->waiters |= 1u << w->index;
@@ -189,7 +189,11 @@ static void begin_warp(SimCta *c, uint32_t i) {
   w->nregs = sim_launch_registers(l);
   w->copies = copies;
   w->copies_cap = cap;
-  for (uint32_t k = 0; k < CLOCKS; k++) w->past[k].near = g->hb + ((size_t)k * g->nagents + agent) * g->ncolumns;
+  for (uint32_t k = 0; k < CLOCKS; k++) {
+    uint32_t *block = g->hb + ((size_t)k * g->nagents + agent) * 2 * SIM_PAST_ROWS * g->ncolumns;
+    sim_past_place(&w->past[k], block, g->ncolumns);
+    sim_past_place(&w->solo[k], block + SIM_PAST_ROWS * g->ncolumns, g->ncolumns);
+  }
   w->hb = w->past[CLOCK_GENERIC].near;
   w->checks = l->checks;
   w->cache = g->cache;
@@ -200,6 +204,7 @@ static void begin_warp(SimCta *c, uint32_t i) {
   w->shared = c->shared - w->shared_first;
   w->wr = c->wr;
   w->rd = c->rd ? c->rd + i * c->cells : NULL;
+  w->wl = c->wl;
   w->shift = fn->shift;
   memset(w->init, 0, fn->ntracked * sizeof *w->init);
   for (uint32_t r = 0; r < fn->ntracked; r++) w->touch[r] = 1; /* no fence yet */

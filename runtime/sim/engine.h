@@ -30,6 +30,7 @@ typedef struct SimMbar {
   uint32_t address;
   bool live, fenced;       /* fenced: its initialisation is known to the asynchronous proxy and to other CTAs */
   SimWarp *maker;          /* who initialised it */
+  int lane;                /* which lane of that */
   uint32_t agent;          /* engine of the copies that signal it */
   SimMbarState s;
   SimPast past[CLOCKS];    /* what its arrivals and copies hand on */
@@ -54,9 +55,9 @@ typedef struct SimArea { SimCta *cta; uint32_t address, bytes; } SimArea;
 bool sim_area_read(SimWarp *w, const SimInstr *in, int lane, SimArea a, bool async);
 bool sim_area_write(SimWarp *w, const SimInstr *in, int lane, SimArea a, bool async);
 void sim_area_reading(SimWarp *w, SimArea a);              /* from now on, until sim_area_was_read */
-void sim_area_was_read(SimWarp *w, SimArea a);
+void sim_area_was_read(SimWarp *w, SimArea a, uint32_t lane); /* lane: who has waited for that (SIM_LANE_*) */
 void sim_area_mark(SimWarp *w, SimArea a, uint32_t from, uint32_t to); /* w's times of reading it that are `from` (SIM_FULL: all) */
-void sim_area_written(SimArea a, uint32_t cell);           /* cell: SIM_CELL_* */
+void sim_area_written(SimArea a, uint32_t cell, uint32_t lane); /* cell: SIM_CELL_*; lane: SIM_LANE_* */
 bool sim_area_in(const SimArea *a);                        /* inside the CTA's shared memory */
 
 /* w touches the shared memory of c: which must not have ended, and must not end before it knows of that. False: faulted. */

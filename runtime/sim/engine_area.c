@@ -3,6 +3,7 @@
  * asynchronous proxy, and what is still being read. */
 #include "engine.h"
 #include <stdio.h>
+#include <string.h>
 
 static uint32_t first_cell(const SimWarp *w, const SimArea *a) { return (a->address - w->shared_first) >> w->shift; }
 static uint32_t cells_of(const SimWarp *w, const SimArea *a) {
@@ -33,7 +34,7 @@ static const char *name_writer(const SimWarp *w, uint32_t agent, char *text, siz
 }
 
 /* What the last write of a cell means for w, who reads it or writes over it. */
-static bool judge_write(SimWarp *w, const SimInstr *in, int lane, uint32_t v, uint32_t address, bool async, const char *verb) {
+static bool judge_write(SimWarp *w, const SimInstr *in, int lane, uint32_t v, uint32_t code, uint32_t address, bool async, const char *verb) {
   uint32_t agent = v & SIM_CELL_AGENT, time = v >> SIM_CELL_TIME, column = sim_column(w->cta->group, agent);
   char who[64];
   if (!v) return true;
@@ -44,11 +45,15 @@ static bool judge_write(SimWarp *w, const SimInstr *in, int lane, uint32_t v, ui
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "pending_copy", "shared", address,
                      "%s what an asynchronous copy is still writing", verb), false;
   name_writer(w, agent, who, sizeof who);
-  if (agent != w->agent && time > w->hb[column]) {
-    const char *missing = agent & SIM_CELL_ENGINE ? "the phase of its mbarrier has not been waited for" : "with no barrier between the two";
-    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", address, "%s what %s has written: %s", verb, who, missing), false;
+  bool own = agent == w->agent && (code == SIM_LANE_WARP || (int)code == lane);
+  if (!own && !sim_knows(w, lane, CLOCK_GENERIC, column, time, code)) {
+    const char *missing = agent & SIM_CELL_ENGINE ? "the phase of its mbarrier has not been waited for"
+                          : agent == w->agent     ? "by another lane, with no bar.warp.sync between the two"
+                                                  : "with no barrier between the two";
+    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", address, "%s what %s has written: %s%s", verb, who, missing,
+                     sim_lanes_apart(w, lane, column, time)), false;
   }
-  if (async && time > w->past[CLOCK_ASYNC].near[column])
+  if (async && !sim_knows(w, lane, CLOCK_ASYNC, column, time, code))
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "proxy", "shared", address,
                      "an asynchronous operation %s what %s has written by ordinary stores, with no fence.proxy.async between the two: it may not "
                      "see that write", verb, who), false;
@@ -58,13 +63,15 @@ static bool judge_write(SimWarp *w, const SimInstr *in, int lane, uint32_t v, ui
 bool sim_area_read(SimWarp *w, const SimInstr *in, int lane, SimArea a, bool async) {
   if (!w->checks) return true;
   const uint32_t *wr = a.cta->wr + first_cell(w, &a);
+  const uint8_t *wl = a.cta->wl + first_cell(w, &a);
+  if (lane >= 0) w->dirty |= 1u << lane;
   for (uint32_t i = 0, n = cells_of(w, &a), last = 0; i < n; i++) {
-    if (wr[i] == last && i) continue; /* the same write as that of the cell before */
+    if (i && wr[i] == last && wl[i] == wl[i - 1]) continue; /* the same write as that of the cell before */
     last = wr[i];
     uint32_t address = a.address + (i << w->shift);
     if (!last)
       return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "uninitialised", "shared", address, "reads shared memory that nobody has written"), false;
-    if (!judge_write(w, in, lane, last, address, async, "reads")) return false;
+    if (!judge_write(w, in, lane, last, wl[i], address, async, "reads")) return false;
   }
   return true;
 }
@@ -72,8 +79,8 @@ bool sim_area_read(SimWarp *w, const SimInstr *in, int lane, SimArea a, bool asy
 static bool judge_readers(SimWarp *w, const SimInstr *in, int lane, const SimArea *a, uint32_t first, uint32_t n) {
   const SimCta *c = a->cta;
   for (uint32_t r = 0; r < c->nwarps; r++) {
-    uint32_t agent = c->rank * c->nwarps + r, known = agent == w->agent ? SIM_FLIGHT - 1 : w->hb[agent] << 1 | 1;
-    if (c->last_read[r] != SIM_FULL && (agent == w->agent || c->last_read[r] <= w->hb[agent])) continue;
+    uint32_t agent = c->rank * c->nwarps + r, known = SIM_READ_SEEN(w->hb[agent]);
+    if (c->last_read[r] != SIM_FULL && c->last_read[r] <= w->hb[agent]) continue;
     const uint32_t *rd = c->rd + r * c->cells + first;
     for (uint32_t i = 0; i < n; i++) {
       if (rd[i] <= known) continue;
@@ -81,8 +88,11 @@ static bool judge_readers(SimWarp *w, const SimInstr *in, int lane, const SimAre
       if (rd[i] >= SIM_FLIGHT)
         return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "in_flight", "shared", address,
                          "overwrites what an asynchronous operation of warp %u is still reading: nobody has waited for it", r), false;
+      if (sim_read_known(w, lane, agent, rd[i])) continue;
       return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", address,
-                       "overwrites what warp %u has read, with no barrier between the two", r), false;
+                       agent == w->agent ? "overwrites what another lane of warp %u has read, with no bar.warp.sync between the two%s"
+                                         : "overwrites what warp %u has read, with no barrier between the two%s", r,
+                       sim_lanes_apart(w, lane, agent, SIM_READ_TIME(rd[i]))), false;
     }
   }
   return true;
@@ -92,10 +102,12 @@ bool sim_area_write(SimWarp *w, const SimInstr *in, int lane, SimArea a, bool as
   if (!w->checks) return true;
   uint32_t first = first_cell(w, &a), n = cells_of(w, &a), last = 0;
   const uint32_t *wr = a.cta->wr + first;
+  const uint8_t *wl = a.cta->wl + first;
+  if (lane >= 0) w->dirty |= 1u << lane;
   for (uint32_t i = 0; i < n; i++) {
-    if (wr[i] == last) continue;
+    if (wr[i] == last && (!i || wl[i] == wl[i - 1])) continue;
     last = wr[i];
-    if (!judge_write(w, in, lane, last, a.address + (i << w->shift), async, "overwrites")) return false;
+    if (!judge_write(w, in, lane, last, wl[i], a.address + (i << w->shift), async, "overwrites")) return false;
   }
   return judge_readers(w, in, lane, &a, first, n);
 }
@@ -113,16 +125,18 @@ void sim_area_reading(SimWarp *w, SimArea a) {
   w->flights++;
 }
 
-void sim_area_was_read(SimWarp *w, SimArea a) {
+void sim_area_was_read(SimWarp *w, SimArea a, uint32_t lane) {
   if (!w->checks) return;
   uint32_t time = w->cta->group->time;
-  sim_area_mark(w, a, SIM_FLIGHT, time << 1);
+  sim_area_mark(w, a, SIM_FLIGHT, SIM_READ(time, lane));
+  if (lane < SIM_LANES) w->dirty |= 1u << lane;
   if (--w->flights == 0) w->cta->last_read[w->index] = time;
 }
 
-void sim_area_written(SimArea a, uint32_t cell) {
+void sim_area_written(SimArea a, uint32_t cell, uint32_t lane) {
   const SimWarp *w = &a.cta->warp[0];
   if (!w->checks) return;
-  uint32_t *wr = a.cta->wr + first_cell(w, &a);
-  for (uint32_t i = 0, n = cells_of(w, &a); i < n; i++) wr[i] = cell;
+  uint32_t *wr = a.cta->wr + first_cell(w, &a), n = cells_of(w, &a);
+  memset(a.cta->wl + first_cell(w, &a), (int)lane, n);
+  for (uint32_t i = 0; i < n; i++) wr[i] = cell;
 }

@@ -128,7 +128,7 @@ static bool check_loads(SimBulk *b) { /* every destination: its mbarrier, and wh
     SimCta *c = &g->cta[rank];
     SimMbar *mb = mbar_of(b, rank);
     if (!mb || !check_place(b, c)) return false;
-    if (b->warp->checks && !mb->fenced && mb->made > b->warp->past[CLOCK_ASYNC].near[mb->maker->agent])
+    if (b->warp->checks && !mb->fenced && !sim_knows(b->warp, b->lane, CLOCK_ASYNC, mb->maker->agent, mb->made, (uint32_t)mb->lane))
       return FAULT(b, DRV_LAUNCH_FAILED, "proxy", "shared", mb->address,
                    "a copy signals an mbarrier whose initialisation (ptx line %u) no fence.mbarrier_init and no fence.proxy.async has followed",
                    mb->line), false;
@@ -136,7 +136,7 @@ static bool check_loads(SimBulk *b) { /* every destination: its mbarrier, and wh
   }
   for (uint32_t m = b->ctas; m; m &= m - 1) {
     SimCta *c = &g->cta[__builtin_ctz(m)];
-    sim_area_written(area_of(b, c), g->time << SIM_CELL_TIME | SIM_CELL_PENDING | mbar_of(b, c->rank)->agent);
+    sim_area_written(area_of(b, c), g->time << SIM_CELL_TIME | SIM_CELL_PENDING | mbar_of(b, c->rank)->agent, SIM_LANE_WARP);
   }
   return true;
 }
@@ -333,7 +333,7 @@ static void signal(const SimBulk *b, SimCta *c) {
     return;
   }
   uint32_t column = sim_column(g, mb->agent);
-  sim_area_written(area_of(b, c), g->time << SIM_CELL_TIME | mb->agent);
+  sim_area_written(area_of(b, c), g->time << SIM_CELL_TIME | mb->agent, SIM_LANE_WARP);
   for (int k = 0; k < CLOCKS; k++) mb->past[k].near[column] = g->time;
   c->touched[column] = g->time;
   sim_order_tick(b->warp);
@@ -370,7 +370,7 @@ static void complete(SimBulk *b) {
     return;
   }
   for (uint32_t m = b->ctas; m; m &= m - 1) land(b, &g->cta[__builtin_ctz(m)]);
-  if (b->from) sim_area_was_read(b->warp, source_of(b));
+  if (b->from) sim_area_was_read(b->warp, source_of(b), (uint32_t)b->lane);
   for (uint32_t m = b->ctas; m; m &= m - 1) signal(b, &g->cta[__builtin_ctz(m)]);
 }
 
@@ -441,6 +441,17 @@ void sim_bulk_commit(SimWarp *w, uint32_t mask) {
   for (; mask; mask &= mask - 1) w->bulk_group[__builtin_ctz(mask)]++;
 }
 
+/* What one store has read others of the warp may be reading still: that stays marked. */
+static void keep_marks(SimWarp *w, SimArea freed) {
+  SimGroup *g = w->cta->group;
+  for (uint32_t i = 0; i < SIM_COUNT(&g->bulks, SimBulk) && w->checks; i++) {
+    const SimBulk *b = &SIM_AT(&g->bulks, SimBulk, i);
+    if (b->warp != w || b->waited || !(IS_STORE(b) || b->from)) continue;
+    SimArea a = source_of(b);
+    if (a.cta == freed.cta && a.address < freed.address + freed.bytes && freed.address < a.address + a.bytes) sim_area_mark(w, a, SIM_FULL, SIM_FLIGHT);
+  }
+}
+
 int sim_bulk_wait(SimWarp *w, const SimInstr *in, uint32_t mask, uint32_t keep, bool read) {
   SimGroup *g = w->cta->group;
   (void)in;
@@ -451,8 +462,9 @@ int sim_bulk_wait(SimWarp *w, const SimInstr *in, uint32_t mask, uint32_t keep, 
       i++;
       continue;
     }
-    if (!b->waited) sim_area_was_read(w, source_of(b));
+    bool waited = b->waited;
     b->waited = true;
+    if (!waited) sim_area_was_read(w, source_of(b), (uint32_t)b->lane), keep_marks(w, source_of(b));
     read_store(b);
     if (read) {
       i++;

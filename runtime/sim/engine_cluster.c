@@ -29,7 +29,7 @@ bool sim_cluster_leave(SimWarp *w, const SimInstr *in) {
     uint32_t known = g->settled[a];
     if (!c->touched[a]) continue;
     for (uint32_t i = 0; i < c->nwarps; i++)
-      if (c->warp[i].hb[a] > known) known = c->warp[i].hb[a];
+      if (sim_known_at_most(&c->warp[i], CLOCK_GENERIC, a) > known) known = sim_known_at_most(&c->warp[i], CLOCK_GENERIC, a);
     if (c->touched[a] <= known) continue;
     if (a >= g->nagents)
       return sim_fault(w, in, -1, DRV_LAUNCH_FAILED, "unwaited_copy", "", 0,
@@ -73,7 +73,7 @@ int sim_cluster_arrive(SimWarp *w, const SimInstr *in, uint32_t mask) {
   w->arrival = g->time;
   b->arrived += (uint32_t)__builtin_popcount(mask);
   w->spin.acted = true;
-  if (w->checks && !in->sub) sim_past_release(b->past, w); /* .relaxed hands nothing on */
+  if (w->checks && !in->sub) sim_past_release(b->past, w, mask); /* .relaxed hands nothing on */
   sim_order_tick(w);
   complete(g);
   return g->faulted ? STEP_YIELD : STEP_NEXT;
@@ -84,7 +84,7 @@ int sim_cluster_wait(SimWarp *w, const SimInstr *in, uint32_t mask) {
   w->waits_cluster = false;
   if ((w->passed & mask) == mask) {
     w->passed &= ~mask;
-    if (w->checks) sim_past_acquire(w, g->barrier->seen);
+    if (w->checks) sim_past_acquire(w, g->barrier->seen, mask);
     return STEP_NEXT;
   }
   uint32_t missing = mask & ~(w->arrived | w->passed);

@@ -23,10 +23,11 @@ static bool place_of(SimWarp *w, const SimInstr *in, int lane, uint32_t address,
 
 /* Its initialisation happens before what w does with it. */
 static bool known_to(SimWarp *w, const SimInstr *in, int lane, const SimMbar *b) {
-  if (!w->checks || b->maker == w) return true;
-  if (b->made > w->hb[b->maker->agent])
+  if (!w->checks || (b->maker == w && b->lane == lane)) return true;
+  if (!sim_knows(w, lane, CLOCK_GENERIC, b->maker->agent, b->made, (uint32_t)b->lane))
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", b->address,
-                     "uses an mbarrier that warp %u has initialised (ptx line %u), with no barrier between the two", b->maker->index, b->line), false;
+                     b->maker == w ? "uses an mbarrier that another lane of warp %u has initialised (ptx line %u), with no bar.warp.sync between the two"
+                                   : "uses an mbarrier that warp %u has initialised (ptx line %u), with no barrier between the two", b->maker->index, b->line), false;
   if (b->cta != w->cta && !b->fenced)
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "proxy", "shared", b->address,
                      "uses an mbarrier of another CTA, which has not executed fence.mbarrier_init after its initialisation (ptx line %u)", b->line), false;
@@ -62,9 +63,10 @@ static SimMbar *new_mbar(SimCta *c, uint32_t address) {
   b->address = address;
   b->agent = SIM_CELL_ENGINE | (c->rank * g->nengines + (SIM_COUNT(&c->mbars, SimMbar *) - 1) % g->nengines);
   for (int k = 0; k < CLOCKS; k++) {
-    b->past[k].near = sim_new(g->ncolumns * 4);
-    b->seen[k].near = sim_new(g->ncolumns * 4);
-    if (!b->past[k].near || !b->seen[k].near) return NULL; /* stays in the list, and is freed with it */
+    uint32_t *past = sim_new(SIM_PAST_ROWS * g->ncolumns * 4), *seen = sim_new(SIM_PAST_ROWS * g->ncolumns * 4);
+    if (past) sim_past_place(&b->past[k], past, g->ncolumns);
+    if (seen) sim_past_place(&b->seen[k], seen, g->ncolumns);
+    if (!past || !seen) return NULL; /* stays in the list, and is freed with it */
   }
   return b;
 }
@@ -82,12 +84,13 @@ int sim_mbar_make(SimWarp *w, const SimInstr *in, int lane, uint32_t address, ui
   SimMbarFault f = sim_mbar_init(&b->s, count);
   if (f) return sim_mbar_fault_at(w, in, lane, b, f);
   if (!sim_area_write(w, in, lane, a, false)) return STEP_YIELD;
-  sim_area_written(a, g->time << SIM_CELL_TIME | SIM_CELL_MBAR);
+  sim_area_written(a, g->time << SIM_CELL_TIME | SIM_CELL_MBAR, (uint32_t)lane);
   sim_past_clear(b->past, g);
   sim_past_clear(b->seen, g);
   b->live = true;
   b->fenced = false;
   b->maker = w;
+  b->lane = lane;
   b->made = g->time;
   b->line = in->line;
   return STEP_NEXT;
@@ -100,7 +103,7 @@ int sim_mbar_drop(SimWarp *w, const SimInstr *in, int lane, uint32_t address) {
     if (b->cta->warp[i].held == b)
       return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "mbarrier", "shared", b->address, "invalidates an mbarrier that warp %u waits for", i);
   b->live = false;
-  sim_area_written((SimArea){b->cta, b->address, 8}, w->cta->group->time << SIM_CELL_TIME | w->agent);
+  sim_area_written((SimArea){b->cta, b->address, 8}, w->cta->group->time << SIM_CELL_TIME | w->agent, (uint32_t)lane);
   return STEP_NEXT;
 }
 
@@ -136,8 +139,8 @@ void sim_mbar_close(SimCta *c) {
     for (int k = 0; k < CLOCKS; k++) {
       sim_past_drop(&b->past[k]);
       sim_past_drop(&b->seen[k]);
-      sim_delete(b->past[k].near, c->group->ncolumns * 4);
-      sim_delete(b->seen[k].near, c->group->ncolumns * 4);
+      sim_delete(b->past[k].near, SIM_PAST_ROWS * c->group->ncolumns * 4);
+      sim_delete(b->seen[k].near, SIM_PAST_ROWS * c->group->ncolumns * 4);
     }
     sim_delete(b, sizeof *b);
   }

@@ -50,13 +50,14 @@ static void carve_cta(SimCta *cta, const SimLaunch *l, Carve *c) {
   cta->shared = carve(c, l->shared_bytes + ALIGN);
   cta->wr = carve(c, cta->cells * sizeof *cta->wr);
   cta->rd = carve(c, cta->cells * l->nwarps * sizeof *cta->rd);
+  cta->wl = carve(c, cta->cells);
 }
 
 static void carve_barriers(SimCta *cta, const SimLaunch *l, Carve *c) {
   for (int b = 0; b < SIM_MAX_BARRIERS; b++)
     for (int k = 0; k < CLOCKS; k++) {
-      uint32_t *near = carve(c, (size_t)l->group_ctas * (l->nwarps + l->engines) * sizeof *near);
-      if (cta) cta->barrier[b].released[k].near = near;
+      uint32_t columns = l->group_ctas * (l->nwarps + l->engines), *block = carve(c, SIM_PAST_ROWS * (size_t)columns * sizeof *block);
+      if (cta) sim_past_place(&cta->barrier[b].released[k], block, columns);
     }
 }
 
@@ -64,14 +65,18 @@ static void carve_engines(SimGroup *g, const SimLaunch *l, Carve *c) {
   g->barrier = carve(c, sizeof *g->barrier);
   g->settled = carve(c, g->ncolumns * sizeof *g->settled);
   for (int k = 0; k < CLOCKS; k++) {
-    uint32_t *past = carve(c, g->ncolumns * sizeof *past), *seen = carve(c, g->ncolumns * sizeof *seen);
-    if (c->at) g->barrier->past[k].near = past, g->barrier->seen[k].near = seen;
+    uint32_t *past = carve(c, SIM_PAST_ROWS * g->ncolumns * sizeof *past), *seen = carve(c, SIM_PAST_ROWS * g->ncolumns * sizeof *seen);
+    if (!c->at) continue;
+    sim_past_place(&g->barrier->past[k], past, g->ncolumns);
+    sim_past_place(&g->barrier->seen[k], seen, g->ncolumns);
   }
   for (uint32_t i = 0; i < l->group_ctas; i++) {
     uint32_t *touched = carve(c, g->ncolumns * sizeof *touched);
     if (c->at) g->cta[i].touched = touched;
   }
 }
+
+static size_t pasts_of(size_t warps) { return 2 * CLOCKS * warps; } /* of each warp: what all lanes know, and what some do */
 
 static void carve_group(SimGroup *g, const SimLaunch *l, Carve *c) {
   const SimFunction *fn = l->fn;
@@ -87,7 +92,7 @@ static void carve_group(SimGroup *g, const SimLaunch *l, Carve *c) {
   for (uint32_t i = 0; i < l->group_ctas; i++) carve_barriers(c->at ? &g->cta[i] : NULL, l, c);
   carve_engines(g, l, c);
   g->zeroed = c->used; /* what follows is filled at the beginning of each group */
-  g->hb = carve(c, CLOCKS * n * g->ncolumns * sizeof *g->hb);
+  g->hb = carve(c, pasts_of(n) * SIM_PAST_ROWS * g->ncolumns * sizeof *g->hb);
   for (uint32_t i = 0; i < l->group_ctas; i++) carve_cta(c->at ? &g->cta[i] : NULL, l, c);
 }
 
@@ -172,7 +177,8 @@ void sim_group_begin(SimGroup *g, uint64_t index) {
   g->expired = 0;
   g->random = (l->seed + 1) * 0x9e3779b97f4a7c15ull ^ (index + 1) * 0xbf58476d1ce4e5b9ull;
   if (!g->random) g->random = 1;
-  memset(g->hb, 0, CLOCKS * (size_t)g->nagents * g->ncolumns * sizeof *g->hb);
+  memset(g->hb, 0, pasts_of(g->nagents) * SIM_PAST_ROWS * g->ncolumns * sizeof *g->hb);
+  g->parted = false;
   for (uint32_t i = 0; i < g->nctas; i++) {
     place_cta(&g->cta[i], g);
     sim_cta_begin(&g->cta[i]);

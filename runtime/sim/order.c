@@ -101,7 +101,8 @@ static SimClock *snapshot(const SimWarp *w) {
   }
   if (far) memcpy(c->t, far->t, (size_t)far->rows * far->agents * 4);
   uint32_t *own = c->t + (size_t)(g->order - 1) * width;
-  for (uint32_t k = 0; k < g->launch->clocks; k++) memcpy(own + k * g->ncolumns, w->past[k].near, g->ncolumns * 4);
+  for (uint32_t k = 0; k < g->launch->clocks; k++)
+    for (uint32_t a = 0; a < g->ncolumns; a++) own[k * g->ncolumns + a] = sim_known_at_most(w, (int)k, a);
   own[w->agent] = g->time;
   return c;
 }
@@ -129,34 +130,102 @@ void sim_order_tick(SimWarp *w) {
   if (w->checks) sim_fault(w, NULL, -1, DRV_LAUNCH_TIMEOUT, "limit", "", 0, "the block has synchronised %u times: race checks count no further", g->time);
 }
 
-void sim_past_release(SimPast past[CLOCKS], SimWarp *w) {
+void sim_past_place(SimPast *p, uint32_t *block, uint32_t ncolumns) {
+  p->near = block;
+  p->part = block + ncolumns;
+  p->who = block + 2 * (size_t)ncolumns;
+}
+
+/* Besides what p knows of an agent: what these of its lanes did up to this time. */
+static void add_part(const SimGroup *g, SimPast *p, uint32_t agent, uint32_t time, uint32_t who) {
+  uint32_t all = g->warp[agent].threads;
+  if (time <= p->near[agent]) return;
+  if (p->part[agent] <= p->near[agent]) p->part[agent] = time, p->who[agent] = who;
+  else p->part[agent] = time > p->part[agent] ? time : p->part[agent], p->who[agent] |= who;
+  if ((p->who[agent] & all) == all) p->near[agent] = p->part[agent];
+}
+
+static void join_near(const SimGroup *g, SimPast *to, const SimPast *from) {
+  for (uint32_t a = 0; a < g->ncolumns; a++)
+    if (from->near[a] > to->near[a]) to->near[a] = from->near[a];
+  for (uint32_t a = 0; g->parted && a < g->nagents; a++)
+    if (from->part[a] > from->near[a]) add_part(g, to, a, from->part[a], from->who[a]);
+}
+
+static bool is_whole(const SimWarp *w, uint32_t mask) { return (mask & w->live) == w->live; }
+
+/* What the lanes of mask have done themselves becomes known to p: with it what the others did, if that is nothing since all were joined. */
+static void add_own(SimWarp *w, SimPast *p, uint32_t mask) {
+  SimGroup *g = w->cta->group;
+  if (is_whole(w, mask) || !(w->dirty & ~mask)) {
+    p->near[w->agent] = g->time;
+    return;
+  }
+  g->parted = true;
+  add_part(g, p, w->agent, g->time, mask);
+}
+
+/* From now on these lanes know more than the others. */
+static void set_apart(SimWarp *w, uint32_t mask) {
+  const SimGroup *g = w->cta->group;
+  for (uint32_t k = 0; !w->solo_mask && k < g->launch->clocks; k++) memcpy(w->solo[k].near, w->past[k].near, SIM_PAST_ROWS * g->ncolumns * 4);
+  w->solo_mask |= mask;
+}
+
+static void rejoin(SimWarp *w) {
+  const SimGroup *g = w->cta->group;
+  for (uint32_t k = 0; w->solo_mask && k < g->launch->clocks; k++) join_near(g, &w->past[k], &w->solo[k]);
+  w->solo_mask = 0;
+}
+
+void sim_order_joined(SimWarp *w) {
+  w->solo_mask = 0; /* the barrier has handed on what they knew */
+  w->dirty = 0;
+}
+
+void sim_order_join(SimWarp *w, uint32_t mask) {
+  SimGroup *g = w->cta->group;
+  if (is_whole(w, mask)) {
+    rejoin(w);
+    w->past[CLOCK_GENERIC].near[w->agent] = g->time;
+    w->dirty = 0;
+  } else {
+    if (!w->solo_mask || w->solo_mask & mask) set_apart(w, mask);
+    else return; /* others know more: these only what they are told, which is not kept apart from that */
+    g->parted = true;
+    add_part(g, &w->solo[CLOCK_GENERIC], w->agent, g->time, mask);
+  }
+  sim_order_tick(w);
+  sim_order_refresh(w);
+}
+
+void sim_past_release(SimPast past[CLOCKS], SimWarp *w, uint32_t mask) {
   const SimGroup *g = w->cta->group;
   for (uint32_t k = 0; k < g->launch->clocks; k++) {
-    uint32_t *to = past[k].near, *from = w->past[k].near;
-    for (uint32_t a = 0; a < g->ncolumns; a++)
-      if (from[a] > to[a]) to[a] = from[a];
-    if (k == CLOCK_GENERIC) to[w->agent] = g->time;
+    join_near(g, &past[k], &w->past[k]);
+    if (w->solo_mask & mask) join_near(g, &past[k], &w->solo[k]);
+    if (k == CLOCK_GENERIC) add_own(w, &past[k], mask);
     if (w->past[k].far) join_in(w, &past[k].far, w->past[k].far);
     if (w->past[k].narrow) join_in(w, &past[k].narrow, w->past[k].narrow);
   }
 }
 
-void sim_past_acquire(SimWarp *w, const SimPast past[CLOCKS]) {
+void sim_past_acquire(SimWarp *w, const SimPast past[CLOCKS], uint32_t mask) {
   const SimGroup *g = w->cta->group;
+  if (!is_whole(w, mask)) set_apart(w, mask);
   for (uint32_t k = 0; k < g->launch->clocks; k++) {
-    uint32_t *to = w->past[k].near;
-    const uint32_t *from = past[k].near;
-    for (uint32_t a = 0; a < g->ncolumns; a++)
-      if (from[a] > to[a]) to[a] = from[a];
+    if (is_whole(w, mask)) join_near(g, &w->past[k], &past[k]);
+    if (w->solo_mask) join_near(g, &w->solo[k], &past[k]);
     if (past[k].far) join_in(w, &w->past[k].far, past[k].far);
     if (past[k].narrow) join_in(w, &w->past[k].narrow, past[k].narrow);
   }
+  if (is_whole(w, w->solo_mask)) rejoin(w);
   sim_order_refresh(w);
 }
 
 void sim_past_clear(SimPast past[CLOCKS], const SimGroup *g) {
   for (int k = 0; k < CLOCKS; k++) {
-    memset(past[k].near, 0, g->ncolumns * 4);
+    memset(past[k].near, 0, SIM_PAST_ROWS * g->ncolumns * 4);
     drop(&past[k].far);
     drop(&past[k].narrow);
   }
@@ -164,7 +233,7 @@ void sim_past_clear(SimPast past[CLOCKS], const SimGroup *g) {
 
 void sim_past_keep(SimPast to[CLOCKS], const SimPast from[CLOCKS], const SimGroup *g) {
   for (uint32_t k = 0; k < g->launch->clocks; k++) {
-    memcpy(to[k].near, from[k].near, g->ncolumns * 4);
+    memcpy(to[k].near, from[k].near, SIM_PAST_ROWS * g->ncolumns * 4);
     if (from[k].far) join_in(g->warp, &to[k].far, from[k].far);
     if (from[k].narrow) join_in(g->warp, &to[k].narrow, from[k].narrow);
   }
@@ -175,13 +244,13 @@ void sim_past_drop(SimPast *past) {
   drop(&past->narrow);
 }
 
-void sim_order_proxy(SimWarp *w) {
+void sim_order_proxy(SimWarp *w, uint32_t mask) {
   const SimGroup *g = w->cta->group;
   SimPast *to = &w->past[CLOCK_ASYNC], *from = &w->past[CLOCK_GENERIC];
   if (g->launch->clocks < CLOCKS) return;
-  for (uint32_t a = 0; a < g->ncolumns; a++)
-    if (from->near[a] > to->near[a]) to->near[a] = from->near[a];
-  to->near[w->agent] = g->time;
+  if (!is_whole(w, mask)) set_apart(w, mask);
+  if (is_whole(w, mask)) join_near(g, to, from), add_own(w, to, mask);
+  if (w->solo_mask) join_near(g, &w->solo[CLOCK_ASYNC], &w->solo[CLOCK_GENERIC]), add_own(w, &w->solo[CLOCK_ASYNC], mask);
   if (from->far) join_in(w, &to->far, from->far);
   sim_order_tick(w);
 }
@@ -202,11 +271,6 @@ static void acquire_clock(SimWarp *w, SimClock *c, bool enough) {
     sim_order_refresh(w);
   }
   join_in(w, &past->far, c);
-}
-
-bool sim_order_before(const SimWarp *w, const SimGroup *g, uint32_t a, uint32_t t) {
-  if (g == w->cta->group) return a == w->agent || t <= w->hb[a];
-  return g->order && sim_clock_knows(w->past[CLOCK_GENERIC].far, g->order, a, t);
 }
 
 /* ---- locations ---- */

@@ -17,7 +17,8 @@ typedef struct SimClock {  /* times of groups that have released something, by S
 } SimClock;
 
 typedef struct SimPast {
-  uint32_t *near;          /* nagents of the group */
+  uint32_t *near;          /* by column: all lanes' accesses up to this time */
+  uint32_t *part, *who;    /* by agent: up to this time what the lanes `who` did, if later than near; behind near in one block */
   SimClock *far;           /* NULL: nothing */
   SimClock *narrow;        /* would be known too if every scope on the way were wide enough: for the report */
 } SimPast;
@@ -32,16 +33,25 @@ struct SimGroup;
 struct SimLaunch;
 struct SimInstr;
 
+/* The lanes of a warp are agents in their own right as far as shared memory goes: a column's `near` is what all of them did. What some lanes
+ * release (an elected one that arrives at an mbarrier) is what they did themselves and what all had done when they were last joined, by
+ * bar.warp.sync or a barrier of the CTA; what some lanes acquire the others do not know (SimWarp.solo) until then. Where several lanes of a
+ * warp release on their own, their times are taken together: too much is thought to be ordered rather than too little. */
+
 /* A warp's past grows by an acquire, a past somewhere (a barrier, an mbarrier's phase, a location) by a release. The releasing side
  * then calls sim_order_tick, so that what it does later is not included. */
-void sim_past_release(SimPast past[CLOCKS], struct SimWarp *w);
-void sim_past_acquire(struct SimWarp *w, const SimPast past[CLOCKS]);
+void sim_past_release(SimPast past[CLOCKS], struct SimWarp *w, uint32_t mask);  /* mask: the lanes that do it */
+void sim_past_acquire(struct SimWarp *w, const SimPast past[CLOCKS], uint32_t mask);
 void sim_past_clear(SimPast past[CLOCKS], const struct SimGroup *g);
 void sim_past_keep(SimPast to[CLOCKS], const SimPast from[CLOCKS], const struct SimGroup *g); /* a copy, besides what it holds */
 void sim_past_drop(SimPast *past);                    /* its references */
 void sim_order_tick(struct SimWarp *w);
 void sim_order_refresh(struct SimWarp *w);            /* after a change of its hb row: min_hb */
-void sim_order_proxy(struct SimWarp *w);              /* fence.proxy.async */
+void sim_order_proxy(struct SimWarp *w, uint32_t mask); /* fence.proxy.async */
+void sim_order_join(struct SimWarp *w, uint32_t mask);  /* bar.warp.sync: each of the lanes knows what the others did and know */
+void sim_order_joined(struct SimWarp *w);               /* all lanes have met at a barrier of the CTA */
+#define SIM_PAST_ROWS 3                                 /* of a past's block: near, part, who */
+void sim_past_place(SimPast *p, uint32_t *block, uint32_t ncolumns);
 
 /* fence, membar: the release of later strong writes, the acquire of earlier strong reads, as far as its scope reaches. */
 void sim_order_fence(struct SimWarp *w, const struct SimInstr *in);

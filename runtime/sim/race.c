@@ -107,7 +107,7 @@ typedef struct Now { /* the access that is judged */
 static bool in_order(const Now *n, const Access *e) { /* e happens before the present */
   const SimGroup *g = n->w->cta->group;
   uint32_t group = e->agent / g->nagents, a = e->agent % g->nagents;
-  if (group == (uint32_t)g->index) return e->time <= n->w->hb[a];
+  if (group == (uint32_t)g->index) return e->time <= sim_known_at_most(n->w, CLOCK_GENERIC, a);
   return g->launch->fn->meets && sim_clock_knows(n->w->past[CLOCK_GENERIC].far, sim_order_row(g->launch, group), a, e->time);
 }
 
@@ -370,7 +370,7 @@ static bool has_waited(const SimWarp *w) {
   const SimGroup *g = w->cta->group;
   if (w->depended) return true;
   for (uint32_t i = 0; i < g->nagents; i++)
-    if (g->warp[i].depended && g->warp[i].depended <= w->hb[i]) return true;
+    if (g->warp[i].depended && g->warp[i].depended <= sim_known_at_most(w, CLOCK_GENERIC, i)) return true;
   return false;
 }
 

@@ -4,6 +4,21 @@
  * race with one another: within a CTA every scope is wide enough. */
 #include "sim.h"
 
+/* What a report adds if it would be in order once the lanes of a warp had been joined. */
+const char *sim_lanes_apart(const SimWarp *w, int lane, uint32_t column, uint32_t time) {
+  const SimPast *p = lane >= 0 && w->solo_mask >> lane & 1 ? &w->solo[CLOCK_GENERIC] : &w->past[CLOCK_GENERIC];
+  if (column == w->agent || time > sim_known_at_most(w, CLOCK_GENERIC, column)) return "";
+  if (time <= p->part[column]) return " (only other lanes of that warp have said so: bar.warp.sync comes before they do)";
+  return " (only other lanes of this warp have been told: bar.warp.sync hands it on)";
+}
+
+/* Does a lane of w know that a read of an agent is over? Its own lane's is. */
+bool sim_read_known(const SimWarp *w, int lane, uint32_t agent, uint32_t read) {
+  uint32_t code = SIM_READ_LANE(read);
+  if (agent == w->agent && ((int)code == lane || code == SIM_LANE_WARP)) return true;
+  return sim_knows(w, lane, CLOCK_GENERIC, agent, SIM_READ_TIME(read), code);
+}
+
 static uint32_t address_of(const SimWarp *w, uint32_t cell) { return w->shared_first + (cell << w->shift); }
 
 /* Nobody has written the cell. Perhaps its writer comes later, and a barrier is missing: then its write is reported as a race, and
@@ -32,13 +47,15 @@ static bool engine_wrote(SimWarp *w, const SimInstr *in, int lane, uint32_t v, u
               "%s what an asynchronous copy is still writing: the phase of its mbarrier has not been waited for", what);
     return true;
   }
-  if (v >> SIM_CELL_TIME <= w->hb[column]) return false;
+  if (sim_knows(w, lane, CLOCK_GENERIC, column, v >> SIM_CELL_TIME, SIM_LANE_WARP)) return false;
+  const char *apart = sim_lanes_apart(w, lane, column, v >> SIM_CELL_TIME);
   sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", address,
-            "%s what an asynchronous copy has written: this warp has not waited for the phase of its mbarrier", what);
+            "%s what an asynchronous copy has written: this %s has not waited for the phase of its mbarrier%s", what, *apart ? "lane" : "warp", apart);
   return true;
 }
 
-bool sim_shadow_read_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane) {
+/* code: lane, or SIM_LANE_MANY where the warp accesses memory together (a matrix) */
+bool sim_shadow_read_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane, uint32_t code) {
   uint32_t v = w->wr[cell], agent = v & SIM_CELL_AGENT, writer = agent % w->cta->nwarps, address = address_of(w, cell);
   if (v & SIM_CELL_ENGINE) return engine_wrote(w, in, lane, v, address, "reads");
   if (v == 0) return suspect_unwritten(w, in, lane, address);
@@ -47,13 +64,16 @@ bool sim_shadow_read_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lan
               "reads what an asynchronous copy of warp %u is still writing: its group has not been waited for", writer);
     return true;
   }
-  if (agent == w->agent || v >> SIM_CELL_TIME <= w->hb[agent] || (in->sem && v & SIM_CELL_STRONG)) return false;
+  if ((agent == w->agent && (w->wl[cell] == code || w->wl[cell] == SIM_LANE_WARP)) || (in->sem && v & SIM_CELL_STRONG)) return false;
+  if (sim_knows(w, code < SIM_LANES ? lane : -1, CLOCK_GENERIC, agent, v >> SIM_CELL_TIME, w->wl[cell])) return false;
   sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", address,
-            "reads what warp %u has written, with no barrier between the two", writer);
+            agent == w->agent ? "reads what another lane of warp %u has written, with no bar.warp.sync between the two%s"
+                              : "reads what warp %u has written, with no barrier between the two%s", writer,
+            sim_lanes_apart(w, lane, agent, v >> SIM_CELL_TIME));
   return true;
 }
 
-bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane, uint32_t flags) {
+bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane, uint32_t code, uint32_t flags) {
   const SimCta *c = w->cta;
   uint32_t v = w->wr[cell], agent = v & SIM_CELL_AGENT, writer = agent % c->nwarps, address = address_of(w, cell);
   bool strong = flags & SIM_CELL_STRONG;
@@ -65,9 +85,14 @@ bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int la
               "%s what an asynchronous copy of warp %u is still writing: its group has not been waited for", what, writer);
     return true;
   }
-  if (v && !(v & SIM_CELL_ENGINE) && agent != w->agent && v >> SIM_CELL_TIME > w->hb[agent] && !(strong && v & SIM_CELL_STRONG)) {
-    sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", address, "%s what warp %u has written, with no barrier between the two",
-              what, writer);
+  int knower = code < SIM_LANES ? lane : -1;
+  bool own = agent == w->agent && (w->wl[cell] == code || w->wl[cell] == SIM_LANE_WARP);
+  if (v && !(v & SIM_CELL_ENGINE) && !own && !(strong && v & SIM_CELL_STRONG) &&
+      !sim_knows(w, knower, CLOCK_GENERIC, agent, v >> SIM_CELL_TIME, w->wl[cell])) {
+    sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", address,
+              agent == w->agent ? "%s what another lane of warp %u has written, with no bar.warp.sync between the two%s"
+                                : "%s what warp %u has written, with no barrier between the two%s", what, writer,
+              sim_lanes_apart(w, lane, agent, v >> SIM_CELL_TIME));
     return true;
   }
   for (uint32_t r = 0; r < c->nwarps; r++) {
@@ -77,8 +102,11 @@ bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int la
                 "%s what an asynchronous operation of warp %u is still reading: nobody has waited for it", what, flies ? w->index : r);
       return true;
     }
-    if (reader == w->agent || read >> 1 <= w->hb[reader] || (strong && read & 1)) continue;
-    sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", address, "%s what warp %u has read, with no barrier between the two", what, r);
+    if (read >= SIM_FLIGHT || sim_read_known(w, knower, reader, read) || (strong && read & 1)) continue;
+    sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", address,
+              reader == w->agent ? "%s what another lane of warp %u has read, with no bar.warp.sync between the two%s"
+                                 : "%s what warp %u has read, with no barrier between the two%s", what, r,
+              sim_lanes_apart(w, lane, reader, SIM_READ_TIME(read)));
     return true;
   }
   return false;

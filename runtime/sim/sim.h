@@ -28,7 +28,14 @@
 #define SIM_CELL_STRONG 0x400u  /* atomically, or by a strong store */
 #define SIM_CELL_PENDING 0x800u /* an asynchronous copy, not complete */
 #define SIM_CELL_TIME 12        /* from this bit on */
-#define SIM_FLIGHT (0xffffffffu - 1) /* as the time of a read: it is still going on */
+#define SIM_FLIGHT (0xffffffffu - 1) /* instead of a read: it is still going on */
+/* A read: when, by which lane of the warp (or SIM_LANE_*), and whether it was strong. Beside a cell's last write stands its lane too. */
+#define SIM_READ(time, lane) ((time) << 7 | (uint32_t)(lane) << 1)
+#define SIM_READ_LANE(read) ((read) >> 1 & 63)
+#define SIM_READ_TIME(read) ((read) >> 7)
+#define SIM_READ_SEEN(time) ((time) << 7 | 127) /* the latest of that time */
+#define SIM_LANE_MANY 32u /* several, each in its own right: ordered before others by what joins lanes alone */
+#define SIM_LANE_WARP 33u /* the warp as one, by an operation of the engine that all of its lanes have waited for */
 #define SIM_MAX_TIME ((1u << (32 - SIM_CELL_TIME)) - 1)
 
 /* Generic addresses: where the windows of the state spaces lie. Beyond any host address, so that a host pointer is never valid. */
@@ -369,7 +376,11 @@ struct SimWarp {
   char *shared;                     /* shared memory of the CTA minus its first address */
   uint32_t shared_first, shared_end;
   uint32_t *wr;                     /* shadow: SIM_CELL_* of the last write; 0: never written */
-  uint32_t *rd;                     /* shadow: time << 1 | strong of this warp's last read, per cell */
+  uint32_t *rd;                     /* shadow: SIM_READ of this warp's last read, per cell */
+  uint8_t *wl;                      /* shadow: the lane of the last write, or SIM_LANE_* */
+  uint32_t dirty;                   /* lanes that have accessed shared memory since all lanes were last joined, at least */
+  uint32_t solo_mask;               /* lanes that have waited for something without the others, and know what stands in solo */
+  SimPast solo[CLOCKS];             /* near alone: all that past knows and more */
   uint32_t shift;
   SimAlloc **cache;                 /* per memory instruction: the allocation it met last */
   const SimFunction *fn;            /* whose code runs */
@@ -397,6 +408,7 @@ typedef struct SimCta {
   SimPolicy policy;                   /* lazy, eager or random */
   char *shared;
   uint32_t *wr, *rd;                  /* shadow of shared memory: cells of the last write; nwarps rows of cells of reads */
+  uint8_t *wl;                        /* lanes of the last writes */
   size_t cells;
   SimBuf mbars;                       /* struct SimMbar* */
   uint32_t free_regs;                 /* given back by setmaxnreg.dec, times 32 threads */
@@ -419,6 +431,7 @@ typedef struct SimGroup {
   SimWarp *warp;             /* of all its CTAs: nagents */
   uint32_t *hb;              /* nagents rows of nagents times */
   uint32_t time;             /* advances at every release */
+  bool parted;               /* a part of a warp has released something without the others: SimPast.part counts */
   uint32_t order;            /* its row in far clocks + 1; 0: it has released nothing yet */
   SimPlaces places;          /* in its shared memory (order.c) */
   SimBuf bulks;              /* SimBulk: copies under way */
@@ -486,6 +499,24 @@ typedef struct SimLaunch {
 /* The column of a cell's agent in a past: warps, then engines. */
 static inline uint32_t sim_column(const SimGroup *g, uint32_t agent) {
   return agent & SIM_CELL_ENGINE ? g->nagents + (agent & ~SIM_CELL_ENGINE) : agent;
+}
+
+/* Does a lane of w (-1: all of them together) know of what agent's lane (SIM_LANE_*) did at a time? Its own is another matter. */
+static inline bool sim_knows(const SimWarp *w, int lane, int clock, uint32_t column, uint32_t time, uint32_t code) {
+  const SimPast *p = lane >= 0 && w->solo_mask >> lane & 1 ? &w->solo[clock] : &w->past[clock];
+  if (time <= p->near[column]) return true;
+  if (time > p->part[column]) return false;
+  uint32_t all = w->cta->group->warp[column].threads;
+  return code == SIM_LANE_WARP || (code < SIM_LANES ? p->who[column] >> code & 1 : (p->who[column] & all) == all);
+}
+
+/* Up to which time any of its lanes knows of any lane of an agent. */
+static inline uint32_t sim_known_at_most(const SimWarp *w, int clock, uint32_t column) {
+  uint32_t t = w->past[clock].near[column];
+  if (w->past[clock].part[column] > t) t = w->past[clock].part[column];
+  if (!w->solo_mask) return t;
+  if (w->solo[clock].near[column] > t) t = w->solo[clock].near[column];
+  return w->solo[clock].part[column] > t ? w->solo[clock].part[column] : t;
 }
 
 DrvResult sim_launch_run(SimLaunch *l);               /* launch.c */
@@ -565,8 +596,10 @@ void sim_fault_text(kilnsim_finding *f, const SimFunction *fn, const SimInstr *i
 int sim_fault_global(SimWarp *w, const SimInstr *in, int lane, uint64_t address, uint32_t bytes, const char *verb);
 
 /* shadow.c: slow paths of the race check, called when the vector test could not rule a race out. Return true if there is one. */
-bool sim_shadow_read_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane);
-bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane, uint32_t flags);
+const char *sim_lanes_apart(const SimWarp *w, int lane, uint32_t column, uint32_t time); /* a remark, or "" */
+bool sim_read_known(const SimWarp *w, int lane, uint32_t agent, uint32_t read);
+bool sim_shadow_read_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane, uint32_t code);
+bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane, uint32_t code, uint32_t flags);
 
 /* race.c: bytes of an allocation that one instruction of w reads or writes. True: a race within the group, which has faulted. */
 bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset, uint64_t bytes, bool write);

@@ -36,7 +36,7 @@ HANDLER(mbarrier_arrive) {
     bool ended;
     SimMbarFault f = sim_mbar_arrive(&b->s, &a, &token, &ended);
     if (f) return sim_mbar_fault_at(w, in, (int)l, b, f);
-    if (w->checks) sim_past_release(b->past, w);
+    if (w->checks) sim_past_release(b->past, w, lane_bit[l]);
     if (in->sub & MBAR_RETURNS) R64(0)[l] = token;
     if (ended) sim_mbar_ended(b, w);
   }
@@ -73,9 +73,16 @@ static int wait_aside(SimWarp *w, const SimInstr *in, uint32_t mask, SimMbar *b)
   return sim_mbar_park(w, in, b);
 }
 
+/* Lanes that wait for one phase learn together what it hands on: `told` are those of the last mbarrier that have not yet. */
+static uint32_t wait_ended(SimWarp *w, const SimMbar *last, uint32_t told, const SimMbar *b, uint32_t lane) {
+  if (last == b) return told | lane;
+  if (told) sim_past_acquire(w, last->seen, told);
+  return lane;
+}
+
 HANDLER(mbarrier_wait) { /* p, address, state or parity [, time] */
   SimMbar *last = NULL;
-  uint32_t done = 0;
+  uint32_t done = 0, told = 0;
   bool again = w->held != NULL;
   w->held = NULL;
   w->spin.acted = true;
@@ -90,10 +97,11 @@ HANDLER(mbarrier_wait) { /* p, address, state or parity [, time] */
       SimMbarFault f = sim_mbar_test(&b->s, R64(2)[l], &ended);
       if (f) return sim_mbar_fault_at(w, in, (int)l, b, f);
     }
-    if (ended && b != last && w->checks) sim_past_acquire(w, b->seen);
     if (ended) done |= lane_bit[l];
+    if (ended && w->checks) told = wait_ended(w, last, told, b, lane_bit[l]);
     last = b;
   }
+  if (told) sim_past_acquire(w, last->seen, told);
   SimGroup *g = w->cta->group;
   bool gives_up = w->expired || (!again && w->cta->policy == POLICY_RANDOM && (sim_group_random(g) & 3) == 0); /* a try may end without success */
   w->expired = false;
@@ -121,7 +129,7 @@ HANDLER(cp_async_arrive) {
     if (!in->sub) b->s.pending++;
     SimMbarFault f = b->s.pending > SIM_MBAR_MOST ? MBAR_COUNT : sim_mbar_arrive(&b->s, &a, &token, &ended);
     if (f) return sim_mbar_fault_at(w, in, (int)l, b, f);
-    if (w->checks) sim_past_release(b->past, w);
+    if (w->checks) sim_past_release(b->past, w, lane_bit[l]);
     if (ended) sim_mbar_ended(b, w);
   }
   sim_order_tick(w);
@@ -144,9 +152,9 @@ HANDLER(fence_mbarrier_init) {
 }
 
 HANDLER(fence_async) { /* fence.proxy.async */
-  (void)in, (void)mask;
+  (void)in;
   fence_mbarriers(w);
-  if (w->checks) sim_order_proxy(w);
+  if (w->checks) sim_order_proxy(w, mask);
   return STEP_NEXT;
 }
 
@@ -296,7 +304,7 @@ static char *cluster_piece(SimWarp *w, const SimInstr *in, uint32_t l, uint32_t 
   if (!sim_cluster_reach(w, in, (int)l, c, at)) return NULL;
   if (write && !(flags & SIM_CELL_STRONG) && !sim_area_write(w, in, (int)l, a, false)) return NULL;
   if (!write && !in->sem && !sim_area_read(w, in, (int)l, a, false)) return NULL;
-  if (write) sim_area_written(a, w->cta->group->time << SIM_CELL_TIME | w->agent | flags);
+  if (write) sim_area_written(a, w->cta->group->time << SIM_CELL_TIME | w->agent | flags, l);
   return c->warp[0].shared + at;
 }
 
@@ -351,7 +359,7 @@ static int async_signal(SimWarp *w, const SimInstr *in, uint32_t l, uint32_t byt
   SimGroup *g = w->cta->group;
   uint32_t to = lane_address(w, in, 0, SIM_I_ADDR32, in->imm, l), at, column = sim_column(g, b->agent);
   SimCta *c = sim_cluster_cta(w, to, &at);
-  sim_area_written((SimArea){c, at, bytes}, g->time << SIM_CELL_TIME | b->agent);
+  sim_area_written((SimArea){c, at, bytes}, g->time << SIM_CELL_TIME | b->agent, SIM_LANE_WARP);
   if (g->launch->dev->meter) g->meter[sim_code_index(w, in)].written[KILNSIM_SHARED] += bytes;
   for (int k = 0; k < CLOCKS; k++) b->past[k].near[column] = g->time;
   c->touched[column] = g->time;

@@ -20,7 +20,8 @@ static int row_addresses(SimWarp *w, const SimInstr *in, uint32_t mask, int slot
   Readers readers;
   if (write) find_readers(w, &readers);
   for (uint32_t l = 0; l < rows; l++) {
-    int r = write ? shadow_write(w, in, (uint32_t)addr[l], 16, (int)l, 0, &readers) : shadow_read(w, in, (uint32_t)addr[l], 16, (int)l);
+    int r = write ? shadow_write_together(w, in, (uint32_t)addr[l], 16, (int)l, &readers)
+                  : shadow_read_together(w, in, (uint32_t)addr[l], 16, (int)l);
     if (r != STEP_NEXT) return r;
   }
   return STEP_NEXT;

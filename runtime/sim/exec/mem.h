@@ -266,83 +266,196 @@ HANDLER(st_global) {
 
 /* ---- shared: the shadow holds a cell per 1 << shift bytes (the narrowest access of the kernel) ---- */
 
-/* Cells of one access, four at a time where there are four. A cell is bad for a reader that is unwritten, in flight, or written by
- * another warp since its last release to this one. */
+/* Cells of one access, four at a time where there are four. A cell is bad if it is unwritten (to a reader), in flight, or written by another
+ * warp since that warp's last release to this one. What the own warp has done since its lanes were joined last is looked at lane by lane. */
 typedef uint32_t ALIAS __attribute__((vector_size(16), aligned(4))) Cells;
 #define BAD_WRITER(v, limit, me)                                                                                       \
   (((v) & (SIM_CELL_PENDING | SIM_CELL_ENGINE)) | ((Cells)((v) >> SIM_CELL_TIME > (limit)) & (Cells)(((v) & SIM_CELL_AGENT) != (me))))
 #define BAD_WRITER1(v, limit, me)                                                                                      \
   (((v) & (SIM_CELL_PENDING | SIM_CELL_ENGINE)) | ((uint32_t)((v) >> SIM_CELL_TIME > (limit)) & (uint32_t)(((v) & SIM_CELL_AGENT) != (me))))
+#define OWN_WRITER(v, joined, me) ((Cells)((v) >> SIM_CELL_TIME > (joined)) & (Cells)(((v) & SIM_CELL_AGENT) == (me)))
+#define OWN_WRITER1(v, joined, me) ((uint32_t)((v) >> SIM_CELL_TIME > (joined)) & (uint32_t)(((v) & SIM_CELL_AGENT) == (me)))
 static inline uint32_t any_cell(Cells v) { return v[0] | v[1] | v[2] | v[3]; }
 
-static inline uint32_t read_cells(const uint32_t *wr, uint32_t *rd, uint32_t n, uint32_t now, uint32_t limit, uint32_t me) {
-  Cells bad = {0};
-  uint32_t i = 0, rest = 0;
+/* The cells of an access, and whose they are: cell i of lane code + (i >> shift). */
+typedef struct Piece { uint32_t first, n, code, shift, joined; } Piece;
+enum { NO_SHIFT = 31 };
+
+static inline Piece piece_of(const SimWarp *w, uint32_t addr, uint32_t bytes, int lane) { /* lane -1: adjacent ones of all lanes */
+  uint32_t n = bytes >> w->shift;
+  return (Piece){(addr - w->shared_first) >> w->shift, n, lane < 0 ? 0 : (uint32_t)lane, lane < 0 ? (uint32_t)__builtin_ctz(n / SIM_LANES) : NO_SHIFT,
+                 w->hb[w->agent]};
+}
+static inline uint32_t code_at(const Piece *p, uint32_t i) { return p->code + (i >> p->shift); }
+
+/* A read of each cell is noted; several lanes' reads since they were joined become SIM_LANE_MANY's. */
+static inline uint32_t note_read(uint32_t old, uint32_t now, uint32_t code, uint32_t seen) {
+  if (old >= SIM_FLIGHT) return old;
+  return now | (old > seen && SIM_READ_LANE(old) != code ? SIM_LANE_MANY : code) << 1;
+}
+
+static inline uint32_t read_cells(SimWarp *w, const Piece *p, uint32_t n, uint32_t now, bool *own) {
+  const uint32_t *wr = w->wr + p->first;
+  uint32_t *rd = w->rd + p->first, limit = w->min_hb, me = w->agent, joined = p->joined, seen = SIM_READ_SEEN(joined), i = 0, rest = 0, mine1 = 0;
+  bool together = p->code == SIM_LANE_MANY && !w->flights; /* whoever has read it before, it is many now */
+  Cells bad = {0}, mine = {0};
   for (; i + 4 <= n; i += 4) {
     Cells v = *(const Cells *)(wr + i);
     bad |= (Cells)(v == 0) | BAD_WRITER(v, limit, me);
-    *(Cells *)(rd + i) = (Cells){now, now, now, now};
+    mine |= OWN_WRITER(v, joined, me);
+    if (together) {
+      *(Cells *)(rd + i) = (Cells){0} + (now | SIM_LANE_MANY << 1);
+      continue;
+    }
+    Cells old = *(const Cells *)(rd + i), at = {i, i + 1, i + 2, i + 3}, code = p->code + (at >> p->shift);
+    Cells many = (Cells)(old > seen) & (Cells)((old >> 1 & 63) != code), flies = (Cells)(old >= SIM_FLIGHT);
+    Cells read = now | ((code & ~many) | (SIM_LANE_MANY & many)) << 1;
+    *(Cells *)(rd + i) = (read & ~flies) | (old & flies);
   }
   for (; i < n; i++) {
     rest |= (uint32_t)(wr[i] == 0) | BAD_WRITER1(wr[i], limit, me);
-    rd[i] = now;
+    mine1 |= OWN_WRITER1(wr[i], joined, me);
+    rd[i] = note_read(rd[i], now, code_at(p, i), seen);
   }
+  *own = any_cell(mine) | mine1;
   return any_cell(bad) | rest;
 }
 
-static inline int shadow_read(SimWarp *w, const SimInstr *in, uint32_t addr, uint32_t bytes, int lane) {
-  uint32_t c = (addr - w->shared_first) >> w->shift, n = bytes >> w->shift, time = w->cta->group->time, limit = w->min_hb, me = w->agent;
-  uint32_t now = time << 1 | (in->sem != SEM_WEAK);
-  uint32_t bad = n == 4 ? read_cells(w->wr + c, w->rd + c, 4, now, limit, me) : read_cells(w->wr + c, w->rd + c, n, now, limit, me);
-  w->cta->last_read[w->index] = time;
-  if (__builtin_expect(bad == 0, 1)) return STEP_NEXT;
-  uint32_t per_lane = lane < 0 ? n / SIM_LANES : n;
-  for (uint32_t i = 0; i < n; i++)
-    if (sim_shadow_read_slow(w, in, c + i, lane < 0 ? (int)(i / per_lane) : lane)) return STEP_YIELD;
+/* Has another lane of the warp written a cell since they were joined? */
+static inline bool lanes_differ(const SimWarp *w, const Piece *p, uint32_t i) {
+  uint32_t v = w->wr[p->first + i], lane = w->wl[p->first + i];
+  return OWN_WRITER1(v, p->joined, w->agent) && lane != code_at(p, i) && lane != SIM_LANE_WARP;
+}
+
+static int judge_reads(SimWarp *w, const SimInstr *in, const Piece *p, int lane, bool bad) {
+  for (uint32_t i = 0; i < p->n && !bad; i++) bad = lanes_differ(w, p, i);
+  for (uint32_t i = 0; i < p->n && bad; i++) {
+    uint32_t code = code_at(p, i);
+    if (sim_shadow_read_slow(w, in, p->first + i, lane < 0 ? (int)code : lane, code)) return STEP_YIELD;
+  }
   return STEP_NEXT;
 }
 
-/* The warps whose latest reads are not all known to have happened before: only their cells need a look. */
-typedef struct Readers { uint32_t n, seen[SIM_MAX_WARPS]; const uint32_t *rd[SIM_MAX_WARPS]; } Readers;
+static inline int shadow_read_piece(SimWarp *w, const SimInstr *in, const Piece *p, int lane) {
+  uint32_t time = w->cta->group->time, now = time << 7 | (in->sem != SEM_WEAK);
+  bool own;
+  uint32_t bad = p->n == 4 ? read_cells(w, p, 4, now, &own) : read_cells(w, p, p->n, now, &own);
+  w->cta->last_read[w->index] = time;
+  w->dirty |= p->shift == NO_SHIFT && p->code < SIM_LANES ? lane_bit[p->code] : SIM_FULL;
+  return __builtin_expect(bad == 0 && !own, 1) ? STEP_NEXT : judge_reads(w, in, p, lane, bad != 0);
+}
+
+static inline int shadow_read(SimWarp *w, const SimInstr *in, uint32_t addr, uint32_t bytes, int lane) {
+  Piece p = piece_of(w, addr, bytes, lane);
+  return shadow_read_piece(w, in, &p, lane);
+}
+
+/* Matrices: the warp reads and writes them together. */
+static inline int shadow_read_together(SimWarp *w, const SimInstr *in, uint32_t addr, uint32_t bytes, int lane) {
+  Piece p = piece_of(w, addr, bytes, lane);
+  p.code = SIM_LANE_MANY;
+  return shadow_read_piece(w, in, &p, lane);
+}
+
+/* The warps whose latest reads are not all known to have happened before: only their cells need a look; and what the instruction has
+ * written so far (mask of lanes at addr): two lanes may store the same to one place. */
+typedef struct Readers {
+  uint32_t n, seen[SIM_MAX_WARPS];
+  const uint32_t *rd[SIM_MAX_WARPS];
+  bool own;                 /* the own warp has read something since its lanes were joined */
+  const uint64_t *addr;
+  uint32_t mask, bytes;
+} Readers;
 
 static inline void find_readers(SimWarp *w, Readers *r) {
   const SimCta *cta = w->cta;
   r->n = 0;
+  r->addr = NULL;
+  r->mask = 0;
   for (uint32_t i = 0, first = cta->rank * cta->nwarps; i < cta->nwarps; i++) {
     uint32_t known = w->hb[first + i];
-    if (i == w->index ? !w->flights : cta->last_read[i] <= known) continue; /* of its own reads only those in flight count */
-    r->seen[r->n] = i == w->index ? SIM_FLIGHT - 1 : known << 1 | 1;
+    if (i == w->index ? !w->flights : cta->last_read[i] <= known) continue; /* of its own reads those in flight */
+    r->seen[r->n] = i == w->index ? SIM_FLIGHT - 1 : SIM_READ_SEEN(known);
     r->rd[r->n++] = cta->rd + i * cta->cells;
   }
+  r->own = cta->last_read[w->index] > w->hb[w->agent];
 }
 
-static inline uint32_t write_cells(uint32_t *wr, uint32_t n, uint32_t now, uint32_t limit, uint32_t me, uint32_t c, const Readers *r) {
-  Cells bad = {0};
-  uint32_t i = 0, rest = 0;
+static inline uint32_t write_cells(SimWarp *w, const Piece *p, uint32_t n, uint32_t now, const Readers *r, bool *own) {
+  uint32_t *wr = w->wr + p->first, limit = w->min_hb, me = w->agent, joined = p->joined, c = p->first, i = 0, rest = 0, mine1 = 0;
+  const uint32_t *read = r->own ? w->rd + p->first : NULL;
+  Cells bad = {0}, mine = {0};
   for (; i + 4 <= n; i += 4) {
-    bad |= BAD_WRITER(*(Cells *)(wr + i), limit, me);
+    Cells v = *(Cells *)(wr + i);
+    bad |= BAD_WRITER(v, limit, me);
+    mine |= OWN_WRITER(v, joined, me);
+    if (read) mine |= (Cells)(*(const Cells *)(read + i) > SIM_READ_SEEN(joined));
     for (uint32_t k = 0; k < r->n; k++) bad |= (Cells)(*(const Cells *)(r->rd[k] + c + i) > r->seen[k]);
   }
   for (uint32_t j = i; j < n; j++) {
     rest |= BAD_WRITER1(wr[j], limit, me);
+    mine1 |= OWN_WRITER1(wr[j], joined, me) | (read ? (uint32_t)(read[j] > SIM_READ_SEEN(joined)) : 0);
     for (uint32_t k = 0; k < r->n; k++) rest |= (uint32_t)(r->rd[k][c + j] > r->seen[k]);
   }
-  if (__builtin_expect((any_cell(bad) | rest) != 0, 0)) return 1;
+  *own = any_cell(mine) | mine1;
+  if (__builtin_expect((any_cell(bad) | rest | *own) != 0, 0)) return any_cell(bad) | rest;
   for (i = 0; i + 4 <= n; i += 4) *(Cells *)(wr + i) = (Cells){now, now, now, now};
   for (; i < n; i++) wr[i] = now;
   return 0;
 }
 
-static inline int shadow_write(SimWarp *w, const SimInstr *in, uint32_t addr, uint32_t bytes, int lane, uint32_t flags, const Readers *r) {
-  uint32_t c = (addr - w->shared_first) >> w->shift, n = bytes >> w->shift, limit = w->min_hb, me = w->agent;
-  uint32_t now = w->cta->group->time << SIM_CELL_TIME | flags | me;
-  uint32_t bad = n == 4 ? write_cells(w->wr + c, 4, now, limit, me, c, r) : write_cells(w->wr + c, n, now, limit, me, c, r);
-  if (__builtin_expect(bad == 0, 1)) return STEP_NEXT;
-  uint32_t per_lane = lane < 0 ? n / SIM_LANES : n;
-  for (uint32_t i = 0; i < n; i++)
-    if (sim_shadow_write_slow(w, in, c + i, lane < 0 ? (int)(i / per_lane) : lane, flags)) return STEP_YIELD;
-  for (uint32_t i = 0; i < n; i++) w->wr[c + i] = now;
+static inline void note_writers(SimWarp *w, const Piece *p) {
+  uint8_t *wl = w->wl + p->first;
+  uint32_t i = 0, four = p->code * 0x01010101u;
+  if (p->shift != NO_SHIFT)
+    for (; i < p->n; i++) wl[i] = (uint8_t)(i >> p->shift);
+  for (; i + 4 <= p->n; i += 4) memcpy(wl + i, &four, 4);
+  for (; i < p->n; i++) wl[i] = (uint8_t)p->code;
+}
+
+/* A lower lane of this instruction has written the cell just now. */
+static inline bool written_together(const SimWarp *w, const Readers *r, uint32_t cell) {
+  uint32_t at = w->shared_first + (cell << w->shift);
+  if (!r->addr) return false;
+  ACTIVE(l, r->mask) if (at >= (uint32_t)r->addr[l] && at < (uint32_t)r->addr[l] + r->bytes) return true;
+  return false;
+}
+
+static int judge_writes(SimWarp *w, const SimInstr *in, const Piece *p, int lane, uint32_t flags, uint32_t now, const Readers *r, bool bad) {
+  const uint32_t *rd = w->rd + p->first;
+  for (uint32_t i = 0; i < p->n && !bad; i++) {
+    uint32_t other = SIM_READ_LANE(rd[i]);
+    bad = lanes_differ(w, p, i) || (rd[i] > SIM_READ_SEEN(p->joined) && other != code_at(p, i) && other != SIM_LANE_WARP);
+  }
+  for (uint32_t i = 0; i < p->n; i++) {
+    uint32_t code = code_at(p, i), cell = p->first + i;
+    bool together = bad && written_together(w, r, cell);
+    if (bad && !together && sim_shadow_write_slow(w, in, cell, lane < 0 ? (int)code : lane, code, flags)) return STEP_YIELD;
+    w->wr[cell] = now;
+    w->wl[cell] = (uint8_t)(together ? SIM_LANE_MANY : code);
+  }
   return STEP_NEXT;
+}
+
+static inline int shadow_write_piece(SimWarp *w, const SimInstr *in, const Piece *p, int lane, uint32_t flags, const Readers *r) {
+  uint32_t now = w->cta->group->time << SIM_CELL_TIME | flags | w->agent;
+  bool own;
+  uint32_t bad = p->n == 4 ? write_cells(w, p, 4, now, r, &own) : write_cells(w, p, p->n, now, r, &own);
+  w->dirty |= p->shift == NO_SHIFT && p->code < SIM_LANES ? lane_bit[p->code] : SIM_FULL;
+  if (__builtin_expect(bad || own, 0)) return judge_writes(w, in, p, lane, flags, now, r, bad != 0);
+  note_writers(w, p);
+  return STEP_NEXT;
+}
+
+static inline int shadow_write(SimWarp *w, const SimInstr *in, uint32_t addr, uint32_t bytes, int lane, uint32_t flags, const Readers *r) {
+  Piece p = piece_of(w, addr, bytes, lane);
+  return shadow_write_piece(w, in, &p, lane, flags, r);
+}
+
+static inline int shadow_write_together(SimWarp *w, const SimInstr *in, uint32_t addr, uint32_t bytes, int lane, const Readers *r) {
+  Piece p = piece_of(w, addr, bytes, lane);
+  p.code = SIM_LANE_MANY;
+  return shadow_write_piece(w, in, &p, lane, 0, r);
 }
 
 static int fault_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr, uint32_t bytes, const char *verb) {
@@ -390,7 +503,7 @@ static int store_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uin
   w->spin.acted = true;
   uint32_t bytes = (uint32_t)in->n * in->size;
   if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, "writes");
-  Readers readers;
+  Readers readers = {0};
   if (w->checks) find_readers(w, &readers);
   if (mask == SIM_FULL && fits_block(in) && adjacent(addr, bytes)) {
     if (w->checks && shadow_write(w, in, (uint32_t)addr[0], bytes * SIM_LANES, -1, 0, &readers) != STEP_NEXT) return STEP_YIELD;
@@ -398,8 +511,11 @@ static int store_shared(SimWarp *w, const SimInstr *in, uint32_t mask, const uin
     return STEP_NEXT;
   }
   char *p[SIM_LANES];
+  readers.addr = addr;
+  readers.bytes = bytes;
   ACTIVE(l, mask) {
     if (w->checks && shadow_write(w, in, (uint32_t)addr[l], bytes, (int)l, 0, &readers) != STEP_NEXT) return STEP_YIELD;
+    readers.mask |= lane_bit[l];
     p[l] = w->shared + addr[l];
   }
   store_lanes(w, in, mask, p);

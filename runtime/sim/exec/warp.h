@@ -257,7 +257,8 @@ static int members_here(SimWarp *w, const SimInstr *in, uint32_t mask, uint32_t 
 
 HANDLER(bar_warp_sync) {
   MEMBERS_HERE(R32(0)[__builtin_ctz(mask)], "bar.warp.sync");
-  return STEP_NEXT;
+  if (w->checks) sim_order_join(w, mask);
+  return w->cta->group->faulted ? STEP_YIELD : STEP_NEXT;
 }
 
 enum { SHFL_UP, SHFL_DOWN, SHFL_BFLY, SHFL_IDX };

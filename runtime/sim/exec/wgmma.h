@@ -206,27 +206,71 @@ static inline bool wg_read_line(SimWarp *w, const SimInstr *in, uint32_t address
 }
 
 static inline void wg_release_line(SimWarp *w, uint32_t address) {
-  uint32_t first = (address - w->shared_first) >> w->shift, n = 16u >> w->shift, now = w->cta->group->time << 1;
+  uint32_t first = (address - w->shared_first) >> w->shift, n = 16u >> w->shift, now = SIM_READ(w->cta->group->time, SIM_LANE_WARP);
   for (uint32_t i = 0; i < n; i++) w->rd[first + i] = w->rd[first + i] == SIM_FLIGHT ? now : w->rd[first + i];
 }
 
-/* The core matrices of groups `first` and on that the warp reads, or has read. */
-static bool wg_lines(SimWarp *w, const SimInstr *in, const SimDescriptor *d, bool transposed, uint32_t first, uint32_t groups, bool release) {
+static inline void wg_mark_line(SimWarp *w, uint32_t address) {
+  uint32_t first = (address - w->shared_first) >> w->shift, n = 16u >> w->shift;
+  for (uint32_t i = 0; i < n; i++) w->rd[first + i] = SIM_FLIGHT;
+}
+
+typedef enum { WG_JUDGE, WG_RELEASE, WG_MARK } WgLines;
+
+/* The core matrices of groups `first` and on that the warp reads, or has read, or goes on reading. */
+static bool wg_lines(SimWarp *w, const SimInstr *in, const SimDescriptor *d, bool transposed, uint32_t first, uint32_t groups, WgLines how) {
   uint32_t known = SIM_FULL; /* no cell */
   for (uint32_t i = first; i < first + groups; i++)
     for (uint32_t j = 0; j < 2; j++)
       for (uint32_t r = 0; r < 8; r++) {
         uint32_t at = sim_descriptor_line(d, transposed, i, j, r);
-        if (release) wg_release_line(w, at);
+        if (how == WG_RELEASE) wg_release_line(w, at);
+        else if (how == WG_MARK) wg_mark_line(w, at);
         else if (!wg_read_line(w, in, at, &known)) return false;
       }
   return true;
 }
 
-static bool wg_areas(SimWarp *w, const SimInstr *in, const SimProduct *p, bool release) {
+static bool wg_areas(SimWarp *w, const SimInstr *in, const SimProduct *p, WgLines how) {
   SimDescriptor a = sim_descriptor(p->a), b = sim_descriptor(p->b);
-  if (!WG_A_REGS(in) && !wg_lines(w, in, &a, WG_TRANS_A(in), (w->index & 3) * 2, 2, release)) return false;
-  return wg_lines(w, in, &b, WG_TRANS_B(in), 0, in->n, release);
+  if (!WG_A_REGS(in) && !wg_lines(w, in, &a, WG_TRANS_A(in), (w->index & 3) * 2, 2, how)) return false;
+  return wg_lines(w, in, &b, WG_TRANS_B(in), 0, in->n, how);
+}
+
+typedef struct WgRange { uint32_t low, high; } WgRange;
+
+/* Where a matrix lies, at most. */
+static WgRange wg_range(const SimDescriptor *d, bool transposed, uint32_t first, uint32_t groups) {
+  WgRange r = {UINT32_MAX, 0};
+  for (uint32_t i = first; i < first + groups; i += groups > 1 ? groups - 1 : 1)
+    for (uint32_t j = 0; j < 2; j++)
+      for (uint32_t line = 0; line < 8; line += 7) {
+        uint32_t at = sim_descriptor_line(d, transposed, i, j, line);
+        if ((at & ~127u) < r.low) r.low = at & ~127u;
+        if ((at | 127u) > r.high) r.high = at | 127u;
+      }
+  return r;
+}
+
+static uint32_t wg_ranges(const SimWarp *w, const SimProduct *p, WgRange r[2]) {
+  SimDescriptor a = sim_descriptor(p->a), b = sim_descriptor(p->b);
+  uint32_t n = 0;
+  r[n++] = wg_range(&b, WG_TRANS_B(p->in), 0, p->in->n);
+  if (!WG_A_REGS(p->in)) r[n++] = wg_range(&a, WG_TRANS_A(p->in), (w->index & 3) * 2, 2);
+  return n;
+}
+
+/* What a product has read others of the warp may be reading still: that stays marked. */
+static void wg_still_read(SimWarp *w, const SimProduct *done, uint32_t ndone, const SimProduct *left, uint32_t nleft) {
+  for (uint32_t k = 0; k < nleft; k++) {
+    WgRange mine[2], other[2];
+    uint32_t n = wg_ranges(w, &left[k], mine);
+    bool meets = false;
+    for (uint32_t i = 0; i < ndone && !meets; i++)
+      for (uint32_t x = 0, m = wg_ranges(w, &done[i], other); x < m; x++)
+        for (uint32_t y = 0; y < n; y++) meets |= mine[y].low <= other[x].high && other[x].low <= mine[y].high;
+    if (meets) wg_areas(w, left[k].in, &left[k], WG_MARK);
+  }
 }
 
 static bool wg_descriptor_ok(SimWarp *w, const SimInstr *in, uint64_t bits, const char *what) {
@@ -271,7 +315,7 @@ HANDLER(wgmma) { /* D, A, B, scale-d, ... */
   if ((!WG_A_REGS(in) && wg_uniform(w, in, first_a, "A") != STEP_NEXT) || wg_uniform(w, in, first_b, "B") != STEP_NEXT) return STEP_YIELD;
   SimProduct p = {.in = in, .a = WG_A_REGS(in) ? 0 : R64(first_a)[0], .b = R64(first_b)[0], .group = w->product_group, .add = add != 0};
   if ((!WG_A_REGS(in) && !wg_descriptor_ok(w, in, p.a, "A")) || !wg_descriptor_ok(w, in, p.b, "B")) return STEP_YIELD;
-  if (wg_registers(w, in) != STEP_NEXT || !wg_areas(w, in, &p, false)) return STEP_YIELD;
+  if (wg_registers(w, in) != STEP_NEXT || !wg_areas(w, in, &p, WG_JUDGE)) return STEP_YIELD;
   w->spin.acted = true;
   w->nproducts++;
   w->product_hash = (w->product_hash ^ p.b ^ p.a << 1 ^ (uint64_t)in->line << 40) * 0x9e3779b97f4a7c15ull;
@@ -310,10 +354,11 @@ HANDLER(wgmma_wait) { /* imm: groups that may stay in flight */
     wg_compute(w, &p[done]);
     for (uint32_t i = 0; i < nheld; i++) w->touch[held[i]] -= 2;
     if (!w->checks) continue;
-    wg_areas(w, p[done].in, &p[done], true);
+    wg_areas(w, p[done].in, &p[done], WG_RELEASE);
     if (--w->flights == 0) w->cta->last_read[w->index] = w->cta->group->time;
   }
   if (done) {
+    if (w->checks) wg_still_read(w, p, done, p + done, n - done);
     memmove(p, p + done, (n - done) * sizeof *p);
     w->products.n -= done * sizeof *p;
   }

@@ -79,8 +79,8 @@ static int move_matrix(SimWarp *w, const SimInstr *in, const Matrix *x, char *bu
     if (shared) {
       if (shared_bad(w, mask, addr, bytes)) return fault_shared(w, in, mask, addr, bytes, write ? "writes" : "reads");
       ACTIVE(l, mask) {
-        int step = !w->checks ? STEP_NEXT : write ? shadow_write(w, in, (uint32_t)addr[l], bytes, (int)l, 0, &readers)
-                                                  : shadow_read(w, in, (uint32_t)addr[l], bytes, (int)l);
+        int step = !w->checks ? STEP_NEXT : write ? shadow_write_together(w, in, (uint32_t)addr[l], bytes, (int)l, &readers)
+                                                  : shadow_read_together(w, in, (uint32_t)addr[l], bytes, (int)l);
         if (step != STEP_NEXT) return step;
         p[l] = w->shared + addr[l];
       }
