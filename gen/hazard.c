@@ -267,7 +267,12 @@ static void visit(Hazard *h, TileNode *n) {
   case TILE_fill_slot: on_read(h, n, tile_arg(p, n, 1)); break;
   case TILE_reduce: on_reduce(h, n); break;
   case TILE_sync: barrier(h); break;
-  case TILE_cluster_sync: cluster_barrier(h); break;
+  case TILE_cluster_sync:
+    for (uint32_t i = 0; i < h->nplaces && tile_attr_int(p, n, TA_relaxed, 0); i++)
+      if (h->place[i].shown || h->place[i].seen)
+        refuse(h, n, "a relaxed cluster_sync tells the other CTAs nothing, and this role has written shared memory or read theirs; leave out relaxed", 0, 0);
+    cluster_barrier(h);
+    break;
   case TILE_mma:
   case TILE_mma_fetch:
     on_read(h, n, tile_arg(p, n, 1));

@@ -349,7 +349,8 @@ void lower_pdl_launch(Lower *l) { ptx_put_n(l->ptx, ISA_griddepcontrol_launch_de
 void lower_nothing(Lower *l) { (void)l; }
 void lower_sync(Lower *l) { lower_group_barrier(l); }
 void lower_cluster_sync(Lower *l) {
-  ptx_put_n(l->ptx, ISA_barrier_cluster_arrive_release_aligned, 0, NULL);
+  bool relaxed = tile_attr_int(l->tiles, l->node, TA_relaxed, 0);
+  ptx_put_n(l->ptx, relaxed ? ISA_barrier_cluster_arrive_relaxed_aligned : ISA_barrier_cluster_arrive_release_aligned, 0, NULL);
   ptx_put_n(l->ptx, ISA_barrier_cluster_wait_acquire_aligned, 0, NULL);
 }
 void lower_barrier(Lower *l) { *lower_result(l) = (Val){.kind = VAL_NONE}; } /* without roles every sync is the CTA's */

@@ -458,7 +458,7 @@ void lower_load1(Lower *l) {
   if (!known_width(l, t)) return;
   PtxReg p = element_pointer(l, m->view, 1);
   PtxReg r = ptx_reg(l->ptx, dtype_class(stored));
-  ptx_put(l->ptx, single_form(&LOAD, t), R(r), po_mem(p, 0));
+  ptx_put(l->ptx, single_form(forms_of(l, true), t), R(r), po_mem(p, 0));
   *out = (Val){.kind = VAL_SCALAR, .dtype = t, .n = 1, .reg = ARENA_ARRAY(l->arena, PASS, PtxReg, 1)};
   out->reg[0] = elem_convert(l, r, stored, t);
 }

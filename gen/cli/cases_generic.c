@@ -198,6 +198,8 @@ static const ProductCase product_cases[] = {
     {{392, 520},  72,    3,    LAYOUT_DENSE,     false,  CASES_ALL},
     {{392, 520},  136,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
     {{392, 520},  200,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{392, 520},  328,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{392, 520},  456,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
 };
 
 static void add_product_cases(CaseList *list, const KilnDef *def, const Roles *u, CaseAmount amount) {

@@ -28,16 +28,17 @@ static bool joins_lanes(const MutFlow *f, int i) {
   return in->id == ISA_bar_sync || in->id == ISA_barrier_sync || in->id == ISA_barrier_sync_aligned;
 }
 
+static MutVerdict judge_arrival(const MutFlow *f, int from, int i) {
+  const char *opcode = at(f, i)->form->opcode;
+  (void)from;
+  if (strncmp(opcode, "barrier.cluster.arrive", 22) != 0) return MUTATE_GO_ON;
+  return strstr(opcode, ".relaxed") || !by_all(f, i) ? MUTATE_VIOLATED : MUTATE_SATISFIED;
+}
+
 /* Likewise, for what comes after it: a wait for the cluster, at whose barrier every lane has arrived and released. */
 static bool has_joined(const MutFlow *f, int i) {
-  const MutInstr *in = at(f, i);
   if (joins_lanes(f, i)) return true;
-  if (!by_all(f, i) || strncmp(in->form->opcode, "barrier.cluster.wait", 20) != 0) return false;
-  for (int k = 0; k < f->e->n; k++) {
-    const MutInstr *other = at(f, k);
-    if (strncmp(other->form->opcode, "barrier.cluster.arrive", 22) == 0 && (strstr(other->form->opcode, ".relaxed") || !by_all(f, k))) return false;
-  }
-  return true;
+  return by_all(f, i) && strncmp(at(f, i)->form->opcode, "barrier.cluster.wait", 20) == 0 && mutate_on_every_path(f, i, true, false, judge_arrival);
 }
 
 typedef enum { DOES_NOTHING, WAITS, ARRIVES, OF_WARP_AS_ONE, DOES } Deed;
@@ -48,6 +49,7 @@ static bool is_arrival(const MutInstr *in) { return strncmp(in->form->opcode, "m
 /* What an instruction means for other threads. */
 static Deed deed_of(const MutInstr *in) {
   if (in->id == ISA_cp_bulk_commit_group || in->id == ISA_elect_sync || mutate_is(in, "setmaxnreg") || in->id == ISA_prefetch_tensormap) return DOES_NOTHING;
+  if (strncmp(in->form->opcode, "ld.global.nc", 12) == 0) return DOES_NOTHING; /* of memory that nobody writes */
   if (mutate_is(in, "shfl") || mutate_is(in, "vote") || mutate_is(in, "match") || mutate_is(in, "redux")) return DOES_NOTHING; /* values alone */
   if (is_wait(in)) return WAITS;
   if (is_arrival(in) || in->id == ISA_bar_arrive) return ARRIVES;

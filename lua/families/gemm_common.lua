@@ -200,7 +200,7 @@ function common.block_scales(inst, view, parts, batch, m, n)
     for i, s in ipairs(self) do
       local c = {}
       for j, d in ipairs(s.at) do c[j] = d == "K_128" and k or d end
-      values[i] = s.along and tile.load_like(s.view, s.like, c, { cache = "nc", dims = s.dims }) or tile.load1(s.view, c)
+      values[i] = s.along and tile.load_like(s.view, s.like, c, { cache = "nc", dims = s.dims }) or tile.load1(s.view, c, { cache = "nc" })
     end
     return values
   end

@@ -277,8 +277,8 @@ local function load_role(inst, s, map, ring, tiles, k_tiles)
         end
       end)
       if s.split > 1 then -- the math role's two
-        tile.cluster_sync()
-        tile.cluster_sync()
+        tile.cluster_sync({ relaxed = true })
+        tile.cluster_sync({ relaxed = true })
       end
     end)
     -- No CTA leaves while its peers may still tell it of slots that they have read. Both groups of coop read all slots in order.
@@ -381,14 +381,17 @@ local function sum_split(s, stage, accs, group)
   local rank, sums = split_rank(s), {}
   for i in ipairs(accs) do sums[i] = tile.frag("f32", shape, lay) end
   local function mine(i, j) return tile.part(stage[i][j], group, 0, rows) end
-  for r = 0, s.split - 1 do
-    tile.if_(tile.eq(rank, r), function()
-      for i, acc in ipairs(accs) do
-        tile.set(sums[i], tile.slice(acc, { 0, r * columns }, shape, lay))
-        for j = 1, s.split - 1 do tile.store(mine(i, j), tile.slice(acc, { 0, (r + j) % s.split * columns }, shape, lay), { 0, 0 }) end
-      end
-    end)
+  local function leave(r)
+    for i, acc in ipairs(accs) do
+      tile.set(sums[i], tile.slice(acc, { 0, r * columns }, shape, lay))
+      for j = 1, s.split - 1 do tile.store(mine(i, j), tile.slice(acc, { 0, (r + j) % s.split * columns }, shape, lay), { 0, 0 }) end
+    end
   end
+  local function from(r) -- one of these ranks
+    if r == s.split - 1 then return leave(r) end
+    tile.if_(tile.eq(rank, r), function() leave(r) end, function() from(r + 1) end)
+  end
+  from(0)
   tile.cluster_sync()
   local within = tile.cta(0) % s.cluster
   for i, sum in ipairs(sums) do

@@ -157,7 +157,7 @@ function tile.fastdiv(a, by) return node("fastdiv", { a.id, by.id }) end -- by: 
 function tile.get(v) return node("get", { v.id }) end
 function tile.put(v, x) core.node("put", { v.id, operand(x, { dtype = v.dtype }) }) end
 function tile.sync() core.node("sync") end
-function tile.cluster_sync() core.node("cluster_sync") end
+function tile.cluster_sync(attrs) core.node("cluster_sync", nil, attrs) end
 -- Of a step with `attr pdl`: what the step before it wrote is there from here on. Of the step before: the next one may start.
 function tile.pdl_wait() core.node("pdl_wait") end
 function tile.pdl_launch() core.node("pdl_launch") end
@@ -204,7 +204,7 @@ function tile.load(memory, coordinates, attrs) return node("load", with_coordina
 function tile.load_like(memory, like, coordinates, attrs) return node("load_like", with_coordinates({ memory.id, like.id }, coordinates, "i64"), attrs) end
 function tile.gather(memory, index, coordinates, attrs) return node("gather", with_coordinates({ memory.id, index.id }, coordinates, "i64"), attrs) end
 function tile.store(memory, f, coordinates, attrs) core.node("store", with_coordinates({ memory.id, f.id }, coordinates, "i64"), attrs) end
-function tile.load1(memory, coordinates) return node("load1", with_coordinates({ memory.id }, coordinates, "i64")) end
+function tile.load1(memory, coordinates, attrs) return node("load1", with_coordinates({ memory.id }, coordinates, "i64"), attrs) end
 function tile.store1(memory, v, coordinates) core.node("store1", with_coordinates({ memory.id, v.id }, coordinates, "i64")) end
 function tile.slice(t, start, shape, layout) return node("slice", { t.id }, { start = start, shape = shape, layout = layout }) end
 function tile.part(t, index, dim, size) return node("part", { t.id, operand(index) }, { dim = dim, size = size }) end

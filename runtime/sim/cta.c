@@ -220,8 +220,10 @@ void sim_cta_begin(SimCta *c) {
   c->policy = l->policy;
   for (int b = 0; b < SIM_MAX_BARRIERS; b++) clear_barrier(&c->barrier[b], c->group);
   memset(c->last_read, 0, sizeof c->last_read);
+  c->last_far = 0;
   if (c->cells) {
     memset(c->wr, 0, c->cells * sizeof *c->wr);
+    if (l->group_ctas > 1) memset(c->far, 0, c->cells * sizeof *c->far);
     memset(c->rd, 0, c->cells * c->nwarps * sizeof *c->rd);
   }
   if (l->shared_bytes) memset(c->shared, 0xff, l->shared_bytes);

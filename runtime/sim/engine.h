@@ -54,6 +54,7 @@ typedef struct SimArea { SimCta *cta; uint32_t address, bytes; } SimArea;
 /* May w (async: an operation that it issues) read it, or write over it? False: faulted. */
 bool sim_area_read(SimWarp *w, const SimInstr *in, int lane, SimArea a, bool async);
 bool sim_area_write(SimWarp *w, const SimInstr *in, int lane, SimArea a, bool async);
+void sim_area_far_read(SimWarp *w, SimArea a);             /* w has read it: if it is another CTA's, that must not write there before it knows */
 void sim_area_reading(SimWarp *w, SimArea a);              /* from now on, until sim_area_was_read */
 void sim_area_was_read(SimWarp *w, SimArea a, uint32_t lane); /* lane: who has waited for that (SIM_LANE_*) */
 void sim_area_mark(SimWarp *w, SimArea a, uint32_t from, uint32_t to); /* w's times of reading it that are `from` (SIM_FULL: all) */

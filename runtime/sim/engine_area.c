@@ -109,7 +109,22 @@ bool sim_area_write(SimWarp *w, const SimInstr *in, int lane, SimArea a, bool as
     last = wr[i];
     if (!judge_write(w, in, lane, last, wl[i], a.address + (i << w->shift), async, "overwrites")) return false;
   }
+  for (uint32_t i = 0; i < n; i++) {
+    if (!sim_far_read_unknown(w, a.cta, first + i, lane)) continue;
+    uint32_t agent = a.cta->far[first + i] & SIM_CELL_AGENT;
+    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", a.address + (i << w->shift),
+                     "overwrites what warp %u of the CTA of rank %u has read, with no barrier of the cluster between the two", agent % a.cta->nwarps,
+                     agent / a.cta->nwarps), false;
+  }
   return judge_readers(w, in, lane, &a, first, n);
+}
+
+/* A warp of another CTA has read it. Of several that have read a cell the last one is remembered. */
+void sim_area_far_read(SimWarp *w, SimArea a) {
+  if (!w->checks || a.cta == w->cta) return;
+  uint32_t *far = a.cta->far + first_cell(w, &a), now = w->cta->group->time << SIM_CELL_TIME | w->agent;
+  for (uint32_t i = 0, n = cells_of(w, &a); i < n; i++) far[i] = now;
+  a.cta->last_far = w->cta->group->time;
 }
 
 void sim_area_mark(SimWarp *w, SimArea a, uint32_t from, uint32_t to) {

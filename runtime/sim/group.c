@@ -51,6 +51,7 @@ static void carve_cta(SimCta *cta, const SimLaunch *l, Carve *c) {
   cta->wr = carve(c, cta->cells * sizeof *cta->wr);
   cta->rd = carve(c, cta->cells * l->nwarps * sizeof *cta->rd);
   cta->wl = carve(c, cta->cells);
+  cta->far = carve(c, l->group_ctas > 1 ? cta->cells * sizeof *cta->far : 0);
 }
 
 static void carve_barriers(SimCta *cta, const SimLaunch *l, Carve *c) {

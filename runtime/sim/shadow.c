@@ -19,6 +19,13 @@ bool sim_read_known(const SimWarp *w, int lane, uint32_t agent, uint32_t read) {
   return sim_knows(w, lane, CLOCK_GENERIC, agent, SIM_READ_TIME(read), code);
 }
 
+/* Has another CTA read a cell of c, and w does not know that this is over? */
+bool sim_far_read_unknown(const SimWarp *w, const SimCta *c, uint32_t cell, int lane) {
+  if (!c->last_far || !c->far[cell]) return false;
+  uint32_t agent = c->far[cell] & SIM_CELL_AGENT;
+  return agent != w->agent && !sim_knows(w, lane, CLOCK_GENERIC, agent, c->far[cell] >> SIM_CELL_TIME, SIM_LANE_WARP);
+}
+
 static uint32_t address_of(const SimWarp *w, uint32_t cell) { return w->shared_first + (cell << w->shift); }
 
 /* Nobody has written the cell. Perhaps its writer comes later, and a barrier is missing: then its write is reported as a race, and
@@ -93,6 +100,11 @@ bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int la
               agent == w->agent ? "%s what another lane of warp %u has written, with no bar.warp.sync between the two%s"
                                 : "%s what warp %u has written, with no barrier between the two%s", what, writer,
               sim_lanes_apart(w, lane, agent, v >> SIM_CELL_TIME));
+    return true;
+  }
+  if (sim_far_read_unknown(w, c, cell, knower)) {
+    sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", address, "%s what warp %u of the CTA of rank %u has read, with no barrier of the cluster between the two",
+              what, (c->far[cell] & SIM_CELL_AGENT) % c->nwarps, (c->far[cell] & SIM_CELL_AGENT) / c->nwarps);
     return true;
   }
   for (uint32_t r = 0; r < c->nwarps; r++) {

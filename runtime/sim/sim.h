@@ -409,6 +409,8 @@ typedef struct SimCta {
   char *shared;
   uint32_t *wr, *rd;                  /* shadow of shared memory: cells of the last write; nwarps rows of cells of reads */
   uint8_t *wl;                        /* lanes of the last writes */
+  uint32_t *far;                      /* in a cluster: time and agent, like wr, of the last read of a cell by another CTA */
+  uint32_t last_far;                  /* latest time of any */
   size_t cells;
   SimBuf mbars;                       /* struct SimMbar* */
   uint32_t free_regs;                 /* given back by setmaxnreg.dec, times 32 threads */
@@ -597,6 +599,7 @@ int sim_fault_global(SimWarp *w, const SimInstr *in, int lane, uint64_t address,
 
 /* shadow.c: slow paths of the race check, called when the vector test could not rule a race out. Return true if there is one. */
 const char *sim_lanes_apart(const SimWarp *w, int lane, uint32_t column, uint32_t time); /* a remark, or "" */
+bool sim_far_read_unknown(const SimWarp *w, const SimCta *c, uint32_t cell, int lane);
 bool sim_read_known(const SimWarp *w, int lane, uint32_t agent, uint32_t read);
 bool sim_shadow_read_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane, uint32_t code);
 bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane, uint32_t code, uint32_t flags);

@@ -29,7 +29,9 @@ return gemm.op "warpgroup" {
 --! of mbarrier.try_wait: mbarrier.try_wait.parity.shared.b64*4
 -- two CTAs that share k: each leaves half of its sums in its shared memory, and reads the other's half of its own columns from there
 --! emit --target sm_90a --schedule core=wgmma,way=coop,bm=128,bn=128,bk=64,stages=4,cluster=1,share=b,split=2,group=8,out=2
---! of barrier.cluster: ( barrier.cluster.arrive.release.aligned barrier.cluster.wait.acquire.aligned )*5
+--! of barrier.cluster: barrier.cluster.arrive.release.aligned barrier.cluster.wait.acquire.aligned \
+--!     ( barrier.cluster.arrive.relaxed.aligned barrier.cluster.wait.acquire.aligned )*2 \
+--!     ( barrier.cluster.arrive.release.aligned barrier.cluster.wait.acquire.aligned )*2
 --! of ld.shared::cluster: ld.shared::cluster.v2.f32*16
 --! of st.shared: st.shared.v2.f32*32
 -- with two more that share b: mask and ranks are those of the pair

@@ -226,6 +226,8 @@ static void other_ctas_need_a_barrier_of_the_cluster(void **state) {
   assert_refused_on("sm_90a", "cluster=[2,1,1] ",
                     "  p = peer t, 1\n  for 0, 4, 1 {\n  store t, acc, 0:i64, 0:i64\n  cluster_sync\n  f = " READ_PEER "  }\n",
                     "may still be read by other CTAs");
+  assert_refused_on("sm_90a", "cluster=[2,1,1] ", "  p = peer t, 1\n  store t, acc, 0:i64, 0:i64\n  cluster_sync relaxed\n", "leave out relaxed");
+  assert_refused_on("sm_90a", "cluster=[2,1,1] ", "  p = peer t, 1\n  f = " READ_PEER "  cluster_sync relaxed\n", "leave out relaxed");
 }
 
 int main(void) {

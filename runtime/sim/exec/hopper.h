@@ -304,6 +304,7 @@ static char *cluster_piece(SimWarp *w, const SimInstr *in, uint32_t l, uint32_t 
   if (!sim_cluster_reach(w, in, (int)l, c, at)) return NULL;
   if (write && !(flags & SIM_CELL_STRONG) && !sim_area_write(w, in, (int)l, a, false)) return NULL;
   if (!write && !in->sem && !sim_area_read(w, in, (int)l, a, false)) return NULL;
+  if (!write && !in->sem) sim_area_far_read(w, a);
   if (write) sim_area_written(a, w->cta->group->time << SIM_CELL_TIME | w->agent | flags, l);
   return c->warp[0].shared + at;
 }

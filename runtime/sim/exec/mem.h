@@ -363,6 +363,7 @@ typedef struct Readers {
   uint32_t n, seen[SIM_MAX_WARPS];
   const uint32_t *rd[SIM_MAX_WARPS];
   bool own;                 /* the own warp has read something since its lanes were joined */
+  const uint32_t *far;      /* other CTAs have, and not all of that is known to be over; NULL: no */
   const uint64_t *addr;
   uint32_t mask, bytes;
 } Readers;
@@ -379,6 +380,7 @@ static inline void find_readers(SimWarp *w, Readers *r) {
     r->rd[r->n++] = cta->rd + i * cta->cells;
   }
   r->own = cta->last_read[w->index] > w->hb[w->agent];
+  r->far = cta->last_far > w->min_hb ? cta->far : NULL;
 }
 
 static inline uint32_t write_cells(SimWarp *w, const Piece *p, uint32_t n, uint32_t now, const Readers *r, bool *own) {
@@ -397,6 +399,7 @@ static inline uint32_t write_cells(SimWarp *w, const Piece *p, uint32_t n, uint3
     mine1 |= OWN_WRITER1(wr[j], joined, me) | (read ? (uint32_t)(read[j] > SIM_READ_SEEN(joined)) : 0);
     for (uint32_t k = 0; k < r->n; k++) rest |= (uint32_t)(r->rd[k][c + j] > r->seen[k]);
   }
+  for (uint32_t j = 0; r->far && j < n; j++) rest |= (uint32_t)(r->far[c + j] >> SIM_CELL_TIME > limit);
   *own = any_cell(mine) | mine1;
   if (__builtin_expect((any_cell(bad) | rest | *own) != 0, 0)) return any_cell(bad) | rest;
   for (i = 0; i + 4 <= n; i += 4) *(Cells *)(wr + i) = (Cells){now, now, now, now};
