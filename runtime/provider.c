@@ -24,7 +24,7 @@
 extern char **environ;
 
 enum {
-  OUTPUT_BYTES = 16384,
+  OUTPUT_BYTES = 65536, /* the list of a chain with four stages has 13 KB */
   SET_BYTES = 1024,
   MAX_CHOICES = 16,
   SCHEDULE_BYTES = 2048
@@ -290,13 +290,13 @@ static kiln_status supply_one(Job *job, char *set, char *schedule) {
   return emit(job, set, schedule, path);
 }
 
-/* The key=value words of a line, as --schedule takes them; returns the line's end. */
+/* The key=value words of a line, as --schedule takes them (a chain's keys have the stage's name and a dot in front); returns the line's end. */
 static const char *read_schedule(const char *line, char *schedule) {
   const char *end = strchrnul(line, '\n');
   schedule[0] = 0;
   for (const char *at = line; at < end;) {
     size_t n = strcspn(at, " \t\n"), key = 0;
-    while (key < n && expr_is_name(at[key])) key++;
+    while (key < n && (expr_is_name(at[key]) || at[key] == '.')) key++;
     if (key > 0 && key + 1 < n && at[key] == '=' && !append(schedule, SCHEDULE_BYTES, at, key, at + key + 1, n - key - 1))
       schedule[0] = 0;
     at += n + strspn(at + n, " \t");

@@ -20,7 +20,8 @@ static const char script[] =
     "#!/bin/sh\n"
     "echo \"$*\" >> '%s'\n"
     "if [ \"$1 $2\" = 'list --variants' ]; then\n"
-    "  [ $3 = plain ] && exit 1; echo 'variant  schedule'; echo 'a-r1  rows=1 vec=8'; echo 'a-r2  rows=2 vec=1'; exit 0\n"
+    "  [ $3 = plain ] && exit 1; [ $3 = chained ] && { echo 'c-1  up.rows=1 down.vec=8'; exit 0; }\n"
+    "  echo 'variant  schedule'; echo 'a-r1  rows=1 vec=8'; echo 'a-r2  rows=2 vec=1'; exit 0\n"
     "fi\n"
     "if [ \"$1\" = list ]; then\n"
     "  case $2 in broken) echo 'unknown op' >&2; exit 1;; sample) echo \"$2  dtype=bf16|f32 x_M=no|yes u_N=no|yes\"; exit 0;;\n"
@@ -125,6 +126,13 @@ static void test_dtype(void **state) {
   assert_int_equal(count_calls("--set dtype=f16 --schedule"), 2);
 }
 
+/* Schedules of several stages, whose keys have dots. */
+static void test_chain(void **state) {
+  (void)state;
+  assert_settings("chained", false, false, "dtype=f32 w=no act=silu x_major=n");
+  assert_int_equal(count_calls("--schedule up.rows=1,down.vec=8"), 2);
+}
+
 static void reopen(void) {
   kiln_close(dev);
   assert_int_equal(kiln_open(&dev, NULL), KILN_OK);
@@ -222,7 +230,8 @@ static void test_memory(void **state) {
 
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-  const struct CMUnitTest tests[] = {TEST(test_settings), TEST(test_dtype), TEST(test_cache), TEST(test_named), TEST(test_refusals), TEST(test_without_cache),
+  const struct CMUnitTest tests[] = {TEST(test_settings), TEST(test_dtype), TEST(test_chain),
+                                     TEST(test_cache), TEST(test_named), TEST(test_refusals), TEST(test_without_cache),
                                      TEST(test_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
