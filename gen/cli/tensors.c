@@ -179,7 +179,7 @@ double tensors_bytes(const CaseData *d) {
 
 static double draw(kiln_dtype dtype, Random *r) {
   if (dtype == KILN_BOOL) return (double)random_below(r, 2);
-  if (!number_is_float(dtype)) return (double)random_below(r, 17) - (dtype == KILN_U8 ? 0 : 8);
+  if (!number_is_float(dtype)) return (double)random_below(r, 17) + (dtype == KILN_U8 ? 120 : -8); /* around the u8 format's zero */
   return random_normal(r);
 }
 

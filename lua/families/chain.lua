@@ -39,6 +39,23 @@ function chain.names(o, claim)
   for _, t in ipairs(o.specs) do for i = 0, 7 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end end
 end
 
+-- `forms(values)` gives tensors their dims under the settings, by name: "B K/128 N".
+function chain.refine(inst)
+  if not inst.declared.forms then return end
+  inst.blocks = {}
+  for name, form in pairs(inst.declared.forms(inst.values)) do
+    local t = inst.by_name[name]
+    if not t then op.fail(inst.op, "forms: there is no tensor '" .. tostring(name) .. "'") end
+    local dims, found = blocks.dims(form)
+    t.dims = dims
+    for _, b in ipairs(found) do
+      local known = false
+      for _, other in ipairs(inst.blocks) do known = known or other.dim == b.dim end
+      if not known then table.insert(inst.blocks, b) end
+    end
+  end
+end
+
 -- ---- targets: the chain's tensors and workspaces, as stages see them ----
 
 local Target = {}
@@ -325,7 +342,7 @@ local function put_targets(inst, c)
       if not inner then inner = string.format("roundup(%s,%d)", size, math.max(16, w.align) // contract.bytes_of[w.dtype])
       else inner = size .. "*" .. w.name .. "_" .. (i - 1) end
     end
-    contract.line("workspace %s %s [%s]", w.name, w.dtype, inner)
+    contract.line("workspace %s %s [%s]", w.name, w.dtype, inner or "1")
   end
 end
 

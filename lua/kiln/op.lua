@@ -209,6 +209,7 @@ function op.new(name, declared, family, loc)
   add_setting(o, "dtype", declared.dtypes or DTYPES, "dtype")
   for _, t in ipairs(o.all_specs) do add_tensor_settings(o, t) end
   for _, s in ipairs(family.settings or {}) do add_setting(o, s.key, s.values, s.kind) end
+  for key, values in pairs(declared.majors or {}) do add_setting(o, key, values, "major") end
   for key, values in pairs(declared.settings or {}) do add_setting(o, key, values, "option") end
   family.check(o)
   check_names(o)

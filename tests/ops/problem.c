@@ -339,5 +339,7 @@ kiln_dtype problem_dtype(const Problem *p, const char *tensor) {
 bool problem_has_bytes(const Problem *p) {
   for (int t = 0; t < p->def->ntensors; t++)
     if (p->def->tensor[t].present && is_byte(p->def->tensor[t].dtype)) return true;
+  for (uint32_t i = 0; i < p->def->nnodes; i++)
+    if (p->def->node[i].op == DEF_ROUND && is_byte(p->def->node[i].dtype)) return true;
   return false;
 }

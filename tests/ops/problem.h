@@ -64,7 +64,7 @@ size_t problem_size(const Problem *p, const char *dim);         /* of this probl
 double problem_scalar(const Problem *p, const char *name);      /* of this problem, else of its forward */
 const char *problem_setting(const Problem *p, const char *key, const char *deflt);
 bool problem_has_dim(const Problem *p, const char *tensor, const char *dim);
-bool problem_has_bytes(const Problem *p);                       /* are there tensors of e4m3 or e5m2? */
+bool problem_has_bytes(const Problem *p);                       /* are there tensors of e4m3 or e5m2, or values? */
 kiln_dtype problem_dtype(const Problem *p, const char *tensor); /* of this problem, else of its forward */
 double problem_round(kiln_dtype dtype, double x);               /* to the nearest value of the dtype */
 

@@ -138,6 +138,18 @@ const OpCases op_cases[] = {
                "B=2 M=70 N=72 K=144 K_128=2 N_128=1"},
      .scalars = {""},
      .contiguous = true},
+    {.op = "fp8_linear",
+     .forward = {"b_major=n dtype=f32", "b_major=n w_dtype=e5m2 scale=row bias=yes", "b_major=n format=e5m2 accumulate=promoted dtype=f16", "b_major=n scale=block dtype=f32",
+                 "b_major=n scale=block1 bias=yes bias_dtype=f32 y_dtype=f32"},
+     .sizes = {"B=1 M=1 N=1 K=1 K_128=1 N_128=1", "B=2 M=33 N=17 K=70 K_128=1 N_128=1", "B=1 M=40 N=144 K=300 K_128=3 N_128=2"},
+     .scalars = {""},
+     .contiguous = true},
+    {.op = "fp8_gemm_wide",
+     .forward = {"b_major=n dtype=f32", "b_major=n scale=row bias=yes", "b_major=n format=e5m2 accumulate=promoted dtype=f16",
+                 "b_major=n scale=block dtype=f32"},
+     .sizes = {"B=1 M=1 N=1 K=1 K_128=1 N_128=1", "B=2 M=33 N=17 K=70 K_128=1 N_128=1", "B=1 M=40 N=144 K=300 K_128=3 N_128=2"},
+     .scalars = {""},
+     .contiguous = true},
     {.op = NULL},
 };
 

@@ -239,16 +239,49 @@ static void gemm(Problem *p) {
   ref_gemm(&g, problem_out(p, "d"));
 }
 
-static void fp8_gemm(Problem *p) {
+/* Which rows of a and columns of b share a scale, and how much of k; see RefScaledGemm. */
+static RefScaledGemm scaled_gemm(const Problem *p) {
   const char *scale = problem_setting(p, "scale", "tensor");
   bool blocks = strncmp(scale, "block", 5) == 0, row = strcmp(scale, "row") == 0;
-  RefScaledGemm g = {
+  return (RefScaledGemm){
       .batch = problem_size(p, "B"), .m = problem_size(p, "M"), .n = problem_size(p, "N"), .k = problem_size(p, "K"),
-      .a = problem_in(p, "a"), .b = problem_in(p, "b"), .bias = problem_in(p, "bias"),
-      .scale_a = problem_in(p, "scale_a"), .scale_b = problem_in(p, "scale_b"),
+      .bias = problem_in(p, "bias"),
       .rows_of = row || blocks ? 1 : 0, .columns_of = row || strcmp(scale, "block1") == 0 ? 1 : blocks ? 128 : 0, .depth = blocks ? 128 : 0,
   };
+}
+static void fp8_gemm(Problem *p) {
+  RefScaledGemm g = scaled_gemm(p);
+  g.a = problem_in(p, "a"), g.b = problem_in(p, "b"), g.scale_a = problem_in(p, "scale_a"), g.scale_b = problem_in(p, "scale_b");
   ref_scaled_gemm(&g, problem_out(p, "d"));
+}
+
+static double store_e4m3(double x) { return problem_round(KILN_E4M3, x); }
+static double store_e5m2(double x) { return problem_round(KILN_E5M2, x); }
+
+/* Codes, then scales: for the caller to free. */
+static double *quantize(const Problem *p, const double *x, size_t rows, size_t columns, size_t rows_of, size_t columns_of) {
+  bool e5m2 = strcmp(problem_setting(p, "format", "e4m3"), "e5m2") == 0;
+  size_t elems = problem_size(p, "B") * rows * columns;
+  double *made = calloc(2 * elems + 1, sizeof *made);
+  RefQuantize q = {.batch = problem_size(p, "B"), .rows = rows, .columns = columns, .rows_of = rows_of, .columns_of = columns_of, .x = x,
+                   .largest = e5m2 ? 57344 : 448, .store = e5m2 ? store_e5m2 : store_e4m3, .as_f32 = store_f32};
+  ref_quantize(&q, made, made + elems);
+  return made;
+}
+static void fp8_linear(Problem *p) {
+  RefScaledGemm g = scaled_gemm(p);
+  double *x = quantize(p, problem_in(p, "x"), g.m, g.k, g.rows_of, g.depth);
+  g.a = x, g.scale_a = x + g.batch * g.m * g.k, g.b = problem_in(p, "w"), g.scale_b = problem_in(p, "scale_w");
+  ref_scaled_gemm(&g, problem_out(p, "y"));
+  free(x);
+}
+static void fp8_gemm_wide(Problem *p) {
+  RefScaledGemm g = scaled_gemm(p);
+  double *a = quantize(p, problem_in(p, "a"), g.m, g.k, g.rows_of, g.depth), *b = quantize(p, problem_in(p, "b"), g.k, g.n, g.depth, g.columns_of);
+  g.a = a, g.scale_a = a + g.batch * g.m * g.k, g.b = b, g.scale_b = b + g.batch * g.k * g.n;
+  ref_scaled_gemm(&g, problem_out(p, "d"));
+  free(a);
+  free(b);
 }
 
 static void gated_mlp(Problem *p) {
@@ -271,7 +304,8 @@ static const struct { const char *op; void (*refer)(Problem *p); } references[] 
     {"rms_norm_rope", rms_norm_rope},       {"rms_norm_rope.grad", rms_norm_rope_grad},
     {"gated", gated},                       {"gated.grad", gated_grad},
     {"gemm", gemm},                         {"gated_mlp", gated_mlp},
-    {"fp8_gemm", fp8_gemm},
+    {"fp8_gemm", fp8_gemm},                 {"fp8_linear", fp8_linear},
+    {"fp8_gemm_wide", fp8_gemm_wide},
     {"softmax", softmax},                   {"softmax.grad", softmax_grad},
 };
 

@@ -126,6 +126,7 @@ size_t problem_assert_evaluated(const Problem *p) {
 
 /* ---- the kernel ---- */
 
+enum { SCHEDULE_PAIRS = 64 }; /* of all stages of a chain */
 #define KERNEL_ARGS (DEF_MAX_TENSORS + 8 + PROBLEM_PAIRS)
 
 typedef struct Kernel {
@@ -156,11 +157,11 @@ static void add_variants(Problem *p, Kernel *k, const char *target) {
   if (n > room) n = room;
   for (int i = 0; i < n; i++) schedule[i] = strdup(list[i]);
   for (int i = 0; i < n; i++) {
-    kiln_gen_pair pair[PROBLEM_PAIRS];
+    kiln_gen_pair pair[SCHEDULE_PAIRS];
     int npairs = 0;
     for (char *word = strtok(schedule[i], " "); word; word = strtok(NULL, " ")) {
       char *equal = strchr(word, '=');
-      assert_true(equal && npairs < PROBLEM_PAIRS);
+      assert_true(equal && npairs < SCHEDULE_PAIRS);
       *equal = 0;
       pair[npairs++] = (kiln_gen_pair){word, equal + 1};
     }

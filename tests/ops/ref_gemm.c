@@ -1,5 +1,6 @@
 /* ref_gemm.c - see references.h. */
 #include "references.h"
+#include <math.h>
 
 void ref_gemm(const RefGemm *g, double *d) {
   for (size_t b = 0; b < g->batch; b++)
@@ -31,6 +32,30 @@ void ref_scaled_gemm(const RefScaledGemm *g, double *d) {
           sum += g->a[(b * g->m + i) * g->k + l] * g->scale_a[at_a] * (g->b[(b * g->k + l) * g->n + j] * g->scale_b[at_b]);
         }
         d[(b * g->m + i) * g->n + j] = sum + (g->bias ? g->bias[j] : 0);
+      }
+}
+
+static size_t scale_of(const RefQuantize *q, size_t b, size_t i, size_t j) {
+  if (!q->rows_of && !q->columns_of) return 0;
+  size_t down = groups(q->rows, q->rows_of), across = groups(q->columns, q->columns_of);
+  return (b * down + group_of(i, q->rows_of)) * across + group_of(j, q->columns_of);
+}
+
+void ref_quantize(const RefQuantize *q, double *code, double *scale) {
+  size_t down = groups(q->rows, q->rows_of), across = groups(q->columns, q->columns_of), n = q->batch * down * across;
+  for (size_t i = 0; i < n; i++) scale[i] = 0;
+  for (size_t b = 0; b < q->batch; b++)
+    for (size_t i = 0; i < q->rows; i++)
+      for (size_t j = 0; j < q->columns; j++) {
+        double *s = &scale[scale_of(q, b, i, j)];
+        *s = fmax(*s, fabs(q->x[(b * q->rows + i) * q->columns + j]));
+      }
+  for (size_t i = 0; i < n; i++) scale[i] = q->as_f32(scale[i] > 0 ? fmax(scale[i] / q->largest, 0x1p-126) : 1);
+  for (size_t b = 0; b < q->batch; b++)
+    for (size_t i = 0; i < q->rows; i++)
+      for (size_t j = 0; j < q->columns; j++) {
+        size_t at = (b * q->rows + i) * q->columns + j;
+        code[at] = q->store(q->x[at] * (1 / scale[scale_of(q, b, i, j)]));
       }
 }
 

@@ -25,6 +25,15 @@ typedef struct RefScaledGemm {
   size_t rows_of, columns_of, depth;
 } RefScaledGemm;
 void ref_scaled_gemm(const RefScaledGemm *g, double *d);
+/* Codes and scales of x [batch, rows, columns], in groups of rows_of x columns_of (0: all; both 0: the batches' too): scale = largest magnitude
+ * over `largest`, 1 where that is 0, at least 2^-126, as f32; code = store(x / scale). */
+typedef struct RefQuantize {
+  size_t batch, rows, columns, rows_of, columns_of;
+  const double *x;
+  double largest;
+  double (*store)(double), (*as_f32)(double);
+} RefQuantize;
+void ref_quantize(const RefQuantize *q, double *code, double *scale);
 /* y = act(x wg) (x wu): x [b,m,k], wg, wu [b,k,n]. */
 void ref_gated_mlp(size_t batch, size_t m, size_t n, size_t k, const double *x, const double *wg, const double *wu, const char *act, double *y);
 

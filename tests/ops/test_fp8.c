@@ -340,6 +340,37 @@ static void same_on_any_number_of_sms(void **state) {
   free(q[1]);
 }
 
+/* b lies with k contiguous. The operands' values are rounded to f16, and so is the result, whatever d is: beyond 65504 it is infinite. */
+static void products_of_u8(void **state) {
+  enum { M = 35, N = 24, K = 72 };
+  static uint8_t a[M * K], b[N * K];
+  static float d[M * N];
+  (void)state;
+  for (int k = 0; k < 4; k++) {
+    float sa = k < 2 ? 9.5f : 0.25f, sb = 13.0f;
+    int infinite = 0;
+    for (int i = 0; i < M * K; i++) a[i] = (uint8_t)(1 + (i * 37 + k * 11 + i / 9) % 255);
+    for (int i = 0; i < N * K; i++) b[i] = (uint8_t)(1 + (i * 91 + k * 29 + i / 7) % 255);
+    Fp8Tensor t[] = {matrix("a", KILN_U8, M, K, a, false), {"b", KILN_U8, 2, {K, N}, {1, K}, b, N * K, false}, number("scale_a", &sa, false),
+                     number("scale_b", &sb, false), matrix("d", KILN_F32, M, N, d, true)};
+    fp8_run("fp8_gemm_u8", "dtype=f32", targets[k % 2], t, 5);
+    for (int i = 0; i < M; i++)
+      for (int j = 0; j < N; j++) {
+        double sum = 0, size = 0, got = d[i * N + j];
+        for (int l = 0; l < K; l++) {
+          double x = (a[i * K + l] - 128) / 127.0 * 448 / sa * ((b[j * K + l] - 128) / 127.0 * 448 / sb);
+          sum += x, size += fabs(x);
+        }
+        double slack = 0x1p-10 * size + 0x1p-11 * fabs(sum);
+        bool may_be_infinite = fabs(sum) + slack >= 65520;
+        infinite += isinf(got) != 0;
+        if (isinf(got) ? !may_be_infinite || (got < 0) != (sum < 0) : fabs(got - sum) > slack || fabs(got) > 65504)
+          fail_msg("d[%d, %d] is %.9g, by hand %.9g", i, j, got, sum);
+      }
+    assert_true(k < 2 ? infinite == 0 : infinite > 0);
+  }
+}
+
 static int start(void **state) {
   (void)state;
   return fp8_start() ? 0 : -1;
@@ -357,6 +388,7 @@ int main(void) {
       cmocka_unit_test(u8_has_all_zero_and_nan),    cmocka_unit_test(scales_of_every_kind),
       cmocka_unit_test(zeros_and_what_is_no_number), cmocka_unit_test(any_strides),
       cmocka_unit_test(scales_of_nothing),           cmocka_unit_test(same_on_any_number_of_sms),
+      cmocka_unit_test(products_of_u8),
   };
   return cmocka_run_group_tests(tests, start, end);
 }
