@@ -121,14 +121,17 @@ static void measure_side(Side *x, int64_t base, int64_t k) {
   }
 }
 
-/* Packs up to `width` rows from `first` on, over k indices from k0 on; rows that are not there read as zero. squares: of the elements. */
-static void pack(const Side *x, int64_t base, int64_t first, int width, int64_t k0, int64_t k, bool squares, double *to) {
+typedef enum { PACK_VALUES, PACK_SQUARES, PACK_ERRORS } Packed; /* errors: their squares */
+
+/* Packs up to `width` rows from `first` on, over k indices from k0 on; rows that are not there read as zero. */
+static void pack(const Side *x, int64_t base, int64_t first, int width, int64_t k0, int64_t k, Packed what, double *to) {
   for (int r = 0; r < width; r++) {
-    bool there = first + r < x->n;
-    const double *from = there ? x->v + base + x->at[first + r] + k0 * x->step : NULL;
+    const double *array = what == PACK_ERRORS ? x->e : x->v;
+    bool there = first + r < x->n && array;
+    const double *from = there ? array + base + x->at[first + r] + k0 * x->step : NULL;
     for (int64_t i = 0; i < k; i++) {
       double v = there ? from[i * x->step] : 0;
-      to[i * width + r] = squares ? v * v : v;
+      to[i * width + r] = what == PACK_VALUES ? v : v * v;
     }
   }
 }
@@ -141,13 +144,13 @@ static void add_tile(const Product *p, int64_t m, int64_t n, const double *tile,
     for (int c = 0; c < NR && n + c < p->b.n; c++) v[row[m + r] + column[n + c]] += tile[r * NR + c];
 }
 
-static void multiply_batch(const Product *p, int64_t base_a, int64_t base_b, bool squares, double *v) {
+static void multiply_batch(const Product *p, int64_t base_a, int64_t base_b, Packed a, Packed b, double *v) {
   MultiplyFn multiply = choose_multiply();
   for (int64_t k0 = 0; k0 < p->k; k0 += KB) {
     int64_t k = p->k - k0 < KB ? p->k - k0 : KB;
-    for (int64_t m = 0; m < p->a.n; m += MR) pack(&p->a, base_a, m, MR, k0, k, squares, p->pack_a + m * KB);
+    for (int64_t m = 0; m < p->a.n; m += MR) pack(&p->a, base_a, m, MR, k0, k, a, p->pack_a + m * KB);
     for (int64_t n = 0; n < p->b.n; n += NR) {
-      pack(&p->b, base_b, n, NR, k0, k, squares, p->pack_b);
+      pack(&p->b, base_b, n, NR, k0, k, b, p->pack_b);
       for (int64_t m = 0; m < p->a.n; m += MR) {
         double tile[MR * NR] __attribute__((aligned(32))) = {0};
         multiply(p->pack_a + m * KB, p->pack_b, k, tile);
@@ -186,7 +189,8 @@ static double reduced_error(const Product *p, double v, double s) {
 /* Tensor cores truncate after every group of 4 to 16 products, always towards zero, so the error grows with k and not with its
  * root. What they truncate are partial sums: near |sum| + 4 sqrt(sum (a b)^2), of which the root is bounded by either norm
  * times the other side's largest magnitude. Errors of the operands come in by the norms (Cauchy and Schwarz); an operand of which nothing
- * is known leaves nothing known of the sum.
+ * is known leaves nothing known of the sum. Of fp8 they add up as random terms do: the errors of codes are those of single elements that lie in
+ * the middle between two codes (with 16 bits and a largest value that 7 divides, many do), and norms would admit their sum with one sign.
  *
  * tf32: each operand loses up to 2^-10 of itself, truncated (in registers it is rounded, and loses half of that), so products lose up to
  * twice as much. What they lose on average takes that share of the sum; what they differ by adds up as random terms do. Split in two
@@ -200,7 +204,8 @@ static void bound_batch(const Product *p, int64_t base_a, int64_t base_b, const 
       int64_t at = row[m] + column[n];
       double spread = fmin(na[m] * lb[n], la[m] * nb[n]);
       double lost = p->products == DEF_PRODUCTS_TF32 ? 0x1p-9 * (fabs(v[at]) + spread) : 0;
-      double error = lost + steps * (fabs(v[at]) + 4 * spread) + na[m] * eb[n] + ea[m] * nb[n] + ea[m] * eb[n];
+      double operands = p->reduced != 0 ? 4 * sqrt(e[at]) : na[m] * eb[n] + ea[m] * nb[n] + ea[m] * eb[n];
+      double error = lost + steps * (fabs(v[at]) + 4 * spread) + operands;
       if (p->reduced != 0) error += reduced_error(p, fabs(v[at]), sqrt(q[at]));
       bool finite = fabs(v[at]) <= DBL_MAX;
       bool overflows = !isnan(v[at]) && la[m] * lb[n] > most; /* f32 may meet infinities of both signs on the way */
@@ -219,8 +224,13 @@ static bool run_batches(Product *p, const EvalValue *a, const EvalValue *b, Eval
   for (int64_t i = 0; i < n; i++) {
     measure_side(&p->a, at[i], p->k);
     measure_side(&p->b, at[n + i], p->k);
-    multiply_batch(p, at[i], at[n + i], false, out->v + at[2 * n + i]);
-    if (p->reduced != 0) multiply_batch(p, at[i], at[n + i], true, out->q + at[2 * n + i]);
+    multiply_batch(p, at[i], at[n + i], PACK_VALUES, PACK_VALUES, out->v + at[2 * n + i]);
+    if (p->reduced != 0) {
+      multiply_batch(p, at[i], at[n + i], PACK_SQUARES, PACK_SQUARES, out->q + at[2 * n + i]);
+      if (p->b.e) multiply_batch(p, at[i], at[n + i], PACK_SQUARES, PACK_ERRORS, out->e + at[2 * n + i]);
+      if (p->a.e) multiply_batch(p, at[i], at[n + i], PACK_ERRORS, PACK_SQUARES, out->e + at[2 * n + i]);
+      if (p->a.e && p->b.e) multiply_batch(p, at[i], at[n + i], PACK_ERRORS, PACK_ERRORS, out->e + at[2 * n + i]);
+    }
     bound_batch(p, at[i], at[n + i], out->v + at[2 * n + i], p->reduced != 0 ? out->q + at[2 * n + i] : NULL,
                 out->e + at[2 * n + i]);
   }

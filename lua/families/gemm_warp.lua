@@ -287,8 +287,8 @@ local function main_loop(inst, s, view, accs, batch, m, n)
     stream_ahead(inst, s, ring, accs, total, operands, fill_ahead)
     return ring
   end
-  local scales = inst.has_blocks and common.block_scales(inst, view, { { row = 0, column = 0, accs = accs } }, batch, m, n)
-  tile.for_(tile.const(0, "i32"), total, 1, function(i)
+  local scales
+  local function step(i)
     local full = tile.wait(ring)
     local here = operands(full)
     local function multiply()
@@ -309,7 +309,16 @@ local function main_loop(inst, s, view, accs, batch, m, n)
     if s.fill == "first" then multiply() end
     if staged and not within then tile.commit(empty) end -- its loads had the product's time to come back
     tile.release(full)
-  end)
+  end
+  local zero = tile.const(0, "i32")
+  if inst.has_blocks then -- which there are none of where K is 0
+    tile.if_(tile.lt(zero, total), function()
+      scales = common.block_scales(inst, view, { { row = 0, column = 0, accs = accs } }, batch, m, n)
+      tile.for_(zero, total, 1, step)
+    end)
+  else
+    tile.for_(zero, total, 1, step)
+  end
   tile.drain(ring)
   return ring
 end

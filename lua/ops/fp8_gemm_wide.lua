@@ -24,6 +24,8 @@ return chain.op "fp8_gemm_wide" {
   absent   = { bias = true },
   majors   = { b_major = { "k", "n" } },
   settings = { scale = { "tensor", "row", "block", "block1" }, accumulate = { "fast", "promoted" }, format = { "e4m3", "e5m2" } },
+  cases    = "B=2,M=40,K=400,N=264 scale=block\nB=2,M=130,K=272,N=136 scale=block b_major=n\nB=1,M=130,K=272,N=136 scale=row b_major=n\n"
+    .. "B=1,M=33,K=129,N=65 unaligned scale=block1",
   stages   = function(c)
     local set, bias, dtype = c.set, c.tensor.bias.present, c.tensor.a.dtype
     local per, scale = PER_B[set.b_major][set.scale], SCALE_B[set.b_major][set.scale]
@@ -45,4 +47,5 @@ return chain.op "fp8_gemm_wide" {
         } },
     }
   end,
+  curated  = { { targets = "sm_90a" } },
 }

@@ -12,6 +12,7 @@ return chain.op "fp8_linear" {
   majors   = { b_major = { "k", "n" } }, -- of w
   settings = { scale = { "tensor", "row", "block", "block1" }, accumulate = { "fast", "promoted" }, format = { "e4m3", "e5m2" } },
   forms    = function(set) return { scale_w = SCALE_W[set.scale] } end,
+  cases    = "B=2,M=40,K=400,N=264 scale=block\nB=1,M=130,K=272,N=136 scale=row bias=yes\nB=1,M=33,K=129,N=65 unaligned scale=block1",
   stages   = function(c)
     local set, bias = c.set, c.tensor.bias.present
     return {
@@ -25,4 +26,5 @@ return chain.op "fp8_linear" {
         } },
     }
   end,
+  curated  = { { targets = "sm_90a", set = "scale=row bias=yes" }, { targets = "sm_89", set = "scale=block" } },
 }
