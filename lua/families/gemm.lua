@@ -190,7 +190,7 @@ end
 
 -- Names of the contract beside the op's own.
 function gemm.names(o, claim)
-  for _, name in ipairs { "tiles_m", "tiles_n", "tiles", "k_tiles" } do claim(name, "a value of the family") end
+  for _, name in ipairs { "tiles_m", "tiles_n", "tiles", "k_tiles", "ctas", "by_batch", "by_band", "by_last" } do claim(name, "a value of the family") end
   if o.flat then claim("B", "a value of the family") end
   for _, t in ipairs(o.specs) do
     for i = 0, math.max(#t.dims, o.scaled[t.name] and 3 or 0) - 1 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end

@@ -89,21 +89,27 @@ function common.view_of(inst, t, align, multiple)
   }
 end
 
--- Batch, row and column of a tile by its index, in tiles; tiles_m and tiles_n are the contract's. Tiles go in groups of `group` rows of
+-- What common.tile_of divides by: tiles of a batch, of a band of `group` rows of tiles, and rows of the last band.
+function common.put_tiles(group)
+  contract.line("derived by_batch fastdiv tiles_m*tiles_n")
+  contract.line("derived by_band fastdiv tiles_n*min(tiles_m,%d)", group)
+  contract.line("derived by_last fastdiv tiles_m-(ceildiv(tiles_m,%d)-1)*%d", group, group)
+end
+
+-- Batch, row and column of a tile by its index, in tiles; tiles_m and tiles_n are the contract's. Tiles go in bands of `group` rows of
 -- tiles, so that CTAs that run together share columns of b in L2.
 function common.tile_of(index, group)
   local i32 = function(name) return tile.to(tile.param(name, "i64"), "i32") end
-  local tm, tn = i32("tiles_m"), i32("tiles_n")
-  local per_batch = tm * tn
-  local batch = index / per_batch
-  local within = index - batch * per_batch
-  local width = tn * tile.min(tm, tile.const(group, "i32")) -- at most all tiles of a batch: stays below 2^31
-  local band = within / width
+  local function by(a, name) return tile.fastdiv(a, tile.param(name, "i64")) end
+  local tm, tn, whole = i32("tiles_m"), i32("tiles_n"), tile.const(group, "i32")
+  local batch = by(index, "by_batch")
+  local within = index - batch * (tm * tn)
+  local band = by(within, "by_band")
   local first = band * group
-  local height = tile.min(tm - first, tile.const(group, "i32"))
-  local inside = within - band * width
-  local across = inside / height
-  return batch, first + (inside - across * height), across
+  local inside = within - band * (tn * tile.min(tm, whole)) -- at most all tiles of a batch: stays below 2^31
+  local full = tile.le(first + group, tm)
+  local across = tile.where(full, inside / group, by(inside, "by_last"))
+  return batch, first + (inside - across * tile.where(full, whole, tm - first)), across
 end
 
 -- Coordinates of a tensor's tile.

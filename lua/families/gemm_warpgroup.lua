@@ -134,7 +134,7 @@ local function candidates(inst)
     add("coop", 128, 64, 8, 1, "b")
     return list
   end
-  if panel(inst) == 128 then
+  if panel(inst) ~= 32 then
     add("pingpong", 128, 128, 5, 1, "b")
     add("coop", 128, 256, 4, 1, "b")
   end
@@ -171,6 +171,7 @@ local function put_contract(inst, s)
   common.put_tensors(inst, function(t) return #t.dims == 0 and bytes(t) or 16 end)
   contract.line("let tiles_m ceildiv(M,%d)", s.bm * (s.share == "b" and s.cluster or 1))
   contract.line("let tiles_n ceildiv(N,%d)", s.bn * (s.share == "a" and s.cluster or 1))
+  common.put_tiles(s.group)
   contract.line("let tiles tiles_m*tiles_n*B") -- as one number: a product of parameters would take a register throughout
   contract.line("let k_tiles ceildiv(ceildiv(K,%d),%d)", s.bk, s.split) -- of one CTA; beyond K are zeros
   local piece = 0
@@ -183,7 +184,8 @@ end
 -- and last slots (as elements of K; a pingpong's once for all of its tiles), half of the time that the operands need from memory, and
 -- 4 us for a launch. Measured on an H200 (docs/performance.md).
 local RATE = {
-  ["coop 256x128 2b"] = 0.83, ["coop 128x256 2b"] = 0.85, ["pingpong 128x128 2b"] = 0.80, ["coop 128x128 2a"] = 0.76, ["coop 128x128 1b"] = 0.81,
+  ["pingpong 128x128 1b"] = 0.855, ["coop 128x256 1b"] = 0.85, ["coop 128x256 2b"] = 0.85, ["pingpong 128x128 2b"] = 0.84, ["coop 256x128 2b"] = 0.83,
+  ["coop 128x128 1b"] = 0.81, ["coop 128x128 2a"] = 0.76,
   ["pingpong 128x64x2 2b"] = 0.86, ["coop 256x64x2 2b"] = 0.83, ["coop 128x128x2 2b"] = 0.83, ["pingpong 128x64 1b"] = 0.72,
   [256 * 128] = 0.81, [128 * 128] = 0.76, [128 * 64] = 0.63, [64 * 64] = 0.44,
 }

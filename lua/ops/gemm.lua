@@ -19,6 +19,7 @@ return gemm.op "gemm" {
     { targets = "sm_90a", set = "dtype=f32 f32=tf32" },
     { targets = "sm_90a", schedule = "bm=64 bn=64 bk=64 stages=4 wm=2 wn=2" },
     { targets = "sm_90a", schedule = "core=wgmma way=coop bm=128 bn=128 bk=64 stages=5 cluster=1 share=b split=2 group=8 out=1" },
+    { targets = "sm_90a", schedule = "core=wgmma way=coop bm=128 bn=256 bk=64 stages=4 cluster=2 share=b split=1 group=8 out=2" },
     { targets = "sm_80", set = "dtype=f16 a_major=m b_major=n bias=yes act=gelu" },
     { targets = "sm_80", schedule = "bm=64 bn=64 bk=32 stages=3 wm=2 wn=2 vec=1" },
   },

@@ -23,6 +23,19 @@ return gemm.op "products" {
 --! emit --target sm_80 --set dtype=bf16 --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,vec=8,group=16,fill=ahead
 --! of ldmatrix,mma: ldmatrix.sync.aligned.m8n8.x4.shared.b16*8 ... mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32*8 ...
 -- without the alignment no 16-byte copies
+-- the next slot's copies in two shares, one after the products of each step; the group is closed behind the last
+--! emit --target sm_80 --set dtype=bf16 --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,vec=8,group=16,fill=ahead,shares=2
+--! of cp,mma: ( cp.async.cg.shared.global*4 cp.async.commit_group )*2 cp.async.wait_group mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32*8 \
+--!     cp.async.cg.shared.global*2 cp.async.wait_group mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32*8 cp.async.cg.shared.global*2 \
+--!     cp.async.commit_group cp.async.wait_group
+--! emit --target sm_80 --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,fill=ahead,shares=3
+--! fails: are 1 to 2
+-- CTAs that walk: the loop over k twice, the second for what the next tile begins with; results leave from registers
+--! emit --target sm_80 --set dtype=bf16 --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,vec=8,group=16,fill=ahead,walk=many
+--! of mma: mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32*32
+--! no st.shared
+--! emit --target sm_80 --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,fill=first,walk=many
+--! fails: walk=many needs fill=ahead
 --! emit --target sm_80 --set dtype=bf16 --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,vec=1,group=16,fill=ahead
 --! no cp.async.cg
 --! of ld.global: ld.global.b16*
