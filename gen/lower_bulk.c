@@ -63,6 +63,7 @@ static void describe_map(Lower *l, MapVal *m) {
   for (int d = 0; d < m->rank; d++) n += snprintf(text + n, sizeof text - (size_t)n, "%s%d", d ? "," : "", (int)m->box[d]);
   n += snprintf(text + n, sizeof text - (size_t)n, "] swizzle %d l2 %d", m->swizzle, (int)tile_attr_int(l->tiles, l->node, TA_l2, 128));
   if (!strcmp(tile_attr_str(l->tiles, l->node, TA_fill, "zero"), "nan")) n += snprintf(text + n, sizeof text - (size_t)n, " fill nan");
+  if (tile_attr(l->tiles, l->node, TA_round)) n += snprintf(text + n, sizeof text - (size_t)n, " round tf32");
   m->line = arena_str(l->arena, KEEP, text, strlen(text));
 }
 

@@ -93,7 +93,9 @@ static bool infer_map(TileProgram *p, TileNode *n) {
   const char *dims = tile_attr_str(p, n, TA_dims, "");
   n->type = (TileType){.kind = TK_MAP, .dtype = v->dtype};
   TileType *t = &n->type;
-  if (!tile_take_shape(p, n, TA_box, TILE_RANK, t) || !check_swizzle(p, n) || !one_of(p, n, TA_fill, "zero nan")) return false;
+  if (!tile_take_shape(p, n, TA_box, TILE_RANK, t) || !check_swizzle(p, n)) return false;
+  if (!one_of(p, n, TA_fill, "zero nan") || !one_of(p, n, TA_round, "tf32")) return false;
+  if (tile_attr(p, n, TA_round) && t->dtype != KILN_F32) REFUSE("map: round=tf32 is for f32; the view is %s", tile_dtype_name(t->dtype));
   if (tile_word_count(dims) != t->rank)
     REFUSE("map: dims \"%s\" names %d dims, box has %d sizes; both go from the outermost dim to the innermost", dims,
            tile_word_count(dims), t->rank);

@@ -640,8 +640,9 @@ static kiln_status encode_map(const Binder *b, const ContractMap *m, const Bound
                   "add a file of the op without maps",
                   m->name, map_memory(b, m), b->dev->info.name);
   for (int d = 0; d < m->rank; d++) box[m->rank - 1 - d] = m->box[d];
+  unsigned type = m->tf32 ? DRV_MAP_TFLOAT32 : map_types[m->dtype];
   DrvResult result = driver->cuTensorMapEncodeTiled(
-      (struct CUtensorMap_st *)out, map_types[m->dtype], m->rank, (void *)(uintptr_t)ANY_ADDRESS, x->dim, x->stride_bytes, box, every,
+      (struct CUtensorMap_st *)out, type, m->rank, (void *)(uintptr_t)ANY_ADDRESS, x->dim, x->stride_bytes, box, every,
       DRV_MAP_INTERLEAVE_NONE, m->swizzle, m->l2, m->nan ? DRV_MAP_FILL_NAN : DRV_MAP_FILL_ZERO);
   if (!result) return KILN_OK;
   if (b->quiet) return KILN_UNSUPPORTED;

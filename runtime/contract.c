@@ -327,7 +327,7 @@ static kiln_status read_map_list(Reader *r, ContractMap *m, const char *what, Wo
 
 static kiln_status read_map_words(Reader *r, ContractMap *m) {
   static const char *const swizzles[] = {"0", "32", "64", "128"}, *const l2s[] = {"0", "64", "128", "256"},
-                           *const fills[] = {"zero", "nan"};
+                           *const fills[] = {"zero", "nan"}, *const rounds[] = {"tf32"};
   Word w, pieces[CONTRACT_MAX_RANK];
   kiln_status s = KILN_OK;
   bool swizzle = false;
@@ -354,6 +354,10 @@ static kiln_status read_map_words(Reader *r, ContractMap *m) {
       uint8_t fill = 0;
       s = reader_choice(r, "fill", fills, 2, &fill);
       m->nan = fill;
+    } else if (reader_is(w, "round") && !m->tf32) {
+      uint8_t round;
+      s = reader_choice(r, "round", rounds, 1, &round);
+      m->tf32 = true;
     } else {
       s = reader_newer(r, "the word", w);
     }
@@ -368,6 +372,7 @@ static kiln_status check_map(const Reader *r, const ContractMap *m) {
   bool has_nan = reader_is_real(m->dtype) || m->dtype == KILN_F16 || m->dtype == KILN_BF16;
   if (inner % 16) return reader_wrong(r, "the last dim of the box has %d bytes; a multiple of 16 is expected", inner);
   if (m->swizzle && inner > span) return reader_wrong(r, "the last dim of the box has %d bytes, more than the swizzle's %d", inner, span);
+  if (m->tf32 && m->dtype != KILN_F32) return reader_wrong(r, "round tf32 is for f32, not for %s", kiln_dtype_name((kiln_dtype)m->dtype));
   return m->nan && !has_nan ? reader_wrong(r, "fill nan is for f64, f32, f16 and bf16, not for %s", kiln_dtype_name((kiln_dtype)m->dtype))
                             : KILN_OK;
 }

@@ -85,6 +85,7 @@ typedef struct ContractMap { /* a tensor map: the boxes in which bulk copies mov
   uint8_t dtype, rank;
   uint8_t swizzle, l2; /* the driver's numbers: the place among 0 32 64 128, and among 0 64 128 256 bytes */
   bool nan;            /* what lies outside reads as NaN, not 0 */
+  bool tf32;           /* f32 is rounded to tf32 on its way to shared memory */
   uint16_t box[CONTRACT_MAX_MAP_RANK];
   Expr dim[CONTRACT_MAX_MAP_RANK], stride[CONTRACT_MAX_MAP_RANK]; /* elements; the last stride is 1 */
 } ContractMap;

@@ -192,8 +192,8 @@ static double reduced_error(const Product *p, double v, double s) {
  * is known leaves nothing known of the sum. Of fp8 they add up as random terms do: the errors of codes are those of single elements that lie in
  * the middle between two codes (with 16 bits and a largest value that 7 divides, many do), and norms would admit their sum with one sign.
  *
- * tf32: each operand loses up to 2^-10 of itself, truncated (in registers it is rounded, and loses half of that), so products lose up to
- * twice as much. What they lose on average takes that share of the sum; what they differ by adds up as random terms do. Split in two
+ * tf32: each operand is rounded and errs by up to 2^-11 of itself, so products err by twice as much. What they err by on average takes that
+ * share of the sum; what they differ by adds up as random terms do. Split in two
  * of tf32, a product loses up to 2^-20, but rather 2 units of f32: the 8 that stand there hold that. */
 static void bound_batch(const Product *p, int64_t base_a, int64_t base_b, const double *v, const double *q, double *e) {
   const int64_t *row = p->a.at + p->a.n, *column = p->b.at + p->b.n;
@@ -203,7 +203,7 @@ static void bound_batch(const Product *p, int64_t base_a, int64_t base_b, const 
     for (int64_t n = 0; n < p->b.n; n++) {
       int64_t at = row[m] + column[n];
       double spread = fmin(na[m] * lb[n], la[m] * nb[n]);
-      double lost = p->products == DEF_PRODUCTS_TF32 ? 0x1p-9 * (fabs(v[at]) + spread) : 0;
+      double lost = p->products == DEF_PRODUCTS_TF32 ? 0x1p-10 * (fabs(v[at]) + spread) : 0;
       double operands = p->reduced != 0 ? 4 * sqrt(e[at]) : na[m] * eb[n] + ea[m] * nb[n] + ea[m] * eb[n];
       double error = lost + steps * (fabs(v[at]) + 4 * spread) + operands;
       if (p->reduced != 0) error += reduced_error(p, fabs(v[at]), sqrt(q[at]));

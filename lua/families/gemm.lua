@@ -190,9 +190,11 @@ end
 
 -- Names of the contract beside the op's own.
 function gemm.names(o, claim)
-  for _, name in ipairs { "tiles_m", "tiles_n", "tiles", "k_tiles", "ctas", "by_batch", "by_band", "by_last" } do claim(name, "a value of the family") end
+  local own = { "tiles_m", "tiles_n", "tiles", "k_tiles", "ctas", "by_batch", "by_band", "by_last", "turned_K" }
+  for _, name in ipairs(own) do claim(name, "a value of the family") end
   if o.flat then claim("B", "a value of the family") end
   for _, t in ipairs(o.specs) do
+    if o.side[t.name] then for _, what in ipairs { "", "_0", "_B", "_tiles" } do claim("turned_" .. t.name .. what, "a value of the family") end end
     for i = 0, math.max(#t.dims, o.scaled[t.name] and 3 or 0) - 1 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end
   end
 end

@@ -197,16 +197,19 @@ local MEASURED = {
   [64 * 64] = { rate = 0.44, alone = 2.1 },
 }
 
--- The rate at which operands of this dtype are multiplied, of that of 16-bit ones.
-local function product_rate(inst)
-  if dtype(inst) ~= "f32" then return 1 end
-  return is_fma(inst) and 1 / 10 or is_split(inst) and 1 / 7 or 1 / 2
+-- Of f32 likewise: split, small tiles keep up; as tf32, and by fma, all tiles go at this share of the rate that they have with 16 bits.
+local SPLIT = { [128 * 128] = 0.058, [64 * 128] = 0.0605, [64 * 64] = 0.0612 }
+local TF32, FMA = 0.255, 0.1
+
+local function rate_of(inst, s, measured)
+  if dtype(inst) ~= "f32" then return measured end
+  return is_fma(inst) and measured * FMA or is_split(inst) and (SPLIT[s.bm * s.bn] or 0.05) or measured * TF32
 end
 
 local function put_cost(inst, s)
   common.put_work(inst)
   local measured = MEASURED[s.bm * s.bn] or { rate = 0.5, alone = 1.5 }
-  local rate = measured.rate * product_rate(inst) / (s.vec == 1 and 5 or 1) * (s.bk >= 4 * step_of(inst) and 1 or 0.95)
+  local rate = rate_of(inst, s, measured.rate) / (s.vec == 1 and 5 or 1) * (s.bk >= 4 * step_of(inst) and 1 or 0.95)
   if step_of(inst) == 32 then rate = rate * 0.53 end -- bytes, on Hopper: products of f16 behind conversions
   -- what the busiest SM has to do, in tiles
   contract.line("cost max(ceildiv(tiles_m*tiles_n*B,sms),%.4g)*%d*(K+64)/((tensor/sms)*%.4f)+2000", measured.alone,

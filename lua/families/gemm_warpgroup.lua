@@ -17,6 +17,7 @@ local contract = use "kiln.contract"
 local schedule = use "kiln.schedule"
 local op = use "kiln.op"
 local common = use "families.gemm_common"
+local turn = use "families.gemm_turn"
 
 local warpgroup = {}
 local KEYS = { "core", "way", "bm", "bn", "bk", "stages", "cluster", "share", "split", "a", "group", "out" }
@@ -152,7 +153,7 @@ end
 
 function warpgroup.schedules(inst)
   local texts = {}
-  for _, s in ipairs(candidates(inst)) do table.insert(texts, schedule.print(s, KEYS)) end
+  for _, s in ipairs(candidates(turn.straight(inst))) do table.insert(texts, schedule.print(s, KEYS)) end
   return texts
 end
 
@@ -166,9 +167,11 @@ local function reads_columns(inst)
   return false
 end
 
-local function put_contract(inst, s)
-  contract.begin(inst, schedule.print(s, KEYS))
-  common.put_tensors(inst, function(t) return #t.dims == 0 and bytes(t) or 16 end)
+-- own: the op as its caller sees it.
+local function put_contract(own, inst, s)
+  contract.begin(own, schedule.print(s, KEYS))
+  common.put_tensors(own, function(t) return (#t.dims == 0 or inst.turned and inst.turned[t.name]) and bytes(t) or 16 end)
+  turn.put_contract(inst)
   contract.line("let tiles_m ceildiv(M,%d)", s.bm * (s.share == "b" and s.cluster or 1))
   contract.line("let tiles_n ceildiv(N,%d)", s.bn * (s.share == "a" and s.cluster or 1))
   common.put_tiles(s.group)
@@ -180,8 +183,8 @@ local function put_contract(inst, s)
   contract.line("require N%%%d==0 \"bulk copies write whole pieces of 16 bytes of a row\"", piece)
 end
 
--- Share of the tensor rate (half of it for tf32) at which an SM works through many tiles; other tiles go by their accumulators. What is not hidden: a tile's first
--- and last slots (as elements of K; a pingpong's once for all of its tiles), half of the time that the operands need from memory, and
+-- Share of the tensor rate (of half of it for tf32) at which an SM works through many tiles; other tiles go by their accumulators. What is not
+-- hidden: a tile's first and last slots (as elements of K; a pingpong's once for all of its tiles), half of the time that the operands need from memory, and
 -- 4 us for a launch. Measured on an H200 (docs/performance.md).
 local RATE = {
   ["pingpong 128x128 1b"] = 0.855, ["coop 128x256 1b"] = 0.85, ["coop 128x256 2b"] = 0.85, ["pingpong 128x128 2b"] = 0.84, ["coop 256x128 2b"] = 0.83,
@@ -222,7 +225,7 @@ local function put_cost(inst, s)
   if panel(inst) == 32 then rate = rate / 2 end
   local waves = string.format("ceildiv(tiles,%s)", clusters(s))
   local steps = s.split > 1 and string.format("%s*(k_tiles*%d+896)", waves, s.bk) or string.format(s.way == "coop" and "%s*(K+256)" or "%s*(K+64)+640", waves)
-  contract.line("cost %d*(%s)/((tensor/sms)*%.4g)+(%s)/bw/2+4000", 2 * each * inst.op.phases, steps, rate, table.concat(operands, "+"))
+  contract.line("cost %d*(%s)/((tensor/sms)*%.4g)+(%s)/bw/2+4000%s", 2 * each * inst.op.phases, steps, rate, table.concat(operands, "+"), turn.cost(inst))
 end
 
 -- ---- emission ----
@@ -234,7 +237,8 @@ local function make_maps(inst, s, view)
     for i, d in ipairs(t.dims) do order[i] = d end
     if common.is_turned(inst, t) then order[rank], order[rank - 1] = order[rank - 1], order[rank] end
     if rank == 3 then table.insert(box, 1, 1) end
-    map[t.name] = tile.map(view[t.name], { dims = table.concat(order, ","), box = box, swizzle = columns * bytes(t), l2 = 256 })
+    map[t.name] = tile.map(view[t.name], { dims = table.concat(order, ","), box = box, swizzle = columns * bytes(t), l2 = 256,
+      round = t.dtype == "f32" and not t.out and "tf32" or nil })
   end
   for _, t in ipairs(common.operands(inst)) do
     local side = inst.op.side[t.name]
@@ -468,21 +472,26 @@ local function math_role(inst, s, graph, view, map, ring, out, stage, turns, til
   end)
 end
 
-function warpgroup.emit(inst, graph, given)
+function warpgroup.emit(own, graph, given)
+  local inst = turn.straight(own)
   if not candidates(inst)[1] then
     core.refuse(inst.name .. ": " .. core.target.name .. " has no warpgroup products of " .. common.operands(inst)[1].dtype .. " here; leave out core=wgmma")
   end
   local s = schedule.read(given, candidates(inst)[1], KEYS)
   local why = fault(inst, s)
   if why then core.fail("schedule " .. schedule.print(s, KEYS) .. ": " .. why) end
-  put_contract(inst, s)
+  put_contract(own, inst, s)
   put_cost(inst, s)
-  local name = string.format("%s-%s-%s-%dx%dx%d-s%d%s", inst.name, op.values_name(inst), s.way, s.bm, s.bn, s.bk, s.stages,
+  local name = string.format("%s-%s-%s-%dx%dx%d-s%d%s", inst.name, op.values_name(own), s.way, s.bm, s.bn, s.bk, s.stages,
     (s.cluster > 1 and "-" .. s.share .. s.cluster or "") .. (s.split > 1 and "-k" .. s.split or "") .. (s.a == "regs" and "-rs" or ""))
   local attrs = { name = op.entry_name(name), threads = (GROUPS + 1) * 128, min_ctas = 1, cluster = ctas(s) > 1 and { ctas(s), 1, 1 } or nil }
+  local before = turn.emit(own, inst, name)
   tile.kernel(attrs, function()
     local view = {}
-    for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = common.view_of(inst, t, 16, reads_columns(inst) and 8 or 1) end end
+    for _, t in ipairs(inst.tensors) do
+      if inst.turned and inst.turned[t.name] then view[t.name] = turn.view(inst, t)
+      elseif t.present then view[t.name] = common.view_of(inst, t, 16, reads_columns(inst) and 8 or 1) end
+    end
     local map = make_maps(inst, s, view)
     local i32 = function(v) return tile.to(tile.param(v, "i64"), "i32") end
     local k_tiles = i32("k_tiles")
@@ -507,8 +516,9 @@ function warpgroup.emit(inst, graph, given)
     math_role(inst, s, graph, view, map, ring, out, stage, turns, tiles, steps)
   end)
   local c = ctas(s)
-  contract.line("step main entry $entry0 grid %s,1,1 block $block0 shared $shared0%s when M>0&&N>0&&B>0 args $args0",
-    c > 1 and string.format("min(%s,tiles)*%d", clusters(s), c) or "min(sms,tiles)", c > 1 and string.format(" cluster %d,1,1", c) or "")
+  contract.line("step main entry $entry%d grid %s,1,1 block $block%d shared $shared%d%s when M>0&&N>0&&B>0 args $args%d", before,
+    c > 1 and string.format("min(%s,tiles)*%d", clusters(s), c) or "min(sms,tiles)", before, before,
+    c > 1 and string.format(" cluster %d,1,1", c) or "", before)
   return name
 end
 

@@ -298,6 +298,17 @@ static void fill_row(const SimBulk *b, const SimMapRow *row, char *to) {
   if (from) memcpy(to + row->before, from, row->inside);
 }
 
+/* Maps of tf32 round what they load: to nearest, of two the one further from zero, as an H200 does (the manual does not say). */
+static void round_row(const SimBulk *b, char *row, uint32_t bytes) {
+  if (b->map.type != DRV_MAP_TFLOAT32 && b->map.type != DRV_MAP_TFLOAT32_FTZ) return;
+  for (uint32_t i = 0; i < bytes; i += 4) {
+    uint32_t u;
+    memcpy(&u, row + i, 4);
+    if ((u & 0x7f800000u) != 0x7f800000u) u = (u + 0x1000u) & 0xffffe000u;
+    memcpy(row + i, &u, 4);
+  }
+}
+
 static void land(const SimBulk *b, SimCta *c) { /* into one CTA */
   char *shared = shared_of(c);
   Rows rows = rows_of(b);
@@ -318,6 +329,7 @@ static void land(const SimBulk *b, SimCta *c) { /* into one CTA */
   char buffer[256 * 8];
   for (SimMapRow row; next_row(&rows, &row);) {
     fill_row(b, &row, buffer);
+    round_row(b, buffer, row.bytes);
     put_row(b, shared, row.offset, buffer, row.bytes);
   }
 }

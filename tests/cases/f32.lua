@@ -42,5 +42,7 @@ return gemm.op "f32" {
 --! of ld.shared,cvt.rna,wgmma.mma_async: ( ld.shared.f32*16 cvt.rna.tf32.f32*16 wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32*4 )*2 ...
 --! emit --target sm_90a --schedule core=wgmma
 --! fails: has no warpgroup products of f32
---! emit --target sm_90a --set f32=tf32,b_major=n --schedule core=wgmma
---! fails: has no warpgroup products of f32
+-- where it is not, the operand is turned first: squares of 64 x 64, 16 words a thread, through rows of 65
+--! emit --target sm_90a --set f32=tf32,b_major=n --schedule core=wgmma,way=coop,bm=128,bn=128,bk=32,stages=4,cluster=1,share=b,split=1,a=smem,group=8,out=2
+--! of ld.global,st.shared,bar.sync,ld.shared,st.global,wgmma.mma_async: ld.global.f32*16 st.shared.f32*16 bar.sync ld.shared.f32*16 st.global.f32*16 ... \
+--!     wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32*8 ...

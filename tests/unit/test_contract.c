@@ -32,7 +32,7 @@ static const char whole[] =
     "//@ let parts min(ceildiv(M3, 32),256)\n"
     "//@ workspace dq f32 [M3,roundup(N,128)*M2] init zero\n"
     "//@ map x_map x dims [M3,N] strides [x3,1] box [64,64] swizzle 128 l2 256 fill nan\n"
-    "//@ map dq_map dq dims [M3, N] strides [roundup(N,128)*M2, 1] swizzle 0 box [1,32]\n"
+    "//@ map dq_map dq dims [M3, N] strides [roundup(N,128)*M2, 1] swizzle 0 box [1,32] round tf32\n"
     "//@ require N%8==0 \"rows are read in 16-byte pieces\"\n"
     "//@ cost 2*M3*N*2/bw\n"
     "//@ bytes 4*M3*N\n"
@@ -178,6 +178,8 @@ static void test_damage(void **state) {
   assert_damaged("swizzle 128", "swizzle 96", KILN_NEWER, "swizzle '96'");
   assert_damaged("l2 256", "l2 32", KILN_NEWER, "l2 '32'");
   assert_damaged("fill nan", "fill one", KILN_NEWER, "fill 'one'");
+  assert_damaged("fill nan", "round tf33", KILN_NEWER, "round 'tf33'");
+  assert_damaged("fill nan", "round tf32", KILN_BAD_CONTRACT, "round tf32 is for f32, not for bf16");
   assert_damaged("fill nan", "interleave 16", KILN_NEWER, "the word 'interleave'");
   assert_damaged("tensor x in bf16", "tensor x in e4m3", KILN_BAD_CONTRACT, "fill nan is for f64, f32, f16 and bf16, not for e4m3");
   assert_damaged("parts min(", "parts x_map+min(", KILN_BAD_CONTRACT, "'x_map' is not defined before");

@@ -1,6 +1,7 @@
 /* test_sim_tma.c - boxes of tensors: what a load brings to shared memory, byte by byte (coordinates anywhere, edges, strides of elements,
  * swizzles, fills), what a store and a reduction leave in the tensor; and what the driver refuses in a tensor map. */
 #include "sim_case.h"
+#include <math.h>
 #include <stdbool.h>
 
 enum { MOST = 5, SHARED = 65536, FIRST = 1024 };
@@ -92,10 +93,12 @@ static uint32_t place(const Box *b, uint32_t n, uint64_t *global) {
   return (a ^ bit) - FIRST;
 }
 
-static Box draw_box(int rank) {
+/* kinds: 9 types of elements that are loaded, 8 that are stored. */
+static Box draw_box(int rank, uint32_t kinds) {
   static const struct { unsigned type, size; } types[] = {{DRV_MAP_UINT8, 1}, {DRV_MAP_UINT16, 2}, {DRV_MAP_BFLOAT16, 2}, {DRV_MAP_FLOAT32, 4},
-                                                         {DRV_MAP_INT32, 4}, {DRV_MAP_UINT64, 8}, {DRV_MAP_FLOAT64, 8}, {DRV_MAP_FLOAT16, 2}};
-  uint32_t t = draw(8);
+                                                         {DRV_MAP_INT32, 4}, {DRV_MAP_UINT64, 8}, {DRV_MAP_FLOAT64, 8}, {DRV_MAP_FLOAT16, 2},
+                                                         {DRV_MAP_TFLOAT32, 4}};
+  uint32_t t = draw(kinds);
   Box b = {.type = types[t].type, .size = types[t].size, .rank = rank, .swizzle = (int)draw(4)};
   b.fill = (b.type >= DRV_MAP_FLOAT16) && draw(2);
   uint32_t span = b.swizzle ? 16u << b.swizzle : 256; /* boxes as wide as their swizzle: how narrower ones lie is not said by the manual */
@@ -138,11 +141,23 @@ static uint64_t fill_of(const Box *b) {
   return b->size == 2 ? 0x7fff : b->size == 4 ? 0x7fffffff : 0x7fffffffffffffffull;
 }
 
+/* To 11 bits by arithmetic: nearest, halves away from zero. */
+static float tf32(const void *from) {
+  float x;
+  int exponent;
+  memcpy(&x, from, 4);
+  if (!isfinite(x) || x == 0) return x;
+  (void)frexp(x, &exponent);
+  if (exponent < -125) exponent = -125; /* subnormals have steps of 2^-136 */
+  double step = ldexp(1, exponent - 11);
+  return (float)(copysign(floor(fabs(x) / step + 0.5), x) * step);
+}
+
 static void test_loads(void **state) {
   (void)state;
   static uint8_t have[SHARED], tensor[1 << 20];
   for (int turn = 0; turn < 120; turn++) {
-    Box b = draw_box(1 + turn % MOST);
+    Box b = draw_box(1 + turn % MOST, 9);
     uint32_t bytes = box_bytes(&b);
     if (bytes > SHARED || tensor_bytes(&b) > sizeof tensor) continue;
     for (size_t i = 0; i < tensor_bytes(&b); i++) tensor[i] = (uint8_t)(draw(256));
@@ -158,6 +173,8 @@ static void test_loads(void **state) {
       uint64_t global, fill = fill_of(&b);
       uint32_t at = place(&b, n, &global);
       const void *want = global == UINT64_MAX ? (const void *)&fill : tensor + global;
+      float rounded = b.type == DRV_MAP_TFLOAT32 ? tf32(want) : 0;
+      if (b.type == DRV_MAP_TFLOAT32) want = &rounded;
       if (memcmp(have + at, want, b.size) != 0) fail_msg("turn %d, rank %d, swizzle %d: element %u at byte %u is wrong", turn, b.rank, b.swizzle, n, at);
     }
     OK(cuMemFree_v2(dt));
@@ -253,7 +270,7 @@ static void test_stores(void **state) {
   (void)state;
   static const char *const ops[] = {NULL, "add", "min", "max"};
   for (int turn = 0; turn < 240; turn++) {
-    Box b = draw_box(1 + turn % MOST);
+    Box b = draw_box(1 + turn % MOST, 8);
     const char *op = ops[turn / MOST % 4];
     int real = b.type == DRV_MAP_FLOAT32 || b.type == DRV_MAP_FLOAT64;
     if (b.size == 1 || b.type == DRV_MAP_UINT16) continue; /* no numbers of these types here */
