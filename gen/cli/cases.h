@@ -57,7 +57,7 @@ void cases_complete(CaseList *list, const KilnDef *def);
 typedef struct Roles {
   uint32_t summed;  /* by a product */
   uint32_t reduced; /* by a sum, maximum or minimum: an empty one has no mean */
-  uint32_t batch;   /* of products: in every input that has a summed dim */
+  uint32_t batch;   /* of products: in both operands of all of them */
   uint32_t table;   /* of tensors that are only looked up in */
   uint32_t column;  /* last dim of tensors with rows, and followed by another one nowhere */
   uint32_t row;     /* before a column */

@@ -203,6 +203,9 @@ static const ProductCase product_cases[] = {
 };
 
 static void add_product_cases(CaseList *list, const KilnDef *def, const Roles *u, CaseAmount amount) {
+  /* A gradient sums over every dim in some product: then the first two take the sizes of free ones. */
+  uint32_t summed = u->summed;
+  for (int d = 0; d < def->ndims && __builtin_popcount(summed | u->batch) > def->ndims - 2; d++) summed &= ~(1u << d);
   for (size_t i = 0; i < sizeof product_cases / sizeof product_cases[0]; i++) {
     const ProductCase *p = &product_cases[i];
     if (p->from < amount || (p->batch == 0 && !u->batch)) continue;
@@ -210,8 +213,8 @@ static void add_product_cases(CaseList *list, const KilnDef *def, const Roles *u
     int nfree = 0;
     for (int d = 0; d < def->ndims; d++) {
       uint32_t bit = 1u << d;
-      c->size[d] = u->summed & bit ? p->summed : u->batch & bit ? p->batch : p->free[nfree < 2 ? nfree : 0];
-      if (!(bit & (u->summed | u->batch))) nfree++;
+      c->size[d] = summed & bit ? p->summed : u->batch & bit ? p->batch : p->free[nfree < 2 ? nfree : 0];
+      if (!(bit & (summed | u->batch))) nfree++;
       if (c->size[d] == 0 && u->reduced & bit) c->size[d] = 1;
     }
     c->layout = p->layout;

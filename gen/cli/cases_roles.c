@@ -19,13 +19,14 @@ static uint32_t tables_of(const KilnDef *def) {
   return tables;
 }
 
+/* Batch dims are those of both operands of every product. */
 static void study_products(const KilnDef *def, Roles *r) {
-  r->batch = r->summed ? ~0u : 0;
-  for (int t = 0; t < def->ntensors; t++) {
-    uint32_t dims = dims_of(&def->tensor[t]);
-    if (!def->tensor[t].is_out && def->tensor[t].present && dims & r->summed) r->batch &= dims;
+  r->batch = r->summed ? (1u << def->ndims) - 1u : 0;
+  for (uint32_t i = 0; i < def->nnodes; i++) {
+    const DefNode *n = &def->node[i];
+    if (n->op == DEF_DOT) r->batch &= def->node[n->arg[0]].dims & def->node[n->arg[1]].dims;
   }
-  r->batch &= ~(r->summed | r->reduced);
+  r->batch &= ~r->summed;
 }
 
 Roles cases_roles(const KilnDef *def) {

@@ -14,6 +14,7 @@
 -- each of its dims to a dim of the chain (likewise; a dim that stands for several to as many as it may; "" is a size of 1), each scalar
 -- to one of the chain's or to a number (left out: likewise, or else its default). A tensor may have its dims in another order there.
 -- `schedules`, a function of the family's list of schedule texts, says which of them the chain offers.
+-- `rows` names a dim in whose place callers may have several leading ones (as that of a gemm without B has it).
 -- Workspaces are dense, with rows rounded up to 16 bytes. What a workspace holds is rounded to its dtype, in the definition too.
 local trace = use "kiln.trace"
 local contract = use "kiln.contract"
@@ -36,6 +37,7 @@ function chain.check(o)
 end
 
 function chain.names(o, claim)
+  if o.declared.rows then for _, name in ipairs(contract.lead_names(o.specs, o.declared.rows)) do claim(name, "a leading dim of the family") end end
   for _, t in ipairs(o.specs) do for i = 0, 7 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end end
 end
 
@@ -178,7 +180,7 @@ end
 -- inst.chain = { stages, targets (by name), workspaces }, made once.
 local function setup(inst)
   if inst.chain then return inst.chain end
-  local declared = inst.declared.stages({ set = inst.values, tensor = inst.by_name })
+  local declared = inst.declared.stages({ set = inst.values, tensor = inst.by_name, inst = inst })
   if type(declared) ~= "table" or #declared == 0 then op.fail(inst.op, "its function `stages` returns a list of them") end
   local c = { stages = {}, targets = {}, workspaces = {} }
   for _, t in ipairs(inst.tensors) do if t.present then c.targets[t.name] = new_target(inst.op, t, false) end end
@@ -311,7 +313,8 @@ end
 
 -- Strides that a stage names although they are 1, and workspaces with theirs.
 local function put_targets(inst, c)
-  local bound = {}
+  local bound, rows = {}, inst.declared.rows
+  local leading = rows and contract.leading(inst.tensors, rows)
   for _, t in ipairs(inst.tensors) do
     local target = c.targets[t.name]
     if target then
@@ -324,10 +327,14 @@ local function put_targets(inst, c)
       end
       local words = {}
       if (target.lead or 0) > 0 then table.insert(words, "lead " .. target.lead) end
+      if leading then
+        dims, strides, words[1] = leading(t, dims, strides)
+      end
       if t.over then table.insert(words, "alias " .. t.over .. " exact") end
       contract.tensor(t, dims, strides, target.align, #words > 0 and table.concat(words, " ") or nil)
     end
   end
+  if leading then contract.require_rows(rows) end
   for _, s in ipairs(inst.scalars) do contract.scalar(s) end
   for _, b in ipairs(inst.blocks or {}) do contract.line("let %s %s", b.dim, size_text(inst, b.dim)) end
   for _, t in ipairs(inst.tensors) do

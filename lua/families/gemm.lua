@@ -14,11 +14,19 @@ local trace = use "kiln.trace"
 local blocks = use "kiln.blocks"
 local text = use "kiln.text"
 local op = use "kiln.op"
+local contract = use "kiln.contract"
 local common = use "families.gemm_common"
 local warp = use "families.gemm_warp"
 local warpgroup = use "families.gemm_warpgroup"
 
 local gemm = { name = "gemm", lead = nil }
+
+-- Gradients are derived where all operands have the op's dtype, without scales.
+function gemm.has_gradient(o)
+  for _, t in ipairs(o.specs) do if o.side[t.name] and (t.fixed or t.choice) or o.scaled[t.name] then return false end end
+  return true
+end
+function gemm.gradient() return use "families.gemm_gradient" end
 
 gemm.settings = {
   { key = "a_major", values = { "k", "m" }, kind = "major" }, -- which dim of left operands is contiguous
@@ -192,7 +200,10 @@ end
 function gemm.names(o, claim)
   local own = { "tiles_m", "tiles_n", "tiles", "k_tiles", "ctas", "by_batch", "by_band", "by_last", "turned_K" }
   for _, name in ipairs(own) do claim(name, "a value of the family") end
-  if o.flat then claim("B", "a value of the family") end
+  if o.flat then
+    claim("B", "a value of the family")
+    for _, name in ipairs(contract.lead_names(o.specs, "M")) do claim(name, "a leading dim of the family") end
+  end
   for _, t in ipairs(o.specs) do
     if o.side[t.name] then for _, what in ipairs { "", "_0", "_B", "_tiles" } do claim("turned_" .. t.name .. what, "a value of the family") end end
     for i = 0, math.max(#t.dims, o.scaled[t.name] and 3 or 0) - 1 do claim(t.name .. "_" .. i, "a stride of '" .. t.name .. "'") end

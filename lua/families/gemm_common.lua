@@ -147,14 +147,18 @@ function common.put_tensors(inst, align_of)
   local bound = false -- by the first tensor that has it; the others may be broadcast
   local blocks = {}
   for _, b in ipairs(inst.blocks) do blocks[b.dim] = string.format("ceildiv(%s,%d)", b.of, b.size) end
+  local leading = inst.op.flat and contract.leading(inst.tensors, "M")
   for _, t in ipairs(inst.tensors) do
     if t.present then
       local dims = {}
       for k, d in ipairs(t.dims) do dims[k] = d == "B" and bound and not t.out and "B|1" or blocks[d] or d end
       for _, d in ipairs(t.dims) do bound = bound or d == "B" end
-      contract.tensor(t, dims, common.strides_of(t, inst), t.strided and common.bytes(t) or align_of(t), t.dims[1] == "B" and "lead 1" or nil)
+      local strides, words = common.strides_of(t, inst), t.dims[1] == "B" and "lead 1" or nil
+      if leading then dims, strides, words = leading(t, dims, strides) end
+      contract.tensor(t, dims, strides, t.strided and common.bytes(t) or align_of(t), words)
     end
   end
+  if leading then contract.require_rows("M") end
   for _, b in ipairs(inst.blocks) do contract.line("let %s ceildiv(%s,%d)", b.dim, b.of, b.size) end
   for _, sc in ipairs(inst.scalars) do contract.scalar(sc) end
   if inst.op.flat then contract.line("let B 1") end

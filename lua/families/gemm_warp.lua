@@ -26,7 +26,13 @@ local function shared_bytes(inst, s) return s.stages * common.operand_bytes(inst
 local function is_staged() return not core.has("cp_async_cg_16") end
 
 -- Where several products share a CTA's registers, operands are not fetched ahead, and tiles are smaller.
-local function candidates_of_several(staged, split, add)
+local function results(inst)
+  local n = 0
+  for _, t in ipairs(inst.tensors) do if t.out and t.present then n = n + 1 end end
+  return n
+end
+
+local function candidates_of_several(staged, split, few, add)
   if staged then
     add(64, 64, 32, 2, 2, 2)
     add(64, 64, 32, 2, 2, 2, 1)
@@ -36,7 +42,7 @@ local function candidates_of_several(staged, split, add)
     add(128, 64, 32, 4, 4, 2)
     add(64, 64, 32, 4, 2, 4)
   else
-    add(128, 128, 32, 3, 2, 4)
+    if few then add(64, 128, 32, 3, 2, 4) else add(128, 128, 32, 3, 2, 4) end -- several results keep what they share
     add(64, 64, 64, 3, 2, 2)
   end
   add(64, 64, 32, 3, 2, split and 4 or 2, 1)
@@ -48,6 +54,15 @@ local function candidates_of_split(add)
   add(64, 128, 64, 3, 2, 2)
   add(64, 64, 64, 4, 2, 2)
   add(64, 64, 32, 3, 2, 2, 1)
+end
+
+-- Several results of one product: 32 elements of a thread, so that what they share stays in registers.
+local function candidates_of_results(list, add)
+  add(128, 64, 64, 3, 4, 2)
+  add(64, 128, 64, 3, 2, 4)
+  add(64, 64, 64, 4, 2, 2)
+  add(64, 64, 32, 3, 2, 2, 1)
+  return list
 end
 
 -- Sums over 128 of k have accumulators of their own: half as many elements of a warp.
@@ -80,7 +95,7 @@ local function candidates(inst)
     return list
   end
   if several then
-    candidates_of_several(staged, is_split(inst), add)
+    candidates_of_several(staged, is_split(inst), results(inst) > 1, add)
     return list
   end
   if is_split(inst) then
@@ -93,6 +108,7 @@ local function candidates(inst)
     add(64, 64, 32, 2, 2, 2, 1)
     return list
   end
+  if results(inst) > 1 and size == 2 then return candidates_of_results(list, add) end
   add(128, 256, 64, 3, 2, 4)
   add(128, 256, 32, 4, 2, 4)
   -- Where both operands are turned, its copies hold more multiples of strides than there are registers; bk = 32 halves them.
@@ -390,12 +406,14 @@ end
 
 -- Small tiles could be many on an SM by their registers, and ptxas spills for it: three are enough, no more are there than shared
 -- memory holds, and two where operands are split, or single elements are copied along m or n or of several products, each with a predicate
--- and an address of its own. Products of bytes, and several of split operands, keep what they need.
+-- and an address of its own, or there are several results. Products of bytes, and several of split operands, keep what they need.
 local function min_ctas(inst, s)
   if s.bm * s.bn > 32 * 32 * s.wm * s.wn or step_of(inst) == 32 or is_split(inst) and #inst.op.products > 1 then return nil end
   local fit = core.target.shared_sm // (shared_bytes(inst, s) + 1024)
   local turned = not (is_k_major(inst, "a") and is_k_major(inst, "b"))
-  return math.max(1, math.min(fit, (is_split(inst) or s.vec == 1 and (turned or #inst.op.products > 1)) and 2 or 3))
+  if results(inst) > 1 and s.wm * s.wn > 4 then return 1 end
+  local two = is_split(inst) or s.vec == 1 and (turned or #inst.op.products > 1) or results(inst) > 1
+  return math.max(1, math.min(fit, two and 2 or 3))
 end
 
 function warp.emit(inst, graph, given)
@@ -418,7 +436,10 @@ function warp.emit(inst, graph, given)
     local function clear() for _, acc in ipairs(accs) do tile.zero(acc) end end
     local function put_results(ring, batch, m, n)
       local e = common.epilogue(inst, graph, view, accs, function(v) return spread(inst, v, s) end, batch, m, n)
-      for _, o in ipairs(graph.outputs) do store_result(inst, s, view, o, e:value(o.value), ring, batch, m, n) end
+      for i, o in ipairs(graph.outputs) do
+        if i > 1 then e:forget() end -- several results share nothing: it would be kept for all elements
+        store_result(inst, s, view, o, e:value(o.value), ring, batch, m, n)
+      end
     end
     local batch, m, n = place(tile.cta(0))
     if s.walk == "one" then

@@ -39,12 +39,17 @@ local function group_rows(s) return s.way == "coop" and s.bm // GROUPS or s.bm e
 local function out_rows(inst, s) return inst.promote and 64 or group_rows(s) end -- that leave together
 local function own_columns(s) return s.bn // s.split end -- of a tile that several CTAs have summed
 local function ctas(s) return s.cluster * s.split end -- of a cluster
--- Columns of the pieces in which a result leaves: 128 bytes, or all there are.
-local function out_columns(t, s) return math.min(128 // bytes(t), own_columns(s)) end
+-- Columns of the pieces in which results leave: 128 bytes, or all there are; of several results 16 elements of a thread, which keeps what
+-- they share.
+local function out_columns(inst, s)
+  local columns, list = own_columns(s), outputs(inst)
+  for _, t in ipairs(list) do columns = math.min(columns, 128 // bytes(t)) end
+  return #list > 1 and math.min(columns, 16 * 128 // group_rows(s)) or columns
+end
 
 local function shared_bytes(inst, s)
   local total = s.stages * (common.operand_bytes(inst, s.bm, s.bn, s.bk) + 16)
-  for _, t in ipairs(outputs(inst)) do total = total + GROUPS * s.out * out_rows(inst, s) * out_columns(t, s) * bytes(t) end
+  for _, t in ipairs(outputs(inst)) do total = total + GROUPS * s.out * out_rows(inst, s) * out_columns(inst, s) * bytes(t) end
   total = total + (s.split - 1) * #inst.op.products * s.bm * own_columns(s) * 4
   return total + 2048 -- rings begin at multiples of 1024
 end
@@ -72,7 +77,7 @@ local function fault(inst, s)
     return "a group's accumulators are at most 128 x 128 or 64 x 256 in all: 128 registers of a thread"
   end
   for _, t in ipairs(outputs(inst)) do
-    local columns = out_columns(t, s)
+    local columns = out_columns(inst, s)
     if own_columns(s) % columns ~= 0 or columns * bytes(t) % 32 ~= 0 then
       return string.format("bn / split is 16, 32 or a multiple of %d, the columns in which '%s' leaves", columns, t.name)
     end
@@ -247,7 +252,7 @@ local function make_maps(inst, s, view)
     columns = math.min(columns, panel(inst)) -- rows of 32, 64 or 128 bytes, swizzled so
     for k = 1, inst.op.phases do add(common.operand_of(inst, t, k), side == s.share and rows // s.cluster or rows, columns) end
   end
-  for _, t in ipairs(outputs(inst)) do add(t, out_rows(inst, s), out_columns(t, s)) end
+  for _, t in ipairs(outputs(inst)) do add(t, out_rows(inst, s), out_columns(inst, s)) end
   return map
 end
 
@@ -413,8 +418,7 @@ end
 -- The result leaves in pieces of 128 bytes of columns, each through a slot of the group's own.
 local function put_results(inst, s, graph, view, map, out, accs, batch, m, n, width)
   local rows = out_rows(inst, s)
-  local columns = 128
-  for _, t in ipairs(outputs(inst)) do columns = math.min(columns, out_columns(t, s)) end
+  local columns = out_columns(inst, s)
   for first = 0, width - 1, columns do
     local shape, lay = { rows, columns }, layout.wgmma_accumulator(rows, columns)
     local parts = {}
@@ -504,7 +508,7 @@ function warpgroup.emit(own, graph, given)
     }, names, slots)
     local out = {}
     for _, t in ipairs(outputs(inst)) do
-      local columns = out_columns(t, s)
+      local columns = out_columns(inst, s)
       local slot = tile.smem(t.dtype, { out_rows(inst, s), columns }, { name = t.name, swizzle = columns * bytes(t) })
       out[t.name] = tile.ring({ stages = s.out, filled_by = "store", per_group = true }, { t.name }, { slot })
     end

@@ -82,9 +82,9 @@ end
 
 -- ---- products ----
 
--- Of the definition's own products only those by a value of the row are taken apart: such a factor can leave a sum.
+-- Of the definition's own products only those by a value of the row are taken apart: such a factor can leave a sum. (Without rows none is.)
 local function is_open(self, n)
-  if self.graph.kept[n.index] then return false end
+  if self.graph.kept[n.index] or not self.graph.row_dim and n.index <= self.graph.count then return false end
   if n.op ~= "mul" or n.index > self.graph.count then return true end
   return not (has_column(self, n.args[1]) and has_column(self, n.args[2]))
 end

@@ -57,6 +57,20 @@ function rules.min(A, n, c)
   return { { n.args[1], A:where(first, c, 0) }, { n.args[2], A:where(first, 0, c) } }
 end
 
+-- Of d = a b over some dim: c bT and aT c, as sums over the dims that the operand lacks. true: its dims are the operand's already.
+function rules.dot(A, n, c)
+  local list = {}
+  for i = 1, 2 do
+    local own, other = n.args[i], n.args[3 - i]
+    for d in pairs(n.dims) do
+      if not own.dims[d] then
+        table.insert(list, { own, trace.new(A.graph, { op = "dot", args = { c, other }, dim = d, dims = own.dims, products = n.products }), true })
+      end
+    end
+  end
+  return list
+end
+
 function rules.sum(A, n, c) return { { n.args[1], c } } end
 -- Shared among the elements that are the extreme.
 function rules.amax(A, n, c)
@@ -173,7 +187,7 @@ local function differentiate(graph, roots, inputs)
     for _, c in pairs(active[i] and not wanted[i] and adjoint[i] or {}) do
       graph.loc = n.loc
       for _, to in ipairs(contributions(A, n, c)) do
-        if active[to[1].index] then accumulate(A, adjoint, to[1], narrow(A, to[2], n.dims, to[1].dims)) end
+        if active[to[1].index] then accumulate(A, adjoint, to[1], to[3] and to[2] or narrow(A, to[2], n.dims, to[1].dims)) end
       end
     end
   end
@@ -202,15 +216,15 @@ function autodiff.possible(o)
     if names["d" .. t.name] then return false end
     if has_gradient(t) then inputs, outputs = inputs or not t.out, outputs or t.out end
   end
-  return o.family.has_gradient and inputs and outputs or false
+  local can = o.family.has_gradient
+  if type(can) == "function" then can = can(o) end
+  return can and inputs and outputs or false
 end
 
 -- inst: the op itself under some settings. Returns { graph, values (by output), gradients (by input) }.
-local function derive(inst, column)
+local function derive(inst)
   local outer = trace.current()
-  local graph = trace.new_graph(column)
-  inst.declared.forward(trace.arguments(graph, inst))
-  trace.finish(graph, inst)
+  local graph = inst.op.family.trace(inst)
   graph.count = #graph.nodes
   graph.kept = {}
   local roots, inputs, by_name = {}, {}, {}
@@ -250,9 +264,9 @@ local function readings(d, outputs)
   return read
 end
 
--- What the gradients need with these readings: names of tensors, and how many row sums.
+-- What the gradients need with these readings: names of tensors, how many row sums, and how many of the op's products once more.
 local function needs(d, read)
-  local names, seen, sums = {}, {}, 0
+  local names, seen, sums, products = {}, {}, 0, 0
   local function visit(n)
     if seen[n.index] then return end
     seen[n.index] = true
@@ -262,10 +276,11 @@ local function needs(d, read)
       return
     end
     if (n.op == "sum" or n.op == "amax" or n.op == "amin") and trace.is_column(d.graph, n.dim) then sums = sums + 1 end
+    if n.op == "dot" and n.index <= d.graph.count then products = products + 1 end
     for _, a in ipairs(n.args) do visit(a) end
   end
   for _, n in pairs(d.gradients) do visit(n) end
-  return names, sums
+  return names, sums, products
 end
 
 local BYTES = { f64 = 8, f32 = 4, f16 = 2, bf16 = 2, i64 = 8, i32 = 4, u8 = 1, bool = 1 }
@@ -284,22 +299,23 @@ local function row_bytes(d, names)
   return bytes
 end
 
--- The outputs that the backward reads: fewest bytes, then fewest row sums, then fewest outputs. Saved ones it reads anyway.
+-- The outputs that the backward reads: fewest products, then fewest bytes, then fewest row sums, then fewest outputs. Saved ones it reads anyway.
 local function choose(d)
   local saved, free = {}, {}
   for _, t in ipairs(d.inst.tensors) do
     if t.spec.saved then saved[t.name] = true
     elseif t.out and not t.spec.optional and not t.spec.with and #free < 4 then table.insert(free, t.name) end
   end
-  local best, best_bytes, best_sums
+  local best, best_bytes, best_sums, best_products
   for mask = 0, (1 << #free) - 1 do -- in order of the number's bits: of equals the first stays
     local outputs = {}
     for name in pairs(saved) do outputs[name] = true end
     for i, name in ipairs(free) do if mask >> (i - 1) & 1 == 1 then outputs[name] = true end end
-    local names, sums = needs(d, readings(d, outputs))
+    local names, sums, products = needs(d, readings(d, outputs))
     local bytes = row_bytes(d, names)
-    if not best or bytes < best_bytes or bytes == best_bytes and sums < best_sums then
-      best, best_bytes, best_sums = outputs, bytes, sums
+    local better = bytes < (best_bytes or math.huge) or bytes == best_bytes and sums < best_sums
+    if not best or products < best_products or products == best_products and better then
+      best, best_bytes, best_sums, best_products = outputs, bytes, sums, products
     end
   end
   return best
@@ -341,17 +357,22 @@ local function forward_instance(o, values, given)
   return op.instance(o, set)
 end
 
+-- The derivation under a gradient's settings, and what it reads of the outputs that its caller gives.
+local function derive_for(o, inst, outputs)
+  local d, there = derive(forward_instance(o, inst.values)), {}
+  for name in pairs(outputs) do
+    local tensor = inst.by_name[name]
+    there[name] = tensor and tensor.present or nil
+  end
+  return d, readings(d, there)
+end
+
 local function make_forward(o, outputs)
   return function(t)
     local graph = trace.current()
     local inst = graph.op
-    local d = derive(forward_instance(o, inst.values), graph.row_dim)
-    local there = {}
-    for name in pairs(outputs) do
-      local tensor = inst.by_name[name]
-      there[name] = tensor and tensor.present or nil
-    end
-    local copy, any = transplant(d, readings(d, there), graph, t), false
+    local d, read = derive_for(o, inst, outputs)
+    local copy, any = transplant(d, read, graph, t), false
     for _, spec in ipairs(o.specs) do
       local out = inst.by_name["d" .. spec.name]
       if out and out.out and out.present then
@@ -392,7 +413,7 @@ local function words_of(spec, input)
 end
 
 -- Tensors that the gradient needs under any of the op's settings; inputs that have any influence; a node without derivative, if any.
-local function needed_by_any(o, column, outputs)
+local function needed_by_any(o, outputs)
   local all, flows, without = {}, {}, nil
   local function take(given)
     without = without or given.graph.without
@@ -402,23 +423,34 @@ local function needed_by_any(o, column, outputs)
   end
   local present = {}
   for _, s in ipairs(o.settings) do if s.kind == "presence" then present[s.key] = "yes" end end
-  take(derive(forward_instance(o, nil, present), column))
+  take(derive(forward_instance(o, nil, present)))
   for _, s in ipairs(o.settings) do
-    for i = 2, s.kind == "option" and #s.values or 0 do
+    for i = 2, s.kind == "option" and not s.of and #s.values or 0 do
       local given = { [s.key] = s.values[i] }
       for k, v in pairs(present) do given[k] = v end
-      take(derive(forward_instance(o, nil, given), column))
+      take(derive(forward_instance(o, nil, given)))
     end
   end
   return all, flows, without
 end
 
+-- A family whose gradients are chains says of which stages (families/gemm_gradient.lua): the gradients' family, definition and stages.
+local function in_stages(o, outputs)
+  local maker = o.family.gradient()
+  local function plan(inst)
+    inst.plan = inst.plan or maker.plan(inst, derive_for(o, inst, outputs))
+    return inst.plan
+  end
+  local function forward(t) maker.define(plan(trace.current().op), t) end
+  return maker.family(o), forward, function(c) return maker.stages(plan(c.inst)) end
+end
+
 -- The op NAME.grad; or nil and why there is none.
 function autodiff.gradient(o)
-  local present, column = {}, o.family.column
+  local present = {}
   for _, s in ipairs(o.settings) do if s.kind == "presence" then present[s.key] = "yes" end end
-  local outputs = choose(derive(forward_instance(o, nil, present), column))
-  local needed, flows, without = needed_by_any(o, column, outputs)
+  local outputs = choose(derive(forward_instance(o, nil, present)))
+  local needed, flows, without = needed_by_any(o, outputs)
   if without then
     local hint = without.op == "lookup" and "; its table is declared const" or ""
     return nil, "'" .. without.op .. "' has no derivative" .. hint, without.loc
@@ -442,11 +474,13 @@ function autodiff.gradient(o)
       absent["d" .. t.name] = false
     end
   end
+  local family, forward, stages = o.family, make_forward(o, outputs), nil
+  if o.family.gradient then family, forward, stages = in_stages(o, outputs) end
   return op.new(o.name .. ".grad", {
     doc = "derived from " .. o.name .. ": " .. table.concat(results, ", "), tensors = tensors, beside = beside, absent = absent, scalars = o.declared.scalars,
     settings = o.declared.settings, dtypes = o.declared.dtypes, cases = o.declared.cases, curated = o.declared.curated_grad,
-    forward = make_forward(o, outputs), gradient_of = o.name,
-  }, o.family, o.loc)
+    forward = forward, stages = stages, rows = stages and o.flat and "M" or nil, gradient_of = o.name,
+  }, family, o.loc)
 end
 
 return autodiff

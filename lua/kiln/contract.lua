@@ -32,6 +32,37 @@ function contract.tensor(t, dims, strides, align, tail)
     table.concat(dims, ","), table.concat(strides, ","), align, tail and " " .. tail or "")
 end
 
+-- Where a dim is the first one of all tensors that have it, callers' tensors may have several leading dims in its place, as long as they lie as
+-- one: it gets three more before it, which collapse with it. Names that this takes, beside the op's own:
+function contract.lead_names(specs, dim)
+  local names = {}
+  for i = 0, 2 do
+    table.insert(names, dim .. "_lead" .. i)
+    for _, t in ipairs(specs) do if t.dims[1] == dim then table.insert(names, t.name .. "_lead" .. i) end end
+  end
+  return names
+end
+
+-- nil: there are no such dims. Otherwise a function that gives a tensor its dims, strides and words with them.
+function contract.leading(tensors, dim)
+  if scope.current then return nil end
+  for _, t in ipairs(tensors) do
+    for i, d in ipairs(t.present and t.dims or {}) do if d == dim and i > 1 then return nil end end
+  end
+  contract.line("collapse %s_lead0 %s_lead1 %s_lead2 %s", dim, dim, dim, dim)
+  return function(t, dims, strides)
+    if t.dims[1] ~= dim then return dims, strides, nil end
+    local all, named = {}, {}
+    for i = 0, 2 do all[i + 1], named[i + 1] = dim .. "_lead" .. i, t.name .. "_lead" .. i end
+    for i = 1, #dims do all[i + 3], named[i + 3] = dims[i], strides[i] end
+    return all, named, "lead 4"
+  end
+end
+
+function contract.require_rows(dim)
+  contract.line("require %s_lead0*%s_lead1*%s_lead2==1 \"the leading dims lie as the rows of one matrix do\"", dim, dim, dim)
+end
+
 -- Kernels compute in f32: other scalars reach them as a derived value NAME_f32.
 function contract.scalar(s)
   if scope.current then return scope.current:scalar(s) end

@@ -35,7 +35,8 @@ local function copier(graph, inst, stage, inputs)
     end
     for d in pairs(n.dims) do for _, p in ipairs(stage.dims[d] or { d }) do dims[p] = true end end
     return trace.new(graph, {
-      op = n.op, args = args, dims = dims, dim = OF_DIM[n.op] and single(stage, n) or nil, value = n.value, dtype = n.dtype, round = n.round, loc = n.loc,
+      op = n.op, args = args, dims = dims, dim = OF_DIM[n.op] and single(stage, n) or nil, value = n.value, dtype = n.dtype, round = n.round,
+      products = n.products, loc = n.loc,
     })
   end
   function copy(n)

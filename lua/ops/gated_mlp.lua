@@ -11,4 +11,5 @@ return gemm.op "gated_mlp" {
     { targets = "sm_80 sm_90a" },
     { targets = "sm_75", set = "dtype=f16 act=gelu" },
   },
+  curated_grad = { { targets = "sm_90a" } },
 }

@@ -23,4 +23,5 @@ return gemm.op "gemm" {
     { targets = "sm_80", set = "dtype=f16 a_major=m b_major=n bias=yes act=gelu" },
     { targets = "sm_80", schedule = "bm=64 bn=64 bk=32 stages=3 wm=2 wn=2 vec=1" },
   },
+  curated_grad = { { targets = "sm_90a" } },
 }

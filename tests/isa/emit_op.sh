@@ -24,7 +24,7 @@ emit_some() {
     "$kiln" emit "$op" --target "$2" "${set[@]}" --schedule "$line" -o "$folder/$op-$count.ptx" ||
       { echo "FAIL: kiln emit $op --target $2 --set '$3' --schedule $line"; exit 1; }
     count=$((count + 1))
-  done < <("$kiln" list --variants "$op" --target "$2" "${set[@]}" 2>/dev/null | sed -n 's/^[^ ]*  *\([a-z_]*=.*\)/\1/p' | tr ' ' ',' | sort -u | pick "$1")
+  done < <("$kiln" list --variants "$op" --target "$2" "${set[@]}" 2>/dev/null | sed -n 's/^[^ ]*  *\([a-z0-9_.]*=.*\)/\1/p' | tr ' ' ',' | sort -u | pick "$1")
   turn=$((turn + 1))
 }
 

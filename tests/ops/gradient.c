@@ -75,6 +75,14 @@ static bool define(Gradient *g, KilnGen *gen, const char *op, const Settings *s,
   return false;
 }
 
+/* f32, where the op has it: roundings are left out in any case. */
+static void put_dtype(Settings *s, const char *offered) {
+  const char *k, *v;
+  size_t kn, vn;
+  while (next_pair(&offered, &k, &kn, &v, &vn))
+    if (kn == 5 && strncmp(k, "dtype", 5) == 0 && memmem(v, vn, "f32", 3)) put(s, "dtype", 5, "f32", 3);
+}
+
 /* The op's settings: f32, those of the gradient, optional outputs there. */
 static bool forward_settings(Gradient *g, const char *op, const char *given, Settings *s) {
   static char offered[2048];
@@ -83,10 +91,10 @@ static bool forward_settings(Gradient *g, const char *op, const char *given, Set
   if (!text) return snprintf(g->why, sizeof g->why, "%s: %s", op, kiln_gen_message(g->forward_gen)), false;
   snprintf(offered, sizeof offered, "%s", text);
   Settings plain = {0};
-  put(&plain, "dtype", 5, "f32", 3);
+  put_dtype(&plain, offered);
   const KilnDef *def;
   if (!define(g, g->forward_gen, op, &plain, &def)) return false;
-  put(s, "dtype", 5, "f32", 3);
+  put_dtype(s, offered);
   for (at = offered; next_pair(&at, &k, &kn, &v, &vn);)
     for (int t = 0; t < def->ntensors; t++)
       if (def->tensor[t].is_out && strlen(def->tensor[t].name) == kn && strncmp(def->tensor[t].name, k, kn) == 0) put(s, k, kn, "yes", 3);
@@ -161,10 +169,12 @@ bool gradient_open(Gradient *g, const char *lua_dir, const char *op, const char 
   if (!forward_settings(g, op, settings, &forward) || !define(g, g->forward_gen, op, &forward, &g->forward)) return false;
   const char *k, *v;
   size_t kn, vn;
-  put(&backward, "dtype", 5, "f32", 3);
-  for (const char *at = settings; next_pair(&at, &k, &kn, &v, &vn);) put(&backward, k, kn, v, vn);
   char name[600];
   snprintf(name, sizeof name, "%s.grad", op);
+  const char *offered = list_settings(g->backward_gen, name);
+  if (!offered) return snprintf(g->why, sizeof g->why, "%.100s: %.140s", name, kiln_gen_message(g->backward_gen)), false;
+  put_dtype(&backward, offered);
+  for (const char *at = settings; next_pair(&at, &k, &kn, &v, &vn);) put(&backward, k, kn, v, vn);
   if (!define(g, g->backward_gen, name, &backward, &g->backward)) return false;
   g->forward_node = without_roundings(g->forward);
   g->backward_node = without_roundings(g->backward);

@@ -224,19 +224,42 @@ static void softmax_grad(Problem *p) {
                    problem_in(p, "dy"), problem_out(p, "dx"));
 }
 
+static RefGemm gemm_named(const Problem *p, const char *a, const char *b) {
+  return (RefGemm){.batch = problem_size(p, "B"),
+                   .m = problem_size(p, "M"),
+                   .n = problem_size(p, "N"),
+                   .k = problem_size(p, "K"),
+                   .a = problem_in(p, a),
+                   .b = problem_in(p, b),
+                   .c = problem_in(p, "c"),
+                   .bias = problem_in(p, "bias"),
+                   .alpha = 1,
+                   .beta = 1,
+                   .act = problem_setting(p, "act", "none")};
+}
+static RefGemm gemm_of(const Problem *p) {
+  RefGemm g = gemm_named(p, "a", "b");
+  g.alpha = problem_scalar(p, "alpha");
+  g.beta = problem_scalar(p, "beta");
+  return g;
+}
 static void gemm(Problem *p) {
-  RefGemm g = {.batch = problem_size(p, "B"),
-               .m = problem_size(p, "M"),
-               .n = problem_size(p, "N"),
-               .k = problem_size(p, "K"),
-               .a = problem_in(p, "a"),
-               .b = problem_in(p, "b"),
-               .c = problem_in(p, "c"),
-               .bias = problem_in(p, "bias"),
-               .alpha = problem_scalar(p, "alpha"),
-               .beta = problem_scalar(p, "beta"),
-               .act = problem_setting(p, "act", "none")};
+  RefGemm g = gemm_of(p);
   ref_gemm(&g, problem_out(p, "d"));
+}
+static void gemm_grad(Problem *p) {
+  RefGemm g = gemm_of(p);
+  ref_gemm_grad(&g, problem_in(p, "dd"), store_as(problem_dtype(p, "a")), problem_out(p, "da"), problem_out(p, "db"), problem_out(p, "dc"),
+                problem_out(p, "dbias"));
+}
+static void linear(Problem *p) {
+  RefGemm g = gemm_named(p, "x", "w");
+  ref_gemm(&g, problem_out(p, "y"));
+}
+static void linear_grad(Problem *p) {
+  RefGemm g = gemm_named(p, "x", "w");
+  ref_gemm_grad(&g, problem_in(p, "dy"), store_as(problem_dtype(p, "x")), problem_out(p, "dx"), problem_out(p, "dw"), NULL,
+                problem_out(p, "dbias"));
 }
 
 /* Which rows of a and columns of b share a scale, and how much of k; see RefScaledGemm. */
@@ -289,6 +312,13 @@ static void gated_mlp(Problem *p) {
                 problem_in(p, "wu"), problem_setting(p, "act", "silu"), problem_out(p, "y"));
 }
 
+static void gated_mlp_grad(Problem *p) {
+  RefGatedMlp g = {.batch = problem_size(p, "B"), .m = problem_size(p, "M"), .n = problem_size(p, "N"), .k = problem_size(p, "K"),
+                   .x = problem_in(p, "x"), .wg = problem_in(p, "wg"), .wu = problem_in(p, "wu"), .act = problem_setting(p, "act", "silu")};
+  ref_gated_mlp_grad(&g, problem_in(p, "dy"), store_as(problem_dtype(p, "x")), problem_out(p, "dx"), problem_out(p, "dwg"),
+                     problem_out(p, "dwu"));
+}
+
 static const struct { const char *op; void (*refer)(Problem *p); } references[] = {
     {"rms_norm", rms_norm},                 {"rms_norm.grad", rms_norm_grad},
     {"rms_norm2", rms_norm2},               {"rms_norm2.grad", rms_norm2_grad},
@@ -303,7 +333,9 @@ static const struct { const char *op; void (*refer)(Problem *p); } references[] 
     {"ln_rope", ln_rope},                   {"ln_rope.grad", ln_rope_grad},
     {"rms_norm_rope", rms_norm_rope},       {"rms_norm_rope.grad", rms_norm_rope_grad},
     {"gated", gated},                       {"gated.grad", gated_grad},
-    {"gemm", gemm},                         {"gated_mlp", gated_mlp},
+    {"gemm", gemm},                         {"gemm.grad", gemm_grad},
+    {"gated_mlp", gated_mlp},               {"gated_mlp.grad", gated_mlp_grad},
+    {"linear", linear},                     {"linear.grad", linear_grad},
     {"fp8_gemm", fp8_gemm},                 {"fp8_linear", fp8_linear},
     {"fp8_gemm_wide", fp8_gemm_wide},
     {"softmax", softmax},                   {"softmax.grad", softmax_grad},

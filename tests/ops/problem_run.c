@@ -126,7 +126,7 @@ size_t problem_assert_evaluated(const Problem *p) {
 
 /* ---- the kernel ---- */
 
-enum { SCHEDULE_PAIRS = 64 }; /* of all stages of a chain */
+enum { SCHEDULE_PAIRS = 128 }; /* of all stages of a chain */
 #define KERNEL_ARGS (DEF_MAX_TENSORS + 8 + PROBLEM_PAIRS)
 
 typedef struct Kernel {

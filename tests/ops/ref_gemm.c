@@ -1,6 +1,7 @@
 /* ref_gemm.c - see references.h. */
 #include "references.h"
 #include <math.h>
+#include <string.h>
 
 void ref_gemm(const RefGemm *g, double *d) {
   for (size_t b = 0; b < g->batch; b++)
@@ -69,5 +70,59 @@ void ref_gated_mlp(size_t batch, size_t m, size_t n, size_t k, const double *x, 
           up += x[(b * m + i) * k + l] * wu[(b * k + l) * n + j];
         }
         y[(b * m + i) * n + j] = ref_activate(act, gate) * up;
+      }
+}
+
+/* ---- gradients ---- */
+
+/* What one element g of the adjoint of a product at (b, i, j) adds to its operands' gradients, scaled. */
+typedef struct Spread { size_t m, n, k; const double *a, *b; double *da, *db, scale; } Spread;
+static void spread_adjoint(const Spread *s, size_t b, size_t i, size_t j, double g) {
+  for (size_t l = 0; l < s->k; l++) {
+    if (s->da) s->da[(b * s->m + i) * s->k + l] += s->scale * g * s->b[(b * s->k + l) * s->n + j];
+    if (s->db) s->db[(b * s->k + l) * s->n + j] += s->scale * g * s->a[(b * s->m + i) * s->k + l];
+  }
+}
+
+static void clear(double *x, size_t n) {
+  for (size_t i = 0; x && i < n; i++) x[i] = 0;
+}
+static double stored(double (*store)(double), double x) { return store ? store(x) : x; }
+
+void ref_gemm_grad(const RefGemm *g, const double *dd, double (*store)(double), double *da, double *db, double *dc, double *dbias) {
+  Spread s = {g->m, g->n, g->k, g->a, g->b, da, db, g->alpha};
+  bool bent = strcmp(g->act, "none") != 0;
+  clear(da, g->batch * g->m * g->k);
+  clear(db, g->batch * g->k * g->n);
+  clear(dbias, g->n);
+  for (size_t b = 0; b < g->batch; b++)
+    for (size_t i = 0; i < g->m; i++)
+      for (size_t j = 0; j < g->n; j++) {
+        size_t at = (b * g->m + i) * g->n + j;
+        double sum = 0;
+        for (size_t l = 0; l < g->k; l++) sum += g->a[(b * g->m + i) * g->k + l] * g->b[(b * g->k + l) * g->n + j];
+        double x = g->alpha * sum + (g->c ? g->beta * g->c[at] : 0) + (g->bias ? g->bias[j] : 0);
+        double adjoint = dd[at] * (bent ? ref_activate_slope(g->act, x) : 1), kept = stored(store, adjoint);
+        spread_adjoint(&s, b, i, j, kept);
+        if (dc) dc[at] = g->beta * adjoint;
+        if (dbias) dbias[j] += bent ? kept : adjoint;
+      }
+}
+
+void ref_gated_mlp_grad(const RefGatedMlp *g, const double *dy, double (*store)(double), double *dx, double *dwg, double *dwu) {
+  Spread to_gate = {g->m, g->n, g->k, g->x, g->wg, dx, dwg, 1}, to_up = {g->m, g->n, g->k, g->x, g->wu, dx, dwu, 1};
+  clear(dx, g->batch * g->m * g->k);
+  clear(dwg, g->batch * g->k * g->n);
+  clear(dwu, g->batch * g->k * g->n);
+  for (size_t b = 0; b < g->batch; b++)
+    for (size_t i = 0; i < g->m; i++)
+      for (size_t j = 0; j < g->n; j++) {
+        double gate = 0, up = 0, d = dy[(b * g->m + i) * g->n + j];
+        for (size_t l = 0; l < g->k; l++) {
+          gate += g->x[(b * g->m + i) * g->k + l] * g->wg[(b * g->k + l) * g->n + j];
+          up += g->x[(b * g->m + i) * g->k + l] * g->wu[(b * g->k + l) * g->n + j];
+        }
+        spread_adjoint(&to_gate, b, i, j, stored(store, d * up * ref_activate_slope(g->act, gate)));
+        spread_adjoint(&to_up, b, i, j, stored(store, d * ref_activate(g->act, gate)));
       }
 }

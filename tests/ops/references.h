@@ -17,6 +17,9 @@ typedef struct RefGemm {
   const char *act;
 } RefGemm;
 void ref_gemm(const RefGemm *g, double *d);
+/* Gradients. store: what an adjoint is stored as before it is multiplied (NULL: exactly); where there is an activation, dbias is a sum of what
+ * was stored. */
+void ref_gemm_grad(const RefGemm *g, const double *dd, double (*store)(double), double *da, double *db, double *dc, double *dbias);
 /* d[b,m,n] = sum over k of a sa b sb + bias[n]. Of so many rows (columns) and so many k one scale, dense after the batch: sa [rows, k],
  * sb [k, columns]; 0: of all together (all 0: one number, the batches' too). */
 typedef struct RefScaledGemm {
@@ -36,6 +39,8 @@ typedef struct RefQuantize {
 void ref_quantize(const RefQuantize *q, double *code, double *scale);
 /* y = act(x wg) (x wu): x [b,m,k], wg, wu [b,k,n]. */
 void ref_gated_mlp(size_t batch, size_t m, size_t n, size_t k, const double *x, const double *wg, const double *wu, const char *act, double *y);
+typedef struct RefGatedMlp { size_t batch, m, n, k; const double *x, *wg, *wu; const char *act; } RefGatedMlp;
+void ref_gated_mlp_grad(const RefGatedMlp *g, const double *dy, double (*store)(double), double *dx, double *dwg, double *dwu);
 
 /* ---- norms of rows ---- */
 

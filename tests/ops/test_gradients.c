@@ -184,6 +184,7 @@ static void functions(void **state) {
 }
 static void differentiable(void **state) {
   (void)state;
+  script_ops("products.lua", 10);
   script_ops("gradients.lua", 20);
   script_ops("rows.lua", 14);
 }

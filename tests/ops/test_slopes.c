@@ -316,6 +316,57 @@ static void softmax_has_its_slope(void **state) {
   for (int i = 0; i < 12; i++) assert_true(y[i] == 0 && dx[i] == 0);
 }
 
+/* ---- products ---- */
+
+/* a [2,3,4], b [2,4,5], c and d [2,3,5], bias [5]; the scale stands for alpha, too. */
+static RefGemm gemm_of(const Slope *s, double *const in[]) {
+  return (RefGemm){.batch = 2, .m = 3, .n = 5, .k = 4, .a = in[0], .b = in[1], .c = s->inputs > 2 ? in[2] : NULL, .bias = s->inputs > 2 ? in[3] : NULL,
+                   .alpha = s->scale, .beta = 0.75, .act = s->act};
+}
+static void gemm_forward(const Slope *s, double *const in[], double *const out[]) {
+  RefGemm g = gemm_of(s, in);
+  ref_gemm(&g, out[0]);
+}
+static void gemm_backward(const Slope *s, double *const in[], const double *const dout[], double *const din[]) {
+  RefGemm g = gemm_of(s, in);
+  ref_gemm_grad(&g, dout[0], NULL, din[0], din[1], s->inputs > 2 ? din[2] : NULL, s->inputs > 2 ? din[3] : NULL);
+}
+static void gated_mlp_forward(const Slope *s, double *const in[], double *const out[]) {
+  ref_gated_mlp(2, 3, 5, 4, in[0], in[1], in[2], s->act, out[0]);
+}
+static void gated_mlp_backward(const Slope *s, double *const in[], const double *const dout[], double *const din[]) {
+  RefGatedMlp g = {.batch = 2, .m = 3, .n = 5, .k = 4, .x = in[0], .wg = in[1], .wu = in[2], .act = s->act};
+  ref_gated_mlp_grad(&g, dout[0], NULL, din[0], din[1], din[2]);
+}
+static void products_have_their_slopes(void **state) {
+  (void)state;
+  static const char *const acts[] = {"none", "silu", "gelu", "gelu_tanh"};
+  for (size_t i = 0; i < 4; i++) {
+    Slope s = {.name = acts[i], .act = acts[i], .inputs = 2, .outputs = 1, .in_elems = {24, 40, 30, 5}, .out_elems = {30}, .scale = 0.8,
+               .forward = gemm_forward, .backward = gemm_backward};
+    check_slope(&s);
+    s.inputs = 4;
+    check_slope(&s);
+    Slope mlp = {.name = acts[i], .act = acts[i], .inputs = 3, .outputs = 1, .in_elems = {24, 40, 40}, .out_elems = {30}, .scale = 0.8,
+                 .forward = gated_mlp_forward, .backward = gated_mlp_backward};
+    check_slope(&mlp);
+  }
+}
+
+static double halved(double x) { return x / 2; }
+
+/* What is stored is what is multiplied, and what a bias below an activation sums. */
+static void stored_adjoints_are_used(void **state) {
+  (void)state;
+  double a[1] = {3}, b[1] = {2}, dd[1] = {1}, da[1], db[1], dc[1], dbias[1];
+  RefGemm g = {.batch = 1, .m = 1, .n = 1, .k = 1, .a = a, .b = b, .c = a, .bias = b, .alpha = 1, .beta = 1, .act = "none"};
+  ref_gemm_grad(&g, dd, halved, da, db, dc, dbias);
+  assert_true(da[0] == 1 && db[0] == 1.5 && dc[0] == 1 && dbias[0] == 1);
+  g.act = "relu";
+  ref_gemm_grad(&g, dd, halved, da, db, dc, dbias);
+  assert_true(da[0] == 1 && db[0] == 1.5 && dc[0] == 1 && dbias[0] == 0.5);
+}
+
 /* ---- known values, to their printed digits ---- */
 
 static void assert_values(const double *got, const double *want, size_t n) {
@@ -396,6 +447,8 @@ int main(void) {
       cmocka_unit_test(rotations_have_their_slopes),
       cmocka_unit_test(gates_have_their_slopes),
       cmocka_unit_test(softmax_has_its_slope),
+      cmocka_unit_test(products_have_their_slopes),
+      cmocka_unit_test(stored_adjoints_are_used),
       cmocka_unit_test(norms_give_known_values),
       cmocka_unit_test(rotations_give_known_values),
       cmocka_unit_test(gates_give_known_values),

@@ -17,6 +17,9 @@ return {
   product("p_only_row", { "r M" }, function(e) return e.r end),
   product("p_added_up", { "c B M K", "e B K N" }, function(e) return e.acc end, nil, { { "acc", "a", "b" }, { "acc", "c", "e" } }),
   product("p_added_shared", { "e B K N", "f B K N" }, function(e) return e.acc end, nil, { { "acc", "a", "b" }, { "acc", "a", "e" }, { "acc", "a", "f" } }),
+  product("p_tanh", { "r N" }, function(e) return tanh(e.acc + e.r) end),
+  product("p_two_products", { "e B K N" }, function(e) return e.gate * e.acc + e.gate end, nil, { { "gate", "a", "b" }, { "acc", "a", "e" } }),
+  product("p_shared_adjoint", { "e B K N" }, function(e) return 3 * e.gate - e.acc end, nil, { { "gate", "a", "b" }, { "acc", "a", "e" } }),
   product("p_flat", { flat = { "a M K", "b K N", "r N", "d M N out" } }, function(e) return e.acc + e.r end),
   product("p_i32_scalar", {}, function(e) return e.acc * e.k end, { "k i32 = 2" }),
 }
