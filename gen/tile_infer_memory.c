@@ -626,7 +626,8 @@ bool tile_infer_memory(TileProgram *p, TileNode *n) {
   case TILE_commit:
   case TILE_release: return true;
   case TILE_drain:
-    if (tile_attr_int(p, n, TA_n, 1) < 1) REFUSE("drain: n is the number of last slots that are waited for, 1 or more; %lld came", (long long)tile_attr_int(p, n, TA_n, 1));
+    if (tile_attr_int(p, n, TA_n, 1) < 1)
+      REFUSE("drain: n is the number of last slots that are waited for, 1 or more; %lld came", (long long)tile_attr_int(p, n, TA_n, 1));
     return true;
   case TILE_skip: {
     int dtype = type_of(p, n, 1)->dtype;

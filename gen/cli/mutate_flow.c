@@ -21,6 +21,19 @@ bool mutate_is(const MutInstr *in, const char *mnemonic) {
   return strncmp(in->form->opcode, mnemonic, n) == 0 && (in->form->opcode[n] == '.' || in->form->opcode[n] == 0);
 }
 
+bool mutate_begins(const MutInstr *in, const char *words) {
+  const char *s = in->form->opcode;
+  for (; *words && (*s == *words || (*s == '.' && *words == ' ')); s++) words++;
+  return !*words && (*s == '.' || !*s);
+}
+
+bool mutate_has(const MutInstr *in, const char *word) {
+  size_t n = strlen(word);
+  for (const char *s = in->form->opcode; *s; s += strcspn(s, "."), s += *s == '.')
+    if (strcspn(s, ".") == n && memcmp(s, word, n) == 0) return true;
+  return false;
+}
+
 bool mutate_touches_memory(const MutInstr *in) {
   if ((in->form->flags & ISA_ASYNC) && (in->form->flags & (ISA_READS | ISA_WRITES))) return true; /* by a descriptor, perhaps */
   for (int i = 0; i < in->n; i++) {

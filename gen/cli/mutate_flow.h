@@ -31,8 +31,10 @@ void mutate_flow_free(MutFlow *f);
 int mutate_next(const MutFlow *f, int i, int next[2]);
 bool mutate_live_out(const MutFlow *f, int block, int name);
 
-/* Is this the first word of the opcode? */
+/* Is this the first word of the opcode? Are these, separated by blanks, its first words? */
 bool mutate_is(const MutInstr *in, const char *mnemonic);
+bool mutate_begins(const MutInstr *in, const char *words);
+bool mutate_has(const MutInstr *in, const char *word); /* is it any of them? */
 
 /* What an instruction may do to memory that threads share, for the rules on order. */
 bool mutate_touches_memory(const MutInstr *in);   /* reads or writes global or shared memory, or starts to */

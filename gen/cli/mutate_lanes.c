@@ -11,48 +11,44 @@
  *   registers untouched  wgmma.fence orders registers alone: since the one before it, nothing but products has touched theirs
  *   same in all lanes    an exchange of a value that all lanes have */
 #include "mutate.h"
-#include <string.h>
 
 static const MutInstr *at(const MutFlow *f, int i) { return &f->p->instr[f->e->first + i]; }
 
 /* Do all lanes of each warp execute it, together? */
 static bool by_all(const MutFlow *f, int i) { return at(f, i)->guard == MUT_NONE && !f->apart[f->block[i]] && !f->one_lane[i]; }
 
-static bool is_cluster_barrier(const MutInstr *in) { return mutate_is(in, "barrier") && strncmp(in->form->opcode, "barrier.cluster", 15) == 0; }
-
 /* A barrier at which every lane of a warp that has one arrives, and learns what the others have done. */
 static bool joins_lanes(const MutFlow *f, int i) {
   const MutInstr *in = at(f, i);
-  if (!by_all(f, i) || is_cluster_barrier(in)) return false;
+  if (!by_all(f, i) || mutate_begins(in, "barrier cluster")) return false;
   if (in->id == ISA_bar_warp_sync) return !in->op[0].e[0].reg && (uint32_t)in->op[0].offset == 0xffffffffu;
   return in->id == ISA_bar_sync || in->id == ISA_barrier_sync || in->id == ISA_barrier_sync_aligned;
 }
 
 static MutVerdict judge_arrival(const MutFlow *f, int from, int i) {
-  const char *opcode = at(f, i)->form->opcode;
+  const MutInstr *in = at(f, i);
   (void)from;
-  if (strncmp(opcode, "barrier.cluster.arrive", 22) != 0) return MUTATE_GO_ON;
-  return strstr(opcode, ".relaxed") || !by_all(f, i) ? MUTATE_VIOLATED : MUTATE_SATISFIED;
+  if (!mutate_begins(in, "barrier cluster arrive")) return MUTATE_GO_ON;
+  return mutate_has(in, "relaxed") || !by_all(f, i) ? MUTATE_VIOLATED : MUTATE_SATISFIED;
 }
 
 /* Likewise, for what comes after it: a wait for the cluster, at whose barrier every lane has arrived and released. */
 static bool has_joined(const MutFlow *f, int i) {
   if (joins_lanes(f, i)) return true;
-  return by_all(f, i) && strncmp(at(f, i)->form->opcode, "barrier.cluster.wait", 20) == 0 && mutate_on_every_path(f, i, true, false, judge_arrival);
+  return by_all(f, i) && mutate_begins(at(f, i), "barrier cluster wait") && mutate_on_every_path(f, i, true, false, judge_arrival);
 }
 
 typedef enum { DOES_NOTHING, WAITS, ARRIVES, OF_WARP_AS_ONE, DOES } Deed;
 
-static bool is_wait(const MutInstr *in) { return strncmp(in->form->opcode, "mbarrier.try_wait", 17) == 0 || strncmp(in->form->opcode, "mbarrier.test_wait", 18) == 0; }
-static bool is_arrival(const MutInstr *in) { return strncmp(in->form->opcode, "mbarrier.arrive", 15) == 0 && strncmp(in->form->opcode, "mbarrier.arrive_drop", 20) != 0; }
+static bool is_wait(const MutInstr *in) { return mutate_begins(in, "mbarrier try_wait") || mutate_begins(in, "mbarrier test_wait"); }
 
 /* What an instruction means for other threads. */
 static Deed deed_of(const MutInstr *in) {
-  if (in->id == ISA_cp_bulk_commit_group || in->id == ISA_elect_sync || mutate_is(in, "setmaxnreg") || in->id == ISA_prefetch_tensormap) return DOES_NOTHING;
-  if (strncmp(in->form->opcode, "ld.global.nc", 12) == 0) return DOES_NOTHING; /* of memory that nobody writes */
+  if (in->id == ISA_cp_bulk_commit_group || in->id == ISA_elect_sync || in->id == ISA_prefetch_tensormap || mutate_is(in, "setmaxnreg")) return DOES_NOTHING;
+  if (mutate_begins(in, "ld global nc")) return DOES_NOTHING; /* of memory that nobody writes */
   if (mutate_is(in, "shfl") || mutate_is(in, "vote") || mutate_is(in, "match") || mutate_is(in, "redux")) return DOES_NOTHING; /* values alone */
   if (is_wait(in)) return WAITS;
-  if (is_arrival(in) || in->id == ISA_bar_arrive) return ARRIVES;
+  if (mutate_begins(in, "mbarrier arrive") || in->id == ISA_bar_arrive) return ARRIVES;
   if (mutate_is(in, "wgmma")) return OF_WARP_AS_ONE;
   return mutate_touches_memory(in) || in->form->flags & ISA_SYNC ? DOES : DOES_NOTHING;
 }
@@ -96,7 +92,7 @@ const char *mutate_lanes_know(const MutFlow *f, int i) {
 
 /* ---- registers of products ---- */
 
-static bool is_product(const MutInstr *in) { return strncmp(in->form->opcode, "wgmma.mma_async", 15) == 0; }
+static bool is_product(const MutInstr *in) { return mutate_begins(in, "wgmma mma_async"); }
 
 /* The vectors of a product: its accumulator, and A where that comes from registers. */
 static bool is_held(const MutFlow *f, int name) {

@@ -27,7 +27,8 @@ static bool known_to(SimWarp *w, const SimInstr *in, int lane, const SimMbar *b)
   if (!sim_knows(w, lane, CLOCK_GENERIC, b->maker->agent, b->made, (uint32_t)b->lane))
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", b->address,
                      b->maker == w ? "uses an mbarrier that another lane of warp %u has initialised (ptx line %u), with no bar.warp.sync between the two"
-                                   : "uses an mbarrier that warp %u has initialised (ptx line %u), with no barrier between the two", b->maker->index, b->line), false;
+                                   : "uses an mbarrier that warp %u has initialised (ptx line %u), with no barrier between the two",
+                     b->maker->index, b->line), false;
   if (b->cta != w->cta && !b->fenced)
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "proxy", "shared", b->address,
                      "uses an mbarrier of another CTA, which has not executed fence.mbarrier_init after its initialisation (ptx line %u)", b->line), false;
