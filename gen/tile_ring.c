@@ -28,6 +28,7 @@ typedef struct Change {
 typedef struct Ends { /* of a ring: roles, 0 standing for every warp of a kernel without roles */
   bool filled, emptied, skipped;
   uint32_t filler;
+  uint32_t filling, held, wait; /* most slots that a role has acquired and not committed, or waited for and not released; the wait for the last of these */
 } Ends;
 
 typedef struct Rings {
@@ -43,6 +44,7 @@ typedef struct Rings {
   State *other;       /* by node: scratch of join_branches, valid where `stamp` says so */
   uint32_t *stamp, stamps;
   VEC(Change) log;
+  VEC(uint32_t) tokens; /* nodes that are tokens or carriers */
 } Rings;
 
 #define FAIL(c, n, ...) diag_error((c)->p->diag, (n)->loc, __VA_ARGS__)
@@ -101,6 +103,29 @@ static void begin_token(Rings *c, uint32_t id, bool fills, const State *from) {
   *s = from ? *from : (State){0};
   s->life = LIFE_OPEN;
   c->fills[id] = fills;
+}
+
+/* How many slots of its ring does the role of a token have in hand that came the same way? */
+static uint32_t count_in_hand(const Rings *c, uint32_t token, uint32_t ring) {
+  uint32_t n = 0;
+  for (uint32_t k = 0; k < c->tokens.n; k++) {
+    uint32_t id = c->tokens.at[k];
+    if (c->state[id].life != LIFE_OPEN || c->fills[id] != c->fills[token] || c->role_of[id] != c->role_of[token]) continue;
+    n += tile_slot_ring(c->p, (TileId){id}).i == ring;
+  }
+  return n;
+}
+
+/* A slot is asked for: how many does the role have then? */
+static void count_slots(Rings *c, uint32_t token, uint32_t ring) {
+  uint32_t n = count_in_hand(c, token, ring), stages = (uint32_t)tile_attr_int(c->p, node_at(c, ring), TA_stages, 0);
+  Ends *e = &c->ends[ring];
+  if (!c->has_roles) return; /* hazard.c knows more */
+  if (n == stages + 1)
+    FAIL(c, node_at(c, token), "%s: the role has all %u slots of the ring of line %u in hand, and would wait for ever for another one; %s one before",
+         op_name(node_at(c, token)), stages, line_of(c, ring), c->fills[token] ? "commit" : "release");
+  if (c->fills[token] && n > e->filling) e->filling = n;
+  if (!c->fills[token] && n > e->held) e->held = n, e->wait = token;
 }
 
 static void check_commit(Rings *c, const TileNode *n, uint32_t token) {
@@ -244,9 +269,13 @@ static void check_ring(Rings *c, uint32_t id) {
   }
   if (c->has_roles && !store && !*by) FAIL(c, n, "ring: emptied_by is missing; it names the roles that release the slots");
   if (e->emptied && !e->filled) FAIL(c, n, "ring: its slots are waited for, but nothing fills it");
+  uint32_t stages = (uint32_t)tile_attr_int(c->p, n, TA_stages, 0);
   if (e->filled && !e->emptied && !store)
-    FAIL(c, n, "ring: it is filled, but nobody waits for its slots: the producer would stop after %lld",
-         (long long)tile_attr_int(c->p, n, TA_stages, 0));
+    FAIL(c, n, "ring: it is filled, but nobody waits for its slots: the producer would stop after %u", stages);
+  if (e->held <= stages && e->filling <= stages && e->held && e->held + e->filling > stages + 1) /* nothing is left to fill, nothing filled is left */
+    FAIL(c, node_at(c, e->wait), "wait: the role keeps %u slots while it waits for another one, and %s acquires %u before it commits the first: of the %u "
+         "of the ring of line %u too few are left, and both wait for ever; more stages, or release earlier", e->held - 1,
+         role_words(c, e->filler), e->filling, stages, line_of(c, id));
 }
 
 /* ---- the walk ---- */
@@ -388,10 +417,12 @@ static void step(Rings *c, uint32_t id) {
   case TILE_acquire:
     use_filling_end(c, id, first);
     begin_token(c, id, true, NULL);
+    count_slots(c, id, first);
     return;
   case TILE_wait:
     use_emptying_end(c, id, first);
     begin_token(c, id, false, NULL);
+    count_slots(c, id, first);
     return;
   case TILE_fill_slot:
   case TILE_put_slot:
@@ -506,6 +537,8 @@ void tile_check_rings(TileProgram *p, const uint32_t *role_of, TileId kernel) {
   c.ends = ARENA_ARRAY(a, PASS, Ends, n);
   c.other = ARENA_ARRAY(a, PASS, State, n);
   c.stamp = ARENA_ARRAY(a, PASS, uint32_t, n);
+  for (uint32_t i = 1; i < n; i++)
+    if (p->nodes.at[i].type.kind == TK_SLOT || p->nodes.at[i].type.kind == TK_CARRY) *VEC_PUSH(a, PASS, &c.tokens) = i;
   walk_region(&c, body, 0);
   check_ends(&c, body);
   check_schedulers(&c, body);

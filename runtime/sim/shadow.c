@@ -104,7 +104,8 @@ bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int la
   }
   if (sim_far_read_unknown(w, c, cell, knower)) {
     sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", address,
-              "%s what warp %u of the CTA of rank %u has read, with no barrier of the cluster between the two", what, (c->far[cell] & SIM_CELL_AGENT) % c->nwarps, (c->far[cell] & SIM_CELL_AGENT) / c->nwarps);
+              "%s what warp %u of the CTA of rank %u has read, with no barrier of the cluster between the two", what,
+              (c->far[cell] & SIM_CELL_AGENT) % c->nwarps, (c->far[cell] & SIM_CELL_AGENT) / c->nwarps);
     return true;
   }
   for (uint32_t r = 0; r < c->nwarps; r++) {

@@ -11,6 +11,16 @@
 
 typedef struct Run { Arena arena; Diag diag; TileProgram tiles; bool ok; } Run;
 
+static void run_text(Run *r, const char *text) {
+  arena_init(&r->arena, 0);
+  diag_init(&r->diag, &r->arena);
+  tile_init(&r->tiles, &r->arena, &r->diag);
+  bool parsed = tile_parse(&r->tiles, "test.tile", text, strlen(text));
+  if (!parsed) fprintf(stderr, "%s\n", r->diag.text.at);
+  assert_true(parsed);
+  r->ok = tile_check(&r->tiles) && tile_complete(&r->tiles, target_find("sm_90a")) && tile_hazard(&r->tiles, target_find("sm_90a"));
+}
+
 /* body: what the role of the products does. */
 static void run(Run *r, const char *body) {
   char text[8192];
@@ -37,13 +47,7 @@ static void run(Run *r, const char *body) {
            "  role name=\"math\" warps=4 regs=232 {\n"
            "    acc = frag dtype=f32 shape=[64,64]\n%s"
            "  }\n}\n", body);
-  arena_init(&r->arena, 0);
-  diag_init(&r->diag, &r->arena);
-  tile_init(&r->tiles, &r->arena, &r->diag);
-  bool parsed = tile_parse(&r->tiles, "test.tile", text, strlen(text));
-  if (!parsed) fprintf(stderr, "%s\n", r->diag.text.at);
-  assert_true(parsed);
-  r->ok = tile_check(&r->tiles) && tile_complete(&r->tiles, target_find("sm_90a")) && tile_hazard(&r->tiles, target_find("sm_90a"));
+  run_text(r, text);
 }
 
 static void end(Run *r) { arena_free(&r->arena); }
@@ -160,8 +164,70 @@ static void a_skip_knows_its_end(void **state) {
   end(&r);
 }
 
+/* A role that keeps as many slots as there are waits for ever, and so do two that leave too few to each other. */
+#define GET(n) "    s" n " = wait ring\n"
+#define PRODUCT FIRST "    mma_commit\n    mma_wait n=0\n    release s0\n"
+static void a_ring_is_deep_enough(void **state) {
+  (void)state;
+  assert_accepted(PRODUCT GET("1") GET("2") GET("3") "    release s1\n    release s2\n    release s3\n");
+  assert_refused(PRODUCT GET("1") GET("2") GET("3") GET("4") "    release s1\n    release s2\n    release s3\n    release s4\n", "has all 3 slots");
+  assert_accepted(PRODUCT GET("1") "    c = carry s1\n    j = for 1, n, 1 {\n      s2 = wait ring\n      u = swap c, s2\n      release u\n    }\n"
+                  "    w = take c\n    release w\n");
+  assert_refused(PRODUCT GET("1") "    c = carry s1\n" GET("2") GET("3") GET("4") "    release s2\n    release s3\n    release s4\n"
+                 "    w = take c\n    release w\n", "has all 3 slots");
+}
+
+#define TWO_AT_ONCE                                                                                                    \
+  "kernel name=\"k\" threads=256 min_ctas=1 {\n  v = view tensor=\"x\" rank=2 dtype=bf16 align=16 sizes=\"M,K\" strides=\"s,1\"\n"     \
+  "  m = map v dims=\"M,K\" box=[64,64] swizzle=128\n  a = smem dtype=bf16 shape=[64,64] name=\"a\"\n"                 \
+  "  ring = ring a stages=%d filled_by=\"tma\" emptied_by=\"math\" fields=\"a\"\n  role name=\"load\" warps=4 {\n    elect {\n"   \
+  "      s = acquire ring\n      t = acquire ring\n      fill_slot s, m, 0:i64, 0:i64 field=\"a\"\n"                  \
+  "      fill_slot t, m, 0:i64, 0:i64 field=\"a\"\n      commit s\n      commit t\n    }\n  }\n"                       \
+  "  role name=\"math\" warps=4 {\n    x = wait ring\n    y = wait ring\n    release x\n    release y\n  }\n}\n"
+
+static void two_roles_leave_each_other_slots(void **state) {
+  (void)state;
+  for (int stages = 2; stages <= 3; stages++) {
+    char text[4096];
+    Run r;
+    snprintf(text, sizeof text, TWO_AT_ONCE, stages);
+    run_text(&r, text);
+    assert_int_equal(r.ok, stages == 3);
+    if (stages == 2) assert_non_null(strstr(r.diag.text.at, "both wait for ever"));
+    if (stages == 2) assert_non_null(strstr(r.diag.text.at, "test.tile:18:")); /* the wait */
+    end(&r);
+  }
+}
+
+/* Rows that fill no pieces of the swizzle: named with the line of the tile. */
+static void a_tile_that_cannot_be_swizzled_is_refused(void **state) {
+  (void)state;
+  static const struct { const char *shape, *box, *says; } cases[] = {
+    {"shape=[64,24]", "box=[64,24] swizzle=128", "rows of 48 bytes with a swizzle of 128"},
+    {"shape=[64,24] swizzle=64", "box=[64,24] swizzle=64", "rows of 48 bytes with a swizzle of 64"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    char text[2048];
+    Run r;
+    snprintf(text, sizeof text,
+             "kernel name=\"k\" threads=256 min_ctas=1 {\n  v = view tensor=\"x\" rank=2 dtype=bf16 align=16 sizes=\"M,K\" strides=\"s,1\"\n"
+             "  m = map v dims=\"M,K\" %s\n  a = smem dtype=bf16 %s name=\"a\"\n"
+             "  ring = ring a stages=2 filled_by=\"tma\" emptied_by=\"math\" fields=\"a\"\n  role name=\"load\" warps=4 {\n    elect {\n"
+             "      s = acquire ring\n      fill_slot s, m, 0:i64, 0:i64 field=\"a\"\n      commit s\n    }\n  }\n"
+             "  role name=\"math\" warps=4 {\n    x = wait ring\n    release x\n  }\n}\n", cases[i].box, cases[i].shape);
+    run_text(&r, text);
+    assert_false(r.ok);
+    if (!strstr(r.diag.text.at, cases[i].says)) fprintf(stderr, "%s\n", r.diag.text.at);
+    assert_non_null(strstr(r.diag.text.at, cases[i].says));
+    assert_non_null(strstr(r.diag.text.at, "test.tile:4:"));
+    end(&r);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+    cmocka_unit_test(a_ring_is_deep_enough), cmocka_unit_test(two_roles_leave_each_other_slots),
+    cmocka_unit_test(a_tile_that_cannot_be_swizzled_is_refused),
     cmocka_unit_test(products_are_waited_for), cmocka_unit_test(a_fragment_in_flight_is_not_read),
     cmocka_unit_test(a_value_that_shows_its_registers_is_the_fragment), cmocka_unit_test(a_slot_in_flight_is_not_released),
     cmocka_unit_test(only_the_older_slot_is_free), cmocka_unit_test(a_carried_slot_is_as_old_as_its_product),
