@@ -79,7 +79,9 @@ local function parse_tensor(spec)
       t.maybe[dim] = maybe
     elseif text.has(FIXED, w) then t.fixed = w
     elseif string.find(w, "|", 1, true) then t.choice = choice_of(spec, w)
-    else error("tensor \"" .. spec .. "\": '" .. w .. "' is neither a dim (capital), a dtype, own, out, saved, const, strided, finite, as, with, over, nor ?") end
+    else
+      error("tensor \"" .. spec .. "\": '" .. w .. "' is neither a dim (capital), a dtype, own, out, saved, const, strided, finite, as, with, over, nor ?")
+    end
     i = i + 1
   end
   t.out = t.out or false
