@@ -194,12 +194,12 @@ static const ProductCase product_cases[] = {
     {{72, 264},   328,   3,    LAYOUT_STRIDED,   false,  CASES_ALL},
     {{136, 72},   456,   2,    LAYOUT_STRIDED,   false,  CASES_ALL},
     {{392, 520},  1096,  2,    LAYOUT_DENSE,     false,  CASES_ALL}, /* several tiles for a CTA, and rings that come round */
-    {{392, 520},  40,    1,    LAYOUT_DENSE,     false,  CASES_ALL}, /* and that do not, within a tile: at whichever slot a CTA ends */
-    {{392, 520},  72,    3,    LAYOUT_DENSE,     false,  CASES_ALL},
-    {{392, 520},  136,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
-    {{392, 520},  200,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
-    {{392, 520},  328,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
-    {{392, 520},  456,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{264, 264},  40,    1,    LAYOUT_DENSE,     false,  CASES_ALL}, /* and that do not, within a tile: at whichever slot a CTA ends */
+    {{264, 264},  72,    3,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{264, 264},  136,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{264, 264},  200,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{264, 264},  328,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{264, 264},  456,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
 };
 
 static void add_product_cases(CaseList *list, const KilnDef *def, const Roles *u, CaseAmount amount) {
