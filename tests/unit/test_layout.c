@@ -144,6 +144,26 @@ static void swizzles_have_no_conflicts(void **state) {
   }
 }
 
+/* A warp reads 4 rows of k by 8 neighbours of 4 bytes at once: 32 different banks; 16 bytes stay together, and nothing leaves its row. */
+static void words_have_no_conflicts(void **state) {
+  (void)state;
+  static const int cols[] = {16, 32, 64, 128, 256};
+  for (unsigned k = 0; k < sizeof cols / sizeof *cols; k++) {
+    SmemLayout l = smem_layout_words(32, cols[k]);
+    for (int row = 0; row < 32; row += 4)
+      for (int col = 0; col < cols[k]; col += 8) {
+        uint32_t banks = 0;
+        for (int i = 0; i < 32; i++) {
+          uint32_t at = smem_layout_offset(&l, 4, row + i / 8, col + i % 8);
+          banks |= 1u << (at / 4 % 32);
+          assert_int_equal(at / (uint32_t)(cols[k] * 4), row + i / 8);
+          assert_int_equal(at % 16, i % 4 * 4);
+        }
+        assert_int_equal(banks, 0xffffffffu);
+      }
+  }
+}
+
 static void swizzles_move_nothing_out_of_its_row(void **state) {
   (void)state;
   SmemLayout l = smem_layout_rows(32, 128, 2, 128, 0);
@@ -220,6 +240,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(accumulator_follows_the_manual), cmocka_unit_test(rows_are_covered_in_vectors), cmocka_unit_test(slices_agree_with_their_whole),
     cmocka_unit_test(text_comes_back),                cmocka_unit_test(wrong_layouts_are_found),     cmocka_unit_test(swizzles_have_no_conflicts),
+    cmocka_unit_test(words_have_no_conflicts),
     cmocka_unit_test(swizzles_move_nothing_out_of_its_row), cmocka_unit_test(copies_stay_in_their_thread),
     cmocka_unit_test(swizzles_move_nothing_out_of_its_row), cmocka_unit_test(a_warpgroup_holds_its_accumulator),
     cmocka_unit_test(pieces_are_registers_of_their_whole),  cmocka_unit_test(panels_are_what_bulk_copies_write),
