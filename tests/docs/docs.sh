@@ -42,6 +42,7 @@ for page in "${pages[@]}"; do
     [ -n "$name" ] || { complain "$page: a Lua block does not name its file in its first line"; continue; }
     file=$(find lua -name "$name")
     diff -u "$block" "$file" || complain "$page: the block of $name is not $file"
+    [ "$(wc -l <"$block")" -le 15 ] || [ "$name" != 4_softcap.lua ] || complain "$page: an epilogue takes at most 15 lines"
   done
 done
 [ $blocks -ge 2 ] || complain "only $blocks Lua blocks were found"
