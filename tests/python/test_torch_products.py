@@ -21,7 +21,8 @@ GPU, DEVICE, SHORT = test_torch.GPU, test_torch.DEVICE, (torch.bfloat16, torch.f
 if GPU:
     CALLS = _products.LIBRARY_CALLS
 else:
-    CALLS = _products.Calls(_products.launch_gemm, test_torch.SIMULATOR.launch(ops.GRADIENT["gated"]))
+    CALLS = _products.LAUNCH_CALLS  # by the simulator's kernels
+    CALLS.gated_gradient = test_torch.SIMULATOR.launch(ops.GRADIENT["gated"])
 LAUNCHED = {name: _products.function(name, op.launch, CALLS).apply for name, op in _products.OPS.items() if op.backward}
 
 
@@ -143,6 +144,28 @@ class Values(test_torch.Comparison):
         for name, word, tensors, keywords in cases(torch.bfloat16):
             given = tensors + (None,) * (_products.OPS[name].tensors - len(tensors))
             self.assertEqual(bool(products[name].arrangement(given).copies), word in copied, word)
+
+    def test_whole_gradients(self):
+        """One plan of NAME.grad where tensors lie as rows of one matrix; else products of their own; whichever are wanted."""
+        make = Maker(torch.bfloat16)
+        x, w, wu, bias, dy = make(2, 5, 64), make(24, 64), make(24, 64), make(24), make(2, 5, 24)
+        settings = (("act", "gelu"),)
+        leaves = leaves_of([t.double().cpu() for t in (x, w, bias)])
+        want = torch.autograd.grad(_math.linear(*leaves, "gelu"), leaves, dy.double().cpu())
+        for wants in ((True, True, True), (False, True, False), (True, False, True)):
+            found = _products.LINEAR_GRADIENT.launch(dy, (x, w, bias), settings, wants)
+            for g, wanted, wish in zip(found, want, wants):
+                self.assertEqual(g is not None, wish)
+                if wish:
+                    self.near(g, wanted, torch.bfloat16, "linear")
+        found = _products.LINEAR_GRADIENT.launch(dy[..., :1].expand(2, 5, 24), (x, make(64, 24).t(), None), settings, (True, True, False))
+        self.assertEqual((found[0].stride(), found[1].stride(), found[2]), ((320, 64, 1), (1, 24), None))
+        leaves = leaves_of([t.double().cpu() for t in (x, w, wu)])
+        want = torch.autograd.grad(_math.gated_mlp(*leaves, "gelu"), leaves, dy.double().cpu())
+        for g, wanted in zip(_products.GATED_MLP_GRADIENT.launch(dy, (x, w, wu), settings, (True, True, True)), want):
+            self.near(g, wanted, torch.bfloat16, "gated_mlp")
+        heads = make(2, 3, 5, 64).transpose(1, 2)
+        self.assertIsNone(_products.LINEAR_GRADIENT.launch(make(2, 5, 3, 24), (heads, w, None), settings, (True, True, False)))
 
     def test_gradient_of_a_weight_lies_as_the_weight(self):
         x, w = Maker(torch.bfloat16)(5, 32).requires_grad_(), Maker(torch.bfloat16)(24, 32).requires_grad_()

@@ -7,7 +7,7 @@ import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from .. import _cache, errors, ops, products
-from . import _fp8, _math, _products
+from . import _fp8, _math, _product_gradients, _products
 from ._library import _PT2, LIBRARY
 from ._products import OUTPUTS, Product
 
@@ -150,8 +150,8 @@ def _backward(calls, ctx, dy):
     if ctx.needs_input_grad[0]:
         dx = calls.product(g, w.to(short), dtype=x.dtype).sum_to_size(x.shape)
     if ctx.needs_input_grad[1]:
-        dw = _products._of_right(calls, x.to(short), w.mT, g, 1.0, w.dtype).mT
-    return dx, dw, _products._of_bias(dy, bias) if ctx.needs_input_grad[2] else None, None, None, None, None
+        dw = _product_gradients._of_right(calls, x.to(short), w.mT, g, 1.0, w.dtype).mT
+    return dx, dw, _product_gradients._of_bias(dy, bias) if ctx.needs_input_grad[2] else None, None, None, None, None
 
 
 def _fake_linear(x, w, bias, scale, accumulate, format, keep):

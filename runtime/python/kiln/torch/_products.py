@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from .. import errors, ops, products, tensors
 from .._cache import keep, plans
-from . import _core, _functions, _math
+from . import _core, _functions, _math, _product_gradients
 from ._library import _PT2, LIBRARY
 
 DTYPES = tuple(_core._DTYPES[name] for name in ops.PRODUCT_DTYPES)  # of operands
@@ -144,74 +144,21 @@ def launch_gated_mlp(x, wg, wu, act):
     return GATED_MLP.launch((x, wg, wu), (), (("act", act),))
 
 
-# ---- gradients, of products and of gated's own kernels ----
-
-class Calls:
-    """What gradients are made of: gemm as launch_gemm has it, and gated's gradient as _core has its launch."""
-
-    def __init__(self, gemm, gated_gradient):
-        self.gemm, self.gated_gradient = gemm, gated_gradient
-
-    def product(self, a, b, c=None, alpha=1.0, dtype=None):
-        return self.gemm(a, b, c, None, alpha, 1.0, "none", dtype)
+LINEAR_GRADIENT, GATED_MLP_GRADIENT = _product_gradients.Gradient(LINEAR), _product_gradients.Gradient(GATED_MLP)
 
 
-def _rows(x):
-    return x.reshape(-1, x.shape[-1])
+def launch_linear_gradients(dy, x, w, bias, y, act, *wants):
+    """Of x, w and bias, None where not wanted. relu's is found from y, at the cost of one pass over it; others by linear's products once more."""
+    found = None if act == "relu" else LINEAR_GRADIENT.launch(dy, (x, w, bias), (("act", act),), wants)
+    return found or _product_gradients.linear_gradients(LAUNCH_CALLS, dy, x, w, bias, y, act, *wants)
 
 
-def _before_activation(calls, dd, a, b, c, bias, d, alpha, beta, act):
-    """The gradient of what the activation was given; that is found again, in f32."""
-    if act == "none":
-        return dd
-    if act == "relu":
-        return torch.where(d > 0, dd, 0)
-    z = calls.gemm(a, b, c, bias, alpha, beta, "none", torch.float64 if a.dtype is torch.float64 else torch.float32)
-    dd = dd.to(z.dtype)
-    if act == "silu":
-        return torch.ops.aten.silu_backward(dd, z)
-    return torch.ops.aten.gelu_backward(dd, z, approximate="tanh" if act == "gelu_tanh" else "none")
+def launch_gated_mlp_gradients(dy, x, wg, wu, act, *wants):
+    found = GATED_MLP_GRADIENT.launch(dy, (x, wg, wu), (("act", act),), wants)
+    return found or _product_gradients.gated_mlp_gradients(LAUNCH_CALLS, dy, x, wg, wu, act, *wants)
 
 
-def _of_right(calls, a, b, g, alpha, dtype=None):
-    """The gradient of b (..., K, N), laid out as b."""
-    if b.numel() == b.shape[-2] * b.shape[-1]:  # one matrix for all rows
-        a, g = _rows(a), _rows(g)
-    turned = b.stride(-2) == 1 and b.stride(-1) != 1
-    db = calls.product(g.mT, a, alpha=alpha, dtype=dtype).mT if turned else calls.product(a.mT, g, alpha=alpha, dtype=dtype)
-    return db.sum_to_size(b.shape) if db.dim() >= b.dim() else db.reshape(b.shape)
-
-
-def gemm_gradients(calls, needs, dd, a, b, c, bias, d, alpha, beta, act, of_c=None):
-    """Of a, b, c and bias; None where not needed. of_c: (shape, dtype) of c; c itself and d are there where the activation needs them."""
-    dz = _before_activation(calls, dd, a, b, c, bias, d, alpha, beta, act)
-    g = dz.to(a.dtype)
-    da = calls.product(g, b.mT, alpha=alpha).sum_to_size(a.shape) if needs[0] else None
-    db = _of_right(calls, a, b, g, alpha) if needs[1] else None
-    dc = (dz * beta).to(of_c[1]).sum_to_size(of_c[0]) if of_c is not None and needs[2] else None
-    return da, db, dc, _of_bias(dz, bias) if needs[3] else None
-
-
-def _of_bias(dz, bias):
-    wide = torch.float64 if dz.dtype is torch.float64 else torch.float32
-    return None if bias is None else _rows(dz).sum(0, dtype=wide).to(bias.dtype)
-
-
-def linear_gradients(calls, needs, dy, x, w, bias, y, act):
-    dx, dw, _, dbias = gemm_gradients(calls, (needs[0], needs[1], False, needs[2]), dy, x, w.mT, None, bias, y, 1.0, 1.0, act)
-    return dx, None if dw is None else dw.mT, dbias
-
-
-def gated_mlp_gradients(calls, needs, dy, x, wg, wu, act):
-    """Of x, wg and wu. Gate and up are found again, rounded to the operands' dtype as a framework would keep them."""
-    gate, up = calls.product(x, wg.mT), calls.product(x, wu.mT)
-    dgate, dup = calls.gated_gradient(_rows(dy), _rows(gate), _rows(up), act, True, True)
-    dgate, dup, dx = dgate.view(gate.shape), dup.view(up.shape), None
-    if needs[0]:
-        wide = torch.float64 if x.dtype is torch.float64 else torch.float32
-        dx = calls.product(dup, wu, calls.product(dgate, wg, dtype=wide), dtype=x.dtype).sum_to_size(x.shape)
-    of = lambda need, g, w: _of_right(calls, x, w.mT, g, 1.0).mT if need else None  # noqa: E731
-    return dx, of(needs[1], dgate, wg), of(needs[2], dup, wu)
+LAUNCH_CALLS = _product_gradients.Calls(launch_gemm, _core.launcher(ops.GRADIENT["gated"]), launch_linear_gradients, launch_gated_mlp_gradients)
 
 
 # ---- autograd: for torch's library and, by the same two functions, for eager calls ----
@@ -227,7 +174,7 @@ def _remember_gemm(ctx, inputs, d):
 
 
 def _backward_gemm(calls, ctx, dd):
-    return gemm_gradients(calls, ctx.needs_input_grad, dd, *ctx.saved_tensors, ctx.alpha, ctx.beta, ctx.act, ctx.of_c) + (None,) * 4
+    return _product_gradients.gemm_gradients(calls, ctx.needs_input_grad, dd, *ctx.saved_tensors, ctx.alpha, ctx.beta, ctx.act, ctx.of_c) + (None,) * 4
 
 
 def _remember_linear(ctx, inputs, y):
@@ -236,7 +183,7 @@ def _remember_linear(ctx, inputs, y):
 
 
 def _backward_linear(calls, ctx, dy):
-    return linear_gradients(calls, ctx.needs_input_grad, dy, *ctx.saved_tensors, ctx.act) + (None,)
+    return _if_needed(ctx, calls.linear(dy, *ctx.saved_tensors, ctx.act, *ctx.needs_input_grad[:3])) + (None,)
 
 
 def _remember_gated_mlp(ctx, inputs, _):
@@ -245,7 +192,11 @@ def _remember_gated_mlp(ctx, inputs, _):
 
 
 def _backward_gated_mlp(calls, ctx, dy):
-    return gated_mlp_gradients(calls, ctx.needs_input_grad, dy, *ctx.saved_tensors, ctx.act) + (None,)
+    return _if_needed(ctx, calls.gated_mlp(dy, *ctx.saved_tensors, ctx.act, *ctx.needs_input_grad[:3])) + (None,)
+
+
+def _if_needed(ctx, gradients):
+    return tuple(g if need else None for g, need in zip(gradients, ctx.needs_input_grad))
 
 
 def function(name, launch, calls):
@@ -321,7 +272,35 @@ def define(name):
         FUNCTIONS[name] = function(name, op.launch, LIBRARY_CALLS)
 
 
-LIBRARY_CALLS = Calls(lambda *arguments: torch.ops.kiln.gemm.default(*arguments), torch.ops.kiln.gated_grad.default)
+def _owned(given, gradients):
+    """Gradients as a schema has them: dense, laid out as their tensors; an empty tensor for None."""
+    outs = []
+    for x, g in zip(given, gradients):
+        if g is None:
+            outs.append(given[0].new_empty(0))
+            continue
+        out = _product_gradients.empty_gradient(x)
+        outs.append(g if g.stride() == out.stride() else out.copy_(g))
+    return tuple(outs)
+
+
+def define_gradients(name, tensors, launch, composed):
+    """Registers NAME_grad: its tensors, the activation, and which gradients are wanted. All is found again in plain mathematics by `composed`."""
+    count = len(tensors.split(","))
+    LIBRARY.define("%s_grad(Tensor dy, %s, str act, bool want_0, bool want_1, bool want_2) -> (Tensor, Tensor, Tensor)" % (name, tensors), tags=_PT2)
+
+    def fake(dy, *rest):
+        return tuple(_product_gradients.empty_gradient(x) if want else dy.new_empty(0) for x, want in zip(rest, rest[count + 1:]))
+
+    LIBRARY.impl(name + "_grad", lambda dy, *rest: _owned(rest, launch(dy, *rest)), "CUDA")
+    LIBRARY.impl(name + "_grad", lambda dy, *rest: _owned(rest, composed(LIBRARY_CALLS, dy, *rest)), "CPU")
+    torch.library.register_fake("kiln::%s_grad" % name, fake, lib=LIBRARY)
+
+
+define_gradients("linear", "Tensor x, Tensor w, Tensor? bias, Tensor? y", launch_linear_gradients, _product_gradients.linear_gradients)
+define_gradients("gated_mlp", "Tensor x, Tensor wg, Tensor wu", launch_gated_mlp_gradients, _product_gradients.gated_mlp_gradients)
+LIBRARY_CALLS = _product_gradients.Calls(lambda *arguments: torch.ops.kiln.gemm.default(*arguments), torch.ops.kiln.gated_grad.default,
+                                         torch.ops.kiln.linear_grad.default, torch.ops.kiln.gated_mlp_grad.default)
 for _name in list(OPS):
     define(_name)
 
