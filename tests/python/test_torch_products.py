@@ -97,7 +97,7 @@ class Values(test_torch.Comparison):
     def near(self, got, want, dtype, what):
         """Operands of 16 bits, sums in f32, and intermediates of the backward rounded once: units of the largest."""
         self.assertEqual(got.shape, want.shape, what)
-        peak, eps = float(want.abs().max()) if want.numel() else 0.0, torch.finfo(dtype).eps
+        peak, eps = float(want.abs().max()) if want.numel() else 0.0, max(torch.finfo(dtype).eps, 2.0 ** -19)  # f32: in two parts of tf32
         off = (got.double().cpu() - want).abs()
         self.assertTrue(bool((off <= 2 * eps * want.abs() + 2 * eps * peak + 1e-6).all()), "%s: off by %g, largest %g" % (what, float(off.max()), peak))
 
@@ -136,6 +136,26 @@ class Values(test_torch.Comparison):
 
     def test_f16(self):
         self.compare(torch.float16)
+
+    def test_f32(self):
+        self.compare(torch.float32)
+
+    def test_tf32(self):
+        """As torch's switch has it; plans of both kinds stand side by side."""
+        make, off = Maker(torch.float32), {}
+        x, w = make(40, 256), make(24, 256)
+        want = x.double().cpu() @ w.double().cpu().t()
+        before = torch.backends.cuda.matmul.allow_tf32
+        try:
+            for allowed in (False, True, False):
+                torch.backends.cuda.matmul.allow_tf32 = allowed
+                y = _products.launch_linear(x, w, None, "none")
+                off[allowed] = float((y.double().cpu() - want).abs().max() / want.abs().max())
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = before
+        self.assertLess(off[False], 2 ** -18)
+        self.assertLess(off[True], 2 ** -8)
+        self.assertGreater(off[True], 2 ** -14)
 
     def test_nothing_is_copied(self):
         """Views of all kinds get a plan at once; only what has no contiguous dim, or needs two strides for its batches, is moved."""

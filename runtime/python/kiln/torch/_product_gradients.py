@@ -31,6 +31,14 @@ def empty_gradient(x):
     return x.new_empty(x.shape[::-1]).t() if lies_turned(x) else x.new_empty(x.shape)
 
 
+_TF32, _EXACT = {"f32": "tf32"}, {}
+
+
+def precision(x):
+    """The setting of how exactly f32 is multiplied, as torch's own switch says; none for other dtypes."""
+    return _TF32 if x.dtype is torch.float32 and torch.backends.cuda.matmul.allow_tf32 else _EXACT
+
+
 class Gradient:
     """Launches of NAME.grad. product: the forward's (_products.Product); names of gradients are those of its tensors with a d in front."""
 
@@ -46,7 +54,7 @@ class Gradient:
         every = (dy,) + tuple(given)
         pointers = [0 if x is None else x.data_ptr() for x in every]
         kinds = tuple(None if x is None else (x.shape, x.stride(), x.dtype) for x in every)
-        key = (self.name, device, tuple(p & 15 for p in pointers), kinds, settings, wants)
+        key = (self.name, device, tuple(p & 15 for p in pointers), kinds, settings, wants, bool(precision(dy)))
         e = plans.get(key)
         if e is None:
             e = self.entry(dy, given, settings, wants)
@@ -93,7 +101,7 @@ class Gradient:
                 outs["d" + name] = made
         with torch.cuda.device(dy.device) if dy.is_cuda else _core._nothing:
             views.update({name: _core.view(x, *view) for name, (x, view) in outs.items()})
-            made = _core.plan.Plan(_core.where(dy.device), self.name, views, None, dict(settings, **found.settings))
+            made = _core.plan.Plan(_core.where(dy.device), self.name, views, None, dict(settings, **found.settings, **precision(dy)))
         e.plan, e.handle, e.scalars = made, c_void_p(made.handle), None
         e.outs = [None if o is None else (tuple(o[0].shape), o[0].stride(), o[0].dtype) for o in flat]
         e.scratch = ((made.workspace_bytes,), (1,), torch.uint8) if made.workspace_bytes else None
