@@ -17,33 +17,48 @@ PER = {"tensor": ("tensor", "tensor"), "row": ("row", "row"), "block": ("block1"
 
 
 class Fp8Product(Product):
-    """fp8_gemm of codes: a (..., M, K), b (..., K, N), and their scales."""
+    """A product of left (..., M, K) and b (..., K, N) in eight bits. scales: {tensor: its operand}; dtypes: of left and right; majors: which of
+    a_major and b_major the op has: a left operand without one has k contiguous (a copy has), a right one must have."""
+
+    def __init__(self, name, left, right, out, scales, dtypes, majors):
+        super().__init__(name, left, (right,), vector="bias", turned=False, others=tuple(scales), known=(left, right, "bias") + tuple(scales) + (out,))
+        self.scales, self.dtypes, self.majors = scales, dtypes + (OUTPUTS,) + ((torch.float32,),) * len(scales), majors
+
+    @staticmethod
+    def precision(_):
+        return {}
 
     def check(self, given, *_):
-        a, b, bias, scale_a, scale_b = given
-        for name, x, wanted in zip(self.names, given, (BYTES, BYTES, OUTPUTS, (torch.float32,), (torch.float32,))):
+        for name, x, wanted in zip(self.names, given, self.dtypes):
             if x is None:
                 continue
-            if x.device != a.device:
-                raise errors.BadPointer("%s: tensor %s is on %s; expected %s" % (self.name, name, x.device, a.device), tensor=name)
+            if x.device != given[0].device:
+                raise errors.BadPointer("%s: tensor %s is on %s; expected %s" % (self.name, name, x.device, given[0].device), tensor=name)
             if x.dtype not in wanted:
                 raise errors.BadDtype("%s: tensor %s is %s; expected %s" % (self.name, name, x.dtype, _products._words(wanted)), tensor=name)
 
     def arrangement(self, given, settings=()):
         lay = {name: products.given(name, x.shape, x.stride()) for name, x in zip(self.names, given) if x is not None}
-        a, b, kind, scales = given[0], given[1], dict(settings).get("scale", "tensor"), {}
-        for name, owner, x, rows, k in (("scale_a", "a", a, -2, -1), ("scale_b", "b", b, -1, -2)):
-            if x.dim() >= 2:
-                sizes = products.scale_sizes(kind, tuple(x.shape[:-2]), x.shape[rows], x.shape[k], owner == "a")
+        kind, scales = dict(settings).get("scale", "tensor"), {}
+        for name, owner in self.scales.items():
+            shape, is_left = lay[owner].shape, owner == self.left
+            if len(shape) >= 2:
+                rows, k = shape[-2:] if is_left else shape[:-3:-1]
+                sizes = products.scale_sizes(kind, shape[:-2], rows, k, is_left)
                 if not sizes and given[self.names.index(name)].numel() != 1:
                     raise errors.BadSize("%s: tensor %s is %s; expected one element" % (self.name, name, list(lay[name].shape)), tensor=name,
                                          actual=str(list(lay[name].shape)), expected="one element")
                 scales[name] = lay[name], owner, sizes
-        return products.arrange(self.name, lay["a"], [lay["b"]], None, lay.get("bias"), scales)
+        found = products.arrange(self.name, lay[self.left], [lay[self.rights[0]]], None, lay.get("bias"), scales)
+        if not found.copies and "a_major" not in self.majors and found.settings["a_major"] != "k":
+            return found._replace(copies={self.left: lay[self.left].shape})
+        return found._replace(settings={key: value for key, value in found.settings.items() if key in self.majors})
 
 
-FP8_GEMM = Fp8Product("fp8_gemm", "a", ("b",), vector="bias", turned=False, others=("scale_a", "scale_b"),
-                      known=("a", "b", "bias", "scale_a", "scale_b", "d"))
+FP8_GEMM = Fp8Product("fp8_gemm", "a", "b", "d", {"scale_a": "a", "scale_b": "b"}, (BYTES, BYTES), ("a_major", "b_major"))
+FP8_LINEAR = Fp8Product("fp8_linear", "x", "w", "y", {"scale_w": "w"}, (OUTPUTS, BYTES), ())
+FP8_WIDE = Fp8Product("fp8_gemm_wide", "a", "b", "d", {}, (OUTPUTS, OUTPUTS), ("b_major",))
+U8 = Fp8Product("fp8_gemm_u8", "a", "b", "d", {"scale_a": "a", "scale_b": "b"}, ((torch.uint8,),) * 2, ("b_major",))
 
 
 def launch_fp8_gemm(a, b, scale_a, scale_b, bias, scale, accumulate, dtype):
@@ -129,6 +144,14 @@ def kept(quantize, w, format, per):
 
 
 def launch_fp8_linear(x, w, bias, scale, accumulate, format, keep):
+    """By one plan that quantises what is not kept; of what does not lie as it has to, by a plan for each step."""
+    settings = (("scale", scale), ("accumulate", accumulate), ("format", format))
+    lies = w.stride(-1) == 1 or w.shape[-1] == 1  # k is contiguous
+    if keep and lies:
+        q, s = kept(_fp8.launch_quantize, w, format, PER[scale][1])
+        return FP8_LINEAR.launch((x, q.mT, bias, _scale_b(s, scale)), (), settings)
+    if not keep and x.dtype == w.dtype and (lies or scale != "block1"):
+        return FP8_WIDE.launch((x, w.mT, bias), (), settings)
     return quantised_linear(_fp8.launch_quantize, launch_fp8_gemm, x, w, bias, scale, accumulate, format, keep)
 
 
@@ -190,14 +213,17 @@ def _check_wide(name, x, w, bias, names):
 
 
 def _of_u8(a, b, scale_a, scale_b, bias, scale, dtype):
-    """The linear format of triton-fused-ops: values in f16, then a product of these."""
+    """The linear format of triton-fused-ops: values in f16, then a product of these, through f16 as there."""
+    given = (a, b, bias, scale_a, scale_b)
+    if scale == "tensor" and bias is None and a.is_cuda and not _products._is_special(given):
+        return U8.launch(given, (), (), dtype)
     of_a = {"tensor": "tensor", "row": "row"}.get(scale, "block1")
     a = _fp8.dequantize_fp8(a, scale_a, per=of_a, dtype=torch.float16)
     if scale == "block1":
         b = _fp8.dequantize_fp8(b.mT, scale_b.mT, per="block1", dtype=torch.float16).mT
     else:
         b = _fp8.dequantize_fp8(b, scale_b, per={"tensor": "tensor", "row": "column"}.get(scale, "block128"), dtype=torch.float16)
-    return _products.gemm(a, b, None, bias, dtype=dtype)
+    return _products.gemm(a, b, None, bias).to(dtype)
 
 
 def fp8_gemm(a, b, scale_a=None, scale_b=None, bias=None, *, scale="tensor", accumulate="fast", dtype=None, format="e4m3"):

@@ -51,7 +51,7 @@ class Product:
         align &= 15
         if align:
             align = tuple(p & 15 for p in pointers)
-        key = (self.name, device, align, tuple(kinds), numbers, settings, dtype, bool(_product_gradients.precision(first)))
+        key = (self.name, device, align, tuple(kinds), numbers, settings, dtype, bool(self.precision(first)))
         e = plans.get(key)
         if e is None:
             e = self.entry(given, numbers, settings, dtype)
@@ -67,6 +67,8 @@ class Product:
         if status:
             raise _core.error(status)
         return out
+
+    precision = staticmethod(_product_gradients.precision)
 
     def arrangement(self, given, settings=()):
         """How the tensors lie; checks sizes."""
@@ -105,7 +107,7 @@ class Product:
             shape = (left_shape[0], left_shape[1], found.shape[-1])
             views = {own: _core.view(x, *found.views[name]) for own, name, x in zip(self.known, self.names, given) if x is not None}
             views[self.known[-1]] = _core.view(out, shape, tensors.dense(shape))
-            made = _core.plan.Plan(_core.where(first.device), self.op, views, dict(numbers), dict(settings, **found.settings, **_product_gradients.precision(first)))
+            made = _core.plan.Plan(_core.where(first.device), self.op, views, dict(numbers), dict(settings, **found.settings, **self.precision(first)))
         e.plan, e.handle, e.scalars = made, c_void_p(made.handle), None
         e.outs = [(tuple(out.shape), out.stride(), out.dtype)]
         e.scratch = ((made.workspace_bytes,), (1,), torch.uint8) if made.workspace_bytes else None
