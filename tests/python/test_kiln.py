@@ -395,7 +395,7 @@ class Table(unittest.TestCase):
         for path in glob.glob(os.path.join(ROOT, "lua", "ops", "*.lua")):
             with open(path, encoding="utf-8") as f:
                 text = f.read()
-            for name, body in re.findall(r'(?:rowwise|gemm)\.op "(\w+)" \{(.*?)^\s*(?:forward|epilogue)', text, re.MULTILINE | re.DOTALL):
+            for name, body in re.findall(r'(?:rowwise|gemm|chain)\.op "(\w+)" \{(.*?)^\s*(?:forward|epilogue|stages)', text, re.MULTILINE | re.DOTALL):
                 if name not in declared:
                     continue
                 seen += 1

@@ -18,7 +18,7 @@ PER = {"tensor": ("tensor", "tensor"), "row": ("row", "row"), "block": ("block1"
 
 class Fp8Product(Product):
     """A product of left (..., M, K) and b (..., K, N) in eight bits. scales: {tensor: its operand}; dtypes: of left and right; majors: which of
-    a_major and b_major the op has: a left operand without one has k contiguous (a copy has), a right one must have."""
+    a_major and b_major the op has; a left operand without one has k contiguous, or is copied."""
 
     def __init__(self, name, left, right, out, scales, dtypes, majors):
         super().__init__(name, left, (right,), vector="bias", turned=False, others=tuple(scales), known=(left, right, "bias") + tuple(scales) + (out,))
@@ -56,7 +56,7 @@ class Fp8Product(Product):
 
 
 FP8_GEMM = Fp8Product("fp8_gemm", "a", "b", "d", {"scale_a": "a", "scale_b": "b"}, (BYTES, BYTES), ("a_major", "b_major"))
-FP8_LINEAR = Fp8Product("fp8_linear", "x", "w", "y", {"scale_w": "w"}, (OUTPUTS, BYTES), ())
+FP8_LINEAR = Fp8Product("fp8_linear", "x", "w", "y", {"scale_w": "w"}, (OUTPUTS, BYTES), ("b_major",))
 FP8_WIDE = Fp8Product("fp8_gemm_wide", "a", "b", "d", {}, (OUTPUTS, OUTPUTS), ("b_major",))
 U8 = Fp8Product("fp8_gemm_u8", "a", "b", "d", {"scale_a": "a", "scale_b": "b"}, ((torch.uint8,),) * 2, ("b_major",))
 
@@ -144,13 +144,13 @@ def kept(quantize, w, format, per):
 
 
 def launch_fp8_linear(x, w, bias, scale, accumulate, format, keep):
-    """By one plan that quantises what is not kept; of what does not lie as it has to, by a plan for each step."""
+    """By one plan that quantises what is not kept; of two dtypes, or where b's scales run along what is not contiguous, by a plan for each step."""
     settings = (("scale", scale), ("accumulate", accumulate), ("format", format))
     lies = w.stride(-1) == 1 or w.shape[-1] == 1  # k is contiguous
-    if keep and lies:
+    if keep:
         q, s = kept(_fp8.launch_quantize, w, format, PER[scale][1])
         return FP8_LINEAR.launch((x, q.mT, bias, _scale_b(s, scale)), (), settings)
-    if not keep and x.dtype == w.dtype and (lies or scale != "block1"):
+    if x.dtype == w.dtype and (lies or scale != "block1"):
         return FP8_WIDE.launch((x, w.mT, bias), (), settings)
     return quantised_linear(_fp8.launch_quantize, launch_fp8_gemm, x, w, bias, scale, accumulate, format, keep)
 
