@@ -407,7 +407,7 @@ class Table(unittest.TestCase):
                 settings = re.search(r"settings\s*=\s*\{(.*?)\},?$", body, re.MULTILINE)
                 found = {k: tuple(re.findall(r'"([^"]*)"', v)) for k, v in re.findall(r"(\w+)\s*=\s*\{([^}]*)\}", settings.group(1) + "}" if settings else "")}
                 self.assertEqual(found, op.settings, name)
-                if name in ("gemm", "gated_mlp"):
+                if name in ("gemm", "linear", "gated_mlp"):
                     dtypes = re.search(r"dtypes\s*=\s*\{([^}]*)\}", body)
                     self.assertEqual(tuple(re.findall(r'"(\w+)"', dtypes.group(1))) if dtypes else ("bf16", "f16", "f32"), ops.PRODUCT_DTYPES, name)
         self.assertEqual(seen, len(declared))

@@ -122,6 +122,7 @@ def _words(dtypes):
 
 
 GEMM = Product("gemm", "a", ("b",), tile="c", vector="bias", turned=False, known=("a", "b", "c", "bias", "d"))
+# (by the op gemm, which takes rows in batches as well)
 LINEAR = Product("linear", "x", ("w",), vector="bias", op="gemm", known=("a", "b", "bias", "d"))
 GATED_MLP = Product("gated_mlp", "x", ("wg", "wu"))
 
@@ -301,7 +302,7 @@ for _name in list(OPS):
 
 # ---- what users call ----
 
-ACTS = {name: ops.PRODUCTS[kind].settings["act"] for name, kind in (("gemm", "gemm"), ("linear", "gemm"), ("gated_mlp", "gated_mlp"))}
+ACTS = {name: ops.PRODUCTS[name].settings["act"] for name in ("gemm", "linear", "gated_mlp")}
 
 
 def _is_special(given):
