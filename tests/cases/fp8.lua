@@ -41,7 +41,7 @@ return gemm.op "fp8" {
 --! emit --target sm_90a --set scale=block --schedule core=wgmma,way=coop,bm=128,bn=128,bk=128,stages=4,cluster=1,share=b,group=8,out=2
 --! of wgmma,fma: wgmma.fence.sync.aligned wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3*4 wgmma.commit_group.sync.aligned \
 --!     wgmma.wait_group.sync.aligned fma.rn.f32*64
---! of ld.global: ld.global.nc.f32*2 ld.global.f32 ld.global.nc.f32*2 ld.global.f32
+--! of ld.global: ld.global.nc.f32*6
 -- two parts of 64 rows after one another, in the same registers
 --! emit --target sm_90a --set accumulate=promoted --schedule core=wgmma,way=coop,bm=256,bn=128,bk=128,stages=4,cluster=1,share=b,group=8,out=1
 --! of wgmma,add.f32: ( wgmma.fence.sync.aligned wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3*4 wgmma.commit_group.sync.aligned \
