@@ -91,7 +91,9 @@ static void print_entry(void *user, const MixEntry *e) {
   print_mix(&e->mix, "    ", 24);
   for (int i = 0; i < e->nloops; i++) {
     const MixLoop *l = &e->loop[i];
-    printf("  loop %s, lines %d to %d: %d instructions\n", l->label, l->first_line, l->last_line, l->mix.total);
+    printf("  loop %s, lines %d to %d: %d instructions", l->label, l->first_line, l->last_line, l->mix.total);
+    if (l->macs) printf(", %ld products of a warp: %.3f instructions per 1024", l->macs, l->mix.total * 1024.0 / (double)l->macs);
+    putchar('\n');
     print_mix(&l->mix, "    ", 12);
   }
 }

@@ -101,16 +101,36 @@ static int label_at(const Reader *r, const char *name) {
   return -1;
 }
 
+/* A loop that waits: nothing in it but a test of a barrier in memory, and branches. */
+static bool waits(const Reader *r, int first, int last) {
+  bool tests = false;
+  for (int i = first; i <= last; i++) {
+    bool test = strstr(r->line[i].opcode, "_wait") != NULL;
+    if (!test && !*r->line[i].target) return false;
+    tests |= test;
+  }
+  return tests;
+}
+
+/* Multiply-adds of one warp, from the shape in the opcode. */
+static long macs_of(const char *opcode) {
+  int m, n, k;
+  for (const char *s = opcode; (s = strchr(s, '.')) && *++s;)
+    if (*s == 'm' && sscanf(s, "m%dn%dk%d", &m, &n, &k) == 3) return (long)m * n * k / (*opcode == 'w' && opcode[1] == 'g' ? 4 : 1);
+  return 0;
+}
+
 static bool holds_another(const Reader *r, int first, int last) {
   for (int i = first; i <= last; i++) {
     int l = *r->line[i].target ? label_at(r, r->line[i].target) : -1;
-    if (l >= 0 && r->label[l].at <= i && r->label[l].at >= first && i < last) return true;
+    if (l >= 0 && r->label[l].at <= i && r->label[l].at >= first && i < last && !waits(r, r->label[l].at, i)) return true;
   }
   return false;
 }
 
 static int by_length(const void *a, const void *b) {
   const MixLoop *x = a, *y = b;
+  if (x->macs != y->macs) return x->macs < y->macs ? 1 : -1;
   return y->mix.total - x->mix.total;
 }
 
@@ -118,13 +138,16 @@ static void find_loops(Reader *r) {
   MixEntry *e = &r->entry;
   for (int i = 0; i < r->nlines && e->nloops < MIX_LOOPS; i++) {
     int l = *r->line[i].target ? label_at(r, r->line[i].target) : -1;
-    if (l < 0 || r->label[l].at > i || holds_another(r, r->label[l].at, i)) continue;
+    if (l < 0 || r->label[l].at > i || waits(r, r->label[l].at, i) || holds_another(r, r->label[l].at, i)) continue;
     MixLoop *loop = &e->loop[e->nloops++];
     memset(loop, 0, sizeof *loop);
     snprintf(loop->label, sizeof loop->label, "%s", r->label[l].name);
     loop->first_line = r->label[l].number;
     loop->last_line = r->line[i].number;
-    for (int k = r->label[l].at; k <= i; k++) count(&loop->mix, r->line[k].opcode);
+    for (int k = r->label[l].at; k <= i; k++) {
+      count(&loop->mix, r->line[k].opcode);
+      loop->macs += macs_of(r->line[k].opcode);
+    }
     settle(&loop->mix);
   }
   qsort(e->loop, (size_t)e->nloops, sizeof e->loop[0], by_length);

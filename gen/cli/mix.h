@@ -10,6 +10,7 @@ typedef struct Mix { MixCount at[256]; int n, total; } Mix; /* most frequent fir
 typedef struct MixLoop {
   char label[64];
   int first_line, last_line; /* of the PTX text */
+  long macs;                 /* of a warp, by products of matrices; of a warpgroup's products a quarter */
   Mix mix;
 } MixLoop;
 
@@ -18,7 +19,7 @@ typedef struct MixEntry {
   char name[256];
   int threads;               /* .reqntid or .maxntid; 0: not said */
   Mix mix;
-  MixLoop loop[MIX_LOOPS];   /* those that hold no other, longest first */
+  MixLoop loop[MIX_LOOPS];   /* those that hold no other but such as wait, most products and then longest first */
   int nloops;
 } MixEntry;
 

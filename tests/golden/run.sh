@@ -1,7 +1,8 @@
 #!/bin/bash
-# run.sh BUILD - ptx_out is what the generator emits today, emitted twice it is the same bytes, and (where ptxas is installed) every
-# file is assembled for its target without a warning, a spill or a stack, with the registers that registers.txt holds. The recorded
-# ones count where the same release of ptxas is installed; `run.sh BUILD --record` writes them.
+# run.sh BUILD - ptx_out is what the generator emits today, emitted twice it is the same bytes, the hot loop of each kernel has the
+# instructions that loops.txt holds, and (where ptxas is installed) every file is assembled for its target without a warning (wgmma that is
+# serialised is one), a spill or a stack, with the registers that registers.txt holds. The recorded ones count where the same release of
+# ptxas is installed; `run.sh BUILD --record` writes both.
 set -u -o pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 build=$(readlink -f "$1")
@@ -20,6 +21,16 @@ kilobytes=$(du -sk ptx_out | cut -f1)
 [ "$kilobytes" -lt 4096 ] || { echo "ptx_out holds $kilobytes KB, more than 4 MB"; bad=1; }
 echo "golden: $files files, $kilobytes KB"
 
+# The loop of each kernel with the most products, or the longest: its instructions, and those per 1024 multiply-adds of a warp. More of them
+# than recorded is a step back; fewer are to be recorded.
+while read -r file; do
+  PTXAS=/none "$build/kiln" inspect "$file" | sed -nE '/^entry /{s/^entry //;h}
+    /^  loop /{G;s/^.*: ([0-9]+) instructions(, [0-9]+ products of a warp: ([0-9.]+) instructions per 1024)?\n(.*)/\4 \1 \3/p}' |
+    awk -v file="${file#"$work/one/"}" '!seen[$1]++ { print file, $1, $2, (NF > 2 ? $3 : "-") }'
+done < <(find "$work/one" -name '*.ptx' | sort) >"$work/loops"
+if [ "${2-}" = --record ]; then cp "$work/loops" tests/golden/loops.txt; fi
+diff -u tests/golden/loops.txt "$work/loops" || { echo "hot loops are not as recorded: tests/golden/run.sh $1 --record"; bad=1; }
+
 ptxas=${PTXAS:-$(command -v ptxas || echo /usr/local/cuda/bin/ptxas)}
 [ -x "$ptxas" ] || { echo "golden: no ptxas here: the files were not assembled"; exit $bad; }
 release=$("$ptxas" --version | sed -n 's/.*release [^V]*V\([0-9.]*\).*/\1/p')
@@ -30,7 +41,7 @@ release=$("$ptxas" --version | sed -n 's/.*release [^V]*V\([0-9.]*\).*/\1/p')
     if ! "$ptxas" -arch="$target" -v -o "$work/cubin" "$file" >"$work/out" 2>&1; then
       echo "${file#"$work/one/"} refused"; cat "$work/out" >&2; continue
     fi
-    grep -E 'warning|error' "$work/out" >&2 && echo "${file#"$work/one/"} warning"
+    grep -E 'warning|error|Potential Performance Loss|C75[0-9][0-9]' "$work/out" >&2 && echo "${file#"$work/one/"} warning"
     grep -vE ' 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads' "$work/out" | grep -E 'stack frame' >&2 && echo "${file#"$work/one/"} spills"
     sed -n "s|.*Used \([0-9]*\) registers.*|${file#"$work/one/"} \1|p" "$work/out"
   done < <(find "$work/one" -name '*.ptx' | sort)
