@@ -246,8 +246,8 @@ static bool fill_begin(Lower *l, Fill *f, bool whole) {
 }
 
 static PtxReg fill_target(Lower *l, Fill *f, const int32_t *at, int64_t *imm) {
-  uint32_t linear = (uint32_t)((at[0] * f->to->layout.pitch[0] + at[1]) * f->to->elem_bytes);
-  return shared_address(l, f->to, f->thread, f->bits, linear, imm);
+  uint32_t offset = (uint32_t)((at[0] * f->to->layout.pitch[0] + at[1]) * f->to->elem_bytes);
+  return shared_address(l, f->to, f->thread, f->bits, offset, imm);
 }
 
 static PtxReg room_from(Lower *l, PtxReg room, int32_t at) { return at ? DEF(sub_s32, R(room), po_i(at)) : room; }

@@ -83,7 +83,7 @@ local function fault(inst, s)
     end
   end
   if s.cluster ~= 1 and s.cluster ~= 2 and s.cluster ~= 4 then return "cluster is 1, 2 or 4" end
-  if s.split ~= 1 and s.split ~= 2 and s.split ~= 4 and s.split ~= 8 or ctas(s) > 8 then return "split is 1, 2, 4 or 8, and a cluster has at most 8 CTAs in all" end
+  if s.split ~= 1 and s.split ~= 2 and s.split ~= 4 and s.split ~= 8 or ctas(s) > 8 then return "split is 1, 2, 4 or 8, and a cluster has at most 8 CTAs" end
   if s.split > 1 and s.way ~= "coop" then return "split is for way=coop" end
   if s.bn % (16 * s.split) ~= 0 then return "each CTA of a split has 16 columns or a multiple of it" end
   if s.a ~= "smem" and s.a ~= "regs" then return "a is smem or regs, from where products read left operands" end
