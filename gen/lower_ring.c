@@ -322,13 +322,12 @@ void lower_fill_async(Lower *l) {
   }
   if (!fill_begin(l, &f, false)) return;
   int bytes = f.vec * f.from->elem_bytes;
-  if (bytes < 4) { /* as a whole, with its last share */
-    if (tile_attr_int(l->tiles, l->node, TA_share, 0) == tile_attr_int(l->tiles, l->node, TA_shares, 1) - 1) fill_directly(l, &f);
+  if (bytes < 4) {
+    fill_directly(l, &f);
     return;
   }
   IsaId form = bytes == 16 ? ISA_cp_async_cg_16_zfill : bytes == 8 ? ISA_cp_async_ca_8_zfill : ISA_cp_async_ca_4_zfill;
-  int64_t share = tile_attr_int(l->tiles, l->node, TA_share, 0), shares = tile_attr_int(l->tiles, l->node, TA_shares, 1);
-  for (int k = (int)(share * f.pieces / shares); k < (int)((share + 1) * f.pieces / shares); k++) {
+  for (int k = 0; k < f.pieces; k++) {
     int32_t at[LAYOUT_RANK];
     int64_t from_imm, to_imm;
     piece_at(&f, k, at);

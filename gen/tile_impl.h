@@ -50,5 +50,4 @@ bool tile_name_reserved(const char *name, size_t n);
 
 /* tile_ring.c: life of slot tokens, and who uses which end of a ring. Called by tile_check for each kernel. */
 void tile_check_rings(TileProgram *p, const uint32_t *role_of, TileId kernel);
-enum { FILL_SHARES = 8 }; /* at most, of the copy of one field */
 #endif

@@ -454,14 +454,6 @@ static bool check_put(TileProgram *p, const TileNode *n, const TileType *field, 
   return true;
 }
 
-static bool check_shares(TileProgram *p, const TileNode *n, const char *how) {
-  int64_t shares = tile_attr_int(p, n, TA_shares, 1), share = tile_attr_int(p, n, TA_share, 0);
-  if (shares < 1 || shares > FILL_SHARES || share < 0 || share >= shares)
-    REFUSE("fill_slot: share %lld of %lld; a copy has 1 to %d, numbered from 0", (long long)share, (long long)shares, FILL_SHARES);
-  if (shares > 1 && strcmp(how, "cp.async")) REFUSE("fill_slot: shares are for rings filled by cp.async; this one is filled by %s", how);
-  return true;
-}
-
 static bool infer_slot_use(TileProgram *p, TileNode *n) {
   const TileNode *ring = tile_at(p, tile_slot_ring(p, tile_arg(p, n, 0)));
   const char *how = tile_attr_str(p, ring, TA_filled_by, "");
@@ -473,7 +465,6 @@ static bool infer_slot_use(TileProgram *p, TileNode *n) {
   case TILE_field: n->type = *field; return true;
   case TILE_fill_slot:
     if (!copies) REFUSE("fill_slot: the ring is filled by %s; only rings filled by tma, cp.async or threads take copies", how);
-    if (!check_shares(p, n, how)) return false;
     return check_copy(p, n, tile, !strcmp(how, "tma"), how);
   case TILE_store_slot:
     if (!store && strcmp(how, "threads"))

@@ -16,7 +16,6 @@ typedef struct State {
   uint8_t life;    /* Life; of a carrier: OPEN while full; of an order: OPEN between enter and leave */
   uint32_t filled; /* fields that have their contents, a bit each */
   uint32_t stored; /* fields whose store is queued */
-  uint64_t shares; /* of a field's copy that are started, FILL_SHARES bits for each field */
   uint32_t by;     /* the statement that ended the life */
 } State;
 
@@ -143,19 +142,6 @@ static void check_commit(Rings *c, const TileNode *n, uint32_t token) {
   }
 }
 
-/* A copy may be started in shares; the field has its contents once all of them are. */
-static void fill_share(Rings *c, uint32_t id, uint32_t token, uint32_t bit) {
-  const TileNode *n = node_at(c, id);
-  int64_t share = tile_attr_int(c->p, n, TA_share, 0), shares = tile_attr_int(c->p, n, TA_shares, 1);
-  int first = __builtin_ctz(bit) * FILL_SHARES;
-  uint64_t mine = 1ull << (first + share), all = ((1ull << shares) - 1) << first;
-  State *s = change(c, token);
-  if (shares > 1 && s->shares & mine)
-    FAIL(c, n, "%s: share %lld of the field's copy is started already; each of the %lld is started once", op_name(n), (long long)share, (long long)shares);
-  s->shares |= mine;
-  if ((s->shares & all) == all) s->filled |= bit;
-}
-
 static void use_field(Rings *c, uint32_t id, uint32_t token, TileAttrKey key) {
   const TileNode *n = node_at(c, id), *ring = ring_of(c, token);
   uint32_t bit = 1u << (tile_word_index(tile_attr_str(c->p, ring, TA_fields, ""), tile_attr_str(c->p, n, key, "")) & 31);
@@ -182,7 +168,7 @@ static void use_field(Rings *c, uint32_t id, uint32_t token, TileAttrKey key) {
     if (c->state[token].stored & bit)
       FAIL(c, n, "%s: the store of this field is queued already; its bytes are in use until the slot is acquired again",
            op_name(n));
-    fill_share(c, id, token, bit);
+    change(c, token)->filled |= bit;
   }
 }
 
@@ -312,7 +298,6 @@ static void swap_tokens(Rings *c, uint32_t id) {
     s->by = id;
     s = change(c, carrier);
     s->filled &= next.filled;
-    s->shares &= next.shares;
     s->stored &= next.stored;
   } else {
     require_same_loop(c, id, carrier, "carrier");
@@ -371,7 +356,6 @@ static void join_branches(Rings *c, uint32_t id, const Change *then, uint32_t nt
       now->life = LIFE_NONE; /* said once */
     }
     now->filled &= was->filled;
-    now->shares &= was->shares;
     now->stored &= was->stored;
   }
 }

@@ -198,7 +198,7 @@ end
 
 -- Names of the contract beside the op's own.
 function gemm.names(o, claim)
-  local own = { "tiles_m", "tiles_n", "tiles", "k_tiles", "ctas", "by_batch", "by_band", "by_last", "turned_K" }
+  local own = { "tiles_m", "tiles_n", "tiles", "k_tiles", "by_batch", "by_band", "by_last", "turned_K" }
   for _, name in ipairs(own) do claim(name, "a value of the family") end
   if o.flat then
     claim("B", "a value of the family")

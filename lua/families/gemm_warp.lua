@@ -9,7 +9,7 @@ local op = use "kiln.op"
 local common = use "families.gemm_common"
 
 local warp = {}
-local KEYS = { "bm", "bn", "bk", "stages", "wm", "wn", "vec", "group", "fill", "shares", "walk" }
+local KEYS = { "bm", "bn", "bk", "stages", "wm", "wn", "vec", "group", "fill" }
 local bytes, is_k_major = common.bytes, common.is_k_major
 
 local MMA = { f16 = "mma_m16n8k8_f32_f16_f16_f32", bf16 = "mma_m16n8k16_f32_bf16_bf16_f32", f32 = "mma_m16n8k8_f32_tf32_tf32_f32" }
@@ -77,7 +77,7 @@ local function candidates(inst)
   local size = bytes(common.operands(inst)[1])
   local staged, vec = is_staged(), 16 // size
   local function add(bm, bn, bk, stages, wm, wn, v) -- bk: of 16-bit elements; of bytes there are twice as many, of f32 half
-    local s = { bm = bm, bn = bn, bk = bk, stages = stages, wm = wm, wn = wn, vec = v or vec, group = 16, shares = 1, walk = "one" }
+    local s = { bm = bm, bn = bn, bk = bk, stages = stages, wm = wm, wn = wn, vec = v or vec, group = 16 }
     s.fill = (staged or several or inst.promote or size == 1 and v == 1) and "first" or "ahead"
     if not inst.promote then s.bk = bk * 2 // size end
     if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
@@ -143,12 +143,6 @@ local function check_schedule(inst, s)
   if s.fill == "ahead" and (is_staged() or s.stages < 3 or s.bk < 2 * step_of(inst)) then
     refuse("fill=ahead needs cp.async, 3 stages or more and bk of " .. 2 * step_of(inst) .. " or more")
   end
-  if s.walk ~= "one" and s.walk ~= "many" then refuse("walk is one (a CTA has one tile) or many") end
-  if s.walk == "many" and (s.fill ~= "ahead" or inst.op.phases > 1) then refuse("walk=many needs fill=ahead, and accumulators that add up one product") end
-  local steps = s.bk // step_of(inst)
-  if s.shares < 1 or s.shares > math.min(steps, 8) or s.shares > 1 and s.fill ~= "ahead" then
-    refuse("shares (of the next slot's copies, one after each of a slot's first steps) are 1 to " .. math.min(steps, 8) .. ", more than 1 with fill=ahead")
-  end
   if not power(s.vec) or s.vec < 1 or s.vec > 16 // bytes(common.operands(inst)[1]) then
     refuse("vec is a power of two, at most 16 bytes of an operand's elements")
   end
@@ -186,11 +180,6 @@ local function put_contract(inst, s, line)
   contract.line("let tiles_m ceildiv(M,%d)", s.bm)
   contract.line("let tiles_n ceildiv(N,%d)", s.bn)
   common.put_tiles(s.group)
-  if s.walk == "many" then
-    contract.line("let tiles tiles_m*tiles_n*B")
-    contract.line("let ctas min(sms,tiles)") -- as a parameter it takes no register
-    contract.line("require K>%d \"the ring reaches into the next tile, not beyond\"", (s.stages - 2) * s.bk)
-  end
   if s.vec > 1 then
     local said = {}
     local function need(d, piece)
@@ -236,8 +225,7 @@ end
 
 -- The loop over slots with the operands of each step of k (16, or 32 bytes) fetched while the products of the one before are under way,
 -- across slots too: the slot of this iteration travels in a carrier, and the wait for the next one comes before the last products of this.
--- walk(each): over tiles, each(fill_next) being all of one's steps, the last of which fetch what the next tile begins with.
-local function stream_ahead(inst, s, ring, accs, steps, operands, fill, walk)
+local function stream_ahead(inst, s, ring, accs, steps, operands, fill)
   local sets = { [0] = {}, {} }
   for i, acc in ipairs(accs) do
     local p = inst.op.products[i]
@@ -248,8 +236,8 @@ local function stream_ahead(inst, s, ring, accs, steps, operands, fill, walk)
   local current = tile.carry(first)
   fetch(0, operands(current), 0)
   local per_slot, attrs = s.bk // step_of(inst), is_split(inst) and { split = true } or nil
-  local function step(i, fill)
-    local here, empty = operands(current), nil
+  tile.for_(tile.const(0, "i32"), steps, 1, function(i)
+    local here = operands(current)
     for k = 0, per_slot - 1 do
       if k < per_slot - 1 then
         fetch((k + 1) % 2, here, k + 1)
@@ -259,20 +247,13 @@ local function stream_ahead(inst, s, ring, accs, steps, operands, fill, walk)
         fetch((k + 1) % 2, operands(current), 0)
       end
       for j, acc in ipairs(accs) do tile.mma_issue(acc, sets[k % 2][j], attrs) end
-      if k == 0 then empty = tile.acquire(ring) end
-      if k < s.shares then fill(empty, i, k, s.shares) end
-      if k == s.shares - 1 then tile.commit(empty) end
+      if k == 0 then
+        local empty = tile.acquire(ring)
+        fill(empty, i)
+        tile.commit(empty)
+      end
     end
-  end
-  local function steps_to(last, fill) tile.for_(tile.const(0, "i32"), last, 1, function(i) step(i, fill) end) end
-  if walk then
-    walk(function(fill_here, fill_next)
-      steps_to(steps - (s.stages - 1), fill_here)
-      steps_to(tile.const(s.stages - 1, "i32"), fill_next())
-    end)
-  else
-    steps_to(steps, fill)
-  end
+  end)
   tile.release(tile.take(current))
   tile.drain(ring)
 end
@@ -285,36 +266,35 @@ end
 local function accumulator(inst, s) return tile.frag("f32", { s.bm, s.bn }, accumulator_layout(inst, s)) end
 
 -- Streams tiles of the operands through the ring into the accumulators.
-local function main_loop(inst, s, view, accs, batch, m, n, walk)
+local function main_loop(inst, s, view, accs, batch, m, n)
   local names, tiles, all, phases = {}, {}, common.operands(inst), inst.op.phases
   for i, t in ipairs(all) do names[i], tiles[i] = t.name, common.operand_tile(inst, t, s.bm, s.bn, s.bk) end
   local staged = is_staged()
   local ring = tile.ring({ stages = s.stages, filled_by = staged and "threads" or "cp.async" }, names, tiles)
-  local function fill(slot, k, phase, share, shares, at)
-    at = at or { batch, m, n }
+  local function fill(slot, k, phase)
     for _, t in ipairs(all) do
       local own = common.operand_of(inst, t, phase or 1)
-      tile.fill_slot(slot, t.name, view[own.name], common.operand_at(inst, own, at[1], at[2], at[3], k), share, shares)
+      tile.fill_slot(slot, t.name, view[own.name], common.operand_at(inst, own, batch, m, n, k))
     end
   end
   local steps = tile.to((tile.param("K", "i64") + (s.bk - 1)) / s.bk, "i32")
   -- The i-th tiles of k: of one product after the other, where an accumulator adds up several.
   local within = staged and phases > 1 -- what waits in registers is stored where it was loaded
-  local function fill_nth(slot, i, phase, share, shares)
+  local function fill_nth(slot, i, phase)
     local function own()
-      fill(slot, tile.i64(i) * s.bk, phase, share, shares)
+      fill(slot, tile.i64(i) * s.bk, phase)
       if within then tile.commit(slot) end
     end
     if phase == phases then return own() end
-    tile.if_(tile.lt(i, steps), own, function() fill_nth(slot, i - steps, phase + 1, share, shares) end)
+    tile.if_(tile.lt(i, steps), own, function() fill_nth(slot, i - steps, phase + 1) end)
   end
   for i = 0, s.stages - 2 do
     local slot = tile.acquire(ring)
     if phases == 1 then fill(slot, i * s.bk) else fill_nth(slot, tile.const(i, "i32"), 1) end
     if not within then tile.commit(slot) end
   end
-  local function fill_ahead(slot, i, share, shares) -- beyond K: zeros, without traffic
-    if phases == 1 then fill(slot, tile.i64(i) * s.bk + (s.stages - 1) * s.bk, 1, share, shares) else fill_nth(slot, i + (s.stages - 1), 1, share, shares) end
+  local function fill_ahead(slot, i) -- beyond K: zeros, without traffic
+    if phases == 1 then fill(slot, tile.i64(i) * s.bk + (s.stages - 1) * s.bk) else fill_nth(slot, i + (s.stages - 1), 1) end
   end
   local function operands(slot) -- of each product
     local field, list = {}, {}
@@ -324,15 +304,7 @@ local function main_loop(inst, s, view, accs, batch, m, n, walk)
   end
   local total = phases > 1 and steps * phases or steps
   if s.fill == "ahead" then
-    stream_ahead(inst, s, ring, accs, total, operands, fill_ahead, walk and function(each)
-      walk(function(here, next)
-        each(function(slot, i, share, shares) fill(slot, tile.i64(i) * s.bk + (s.stages - 1) * s.bk, 1, share, shares, here) end,
-          function()
-            local at = next()
-            return function(slot, i, share, shares) fill(slot, tile.i64(i) * s.bk, 1, share, shares, at) end
-          end)
-      end)
-    end)
+    stream_ahead(inst, s, ring, accs, total, operands, fill_ahead)
     return ring
   end
   local scales
@@ -380,7 +352,7 @@ local function store_result(inst, s, view, output, value, ring, batch, m, n)
   local out = tile.to(value, t.dtype)
   local vec = 16 // bytes(t)
   local warps = s.wm * s.wn
-  if s.vec == 1 or not ring or s.bm * s.bn * bytes(t) > shared_bytes(inst, s) then
+  if s.vec == 1 or s.bm * s.bn * bytes(t) > shared_bytes(inst, s) then
     tile.store(view[t.name], out, common.at(t, batch, m, n))
     core.at()
     return
@@ -427,43 +399,21 @@ function warp.emit(inst, graph, given)
   tile.kernel({ name = op.entry_name(name), threads = s.wm * s.wn * 32, min_ctas = min_ctas(inst, s) }, function()
     local view = {}
     for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = common.view_of(inst, t, align_of(t, s), piece_of(inst, t, s)) end end
-    local function place(index)
-      local batch, m, n = common.tile_of(index, s.group)
-      return tile.i64(batch), tile.i64(m) * s.bm, tile.i64(n) * s.bn
-    end
+    local batch, m, n = common.tile_of(tile.cta(0), s.group)
+    batch, m, n = tile.i64(batch), tile.i64(m) * s.bm, tile.i64(n) * s.bn
     local accs = {}
-    for i in ipairs(inst.op.products) do accs[i] = accumulator(inst, s) end
-    local function clear() for _, acc in ipairs(accs) do tile.zero(acc) end end
-    local function put_results(ring, batch, m, n)
-      local e = common.epilogue(inst, graph, view, accs, function(v) return spread(inst, v, s) end, batch, m, n)
-      for i, o in ipairs(graph.outputs) do
-        if i > 1 then e:forget() end -- several results share nothing: it would be kept for all elements
-        store_result(inst, s, view, o, e:value(o.value), ring, batch, m, n)
-      end
+    for i in ipairs(inst.op.products) do
+      accs[i] = accumulator(inst, s)
+      tile.zero(accs[i])
     end
-    local batch, m, n = place(tile.cta(0))
-    if s.walk == "one" then
-      clear()
-      put_results(main_loop(inst, s, view, accs, batch, m, n), batch, m, n)
-      return
+    local ring = main_loop(inst, s, view, accs, batch, m, n)
+    local e = common.epilogue(inst, graph, view, accs, function(v) return spread(inst, v, s) end, batch, m, n)
+    for i, o in ipairs(graph.outputs) do
+      if i > 1 then e:forget() end -- several results share nothing: it would be kept for all elements
+      store_result(inst, s, view, o, e:value(o.value), ring, batch, m, n)
     end
-    local function number(name) return tile.to(tile.param(name, "i64"), "i32") end
-    main_loop(inst, s, view, accs, batch, m, n, function(each)
-      tile.for_(tile.cta(0), number("tiles"), number("ctas"), function(index)
-        local now = tile.var(index) -- coordinates are made anew where they are wanted: registers are too few to keep them
-        clear()
-        each({ place(index) }, function()
-          local after = tile.get(now) + number("ctas")
-          local more = tile.lt(after, number("tiles")) -- beyond the last tile: zeros, without traffic
-          local b, i, j = place(after)
-          return { tile.where(more, b, 0), tile.where(more, i, tile.param("M", "i64")), tile.where(more, j, tile.param("N", "i64")) }
-        end)
-        put_results(nil, place(tile.get(now)))
-      end)
-    end)
   end)
-  contract.line("step main entry $entry0 grid %s,1,1 block $block0 shared $shared0 when M>0&&N>0&&B>0 args $args0",
-    s.walk == "one" and "tiles_m*tiles_n*B" or "ctas")
+  contract.line("step main entry $entry0 grid tiles_m*tiles_n*B,1,1 block $block0 shared $shared0 when M>0&&N>0&&B>0 args $args0")
   return name
 end
 

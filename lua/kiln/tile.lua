@@ -214,9 +214,8 @@ function tile.trans(t) return node("trans", { t.id }) end
 -- ---- rings and products ----
 
 function tile.acquire(r) return node("acquire", { r.id }) end
--- share, shares: the copy is started in so many shares, numbered from 0.
-function tile.fill_slot(slot, field, memory, coordinates, share, shares)
-  core.node("fill_slot", with_coordinates({ slot.id, memory.id }, coordinates, "i64"), { field = field, share = share, shares = shares })
+function tile.fill_slot(slot, field, memory, coordinates)
+  core.node("fill_slot", with_coordinates({ slot.id, memory.id }, coordinates, "i64"), { field = field })
 end
 function tile.commit(slot) core.node("commit", { slot.id }) end
 function tile.wait(r) return node("wait", { r.id }) end

@@ -549,18 +549,6 @@ static void mistakes_of_clusters(void **state) {
            "among 2; it says how many neighbouring CTAs"});
 }
 
-static void mistakes_of_shares(void **state) {
-  (void)state;
-#define COPIES(body) KERNEL(128, MEMORY "r = ring t stages=3 filled_by=\"cp.async\" fields=\"a\"\ns = acquire r\n" body "commit s\nk = wait r\nrelease k\n")
-#define SHARE(which) "fill_slot s, v, 0:i64, 0:i64 field=\"a\" " which "\n"
-  REFUSED({COPIES(SHARE("share=0 shares=2")), "was not filled on every path"},
-          {COPIES(SHARE("share=0 shares=2") SHARE("share=0 shares=2") SHARE("share=1 shares=2")), "share 0 of the field's copy is started already"},
-          {COPIES(SHARE("share=2 shares=2")), "share 2 of 2"},
-          {COPIES(SHARE("share=0 shares=9")), "a copy has 1 to 8"},
-          {FILLING("s = acquire r\nfill_slot s, m, 0, 0 field=\"a\" share=0 shares=2\nfill_slot s, m, 0, 0 field=\"a\" share=1 shares=2\ncommit s\n"),
-           "shares are for rings filled by cp.async"});
-}
-
 static void legal_programs(void **state) {
   (void)state;
   static const char *const texts[] = {
@@ -825,7 +813,7 @@ int main(void) {
       cmocka_unit_test(mistakes_of_scope),
       cmocka_unit_test(mistakes_of_roles),
       cmocka_unit_test(mistakes_of_tokens),
-      cmocka_unit_test(mistakes_of_clusters), cmocka_unit_test(mistakes_of_shares), cmocka_unit_test(mistakes_of_ring_ends),
+      cmocka_unit_test(mistakes_of_clusters), cmocka_unit_test(mistakes_of_ring_ends),
       cmocka_unit_test(legal_programs),
       cmocka_unit_test(text_says_everything),
       cmocka_unit_test(builder_names_are_made_unique),
