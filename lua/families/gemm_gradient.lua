@@ -365,14 +365,13 @@ local function operand_stage(p, g)
   local column, row = together(p, g.name), nil
   for _, d in ipairs(g.out.dims) do if d ~= "B" and d ~= column then row = d end end
   local dims = { M = row, N = column, K = g.terms[1].dim }
-  local tensors, declared, products, bind, factors = {}, {}, {}, {}, {}
+  local tensors, declared, products, factors = {}, {}, {}, {}
   local alike = true
   for _, t in ipairs(g.terms) do alike = alike and (t.factor and t.factor.index) == (g.terms[1].factor and g.terms[1].factor.index) end
   local set = { dtype = p.dtype, f32 = inst.values.f32 }
   local function operand(name, has) -- the one that has the row is the left one
     local left = text.has(has, row)
-    local side, other = left and "a" or "b", left and row or column
-    set[side .. "_major"] = together(p, name) == dims.K and "k" or left and "m" or "n"
+    set[left and "a_major" or "b_major"] = together(p, name) == dims.K and "k" or left and "m" or "n"
     if not declared[name] then table.insert(tensors, name .. " " .. batch .. (left and "M K" or "K N")) end
     declared[name] = true
     return left
@@ -396,7 +395,7 @@ local function operand_stage(p, g)
       return v
     end,
   })
-  return { name = g.out.name, op = o, set = set, dims = dims, tensors = bind }
+  return { name = g.out.name, op = o, set = set, dims = dims }
 end
 
 -- dX of a vector. Rows that are kept stand outermost; where the columns are summed and the rows kept, it goes by columns of the matrix turned.
