@@ -142,7 +142,7 @@ product 1 'is declared as "b B K N"' '"a B M K", "b B N K", "d B M N out"' 'retu
 product 1 'has no output "d B M N out"' '"a B M K", "b B K N"' 'return e.acc'
 product 1 'outputs are B M N' "$ABD, \"s N out\"" 'return e.acc'
 product 1 "is called 'tiles_m' like a tensor" "$ABD, \"tiles_m N\"" 'return e.acc'
-product 1 "operands of products have one dtype" '"a B M K", "b B K N own", "d B M N out"' 'return e.acc'
+product 1 "an operand has the op's dtype, a fixed one" '"a B M K", "b B K N own", "d B M N out"' 'return e.acc'
 product 4 "has no row to reduce over" "$ABD" 'return e.acc / sum(e.acc)'
 MUL='name = "m", op = p, tensors = { a = "x", b = "w", d = "y" }'
 stages 3 "returns a list of them" ''
