@@ -30,6 +30,7 @@ typedef struct Variant {
   /* under the lock: */
   int refs;              /* the device's list, and every plan */
   DrvModule module;      /* NULL until a plan needs it */
+  char remarks[512];     /* of the driver's compiler about the code that it made of it; written before `module` is */
   DrvFunction *function; /* one per step */
   int *dynamic_bytes;    /* one per step: the most dynamic shared memory that the function was prepared for */
   TunedPlace tuned;

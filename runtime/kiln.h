@@ -284,6 +284,11 @@ KILN_API kiln_status kiln_plan_step(const kiln_plan *plan, int step, kiln_step_i
 KILN_API const char *kiln_plan_tensor_name(const kiln_plan *plan, int i);
 KILN_API const char *kiln_plan_scalar_name(const kiln_plan *plan, int i);
 
+/* What the driver's compiler remarked on the code that it made of the plan's PTX: lines of its log that warn, or tell of lost performance
+ * (products of warpgroups that run one after another). "": nothing, or the driver had the code in its cache. A plan of NULL has none. Lives
+ * as long as the plan. */
+KILN_API const char *kiln_plan_remarks(const kiln_plan *plan);
+
 /* The dtype of call scalar i, 0 <= i < nscalars (f32 and f64 travel in kiln_scalar.f, i32 and i64 in .i); KILN_NO_DTYPE out of range. */
 KILN_API kiln_dtype kiln_plan_scalar_dtype(const kiln_plan *plan, int i);
 

@@ -22,12 +22,35 @@ static kiln_status explain_load(const kiln_device *dev, const Variant *v, DrvRes
   return s;
 }
 
-static kiln_status load_text(const kiln_device *dev, const Variant *v, DrvModule *module) {
-  char log[LOG_BYTES] = "";
-  unsigned options[] = {DRV_JIT_ERROR_LOG_BUFFER, DRV_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, DRV_JIT_GENERATE_LINE_INFO};
-  void *values[] = {log, (void *)(uintptr_t)(LOG_BYTES - 1), (void *)(uintptr_t)1}; /* integers travel in the pointer */
-  DrvResult result = dev->driver->cuModuleLoadDataEx(module, v->text, 3, options, values);
-  log[LOG_BYTES - 1] = 0;
+/* Of what the compiler says of code that it has made, the lines that tell of something amiss: warnings, and products of warpgroups that
+ * it lets run one after another (C75xx). */
+static void keep_remarks(Variant *v, const char *log) {
+  size_t used = 0;
+  v->remarks[0] = 0;
+  while (*log && used + 2 < sizeof v->remarks) {
+    size_t n = strcspn(log, "\n"), room = sizeof v->remarks - used - 2;
+    char line[LOG_BYTES];
+    memcpy(line, log, n);
+    line[n] = 0;
+    if (strstr(line, "arning") || strstr(line, "Performance Loss") || strstr(line, "(C75")) {
+      if (used) v->remarks[used++] = '\n';
+      memcpy(v->remarks + used, line, n < room ? n : room);
+      used += n < room ? n : room;
+      v->remarks[used] = 0;
+    }
+    log += n + (log[n] == '\n');
+  }
+}
+
+static kiln_status load_text(const kiln_device *dev, Variant *v, DrvModule *module) {
+  char log[LOG_BYTES] = "", info[LOG_BYTES] = "";
+  unsigned options[] = {DRV_JIT_ERROR_LOG_BUFFER, DRV_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, DRV_JIT_INFO_LOG_BUFFER, DRV_JIT_INFO_LOG_BUFFER_SIZE_BYTES,
+                        DRV_JIT_LOG_VERBOSE, DRV_JIT_GENERATE_LINE_INFO};
+  void *values[] = {log, (void *)(uintptr_t)(LOG_BYTES - 1), info, (void *)(uintptr_t)(LOG_BYTES - 1), (void *)(uintptr_t)1,
+                    (void *)(uintptr_t)1}; /* integers travel in the pointer */
+  DrvResult result = dev->driver->cuModuleLoadDataEx(module, v->text, 6, options, values);
+  log[LOG_BYTES - 1] = info[LOG_BYTES - 1] = 0;
+  if (!result) keep_remarks(v, info);
   return result ? explain_load(dev, v, result, log) : KILN_OK;
 }
 

@@ -464,6 +464,8 @@ const char *kiln_plan_scalar_name(const kiln_plan *plan, int i) {
   return plan && i >= 0 && i < plan->nscalars ? plan->scalar[i].name : NULL;
 }
 
+const char *kiln_plan_remarks(const kiln_plan *plan) { return plan && plan->variant ? plan->variant->remarks : ""; }
+
 kiln_dtype kiln_plan_scalar_dtype(const kiln_plan *plan, int i) {
   return plan && i >= 0 && i < plan->nscalars ? (kiln_dtype)plan->scalar[i].dtype : KILN_NO_DTYPE;
 }

@@ -94,10 +94,27 @@ static void fail_row(Job *job, Table *t, const char *name, const char *variant, 
   job->failed++;
 }
 
+/* What the driver's own compiler has made of it: as little as ptxas may it spill registers, or let products wait for one another. */
+static bool judge_code(Job *job, const Group *g, Table *t, const char *name, const char *variant, const kiln_plan *plan) {
+  kiln_plan_info info;
+  kiln_step_info s;
+  char text[700];
+  if (g->device.info.simulated || kiln_plan_query(plan, &info) != KILN_OK) return true;
+  snprintf(text, sizeof text, "the driver's compiler says: %s", kiln_plan_remarks(plan));
+  if (*kiln_plan_remarks(plan)) return fail_row(job, t, name, variant, text), false;
+  for (int i = 0; i < info.nsteps; i++) {
+    if (kiln_plan_step(plan, i, &s) != KILN_OK || !s.local_bytes) continue;
+    snprintf(text, sizeof text, "step %s: the driver's compiler spills %u bytes of each thread (%u registers)", s.name, s.local_bytes, s.registers);
+    return fail_row(job, t, name, variant, text), false;
+  }
+  return true;
+}
+
 static void judge(Job *job, Group *g, Table *t, CaseData *d, const char *name, const char *variant, kiln_plan *plan) {
   kiln_plan_info info;
   kiln_plan_query(plan, &info);
   mark_ran(g, info.variant, d->c);
+  if (!judge_code(job, g, t, name, info.variant, plan)) return;
   kiln_status status = group_launch(g, d, plan);
   if (status != KILN_OK) {
     fail_row(job, t, name, info.variant, kiln_error());

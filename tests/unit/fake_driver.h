@@ -41,6 +41,7 @@ static struct Fake {
   int launches, memsets, loads, encoded;
   unsigned refuse_stride; /* a stride in bytes that cuTensorMapEncodeTiled refuses, though no rule forbids it; 0: none */
   int clusters;           /* that cuOccupancyMaxActiveClusters answers */
+  const char *jit_says;   /* in the log of what is compiled; NULL: nothing */
   uint64_t memset_at, memset_bytes;
   /* faults: calls are counted from 1; the fail_at-th answers `failure` */
   int calls, fail_at;
@@ -140,6 +141,8 @@ static DrvResult fake_cuModuleLoadDataEx(DrvModule *module, const void *image, u
         snprintf(values[i], (size_t)(uintptr_t)values[i + 1], "ptxas application ptx input, line 7; fatal : a log of the fake");
     return DRV_INVALID_PTX;
   }
+  for (unsigned i = 0; i + 1 < count && fake.jit_says; i++)
+    if (options[i] == DRV_JIT_INFO_LOG_BUFFER) snprintf(values[i], (size_t)(uintptr_t)values[i + 1], "%s", fake.jit_says);
   FakeModule *m = calloc(1, sizeof *m);
   m->text = strdup(image);
   __atomic_add_fetch(&fake.loads, 1, __ATOMIC_RELAXED);

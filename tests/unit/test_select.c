@@ -454,6 +454,26 @@ static void test_bad_modules(void **state) {
   assert_says("names entry missing");
 }
 
+/* Of the compiler's log what tells of something amiss is kept; of what it says besides, nothing. */
+static void test_remarks(void **state) {
+  (void)state;
+  kiln_plan *plan;
+  assert_string_equal(kiln_plan_remarks(NULL), "");
+  fake.jit_says = "ptxas info    : 0 bytes gmem\nptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized\n"
+                  "ptxas info    : Used 40 registers\nptxas warning : Stack size cannot be determined";
+  assert_status(KILN_OK, add("t.ptx", TINY("sm_80", "")));
+  assert_status(KILN_OK, plan_tiny(&plan, 4, NULL));
+  assert_string_equal(kiln_plan_remarks(plan), "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized\n"
+                                               "ptxas warning : Stack size cannot be determined");
+  kiln_plan_destroy(plan);
+  fake.jit_says = "ptxas info    : 0 bytes gmem";
+  assert_status(KILN_OK, add("t.ptx", TINY("sm_80", "")));
+  assert_status(KILN_OK, plan_tiny(&plan, 4, NULL));
+  assert_string_equal(kiln_plan_remarks(plan), "");
+  kiln_plan_destroy(plan);
+  fake.jit_says = NULL;
+}
+
 static void test_devices(void **state) {
   (void)state;
   kiln_device *other;
@@ -551,7 +571,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(test_choice_and_launch), TEST(test_lead_dims), TEST(test_refusals), TEST(test_alias_and_columns), TEST(test_empty),
       TEST(test_workspace_and_call_scalars), TEST(test_targets), TEST(test_explain), TEST(test_replacement_and_close),
-      TEST(test_limits), TEST(test_coresident_and_clusters), TEST(test_values), TEST(test_bad_modules), TEST(test_devices),
+      TEST(test_limits), TEST(test_coresident_and_clusters), TEST(test_values), TEST(test_bad_modules), TEST(test_remarks), TEST(test_devices),
       TEST(test_files), TEST(test_provider), TEST(test_streams_and_events),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
