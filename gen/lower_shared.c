@@ -194,6 +194,24 @@ static IsaId shared_form(bool load, kiln_dtype t, int words) {
   return words == 4 ? ISA_st_shared_v4_b32 : words == 2 ? ISA_st_shared_v2_b32 : ISA_st_shared_b32;
 }
 
+/* Elements that share a register, read one by one. */
+static void load_joined(Lower *l, const Val *frag, const SmemVal *s, const SharedCursor *c, int r) {
+  const Layout *lay = frag_layout(l, frag->layout);
+  bool byte = s->elem_bytes == 1;
+  int per = (int)frag_per_register(frag);
+  PtxReg x[4];
+  for (int k = 0; k < per; k++) {
+    int32_t at[LAYOUT_RANK];
+    int64_t imm;
+    layout_reg_coord(lay, r + k, at);
+    PtxReg p = shared_address(l, s, c->thread, c->bits, linear_part(c, at), &imm);
+    x[k] = ptx_reg(l->ptx, byte ? PTX_R : PTX_H);
+    ptx_put(l->ptx, byte ? ISA_ld_shared_u8 : ISA_ld_shared_b16, R(x[k]), po_mem(p, imm));
+  }
+  PtxReg all = byte ? byte_join(l, x) : DEF(mov_b32_pack, po_vec(l->ptx, x, 2));
+  ptx_put(l->ptx, ISA_mov_b32, R(frag->reg[r / per]), R(all));
+}
+
 /* One walk for both directions: the accesses differ only in the order of operands. */
 static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first_coord, bool load) {
   const Layout *lay = frag_layout(l, frag->layout);
@@ -210,9 +228,16 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
   PtxReg mine = load ? (PtxReg){0} : owner_predicate(l, lay);
   if (s->elem_bytes < 4 && (!frag->packed || vec * s->elem_bytes < 4)) vec = 1;
   lower_range(l, layout_regs(lay), &from, &to);
-  for (int r = from; r < to; r += vec) {
+  bool joined = load && s->elem_bytes < 4 && vec == 1 && frag->packed && !s->remote;
+  for (int r = from, step; r < to; r += step) {
     int32_t at[LAYOUT_RANK];
     int64_t imm;
+    step = vec;
+    if (joined) {
+      step = (int)frag_per_register(frag);
+      load_joined(l, frag, s, &c, r);
+      continue;
+    }
     layout_reg_coord(lay, r, at);
     PtxReg p = shared_address(l, s, c.thread, c.bits, linear_part(&c, at), &imm);
     ptx_guard(l->ptx, mine, false);

@@ -175,7 +175,7 @@ end
 -- own: the op as its caller sees it.
 local function put_contract(own, inst, s)
   contract.begin(own, schedule.print(s, KEYS))
-  common.put_tensors(own, function(t) return (#t.dims == 0 or inst.turned and inst.turned[t.name]) and bytes(t) or 16 end)
+  common.put_tensors(own, function(t) return inst.turned and inst.turned[t.name] and turn.align(t) or #t.dims == 0 and bytes(t) or 16 end)
   turn.put_contract(inst)
   contract.line("let tiles_m ceildiv(M,%d)", s.bm * (s.share == "b" and s.cluster or 1))
   contract.line("let tiles_n ceildiv(N,%d)", s.bn * (s.share == "a" and s.cluster or 1))

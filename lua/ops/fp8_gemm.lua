@@ -26,9 +26,8 @@ return gemm.op "fp8_gemm" {
   cases = "B=1,M=40,K=400,N=264 scale=block\nB=2,M=72,K=272,N=136 strided scale=block1\nB=1,M=130,K=520,N=72 accumulate=promoted\n"
     .. "B=1,M=33,K=129,N=65 unaligned scale=block1\nB=1,M=40,K=160,N=48 strided scale=row\nB=1,M=48,K=144,N=80 special scale=block a_major=m b_major=n",
   curated = {
-    { targets = "sm_89 sm_90a sm_120a" },
+    { targets = "sm_89 sm_90a" },
     { targets = "sm_90a", set = "scale=block" },
     { targets = "sm_89", set = "a_dtype=e5m2 scale=row bias=yes a_major=m b_major=n accumulate=promoted" },
-    { targets = "sm_90a", set = "dtype=f16 b_dtype=e5m2 scale=block1", schedule = "bm=64 bn=64 bk=128 stages=2 wm=2 wn=2 vec=1" },
   },
 }

@@ -24,5 +24,4 @@ return chain.op "fp8_gemm_u8" {
       { name = "multiply", op = product, set = { b_major = c.set.b_major, d_dtype = c.tensor.d.dtype }, tensors = { a = "value_a", b = "value_b" } },
     }
   end,
-  curated  = { { targets = "sm_90a" } },
 }

@@ -47,5 +47,5 @@ return chain.op "fp8_gemm_wide" {
         } },
     }
   end,
-  curated  = { { targets = "sm_90a" } },
+  curated  = { { targets = "sm_90a", set = "scale=row b_major=n" } },
 }

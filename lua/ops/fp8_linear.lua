@@ -26,5 +26,5 @@ return chain.op "fp8_linear" {
         } },
     }
   end,
-  curated  = { { targets = "sm_90a", set = "scale=row bias=yes" }, { targets = "sm_89", set = "scale=block" } },
+  curated  = { { targets = "sm_90a", set = "scale=row bias=yes" } },
 }

@@ -48,8 +48,9 @@ return gemm.op "fp8" {
 --!     wgmma.wait_group.sync.aligned )*2
 --! emit --target sm_90a --set scale=block --schedule core=wgmma,way=pingpong,bm=128,bn=128
 --! fails: promoted by way=coop
--- the other major: by mma.sync
---! emit --target sm_90a --set b_major=n --schedule core=wgmma
---! fails: has no warpgroup products
+-- the other major: turned by a kernel before, 16 bytes of a row of 128 x 128 at a time, 64 bytes of a thread one by one from shared memory
+--! emit --target sm_90a --set b_major=n --schedule core=wgmma,way=coop,bm=128,bn=128,bk=128,stages=4,cluster=1,share=b,group=8,out=2
+--! of ld.global,st.shared,bar,ld.shared,st.global: ld.global.v4.b32*4 st.shared.v4.b32*4 bar.sync ld.shared.u8*64 st.global.v4.b32*4 ...
+--! of wgmma.mma_async: wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3*8
 --! emit --target sm_80
 --! fails: sm_89 has
