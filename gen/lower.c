@@ -100,6 +100,15 @@ static int split_names(Lower *l, const char *text, const char **out) {
   return n;
 }
 
+bool lower_halves(Lower *l, ViewVal *v) {
+  const char *halves[TILE_RANK];
+  if (split_names(l, tile_attr_str(l->tiles, l->node, TA_halves, ""), halves) != 2) return false;
+  v->half = halves[0];
+  v->by_half = halves[1];
+  v->run = (int)tile_attr_int(l->tiles, l->node, TA_run, v->multiple);
+  return true;
+}
+
 void lower_view(Lower *l) {
   const TileNode *n = l->node;
   ViewVal *v = ARENA_NEW(l->arena, KEEP, ViewVal);
@@ -110,12 +119,7 @@ void lower_view(Lower *l) {
   v->multiple = (int)tile_attr_int(l->tiles, n, TA_multiple, 1);
   int sizes = split_names(l, tile_attr_str(l->tiles, n, TA_sizes, ""), v->size);
   int strides = split_names(l, tile_attr_str(l->tiles, n, TA_strides, ""), v->stride);
-  const char *halves[TILE_RANK];
-  if (split_names(l, tile_attr_str(l->tiles, n, TA_halves, ""), halves) == 2) {
-    v->half = halves[0];
-    v->by_half = halves[1];
-    v->run = (int)tile_attr_int(l->tiles, n, TA_run, v->multiple);
-  }
+  lower_halves(l, v);
   if (sizes != v->rank || strides != v->rank)
     lower_error(l, "view of '%s' has rank %d but names %d sizes and %d strides", v->tensor, v->rank, sizes, strides);
   *lower_result(l) = (Val){.kind = VAL_VIEW, .dtype = n->type.dtype, .view = v};
@@ -141,22 +145,27 @@ static bool only_mapped(const Lower *l, uint32_t view) {
   return mapped;
 }
 
+static void need_names(Lower *l, const TileNode *n, TileAttrKey key) {
+  const char *names[TILE_RANK];
+  int64_t c;
+  int k = split_names(l, tile_attr_str(l->tiles, n, key, ""), names);
+  for (int j = 0; j < k; j++)
+    if (!lower_is_const(names[j], &c)) need_param(l, names[j], KILN_I64);
+}
+
 /* Every parameter that the kernel's views and params name, declared in order of appearance. */
 static void declare_region(Lower *l, const TileRegion *r) {
   for (uint32_t i = 0; i < r->n; i++) {
     const TileNode *n = &l->tiles->nodes.at[r->at[i]];
     if (n->op == TILE_view && !only_mapped(l, r->at[i])) {
-      const char *names[TILE_RANK];
-      int64_t c;
       need_param(l, tile_attr_str(l->tiles, n, TA_tensor, ""), KILN_NO_DTYPE);
-      static const TileAttrKey lists[] = {TA_sizes, TA_strides, TA_halves};
-      for (int which = 0; which < 3; which++) {
-        int k = split_names(l, tile_attr_str(l->tiles, n, lists[which], ""), names);
-        for (int j = 0; j < k; j++)
-          if (!lower_is_const(names[j], &c)) need_param(l, names[j], KILN_I64);
-      }
+      need_names(l, n, TA_sizes);
+      need_names(l, n, TA_strides);
+      need_names(l, n, TA_halves);
     } else if (n->op == TILE_param) {
       need_param(l, tile_attr_str(l->tiles, n, TA_name, ""), n->type.dtype);
+    } else if (n->op == TILE_load || n->op == TILE_store) {
+      need_names(l, n, TA_halves);
     }
     for (int k = 0; k < n->nregions; k++) declare_region(l, tile_region(l->tiles, n, k));
   }
@@ -166,7 +175,7 @@ static uint32_t count_params(const Lower *l, const TileRegion *r) {
   uint32_t count = 0;
   for (uint32_t i = 0; i < r->n; i++) {
     const TileNode *n = &l->tiles->nodes.at[r->at[i]];
-    count += n->op == TILE_view ? 3 + 2 * TILE_RANK : n->op == TILE_param;
+    count += n->op == TILE_view ? 3 + 2 * TILE_RANK : n->op == TILE_param ? 1 : tile_attr(l->tiles, n, TA_halves) ? 2 : 0;
     for (int k = 0; k < n->nregions; k++) count += count_params(l, tile_region(l->tiles, n, k));
   }
   return count;

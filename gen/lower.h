@@ -265,6 +265,8 @@ typedef struct ViewCursor {
 ViewCursor view_cursor(Lower *l, const ViewVal *v, int first_coord, int tile_rank, const PtxReg *pos, const uint32_t *bits);
 PtxReg view_pointer(Lower *l, const ViewCursor *c, const int32_t *at, int64_t *imm); /* register part `at` added */
 PtxReg view_inside(Lower *l, const ViewCursor *c, const int32_t *at);                /* predicate: of the element there; {0}: always */
+PtxReg turned_column(Lower *l, const ViewVal *v, PtxReg column, int32_t at, bool aligned);
+bool lower_halves(Lower *l, ViewVal *v); /* of the node: does it say that halves take turns? */
 
 /* ---- lower_role.c ---- */
 bool lower_has_roles(const Lower *l);

@@ -42,7 +42,7 @@ static int log2_of(int v) { return __builtin_ctz((unsigned)v); }
 
 /* The column at which the element stands that comes u-th in the order of halves that take turns: of piece 2p or 2p + 1 of the walk,
  * p / H is the block and p % H the place in each of its halves of H pieces. u: at + a thread's part. */
-static PtxReg turned_column(Lower *l, const ViewVal *v, PtxReg column, int32_t at, bool aligned) {
+PtxReg turned_column(Lower *l, const ViewVal *v, PtxReg column, int32_t at, bool aligned) {
   int k = log2_of(v->run), run = v->run;
   PtxReg half = DEF(cvt_u32_u64, R(lower_size(l, v->half))), magic = lower_param(l, v->by_half), odd = {0}, u = column;
   int32_t rest = at & (2 * run - 1); /* which of two pieces, and where in it: known where threads have pairs of them */

@@ -236,6 +236,12 @@ static bool fill_begin(Lower *l, Fill *f, bool whole) {
   PtxReg pos[LAYOUT_RANK];
   uint32_t bits[LAYOUT_RANK];
   frag_positions(l, &f->layout, pos, bits);
+  if (f->from->half && tile_attr_int(l->tiles, l->node, TA_whole, 0)) { /* as it lies: a copy reads whole sectors where its bytes stay neighbours */
+    ViewVal *plain = ARENA_NEW(l->arena, PASS, ViewVal);
+    *plain = *f->from;
+    plain->half = NULL;
+    f->from = plain;
+  }
   f->cursor = view_cursor(l, f->from, 2, 2, pos, bits);
   int32_t pitch = s->pitch[0] * f->to->elem_bytes;
   f->thread = DEF(add_s32, R(DEF(mul_lo_s32, R(pos[0]), po_i(pitch))), R(DEF(mul_lo_s32, R(pos[1]), po_i(f->to->elem_bytes))));

@@ -131,6 +131,9 @@ typedef struct SharedCursor {
   int32_t pitch[2];   /* bytes, of the tile's own (maybe exchanged) dims */
   uint32_t start;     /* linear bytes of slice and constant coordinates */
   int rank;
+  ViewVal walk;       /* half: the columns are gone through in another order than they lie in, and `thread` is without the column */
+  PtxReg column;
+  bool aligned;
 } SharedCursor;
 
 static uint32_t scaled_bits(uint32_t bits, int32_t by) { /* bits of a value times a number */
@@ -145,6 +148,10 @@ static SharedCursor shared_cursor(Lower *l, const SmemVal *s, const Layout *lay,
   PtxReg pos[LAYOUT_RANK];
   uint32_t bits[LAYOUT_RANK];
   frag_positions(l, lay, pos, bits);
+  if (lower_halves(l, &c.walk)) {
+    c.column = pos[lay->rank - 1];
+    c.aligned = !(bits[lay->rank - 1] & (2 * (uint32_t)c.walk.run - 1));
+  }
   c.start = (uint32_t)((s->start[0] * s->layout.pitch[0] + s->start[1] * s->layout.pitch[1]) * s->elem_bytes);
   for (int d = 0; d < 2; d++) {
     int t = d - (2 - lay->rank); /* tile dim on memory dim d; a 1-D fragment lies along the last */
@@ -158,6 +165,7 @@ static SharedCursor shared_cursor(Lower *l, const SmemVal *s, const Layout *lay,
       lower_error(l, "coordinates of shared tiles are constants; use part() for a run-time piece");
     if (t < 0) continue;
     c.pitch[t] = pitch;
+    if (c.walk.half && d == 1) continue;
     PtxReg add = DEF(mul_lo_s32, R(pos[t]), po_i(pitch));
     c.thread = c.thread.id ? DEF(add_s32, R(c.thread), R(add)) : add;
     c.bits |= scaled_bits(bits[t], pitch);
@@ -165,10 +173,18 @@ static SharedCursor shared_cursor(Lower *l, const SmemVal *s, const Layout *lay,
   return c;
 }
 
-static uint32_t linear_part(const SharedCursor *c, const int32_t *at) {
-  uint32_t k = c->start;
-  for (int t = 0; t < c->rank; t++) k += (uint32_t)(at[t] * c->pitch[t]);
-  return k;
+/* The address of the `vec` elements from `at` on of a thread's own. Where the walk leaves the tile (its blocks need not be whole), *inside
+ * says so, and the address is that of the tile's last elements: beyond the end of any row that ends before them. */
+static PtxReg element_address(Lower *l, const SmemVal *s, const SharedCursor *c, const int32_t *at, int vec, int64_t *imm, PtxReg *inside) {
+  uint32_t linear = c->start;
+  int last = c->rank - 1, moved = c->walk.half ? last : c->rank;
+  for (int t = 0; t < moved; t++) linear += (uint32_t)(at[t] * c->pitch[t]);
+  if (!c->walk.half) return shared_address(l, s, c->thread, c->bits, linear, imm);
+  PtxReg column = turned_column(l, &c->walk, c->column, at[last], c->aligned), most = {0};
+  if (inside) *inside = DEF(setp_lt_s32, R(column), po_i(s->layout.shape[1]));
+  else most = DEF(min_s32, R(column), po_i(s->layout.shape[1] - vec));
+  PtxReg bytes = DEF(mul_lo_s32, R(inside ? column : most), po_i(s->elem_bytes));
+  return shared_address(l, s, c->thread.id ? DEF(add_s32, R(c->thread), R(bytes)) : bytes, ~0u, linear, imm);
 }
 
 /* Elements per access: contiguous in registers and in memory, and not torn by the swizzle (which moves 16 bytes). */
@@ -225,6 +241,7 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
   }
   SharedCursor c = shared_cursor(l, s, lay, first_coord);
   int vec = vector_elems(lay, s), from, to;
+  while (c.walk.half && vec > c.walk.run) vec /= 2;
   PtxReg mine = load ? (PtxReg){0} : owner_predicate(l, lay);
   if (s->elem_bytes < 4 && (!frag->packed || vec * s->elem_bytes < 4)) vec = 1;
   lower_range(l, layout_regs(lay), &from, &to);
@@ -239,8 +256,9 @@ static void shared_access(Lower *l, const Val *frag, const SmemVal *s, int first
       continue;
     }
     layout_reg_coord(lay, r, at);
-    PtxReg p = shared_address(l, s, c.thread, c.bits, linear_part(&c, at), &imm);
-    ptx_guard(l->ptx, mine, false);
+    PtxReg ok = {0}, p = element_address(l, s, &c, at, vec, &imm, load ? NULL : &ok);
+    if (mine.id) ok = ok.id ? DEF(and_pred, R(ok), R(mine)) : mine;
+    ptx_guard(l->ptx, ok, false);
     if (s->elem_bytes < 4 && vec == 1) {
       if (frag->packed) {
         lower_error(l, "a fragment of packed elements cannot be turned through shared memory one by one; convert to f32 first");

@@ -59,17 +59,24 @@ static bool take_dims(TileProgram *p, const TileNode *n, const TileType *mem, in
 
 /* ---- declarations ---- */
 
+static bool check_halves(TileProgram *p, const TileNode *n, int64_t run) {
+  const char *halves = tile_attr_str(p, n, TA_halves, NULL);
+  if (!halves) return true;
+  if (tile_word_count(halves) != 2) REFUSE("%s: halves \"%s\"; expected two names, a number of pieces and a fastdiv of it", op_name(n), halves);
+  if (run < 1 || run > 64 || (run & (run - 1))) REFUSE("%s: run is %lld; expected a power of two up to 64", op_name(n), (long long)run);
+  if (n->op != TILE_view && type_of(p, n, 0)->kind != TK_SMEM)
+    REFUSE("%s: halves are of a shared tile whose columns lie as in memory; a view has an order of its own", op_name(n));
+  return true;
+}
+
 static bool infer_view(TileProgram *p, TileNode *n) {
   int64_t rank = tile_attr_int(p, n, TA_rank, 0), align = tile_attr_int(p, n, TA_align, 16);
   if (rank < 0 || rank > TILE_RANK) REFUSE("view: rank %lld; 0 to %d is possible", (long long)rank, TILE_RANK);
   if (align < 1 || align > 4096 || (align & (align - 1)))
     REFUSE("view: align %lld; expected a power of two in bytes", (long long)align);
   if (tile_attr_int(p, n, TA_multiple, 1) < 1) REFUSE("view: multiple is 1 or more");
-  const char *halves = tile_attr_str(p, n, TA_halves, NULL);
-  if (halves && (rank < 1 || tile_word_count(halves) != 2))
-    REFUSE("view: halves \"%s\"; expected two names, a number of pieces and a fastdiv of it, of a view with dims", halves);
-  int64_t run = tile_attr_int(p, n, TA_run, tile_attr_int(p, n, TA_multiple, 1));
-  if (halves && (run < 1 || run > 64 || (run & (run - 1)))) REFUSE("view: run is %lld; expected a power of two up to 64", (long long)run);
+  if (rank < 1 && tile_attr(p, n, TA_halves)) REFUSE("view: halves take turns along the last dim; this view has none");
+  if (!check_halves(p, n, tile_attr_int(p, n, TA_run, tile_attr_int(p, n, TA_multiple, 1)))) return false;
   for (int k = 0; k < 2; k++) {
     TileAttrKey key = k ? TA_strides : TA_sizes;
     const char *names = tile_attr_str(p, n, key, NULL);
@@ -204,7 +211,7 @@ static bool direct_memory(TileProgram *p, const TileNode *n, const TileType *mem
 static bool infer_load(TileProgram *p, TileNode *n) {
   const TileType *mem = type_of(p, n, 0);
   int dims[TILE_RANK];
-  if (!direct_memory(p, n, mem) || !check_coords(p, n, 1, mem)) return false;
+  if (!check_halves(p, n, tile_attr_int(p, n, TA_run, 1)) || !direct_memory(p, n, mem) || !check_coords(p, n, 1, mem)) return false;
   n->type = (TileType){.kind = TK_FRAG, .dtype = (uint8_t)tile_attr_int(p, n, TA_dtype, mem->dtype)};
   if (tile_attr(p, n, TA_shape)) {
     if (!tile_take_shape(p, n, TA_shape, LAYOUT_RANK, &n->type)) return false;
@@ -305,7 +312,7 @@ static bool infer_repeat(TileProgram *p, TileNode *n) {
 static bool infer_store(TileProgram *p, TileNode *n) {
   const TileType *mem = type_of(p, n, 0), *f = type_of(p, n, 1);
   int dims[TILE_RANK];
-  if (!direct_memory(p, n, mem)) return false;
+  if (!check_halves(p, n, tile_attr_int(p, n, TA_run, 1)) || !direct_memory(p, n, mem)) return false;
   if (n->op == TILE_atomic_add && mem->kind != TK_VIEW)
     REFUSE("atomic_add: adds to global memory; %s came", tile_type_text(p, mem));
   if (mem->dtype != f->dtype)

@@ -78,6 +78,7 @@ function rowwise.names(o, claim)
     claim(n .. i, "a value of the family")
     claim("by_" .. n .. i, "a value of the family")
   end end
+  claim("both", "a value of the family")
   for i = 1, sizes.MOST_LETS do
     claim("expr_" .. i, "a value of the family")
     claim("by_expr_" .. i, "a value of the family")
@@ -102,12 +103,12 @@ local function largest_bytes(inst)
 end
 
 -- What is read along rows: bytes per element, of the segment that has most and of all; narrow: whether an element has 1 or 8 bytes,
--- which do not go through shared memory; rows, columns: how many tensors are read along rows, how many have one value per column; most: of one segment;
--- tables: whether there are look-ups.
+-- which do not go through shared memory; rows, columns: how many tensors are read along rows, how many have one value per column (and their
+-- bytes); most: of one segment; tables: whether there are look-ups.
 local function row_inputs(inst)
-  local r = { bytes = 0, all = 0, rows = 0, most = 0, narrow = false, columns = 0, tables = false }
+  local r = { bytes = 0, all = 0, rows = 0, most = 0, narrow = false, columns = 0, column_bytes = 0, tables = false }
   for _, seg in ipairs(inst.segments) do
-    local bytes, columns, before = 0, 0, r.rows
+    local bytes, columns, column_bytes, before = 0, 0, 0, r.rows
     for _, n in ipairs(seg.nodes) do
       r.tables = r.tables or n.op == "lookup"
       local t = n.op == "arg" and n.dims[seg.column] and inst.by_name[n.name]
@@ -117,12 +118,13 @@ local function row_inputs(inst)
         bytes = bytes + b
         r.rows = r.rows + 1
       elseif t then
-        columns = columns + 1
+        columns, column_bytes = columns + 1, column_bytes + b
       end
     end
     r.bytes = math.max(r.bytes, bytes)
     r.all = r.all + bytes
     r.columns = math.max(r.columns, columns)
+    r.column_bytes = math.max(r.column_bytes, column_bytes)
     r.most = math.max(r.most, r.rows - before)
   end
   return r
@@ -150,6 +152,12 @@ local function loop_stages(inst, rows, threads, cols, warps, ctas)
   for _, seg in ipairs(inst.segments) do sums = math.max(sums, #seg.sums) end
   local meeting = threads < warps * 32 and sums * 128 * warps * (cols // threads) or 0
   return math.min(4, (core.target.shared_block // ctas - 2048 - meeting) // (bytes * rows * cols))
+end
+
+-- Is there room beside a loop's ring for what is the same in all rows?
+local function has_room(inst, s)
+  local r = row_inputs(inst)
+  return s.rows == 1 and (r.bytes * s.stages + r.column_bytes) * s.cols <= core.target.shared_block // s.ctas - 2048
 end
 
 local PARTS = 264 -- two CTAs on each SM of the largest Hopper; a number of the schedule, so that results do not depend on the card
@@ -188,6 +196,7 @@ local function loop_candidates(inst, list, vec)
       kind = "loop", rows = rows, threads = threads, warps = warps, cols = cols, vec = vec, ctas = ctas, cache = "plain", stages = stages,
       parts = parts or PARTS, reuse = 1, walk = "rows",
     })
+    return true
   end
   local values, sums = load_of(inst)
   local tables = row_inputs(inst).tables
@@ -197,31 +206,36 @@ local function loop_candidates(inst, list, vec)
     loop(256, 32, 8, 2)
     return
   end
-  for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do
+  -- 32 columns of a thread where its registers hold their sums; CTAs of four warps and four of them on an SM, whose barriers are short.
+  local wide = values <= MANY or sizes.shares_entries(inst)
+  if not (wide and loop(128, 32, 4, 4, 2 * PARTS, 2)) then loop(256, 16, 8, values > MANY and 1 or 2) end
+  for _, t in ipairs { 4, 8, 16, 32, 64, 128 } do
     local ctas = (values > MANY or sums > 1 and t < (vec < 8 and 64 or 8)) and 1 or 2
-    if t > 8 then loop(t, 16, 8, ctas) else loop(t, 16, 4, 2 * ctas, 2 * PARTS, 2) end
+    local four = t >= 64 and not sampled and values <= MANY
+    if four and sums == 1 then four = loop(t // 2, 32, 4, 4, 2 * PARTS, 2) else four = four and loop(t, 16, 4, 4, 2 * PARTS, 2) end
+    if four then -- taken
+    elseif t > 8 then loop(t, 16, 8, ctas)
+    elseif t == 8 and sampled and least_columns(inst, vec) <= 8 then loop(16, 8, 4, 2 * ctas, 2 * PARTS, 2)
+    else loop(t, 16, 4, 2 * ctas, 2 * PARTS, 2) end
     if sampled and t <= 32 then
       loop(t, 16, 8, 1, 1)
       loop(2 * t, 8, 8, 2, 1)
     end
   end
-  if values > MANY and not sizes.shares_entries(inst) then return loop(512, 16, 16, 1) end
-  loop(256, 32, 8, 2, nil, (sums > 1 or tables) and 2 or nil) -- what is left of shared memory caches what is not in the ring
+  if not wide then return loop(512, 16, 16, 1) end
+  loop(256, 32, 8, 2, nil, 2) -- the rest of shared memory holds what is the same in all rows
   loop(512, 32, 16, 1)
 end
 
 -- Rows in registers, by what is read beside them; docs/performance.md has the measurements. put(threads of a row, its columns, vec, more).
 local REGS = {}
 
--- Tables: tiles in turn share their rows. Without row sums few registers and many warps, with them more of a row at a time; halves are
--- exchanged within a thread.
+-- Tables: the rows of four heads at once share theirs, a vector of each in a thread, or a pair of them where halves are exchanged.
 function REGS.tables(inst, vec, inputs, levels, put)
   local least = least_columns(inst, vec)
-  local each = (levels or least > vec) and 16 or 8
-  for _, t in ipairs(levels and { 4, 8, 16 } or { 4, 8, 16, 32 }) do
-    local turns = levels and (inputs.most == 1 and 16 or 4) or t == 4 and 2 or 32
-    put(t * 16 // each, each, vec, { reuse = turns })
-  end
+  local each = math.max(8, least)
+  local stages = inputs.most * each <= 16 and 4 or 2
+  for _, t in ipairs(levels and { 4, 8, 16 } or { 4, 8, 16, 32 }) do put(t * 16 // each, each, vec, { reuse = 4, stages = stages }) end
   for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do put(t, math.max(least, 16), vec) end
   if vec == 8 and sizes.shares_entries(inst) then put(256, 32, vec, { ctas = levels == 1 and 3 or 2 })
   else put(512, math.max(least, 16), vec) end
@@ -236,7 +250,12 @@ function REGS.columns(_, vec, _, _, put)
 end
 
 -- 16 columns per thread measured best up to rows of 4096, 32 beyond: what a thread keeps of a row fits in its registers several times over.
-function REGS.plain(_, vec, _, _, put) for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do put(t, 16, vec) end end
+-- Heads of 128: a vector each of two rows.
+function REGS.plain(_, vec, _, _, put)
+  for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do
+    if t == 8 and vec == 8 then put(16, 8, vec, { rows = 2 }) else put(t, 16, vec) end
+  end
+end
 
 local function candidates(inst)
   local list, inputs = {}, row_inputs(inst)
@@ -325,8 +344,10 @@ local function check_schedule(inst, s)
   if s.threads & (s.threads - 1) ~= 0 or s.threads > s.warps * 32 then refuse("threads (of a row) is a power of two up to 32 * warps") end
   if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
   if s.cache ~= "keep" and s.cache ~= "plain" then refuse("cache (how rows are read) is keep (L2::evict_last, measured best) or plain") end
-  if s.kind == "regs" and s.stages > 2 then refuse("stages (of tiles in turn: 2 reads the next one ahead) is 1 or 2") end
   if s.reuse > 64 then refuse("reuse (tiles in turn that share what is the same for them) is at most 64") end
+  if s.kind == "regs" and (s.stages < 1 or s.stages > 8 or s.reuse % s.stages ~= 0) then
+    refuse("stages (of tiles in turn: how many are read at once) is 1 to 8 and divides reuse")
+  end
   if s.walk ~= "heads" and s.walk ~= "rows" then refuse("walk (where tiles in turn differ) is heads or rows") end
   if s.ctas > 32 then refuse("ctas (the least number on an SM, for the registers) is at most 32") end
   local in_pieces = s.kind == "shared" or s.kind == "passes"
@@ -363,6 +384,16 @@ local function dispatch(parts)
   from(1, cta)
 end
 
+-- Two parts whose CTAs take turns, as long as both have some left: what they read alike (tables) is read once.
+local function dispatch_in_turn(parts)
+  local cta, both = tile.cta(0), tile.to(tile.param("both", "i64"), "i32")
+  local first = tile.to(tile.param(parts[1].count, "i64"), "i32")
+  local in_turn, half = tile.lt(cta, both + both), cta / 2
+  local index = tile.where(in_turn, half, cta - both)
+  local second = tile.where(in_turn, cta - half - half, tile.where(tile.le(first, both), tile.const(1, "i32"), 0))
+  tile.if_(tile.eq(second, 0), function() parts[1].body(index) end, function() parts[2].body(index) end)
+end
+
 local SKELETON = { regs = kernels.regs, shared = kernels.pieces, passes = kernels.pieces }
 
 function rowwise.emit(inst, given)
@@ -377,7 +408,7 @@ function rowwise.emit(inst, given)
   if s.kind == "regs" and s.reuse > 1 then name = name .. "-x" .. s.reuse end
   local entry = op.entry_name(name)
   local w = writer.start(inst, list, s, KEYS)
-  local ctx = { inst = inst, s = s, asks = sizes.new_asks(), direct = w.direct }
+  local ctx = { inst = inst, s = s, asks = sizes.new_asks(), direct = w.direct, has_room = s.kind == "loop" and has_room(inst, s) }
 
   -- step 1: what lies along rows, and in the loop the shares of sums
   local main = {}
@@ -395,8 +426,8 @@ function rowwise.emit(inst, given)
     local said = ctas > 1 or s.kind == "shared" and step == "main" -- else ptxas chooses how many may be on an SM
     tile.kernel({ name = entry .. suffix, threads = warps * 32, min_ctas = said and ctas or nil, portion = portion }, function()
       ctx.view, ctx.parts, ctx.gathered, ctx.stats = w.views(step == "finish")
-      if step == "main" and s.kind == "loop" then ctx.ring = kernels.loop_ring(ctx, list) end
-      dispatch(parts)
+      if step == "main" and s.kind == "loop" then ctx.ring, ctx.resident = kernels.loop_memory(ctx, list) end
+      if step == "main" and kernels.take_turns(s, list) then dispatch_in_turn(parts) else dispatch(parts) end
     end)
     w.step(step, count, parts)
     count = count + 1

@@ -194,6 +194,9 @@ local function put_cost(inst, list, s)
       if s.rows > 1 then
         table.insert(idle, string.format("0.3*(ceildiv(%s,%d)*%d-%s)/max(%s,1)", tiled, s.rows, s.rows, tiled, tiled))
       end
+      if kernels.in_turn(s, seg) and s.walk == "heads" then
+        table.insert(idle, string.format("0.1*(groups%d*%d-lead%d)/max(lead%d,1)", seg.index, s.reuse, seg.index, seg.index))
+      end
       if s.kind == "regs" then table.insert(extra, string.format("rows%d*%d*0.0001", seg.index, s.cols // 32)) end
     end
     local fixed = s.kind == "loop" and (inst.direct and "1000" or inst.has_sums and "5000" or "2000") or inst.has_sums and "9000" or "0"
@@ -266,6 +269,7 @@ function writer.start(inst, list, s, keys)
       end
     end
   end
+  if kernels.take_turns(s, list) then contract.line("let both min(%s,%s)", list[1].name.ctas, list[2].name.ctas) end
   local w = { direct = inst.direct }
 
   -- The views of a kernel; plain: columns in their own order.

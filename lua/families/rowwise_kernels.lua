@@ -67,28 +67,24 @@ local function tile_of_rows(seg, p, e)
 end
 
 -- `s.reuse` tiles in turn that share what does not depend on where they differ: in the leading coordinates (walk=heads: a table
--- of rotations serves many heads), or in the rows (walk=rows: scale and shift of a sample serve its rows). Where a tile has row
--- sums, the next one is on its way meanwhile; without, the other warps' loads cover for it and registers count (rope: 73 us
--- against 76).
+-- of rotations serves many heads), or in the rows (walk=rows: scale and shift of a sample serve its rows). `s.stages` of them are on
+-- their way at once.
 local function tiles_in_turn(ctx, seg, p, e, index)
   local s, at, slots, name = ctx.s, p.at, seg.slots, seg.name
   local tiled, heads = slots[#slots], s.walk == "heads"
   local blocks, leading, walked = i32_param(name.blocks), {}, {}
   for k = 1, #slots - 1 do leading[k] = slots[k] end
   for _, d in ipairs(seg.rows) do walked[d] = (d == seg.tiled) ~= heads or nil end
-  local other, first, last
+  local other, first, last, group
   if heads then
-    local group
     other, group = divide(ctx, index, name.groups) -- neighbours read the same rows of tables
     first, last = group * s.reuse, i32_param(name.lead)
     at[tiled] = tile.i64(other) * s.rows
   else
-    local group
     other, group = divide(ctx, index, name.groups)
     first, last = group * s.reuse, blocks
     take_kept(ctx, at, leading, other)
   end
-  local count = tile.min(first + s.reuse, last)
   local function go(k)
     if heads then take_kept(ctx, at, leading, k) else at[tiled] = tile.i64(k) * s.rows end
   end
@@ -98,7 +94,7 @@ local function tiles_in_turn(ctx, seg, p, e, index)
     local v = p.current and p.current[n.name] or p.fixed[n.name]
     return values.number(p, n, v or values.raw(p, n))
   end
-  local streams, ahead = {}, {}
+  local streams = {}
   for _, n in ipairs(seg.nodes) do
     if n.op == "arg" and not values.is_table(seg, n) then
       local varies = false
@@ -108,24 +104,27 @@ local function tiles_in_turn(ctx, seg, p, e, index)
     end
   end
   local again = values.keep_fixed(p, e, walked)
-  go(first)
-  for i, n in ipairs(streams) do
-    ahead[i] = tile.frag(ctx.inst.by_name[n.name].dtype, { p.rows, p.cols }, p.lay)
-    tile.set(ahead[i], values.raw(p, n))
-  end
-  tile.for_(first, count, 1, function(k)
-    p.current = {}
-    for i, n in ipairs(streams) do p.current[n.name] = tile.copy(ahead[i]) end
-    local next_value = {}
-    if #streams > 0 then
-      go(tile.min(k + 1, count - 1)) -- the last one once more: it is there
-      for i, n in ipairs(streams) do next_value[i] = values.raw(p, n) end
+  local count = tile.min(first + s.reuse, last)
+  -- `s.stages` tiles from the k-th one on: all loads, then one after the other as far as they are there.
+  local function some(k)
+    local places, loaded = {}, {}
+    for i = 1, s.stages do
+      go(i == 1 and k or tile.min(k + (i - 1), count - 1))
+      places[i], loaded[i] = values.copy(at), {}
+      for _, n in ipairs(streams) do loaded[i][n.name] = values.raw(p, n) end
     end
-    go(k)
-    again()
-    tile_of_rows(seg, p, e)
-    for i in ipairs(streams) do tile.set(ahead[i], next_value[i]) end
-  end)
+    for i = 1, s.stages do
+      local function work()
+        for slot, c in pairs(places[i]) do at[slot] = c end
+        p.current = loaded[i]
+        again()
+        tile_of_rows(seg, p, e)
+      end
+      -- a branch also before the first one: ptxas leaves the other loads where they are, ahead of it
+      if s.stages == 1 then work() else tile.if_(tile.lt(k + (i - 1), count), work) end
+    end
+  end
+  if s.reuse == s.stages then some(first) else tile.for_(first, count, s.stages, some) end
 end
 
 function kernels.regs(ctx, seg, index)
@@ -144,6 +143,13 @@ end
 
 -- Does a CTA take several tiles of the segment, one after the other?
 function kernels.in_turn(s, seg) return s.kind == "regs" and s.reuse > 1 and (s.walk == "rows" or #seg.slots > 1) end
+
+-- Do the CTAs of two segments take turns?
+function kernels.take_turns(s, list)
+  if #list ~= 2 or s.walk ~= "heads" then return false end
+  for _, seg in ipairs(list) do if not kernels.in_turn(s, seg) or #seg.outputs == 0 then return false end end
+  return true
+end
 
 -- ---- pieces ----
 
@@ -265,9 +271,11 @@ local function put_sums(ctx, p, seg, acc, kept, part)
   end
 end
 
--- Values that no step over the rows changes: arguments are kept as they were read, what is made of them is made again.
-local function keep_fixed(p, e, seg, walked)
-  p.depths, p.stats = {}, p.stats or {}
+-- Values that no step over the rows changes: arguments are kept as they were read, what is made of them is made again. resident:
+-- shared tiles for those along the columns, or nil.
+local function keep_fixed(p, e, seg, walked, resident)
+  p.depths, p.stats, p.resident = {}, p.stats or {}, {}
+  local taken = {}
   local function is_fixed(n)
     for d in pairs(n.dims) do if walked[d] then return false end end
     return true
@@ -276,9 +284,16 @@ local function keep_fixed(p, e, seg, walked)
   for _, n in ipairs(seg.nodes) do
     local is_early = values.depth(n, seg.column, p.depths) == 0 and not p.stats[n.index]
     if seen[n.index] and is_fixed(n) and is_early and not n.dims[seg.column] and n.op ~= "arg" then e.kept[n.index] = e:value(n) end
-    -- Beyond 16 columns of a thread registers are scarcer than reads from L1.
-    local kept = not n.dims[seg.column] or p.cols // p.s.threads <= 16
-    if seen[n.index] and n.op == "arg" and is_fixed(n) and kept and not values.is_table(seg, n) then p.fixed[n.name] = values.raw(p, n, "nc") end
+    if seen[n.index] and n.op == "arg" and is_fixed(n) and not values.is_table(seg, n) then
+      -- Beyond 16 columns of a thread registers are scarcer than shared memory.
+      if not n.dims[seg.column] or p.cols // p.s.threads <= 16 then
+        p.fixed[n.name] = values.raw(p, n, "nc")
+      elseif resident and resident[#taken + 1] and resident[#taken + 1].dtype == p.inst.by_name[n.name].dtype then
+        table.insert(taken, n.name)
+        p.resident[n.name] = resident[#taken]
+        tile.store(p.resident[n.name], values.raw(p, n, "nc"), { 0, 0 }, values.order(p))
+      end
+    end
   end
   for index, v in pairs(e.memo) do e.kept[index] = e.kept[index] or v end
   e.memo = {}
@@ -294,8 +309,28 @@ end
 
 local function is_staged() return not core.has("cp_async_cg_16_zfill") end
 
--- The ring of a loop kernel, declared before its segments part ways: a field per tensor that is read along the rows, by number.
-function kernels.loop_ring(ctx, list)
+-- Tiles for what is the same in all rows of a segment, which its segments share; nothing where registers hold it, or no room is left.
+local function resident_tiles(ctx, list)
+  local tiles, s = {}, ctx.s
+  if not ctx.has_room or s.cols // s.threads <= 16 then return tiles end
+  for _, seg in ipairs(list) do
+    local k, has = 0, {}
+    for _, n in ipairs(seg.nodes) do
+      local dtype = n.op == "arg" and n.dims[seg.column] and ctx.inst.by_name[n.name].dtype
+      local walked = false
+      for d in pairs(walked_dims(seg)) do walked = walked or n.dims[d] end
+      if dtype and dtype ~= "bool" and not walked and not has[n.name] then
+        k, has[n.name] = k + 1, true
+        tiles[k] = tiles[k] or tile.smem(dtype, { 1, s.cols }, { swizzle = 0 })
+      end
+    end
+  end
+  return tiles
+end
+
+-- A loop kernel's ring, a field per tensor that is read along the rows, by number; and its resident tiles. Declared before the segments
+-- part ways.
+function kernels.loop_memory(ctx, list)
   local dtypes = {}
   for _, seg in ipairs(list) do
     local ringed = values.split_arguments { inst = ctx.inst, seg = seg }
@@ -310,7 +345,7 @@ function kernels.loop_ring(ctx, list)
     names[i] = "row" .. i
     tiles[i] = tile.smem(dtype, { ctx.s.rows, ctx.s.cols }, { swizzle = 0, name = names[i] })
   end
-  return tile.ring({ stages = ctx.s.stages, filled_by = is_staged() and "threads" or "cp.async" }, names, tiles)
+  return tile.ring({ stages = ctx.s.stages, filled_by = is_staged() and "threads" or "cp.async" }, names, tiles), resident_tiles(ctx, list)
 end
 
 -- A CTA: one of the kept coordinates, one of `parts` shares of its rows. Tile after tile: part, part + parts, ...
@@ -329,7 +364,7 @@ function kernels.loop(ctx, seg, cta)
   local e = values.evaluator(p, function() return false end)
   local walked = walked_dims(seg)
   local ringed, row_args = values.split_arguments(p, walked)
-  keep_fixed(p, e, seg, walked)
+  keep_fixed(p, e, seg, walked, ctx.resident)
   local acc = start_sums(p, seg)
 
   local tiles = i32_param(name.tiles)
@@ -340,9 +375,10 @@ function kernels.loop(ctx, seg, cta)
     take_apart(ctx, at, seg.walked_slots, tile.max(tile.min(index, last), tile.const(0, "i32")), s.rows, name.blocks, name.lead)
     at[tiled] = tile.where(tile.le(index, last), at[tiled], tile.param(tiled, "i64"))
   end
+  local function back_to(place) for slot, c in pairs(place) do at[slot] = c end end
   local staged, ring = is_staged(), ctx.ring
   local function fill(slot)
-    for i, n in ipairs(ringed) do tile.fill_slot(slot, "row" .. i, ctx.view[n.name], values.coordinates(p, inst.by_name[n.name], 0)) end
+    for i, n in ipairs(ringed) do tile.fill_slot(slot, "row" .. i, ctx.view[n.name], values.coordinates(p, inst.by_name[n.name], 0), true) end
   end
   for k = 0, s.stages - 2 do
     go(tile.const(k, "i32"))
@@ -358,12 +394,9 @@ function kernels.loop(ctx, seg, cta)
     ahead[i] = tile.frag(first.dtype, { s.rows }, values.row_layout(p))
     tile.set(ahead[i], first)
   end
-  local levels, fixed = values.levels(seg), e.kept
+  local levels, fixed, tables = values.levels(seg), e.kept, values.lookups(seg)
   e.keeps = function(n) return not n.dims[seg.column] end
   tile.for_(tile.const(0, "i32"), (tiles - part + parts - 1) / parts, 1, function(k)
-    local full = tile.wait(ring)
-    local slot, row_value = {}, {}
-    for i, n in ipairs(ringed) do slot[n.name] = tile.field(full, "row" .. i) end
     -- What lies along the row is read again after each barrier: shared memory has room for it, registers have not.
     local function fresh()
       e:forget()
@@ -371,8 +404,20 @@ function kernels.loop(ctx, seg, cta)
     end
     fresh()
     e.kept = values.copy(fixed)
+    local here
+    if #tables > 0 then -- on their way before the slot is waited for: nothing brings them ahead
+      go(k)
+      here = values.copy(at)
+      p.lookup_cache = "keep_written" -- as if this kernel wrote them: ptxas would move loads of what is never written behind the barrier
+      for _, n in ipairs(tables) do e:value(n) end
+      p.lookup_cache = nil
+    end
+    local full = tile.wait(ring)
+    local slot, row_value = {}, {}
+    for i, n in ipairs(ringed) do slot[n.name] = tile.field(full, "row" .. i) end
     p.read = function(n)
-      if slot[n.name] then return values.number(p, n, tile.load(slot[n.name], { 0, 0 }, { shape = { s.rows, s.cols }, layout = p.lay })) end
+      local row = slot[n.name] or p.resident[n.name]
+      if row then return values.number(p, n, tile.load(row, { 0, 0 }, values.order(p, { shape = { s.rows, s.cols }, layout = p.lay }))) end
       local v = row_value[n.name] or p.fixed[n.name]
       if v then return values.number(p, n, v) end
       return values.read(p, n)
@@ -384,12 +429,12 @@ function kernels.loop(ctx, seg, cta)
     local next_value = {}
     for i, n in ipairs(row_args) do row_value[n.name] = tile.copy(ahead[i]) end
     if #row_args > 0 then
-      go(k + 1)
+      if s.stages > 2 then go(k + 1) end
       for i, n in ipairs(row_args) do next_value[i] = values.raw(p, n, "nc") end
     end
-    go(k)
+    if here then back_to(here) else go(k) end
     for d, level in ipairs(levels) do
-      values.reduce_level(e, level, function(_, n) return values.summand(p, e, n) end, d)
+      values.reduce_level(e, level, function(_, n) return values.masked_summand(p, e, n) end, d)
       fresh()
     end
     for _, o in ipairs(seg.outputs) do values.write(p, e, o) end

@@ -114,6 +114,13 @@ local function tile_dims(p, t)
 end
 values.tile_dims = tile_dims
 
+-- Attributes of accesses to a shared tile that has a row as it lies in memory.
+function values.order(p, attrs)
+  attrs = attrs or {}
+  if p.halves then attrs.halves, attrs.run = sizes.order(p.inst, p.seg.column), p.piece end
+  return attrs
+end
+
 -- An argument's tile as it stands in memory; one value per row, per column, or altogether where it has no more.
 function values.raw(p, n, cache)
   local t = p.inst.by_name[n.name]
@@ -324,7 +331,7 @@ local function lookup(p, e, n)
   if shift then at = at + tile.i64(e:value(shift)) end
   local rows = dim == p.seg.tiled and 0 or -1
   local dims = { rows, 1 }
-  local cache = "keep"
+  local cache = p.lookup_cache or "keep"
   if entry.op == "index" and not p.halves then
     return tile.f32(tile.load(p.view[t.name], { at, p.column }, { shape = { p.rows, p.cols }, layout = p.lay, cache = cache, dims = dims }))
   end
@@ -423,15 +430,21 @@ function values.evaluator(p, keeps)
   return e
 end
 
+-- What is looked up at places that no row sum changes.
+function values.lookups(seg)
+  local memo, list = {}, {}
+  for _, n in ipairs(seg.nodes) do
+    if n.op == "lookup" and values.depth(n, seg.column, memo) == 0 then table.insert(list, n) end
+  end
+  return list
+end
+
 -- Every load, before anything waits for one.
 function values.preload(p, e)
-  local memo = {}
   for _, n in ipairs(p.seg.nodes) do
     if n.op == "arg" and not values.is_table(p.seg, n) then e:value(n) end
   end
-  for _, n in ipairs(p.seg.nodes) do
-    if n.op == "lookup" and values.depth(n, p.seg.column, memo) == 0 then e:value(n) end
-  end
+  for _, n in ipairs(values.lookups(p.seg)) do e:value(n) end
 end
 
 -- A value per row, between the walks over its pieces; a table is only looked up.
@@ -466,8 +479,8 @@ function values.keep_fixed(p, e, varies)
       if is_fixed(a) and a.dims[p.seg.column] and a.dtype ~= "i32" and (few or is_looked_up(a)) then e:value(a) end
     end
   end
-  local kept, memo = e.kept, e.memo
-  return function() e.kept, e.memo = values.copy(kept), values.copy(memo) end
+  local kept, memo, heads = e.kept, e.memo, p.own_head_memo
+  return function() e.kept, e.memo, p.own_head_memo = values.copy(kept), values.copy(memo), heads and values.copy(heads) end
 end
 
 -- Declares the fragments of heads where integers will need them, outside of any loop.

@@ -214,8 +214,9 @@ function tile.trans(t) return node("trans", { t.id }) end
 -- ---- rings and products ----
 
 function tile.acquire(r) return node("acquire", { r.id }) end
-function tile.fill_slot(slot, field, memory, coordinates)
-  core.node("fill_slot", with_coordinates({ slot.id, memory.id }, coordinates, "i64"), { field = field })
+-- whole: rows are copied as they lie, in whatever order the view walks them.
+function tile.fill_slot(slot, field, memory, coordinates, whole)
+  core.node("fill_slot", with_coordinates({ slot.id, memory.id }, coordinates, "i64"), { field = field, whole = whole })
 end
 function tile.commit(slot) core.node("commit", { slot.id }) end
 function tile.wait(r) return node("wait", { r.id }) end

@@ -13,6 +13,8 @@ is the median of the second graph's times between two events, less that of the f
 Kernels may ask L2 to keep lines (evict_last), and a flush need not drive those out: the works of one time can be several, over buffers
 of their own, taking turns. Buffers of several times the L2 in all then leave nothing to find; --rotate does that, and a run says
 for one row what it changes.
+The work runs for a while before it is timed: behind a check by the reference, or a pause, the first ten milliseconds of large kernels came out
+up to a tenth slower, by more than what anything else here is about.
 n is such that the work takes about as long as a few flushes; long work has n = 1. What cannot be captured is timed between events
 behind a flush, and says so ("events" instead of "graph").
 
@@ -25,6 +27,7 @@ import time
 import torch
 
 FLUSH_BYTES = 256 << 20
+WARM_US = 20000 # for how long work runs before it is timed
 WORK_US = 400  # about how long the works of one graph take together
 MOST = 12      # repetitions in one graph
 
@@ -116,7 +119,8 @@ class Timer:
         n = -(-n // len(works)) * len(works)
         try:
             graph = self.capture(n, works)
-            graph.replay()
+            for _ in range(1 + int(WARM_US / (n * (max(estimate, 1.0) + 100)))):
+                graph.replay()
             torch.cuda.synchronize()
         except RuntimeError as error:  # what allocates by itself, or waits for the device
             torch.cuda.synchronize()
