@@ -13,3 +13,6 @@ return rowwise.op "halves" {
 --! of ld.global,st.global,bar,ld.shared: ld.global.nc.f32*4 st.global.f32*4
 --! emit --target sm_80 --set dtype=bf16 --schedule kind=regs,rows=1,threads=256,warps=8,cols=2048,vec=8
 --! fails: cols is a multiple of threads * vec * 2 (halves are exchanged)
+-- A ring's rows lie as in memory, so that copies read whole sectors; the halves of a pair are two reads of shared memory.
+--! emit --target sm_80 --set dtype=bf16 --schedule kind=loop,rows=4,threads=32,warps=4,cols=512,vec=8,stages=2,parts=264,ctas=2,cache=plain
+--! of cp.async.cg,ld.shared,st.global: cp.async.cg.shared.global*4 ld.shared.v4.b32*2 st.global.v4.b32*2
