@@ -251,9 +251,9 @@ end
 
 -- 16 columns per thread measured best up to rows of 4096, 32 beyond: what a thread keeps of a row fits in its registers several times over.
 -- Heads of 128: a vector each of two rows.
-function REGS.plain(_, vec, _, _, put)
+function REGS.plain(inst, vec, _, _, put)
   for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do
-    if t == 8 and vec == 8 then put(16, 8, vec, { rows = 2 }) else put(t, 16, vec) end
+    if t == 8 and vec == 8 and least_columns(inst, vec) == 8 then put(16, 8, vec, { rows = 2 }) else put(t, 16, vec) end
   end
 end
 
