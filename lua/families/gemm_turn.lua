@@ -1,6 +1,6 @@
 -- gemm_turn.lua - a step before a product by warpgroups: operands of f32, e4m3 and e5m2 that lie with m or n contiguous are copied into
--- workspaces with k contiguous, in which order alone wgmma reads what is not of 16 bits. f32 at any alignment; bytes 16 at a time. Two bytes of traffic for each byte of the operand, against a product that takes K times
--- as long as to read it.
+-- workspaces with k contiguous, in which order alone wgmma reads what is not of 16 bits. f32 at any alignment; bytes 16 at a time.
+-- Two bytes of traffic for each byte of the operand, against a product that takes K times as long as to read it.
 local tile = use "kiln.tile"
 local layout = use "kiln.layout"
 local contract = use "kiln.contract"
@@ -35,7 +35,8 @@ local function other_dim(inst, t) return inst.op.side[t.name] == "a" and "M" or 
 function turn.view(inst, t, rounded)
   local flat, name = inst.op.flat, "turned_" .. t.name
   return tile.view {
-    tensor = name, rank = flat and 2 or 3, dtype = t.dtype, align = 16, sizes = (flat and "" or "B,") .. other_dim(inst, t) .. (rounded and ",turned_K" or ",K"),
+    tensor = name, rank = flat and 2 or 3, dtype = t.dtype, align = 16,
+    sizes = (flat and "" or "B,") .. other_dim(inst, t) .. (rounded and ",turned_K" or ",K"),
     strides = (flat and "" or name .. "_0,") .. "turned_K,1", multiple = rounded and vec_of(t) or nil,
   }
 end
