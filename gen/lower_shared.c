@@ -220,7 +220,7 @@ static void load_joined(Lower *l, const Val *frag, const SmemVal *s, const Share
     int32_t at[LAYOUT_RANK];
     int64_t imm;
     layout_reg_coord(lay, r + k, at);
-    PtxReg p = shared_address(l, s, c->thread, c->bits, linear_part(c, at), &imm);
+    PtxReg p = element_address(l, s, c, at, 1, &imm, NULL);
     x[k] = ptx_reg(l->ptx, byte ? PTX_R : PTX_H);
     ptx_put(l->ptx, byte ? ISA_ld_shared_u8 : ISA_ld_shared_b16, R(x[k]), po_mem(p, imm));
   }
