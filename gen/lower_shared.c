@@ -176,15 +176,15 @@ static SharedCursor shared_cursor(Lower *l, const SmemVal *s, const Layout *lay,
 /* The address of the `vec` elements from `at` on of a thread's own. Where the walk leaves the tile (its blocks need not be whole), *inside
  * says so, and the address is that of the tile's last elements: beyond the end of any row that ends before them. */
 static PtxReg element_address(Lower *l, const SmemVal *s, const SharedCursor *c, const int32_t *at, int vec, int64_t *imm, PtxReg *inside) {
-  uint32_t linear = c->start;
+  uint32_t flat = c->start;
   int last = c->rank - 1, moved = c->walk.half ? last : c->rank;
-  for (int t = 0; t < moved; t++) linear += (uint32_t)(at[t] * c->pitch[t]);
-  if (!c->walk.half) return shared_address(l, s, c->thread, c->bits, linear, imm);
+  for (int t = 0; t < moved; t++) flat += (uint32_t)(at[t] * c->pitch[t]);
+  if (!c->walk.half) return shared_address(l, s, c->thread, c->bits, flat, imm);
   PtxReg column = turned_column(l, &c->walk, c->column, at[last], c->aligned), most = {0};
   if (inside) *inside = DEF(setp_lt_s32, R(column), po_i(s->layout.shape[1]));
   else most = DEF(min_s32, R(column), po_i(s->layout.shape[1] - vec));
   PtxReg bytes = DEF(mul_lo_s32, R(inside ? column : most), po_i(s->elem_bytes));
-  return shared_address(l, s, c->thread.id ? DEF(add_s32, R(c->thread), R(bytes)) : bytes, ~0u, linear, imm);
+  return shared_address(l, s, c->thread.id ? DEF(add_s32, R(c->thread), R(bytes)) : bytes, ~0u, flat, imm);
 }
 
 /* Elements per access: contiguous in registers and in memory, and not torn by the swizzle (which moves 16 bytes). */
