@@ -36,7 +36,7 @@ static void stop_on_breach(lua_State *L, lua_Debug *ar) {
   (void)ar;
   Script *s = script_of(L);
   if (!s->breach) {
-    s->steps -= SCRIPT_HOOK_STEPS * (int64_t)(1 + s->longest_string / 512);
+    s->steps -= SCRIPT_HOOK_STEPS * (int64_t)(1 + s->longest_string / 256);
     if (s->steps < 0) s->breach = SCRIPT_STEPS;
   }
   if (s->breach) {
