@@ -180,7 +180,7 @@ end
 -- inst.chain = { stages, targets (by name), workspaces }, made once.
 local function setup(inst)
   if inst.chain then return inst.chain end
-  local declared = inst.declared.stages({ set = inst.values, tensor = inst.by_name, inst = inst })
+  local declared = inst.declared.stages({ set = inst.values, tensor = inst.by_name, inst = inst, refuse = core.refuse })
   if type(declared) ~= "table" or #declared == 0 then op.fail(inst.op, "its function `stages` returns a list of them") end
   local c = { stages = {}, targets = {}, workspaces = {} }
   for _, t in ipairs(inst.tensors) do if t.present then c.targets[t.name] = new_target(inst.op, t, false) end end

@@ -29,7 +29,7 @@ return chain.op "fp8_gemm_wide" {
   stages   = function(c)
     local set, bias, dtype = c.set, c.tensor.bias.present, c.tensor.a.dtype
     local per, scale = PER_B[set.b_major][set.scale], SCALE_B[set.b_major][set.scale]
-    if not per then core.refuse("fp8_gemm_wide: scale=block1 has scales along k of b; give b with k contiguous (b_major=k)") end
+    if not per then c.refuse("fp8_gemm_wide: scale=block1 has scales along k of b; give b with k contiguous (b_major=k)") end
     local dims = DIMS[set.b_major][(per == "column" or per == "block128") and "matrix" or "flat"]
     return {
       workspaces = {

@@ -2,7 +2,7 @@
 import re
 
 from kernel import Kernel
-from memory import LANES, combine, kernel_of, random_words
+from memory import LANES, combine, kernel_of, load, random_words
 
 BAR = "%r30"      # address of an mbarrier
 TILE = "%r31"     # of 1024 bytes that copies use
@@ -524,6 +524,8 @@ def find(form):
         return rank
     if i.startswith("barrier_cluster"):
         return cluster_barrier
+    if i.startswith("ld_shared_cluster"):
+        return load
     if i.startswith("wgmma_") and "_n" in i:
         return product
     if i.startswith(("fence_mbarrier", "fence_proxy_async", "griddepcontrol", "setmaxnreg", "wgmma_")) or i in ("fence_acq_rel_cluster", "fence_sc_cluster"):

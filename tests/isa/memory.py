@@ -43,7 +43,8 @@ class Access:
         self.type = next(p for p in reversed(form.parts) if p in SIZE)
         self.size = SIZE[self.type]
         self.bytes = self.n * self.size
-        self.space = next((p for p in form.parts if p in ("global", "shared", "local", "const", "param")), "generic")
+        self.remote = "shared::cluster" in form.parts  # of any CTA of the cluster; the CTA here is alone in its own
+        self.space = "shared" if self.remote else next((p for p in form.parts if p in ("global", "shared", "local", "const", "param")), "generic")
 
     def dtype(self):
         return self.type if self.type in ("f32", "f64") else DTYPE[self.size]
@@ -130,6 +131,9 @@ def through(k, a, form):
         return "[spot+16]"
     k.add("bar.sync 0;\nmad.lo.s32 %r1, %r0, 5, 3;\nand.b32 %r1, %r1, 31;")
     shared_address(k, "%r3", "%r1", a.bytes)
+    if a.remote:
+        k.sm, k.version = "90", max(k.version, 80)
+        k.add("mov.b32 %r8, 0;\nmapa.shared::cluster.u32 %r3, %r3, %r8;")
     return "[%r3]"
 
 
