@@ -15,9 +15,9 @@ typedef struct Simplify {
   int64_t value[ISA_MAX_OPERANDS];
 } Simplify;
 
-typedef struct Width { IsaId add, sub, mul, mad, shl, shr; int bits; } Width;
-static const Width w32 = {ISA_add_s32, ISA_sub_s32, ISA_mul_lo_s32, ISA_mad_lo_s32, ISA_shl_b32, ISA_shr_u32, 32};
-static const Width w64 = {ISA_add_s64, ISA_sub_s64, ISA_mul_lo_s64, ISA_mad_lo_s64, ISA_shl_b64, ISA_shr_u64, 64};
+typedef struct Width { IsaId add, sub, mul, mad, shl, shr, sar, and; int bits; } Width;
+static const Width w32 = {ISA_add_s32, ISA_sub_s32, ISA_mul_lo_s32, ISA_mad_lo_s32, ISA_shl_b32, ISA_shr_u32, ISA_shr_s32, ISA_and_b32, 32};
+static const Width w64 = {ISA_add_s64, ISA_sub_s64, ISA_mul_lo_s64, ISA_mad_lo_s64, ISA_shl_b64, ISA_shr_u64, ISA_shr_s64, ISA_and_b64, 64};
 
 /* ---- outcomes ---- */
 
@@ -71,7 +71,7 @@ static int log2_of(int64_t v) { return v > 0 && (v & (v - 1)) == 0 ? __builtin_c
 
 static Change simplify_add(Simplify *s, const Width *w) {
   PtxOpnd *a = &s->e->src[0], *b = &s->e->src[1], x, y;
-  int64_t ca, cb;
+  int64_t ca = 0, cb = 0;
   bool sa = split_add(s->p, w, a, &x, &ca);
   if (s->is_const[1]) {
     if (s->value[1] == 0) return become(s, *a);
@@ -162,13 +162,46 @@ static Change simplify_select(Simplify *s) {
   return s->is_const[0] && s->is_const[1] && s->value[0] == s->value[1] ? become(s, *a) : NOTHING;
 }
 
-static Change simplify_division(Simplify *s) {
-  int k = s->is_const[1] ? log2_of((int64_t)(uint32_t)s->value[1]) : -1;
-  bool wide = s->e->form == ISA_div_u64 || s->e->form == ISA_rem_u64, divides = s->e->form == ISA_div_u32 || s->e->form == ISA_div_u64;
-  if (wide) k = s->is_const[1] ? log2_of(s->value[1]) : -1;
-  if (k < 0) return NOTHING;
-  if (divides) return rewrite2(s, wide ? ISA_shr_u64 : ISA_shr_u32, s->e->src[0], po_i(k));
-  return rewrite2(s, wide ? ISA_and_b64 : ISA_and_b32, s->e->src[0], po_i((int64_t)((1ull << k) - 1)));
+/* x / d as the high half of x * m, shifted on, for every x of 32 bits: m = ceil(2^(32+by) / d), which is too much by at most 2^by / d
+ * (Granlund and Montgomery, Division by invariant integers using multiplication, 1994, theorem 4.2). Some d want 33 bits of m. */
+static bool find_reciprocal(uint32_t d, uint32_t *m, int *by) {
+  for (*by = 0; *by < 32; ++*by) {
+    uint64_t power = 1ull << (32 + *by), up = (power + d - 1) / d;
+    if (up <= UINT32_MAX && up * d - power <= 1ull << *by) return *m = (uint32_t)up, true;
+  }
+  return false;
+}
+
+static Change divide_by_product(Simplify *s, bool divides) {
+  PtxOpnd *a = &s->e->src[0];
+  uint32_t d = s->is_const[1] ? (uint32_t)s->value[1] : 0, m;
+  int by;
+  if (d < 3 || !is_fixed_reg(s->p, a) || !find_reciprocal(d, &m, &by)) return NOTHING;
+  PtxReg high = ptx_def(s->p, ISA_mul_hi_u32, *a, po_i(m));
+  if (divides) return rewrite2(s, ISA_shr_u32, po_r(high), po_i(by));
+  PtxReg quotient = ptx_def(s->p, ISA_shr_u32, po_r(high), po_i(by));
+  return rewrite2(s, ISA_sub_s32, *a, po_r(ptx_def(s->p, ISA_mul_lo_s32, po_r(quotient), po_i(d))));
+}
+
+/* By a constant. ptxas makes neither a shift nor a product of these: of 64 bits it calls a subroutine. */
+static Change simplify_division(Simplify *s, const Width *w, bool divides) {
+  PtxOpnd *a = &s->e->src[0];
+  int k = s->is_const[1] ? log2_of(w->bits == 32 ? (int64_t)(uint32_t)s->value[1] : s->value[1]) : -1;
+  if (k < 0) return w->bits == 32 ? divide_by_product(s, divides) : NOTHING;
+  if (divides) return rewrite2(s, w->shr, *a, po_i(k));
+  return rewrite2(s, w->and, *a, po_i((int64_t)((1ull << k) - 1)));
+}
+
+/* The same, towards zero: 2^k - 1 more where the operand is negative. */
+static Change simplify_signed_division(Simplify *s, const Width *w, bool divides) {
+  PtxOpnd *a = &s->e->src[0];
+  int k = s->is_const[1] ? log2_of(s->value[1]) : -1;
+  if (k < 0 || !is_fixed_reg(s->p, a)) return NOTHING;
+  if (k == 0) return divides ? become(s, *a) : become_constant(s, 0);
+  PtxReg sign = ptx_def(s->p, w->sar, *a, po_i(w->bits - 1));
+  PtxReg more = ptx_def(s->p, w->add, *a, po_r(ptx_def(s->p, w->shr, po_r(sign), po_i(w->bits - k))));
+  if (divides) return rewrite2(s, w->sar, po_r(more), po_i(k));
+  return rewrite2(s, w->sub, *a, po_r(ptx_def(s->p, w->and, po_r(more), po_i(-(int64_t)(1ull << k)))));
 }
 
 /* Narrowing what was widened. */
@@ -219,7 +252,10 @@ static Change simplify_form(Simplify *s) {
   case ISA_xor_b64: case ISA_shr_u32: case ISA_shr_s32: case ISA_shr_u64: case ISA_shr_s64:
     return simplify_logic(s);
   case ISA_selp_b16: case ISA_selp_b32: case ISA_selp_b64: case ISA_selp_f32: case ISA_selp_f64: return simplify_select(s);
-  case ISA_div_u32: case ISA_rem_u32: case ISA_div_u64: case ISA_rem_u64: return simplify_division(s);
+  case ISA_div_u32: case ISA_rem_u32: return simplify_division(s, &w32, s->e->form == ISA_div_u32);
+  case ISA_div_u64: case ISA_rem_u64: return simplify_division(s, &w64, s->e->form == ISA_div_u64);
+  case ISA_div_s32: case ISA_rem_s32: return simplify_signed_division(s, &w32, s->e->form == ISA_div_s32);
+  case ISA_div_s64: case ISA_rem_s64: return simplify_signed_division(s, &w64, s->e->form == ISA_div_s64);
   case ISA_cvt_u32_u64: case ISA_cvt_s32_s64: case ISA_cvt_u32_s64: case ISA_cvt_s32_u64: return simplify_narrow(s);
   case ISA_mul_rn_f32: case ISA_fma_rn_f32: return simplify_f32(s);
   case ISA_cvt_rzi_s32_f32: return simplify_rounded(s);

@@ -37,7 +37,7 @@ static uint32_t random_of(World *w, uint32_t n) {
 }
 
 static int64_t random_constant(World *w) {
-  static const int64_t some[] = {0, 1, -1, 2, 3, 4, 8, 12, 16, 31, 32, 100, 256, 4096, -8, -16, 0x7FFFFFFF, -0x7FFFFFFF - 1, 65536, 5};
+  static const int64_t some[] = {0, 1, -1, 2, 3, 4, 8, 12, 16, 31, 32, 100, 256, 4096, -8, -16, 0x7FFFFFFF, -0x7FFFFFFF - 1, 65536, 5, 6, 7, 641};
   return some[random_of(w, sizeof some / sizeof *some)];
 }
 
@@ -59,6 +59,7 @@ static bool compute(const char *opcode, const uint64_t *v, uint64_t *out) {
     if (opcode[1] == 'a') *out += v[2];
     return true;
   }
+  if (strcmp(opcode, "mul.hi.u32") == 0) return *out = (a * b) >> 32, true;
   if (IS("cvt")) {
     const char *to = opcode + 4;
     *out = is_signed ? (uint64_t)sa : a;
@@ -85,6 +86,8 @@ static bool compute(const char *opcode, const uint64_t *v, uint64_t *out) {
   else if (IS("shr")) *out = (v[1] & UINT32_MAX) >= (unsigned)bits ? 0 : a >> (v[1] & UINT32_MAX);
   else if (IS("min")) *out = (is_signed ? sa < sb : a < b) ? a : b;
   else if (IS("max")) *out = (is_signed ? sa > sb : a > b) ? a : b;
+  else if (IS("div") && is_signed) *out = sb == -1 ? 0 - a : sb ? (uint64_t)(sa / sb) : 0;
+  else if (IS("rem") && is_signed) *out = sb == -1 || !sb ? 0 : (uint64_t)(sa % sb);
   else if (IS("div")) *out = b ? a / b : 0;
   else if (IS("rem")) *out = b ? a % b : 0;
   else return false;
@@ -99,11 +102,12 @@ static uint64_t loaded_from(uint32_t address) { return (address * 2654435761u) ^
 static const IsaId narrow_forms[] = {
   ISA_add_s32, ISA_add_u32, ISA_sub_s32, ISA_sub_u32, ISA_mul_lo_s32, ISA_mul_lo_u32, ISA_mad_lo_s32, ISA_shl_b32, ISA_shr_u32,
   ISA_shr_s32, ISA_and_b32, ISA_or_b32, ISA_xor_b32, ISA_min_s32, ISA_max_s32, ISA_min_u32, ISA_max_u32, ISA_div_u32, ISA_rem_u32,
+  ISA_div_s32, ISA_rem_s32,
   ISA_cvt_u32_u64, ISA_cvt_s32_s64, ISA_add_s32, ISA_add_s32, ISA_mul_lo_s32, ISA_shl_b32, ISA_selp_b32, ISA_ld_shared_b32,
 };
 static const IsaId wide_forms[] = {
   ISA_add_s64, ISA_add_u64, ISA_sub_s64, ISA_mul_lo_s64, ISA_mad_lo_s64, ISA_shl_b64, ISA_shr_u64, ISA_and_b64, ISA_xor_b64,
-  ISA_min_s64, ISA_max_s64, ISA_cvt_s64_s32, ISA_cvt_u64_u32, ISA_mul_wide_s32, ISA_mul_wide_u32, ISA_add_s64, ISA_selp_b64,
+  ISA_div_s64, ISA_rem_s64, ISA_div_u64, ISA_rem_u64, ISA_min_s64, ISA_max_s64, ISA_cvt_s64_s32, ISA_cvt_u64_u32, ISA_mul_wide_s32, ISA_mul_wide_u32, ISA_add_s64, ISA_selp_b64,
 };
 static const IsaId compares[] = {ISA_setp_lt_s32, ISA_setp_lt_u32, ISA_setp_eq_s32, ISA_setp_ge_s32, ISA_setp_gt_u32, ISA_setp_le_s32};
 
