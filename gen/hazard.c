@@ -264,7 +264,11 @@ static void visit(Hazard *h, TileNode *n) {
   case TILE_role: walk_role(h, n); break;
   case TILE_load: case TILE_load_like: case TILE_load1: case TILE_gather: on_read(h, n, first); break;
   case TILE_store: case TILE_store1: on_write(h, n, first); break;
-  case TILE_fill_slot: on_read(h, n, tile_arg(p, n, 1)); break;
+  case TILE_fill_slot: {
+    const TileNode *from = tile_at(p, tile_arg(p, n, 1));
+    on_read(h, n, from->op == TILE_walk ? tile_arg(p, from, 1) : tile_arg(p, n, 1));
+    break;
+  }
   case TILE_reduce: on_reduce(h, n); break;
   case TILE_sync: barrier(h); break;
   case TILE_cluster_sync:
@@ -309,7 +313,7 @@ bool tile_hazard(TileProgram *p, const struct Target *t) {
   for (uint32_t k = 0; k < p->top.n && !h.failed; k++) {
     h.place = ARENA_ARRAY(p->arena, PASS, Place, h.nplaces);
     walk(&h, tile_region(p, &p->nodes.at[p->top.at[k]], 0));
-    if (!h.failed && !hazard_flight(p, (TileId){p->top.at[k]})) h.failed = true;
+    if (!h.failed && !(hazard_flight(p, (TileId){p->top.at[k]}) && hazard_store(p, (TileId){p->top.at[k]}))) h.failed = true;
   }
   return !h.failed;
 }

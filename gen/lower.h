@@ -7,7 +7,7 @@
 #include "ptx.h"
 #include "tile.h"
 
-typedef enum { VAL_NONE, VAL_CONST, VAL_SCALAR, VAL_FRAG, VAL_VIEW, VAL_SMEM, VAL_RING, VAL_SLOT, VAL_OPERANDS, VAL_MAP, VAL_ORDER, VAL_SCHED } ValKind;
+typedef enum { VAL_NONE, VAL_CONST, VAL_SCALAR, VAL_FRAG, VAL_VIEW, VAL_SMEM, VAL_RING, VAL_SLOT, VAL_OPERANDS, VAL_WALK, VAL_MAP, VAL_ORDER, VAL_SCHED } ValKind;
 
 typedef struct ViewVal {      /* a tensor in global memory */
   const char *tensor;
@@ -93,6 +93,7 @@ typedef struct Val {
   RingVal *ring;
   SlotVal *slot;
   MapVal *map;
+  struct WalkVal *walk;       /* lower_ring.c */
 } Val;
 
 typedef struct StagedCopy {   /* one piece of a fill that waits in registers for its commit */
@@ -258,6 +259,7 @@ typedef struct ViewCursor {
   bool aligned;               /* no thread's part of it is an odd number of pieces */
   PtxReg step[LAYOUT_RANK];   /* .b64: stride in bytes of each tile dim; {0}: the constant in step_bytes */
   int64_t step_bytes[LAYOUT_RANK];
+  PtxReg whole[LAYOUT_RANK];  /* .pred: of every element there is, in the place of room; {0}: room says it */
   PtxReg room[LAYOUT_RANK];   /* .b32: elements from the thread's position to the end of the dim, may be <= 0 */
   int dim[LAYOUT_RANK];       /* view dim of each tile dim */
   int rank;
@@ -317,6 +319,7 @@ void lower_release(Lower *l);
 void lower_field(Lower *l);
 void lower_drain_async(Lower *l);
 void lower_drain_staged(Lower *l);
+void lower_walk(Lower *l);
 void lower_carry(Lower *l);
 void lower_swap(Lower *l);
 void lower_take(Lower *l);

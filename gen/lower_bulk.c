@@ -228,16 +228,22 @@ void lower_skip(Lower *l) {
 
 /* ---- filling ---- */
 
+/* As many groups of the thread that stores may be left as hazard_store.c found. */
+static bool wait_stores(Lower *l) {
+  if (!l->node->derived) return false;
+  PtxLabel end = lower_single_begin(l);
+  ptx_put(l->ptx, ISA_cp_bulk_wait_group_read, po_i(l->node->derived - 1));
+  lower_single_end(l, end);
+  return true;
+}
+
 void bulk_acquire(Lower *l, RingVal *r) {
   if (r->kind == RING_BULK) {
     wait_barrier(l, r, true);
     take_slot(l, r, true);
     return;
   }
-  PtxLabel end = lower_single_begin(l);
-  ptx_put(l->ptx, ISA_cp_bulk_wait_group_read, po_i(r->stages - 1));
-  lower_single_end(l, end);
-  lower_group_barrier(l);
+  if (wait_stores(l)) lower_group_barrier(l); /* all hear of it */
   SlotVal *s = ARENA_NEW(l->arena, PASS, SlotVal);
   PtxReg at = copy_now(l, r->fill_at);
   if (r->per_group && l->role.groups > 1) at = DEF(add_s32, R(at), R(DEF(mul_lo_s32, R(l->role.group), po_i((int64_t)r->slot_bytes * r->stages))));
@@ -434,9 +440,7 @@ void bulk_drain(Lower *l, RingVal *r) {
     drain_filled(l, r);
     return;
   }
-  PtxLabel end = lower_single_begin(l);
-  ptx_put(l->ptx, ISA_cp_bulk_wait_group_read, po_i(0));
-  lower_single_end(l, end);
+  wait_stores(l);
 }
 
 /* ---- store rings ---- */

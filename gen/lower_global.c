@@ -133,7 +133,8 @@ PtxReg view_inside(Lower *l, const ViewCursor *c, const int32_t *at) {
   PtxReg p = {0};
   for (int t = 0; t < c->rank; t++) {
     if (is_inside(l, t)) continue;
-    PtxReg q = turns(c, t) ? DEF(setp_gt_s32, R(c->room[t]), R(turned_column(l, c->view, c->column, at[t], c->aligned)))
+    PtxReg q = c->whole[t].id ? c->whole[t]
+               : turns(c, t) ? DEF(setp_gt_s32, R(c->room[t]), R(turned_column(l, c->view, c->column, at[t], c->aligned)))
                            : DEF(setp_gt_s32, R(c->room[t]), po_i(at[t]));
     p = p.id ? DEF(and_pred, R(p), R(q)) : q;
   }

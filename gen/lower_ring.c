@@ -212,14 +212,15 @@ static int largest_piece(const ViewVal *v, const ViewCursor *c, const SmemLayout
   return vec;
 }
 
-/* whole: pieces are inside or outside as a whole (staged loads); otherwise cp.async zero-fills the rest of a piece. */
-static bool fill_begin(Lower *l, Fill *f, bool whole) {
-  f->to = ring_field(l, lower_arg(l, 0)->slot, tile_attr_str(l->tiles, l->node, TA_field, ""));
+/* The way of a tile of the view (operand 1, at the coordinates behind it) into `to`. */
+static bool fill_plan(Lower *l, Fill *f, SmemVal *to) {
+  bool whole = l->target->arch->row[TILE_fill_slot].lower == lower_fill_staged; /* staged pieces are inside or outside; cp.async fills the rest of one */
   Val *view = lower_arg(l, 1);
-  if (!f->to || view->kind != VAL_VIEW) {
-    if (!l->failed) lower_error(l, "slots are filled from views on %s", l->target->name);
+  if (view->kind != VAL_VIEW) {
+    lower_error(l, "slots are filled from views on %s", l->target->name);
     return false;
   }
+  f->to = to;
   f->from = view->view;
   const SmemLayout *s = &f->to->layout;
   ViewCursor shape = {.rank = 2};
@@ -250,6 +251,105 @@ static bool fill_begin(Lower *l, Fill *f, bool whole) {
   f->pieces = layout_regs(&f->layout) / f->vec;
   return true;
 }
+
+static void piece_at(const Fill *f, int piece, int32_t at[LAYOUT_RANK]) { layout_reg_coord(&f->layout, piece * f->vec, at); }
+
+/* ---- walks ---- */
+
+/* A fill whose pointer moves. What lies beyond the end of the dim along which it moves is told by a number that goes down: of copies that
+ * are still inside, where a thread's pieces all begin at one place along the dim and are inside or outside as a whole; else of elements. */
+typedef struct WalkVal {
+  Fill fill;
+  int dim, step;
+  PtxReg step_bytes;          /* .b64; {0}: a constant */
+  PtxReg copies;              /* .b32 variable; {0}: by elements */
+  PtxReg left;                /* .b64 variable, without the thread's part */
+  PtxReg place;               /* .b32: the thread's part */
+} WalkVal;
+
+static PtxReg variable_of(Lower *l, PtxClass c, PtxReg first) {
+  PtxReg v = ptx_var(l->ptx, c);
+  ptx_put(l->ptx, c == PTX_L ? ISA_mov_b64 : ISA_mov_b32, R(v), R(first));
+  return v;
+}
+
+static bool begins_at_once(const Fill *f, int dim) {
+  for (int k = 0; k < f->pieces; k++) {
+    int32_t at[LAYOUT_RANK];
+    piece_at(f, k, at);
+    if (at[dim]) return false;
+  }
+  return dim == 0 || f->from->multiple % f->vec == 0;
+}
+
+void lower_walk(Lower *l) {
+  WalkVal *w = ARENA_NEW(l->arena, PASS, WalkVal);
+  const RingVal *r = lower_arg(l, 0)->ring;
+  const char *name = tile_attr_str(l->tiles, l->node, TA_field, "");
+  Fill *f = &w->fill;
+  int field = 0;
+  while (field < r->nfields && strcmp(r->field[field], name)) field++;
+  if (field == r->nfields || !fill_plan(l, f, (SmemVal *)&r->tile[field])) return;
+  if (f->from->half) {
+    lower_error(l, "walk: the view's halves take turns; its tiles do not follow one another in memory");
+    return;
+  }
+  w->dim = (int)tile_attr_int(l->tiles, l->node, TA_dim, 0);
+  w->step = (int)tile_attr_int(l->tiles, l->node, TA_step, 1);
+  ViewCursor *c = &f->cursor;
+  int d = c->dim[w->dim];
+  PtxReg pos[LAYOUT_RANK], size = lower_size(l, f->from->size[d]);
+  uint32_t bits[LAYOUT_RANK];
+  frag_positions(l, &f->layout, pos, bits);
+  w->place = pos[w->dim];
+  PtxReg left = DEF(sub_s64, R(size), R(lower_i64(l, lower_arg(l, 2 + d))));
+  if (begins_at_once(f, w->dim)) { /* rounded up, at most 2^30: memory has fewer tiles of 2 elements or more in a row */
+    PtxReg own = w->place.id ? DEF(sub_s64, R(left), R(DEF(cvt_s64_s32, R(w->place)))) : left;
+    PtxReg copies = DEF(div_s64, R(DEF(add_s64, R(own), po_i(w->step - 1))), po_i(w->step));
+    w->copies = variable_of(l, PTX_R, DEF(cvt_u32_u64, R(DEF(max_s64, R(DEF(min_s64, R(copies), po_i(1 << 30))), po_i(0)))));
+  } else {
+    w->left = variable_of(l, PTX_L, left);
+  }
+  if (c->step[w->dim].id) w->step_bytes = DEF(mul_lo_s64, R(c->step[w->dim]), po_i(w->step));
+  c->pointer = variable_of(l, PTX_L, c->pointer);
+  *lower_result(l) = (Val){.kind = VAL_WALK, .dtype = l->node->type.dtype, .walk = w};
+}
+
+/* Where it stands now, as a fill. */
+static void walk_begin(Lower *l, const WalkVal *w, Fill *f) {
+  *f = w->fill;
+  if (w->copies.id) {
+    f->cursor.whole[w->dim] = DEF(setp_gt_s32, R(w->copies), po_i(0));
+    return;
+  }
+  PtxReg low = DEF(cvt_u32_u64, R(DEF(max_s64, R(DEF(min_s64, R(w->left), po_i(1 << 30))), po_i(0))));
+  f->cursor.room[w->dim] = w->place.id ? DEF(sub_s32, R(low), R(w->place)) : low;
+}
+
+static void walk_on(Lower *l, const WalkVal *w) {
+  PtxReg pointer = w->fill.cursor.pointer;
+  PtxOpnd by = w->step_bytes.id ? R(w->step_bytes) : po_i(w->step * w->fill.cursor.step_bytes[w->dim]);
+  ptx_put(l->ptx, ISA_add_s64, R(pointer), R(pointer), by);
+  if (w->copies.id) ptx_put(l->ptx, ISA_add_s32, R(w->copies), R(w->copies), po_i(-1));
+  else ptx_put(l->ptx, ISA_add_s64, R(w->left), R(w->left), po_i(-w->step));
+}
+
+static const WalkVal *walk_of(Lower *l) { return lower_arg(l, 1)->kind == VAL_WALK ? lower_arg(l, 1)->walk : NULL; }
+
+static bool fill_begin(Lower *l, Fill *f) {
+  SmemVal *to = ring_field(l, lower_arg(l, 0)->slot, tile_attr_str(l->tiles, l->node, TA_field, ""));
+  if (!to) return false;
+  if (!walk_of(l)) return fill_plan(l, f, to);
+  walk_begin(l, walk_of(l), f);
+  f->to = to;
+  return true;
+}
+
+static void fill_end(Lower *l) {
+  if (walk_of(l)) walk_on(l, walk_of(l));
+}
+
+/* ---- pieces ---- */
 
 static PtxReg fill_target(Lower *l, Fill *f, const int32_t *at, int64_t *imm) {
   uint32_t offset = (uint32_t)((at[0] * f->to->layout.pitch[0] + at[1]) * f->to->elem_bytes);
@@ -304,8 +404,6 @@ static void store_piece(Lower *l, const StagedCopy *c) {
             words > 1 ? po_vec(l->ptx, c->reg, words) : R(c->reg[0]));
 }
 
-static void piece_at(const Fill *f, int piece, int32_t at[LAYOUT_RANK]) { layout_reg_coord(&f->layout, piece * f->vec, at); }
-
 /* Pieces too small for cp.async (1 or 2 bytes at any alignment): loaded and stored at once, a few at a time. */
 static void fill_directly(Lower *l, Fill *f) {
   StagedCopy batch[8];
@@ -326,10 +424,11 @@ void lower_fill_async(Lower *l) {
     bulk_fill(l, lower_arg(l, 0)->slot);
     return;
   }
-  if (!fill_begin(l, &f, false)) return;
+  if (!fill_begin(l, &f)) return;
   int bytes = f.vec * f.from->elem_bytes;
   if (bytes < 4) {
     fill_directly(l, &f);
+    fill_end(l);
     return;
   }
   IsaId form = bytes == 16 ? ISA_cp_async_cg_16_zfill : bytes == 8 ? ISA_cp_async_ca_8_zfill : ISA_cp_async_ca_4_zfill;
@@ -340,11 +439,12 @@ void lower_fill_async(Lower *l) {
     PtxReg to = fill_target(l, &f, at, &to_imm), size = bytes_inside(l, &f, at), from = view_pointer(l, &f.cursor, at, &from_imm);
     ptx_put(l->ptx, form, po_mem(to, to_imm), po_mem(from, from_imm), po_i(bytes), R(size));
   }
+  fill_end(l);
 }
 
 void lower_fill_staged(Lower *l) {
   Fill f;
-  if (!fill_begin(l, &f, true)) return;
+  if (!fill_begin(l, &f)) return;
   for (int k = 0; k < f.pieces; k++) {
     int32_t at[LAYOUT_RANK];
     StagedCopy *c = ARENA_NEW(l->arena, PASS, StagedCopy);
@@ -354,6 +454,7 @@ void lower_fill_staged(Lower *l) {
     c->next = l->staged;
     l->staged = c;
   }
+  fill_end(l);
 }
 
 /* The copies wait in registers, so the commit must stand where the fills stand: a token that was carried is another's. */

@@ -210,6 +210,7 @@ static const char *kind_name(int kind) {
   case TK_VAR: return "var";
   case TK_CARRY: return "carry";
   case TK_OPERANDS: return "operands";
+  case TK_WALK: return "walk";
   default: return "none";
   }
 }

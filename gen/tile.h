@@ -15,7 +15,7 @@ typedef enum TileOp {
 } TileOp;
 
 typedef enum { TK_NONE, TK_SCALAR, TK_FRAG, TK_VIEW, TK_MAP, TK_SMEM, TK_TMEM, TK_RING, TK_SLOT, TK_ORDER, TK_BARRIER, TK_SEMAPHORE, TK_SCHED, TK_VAR,
-  TK_CARRY, TK_OPERANDS } TileKind;
+  TK_CARRY, TK_OPERANDS, TK_WALK } TileKind;
 
 #define TILE_RANK 5
 typedef struct TileType {
@@ -52,7 +52,7 @@ typedef struct TileNode {
   uint16_t op;
   uint8_t nargs, nattrs, nregions;
   bool sync_before;        /* set by hazard: a CTA barrier is needed before this node */
-  int32_t derived;         /* set by hazard: copy groups that a ring's wait may leave in flight */
+  int32_t derived;         /* set by hazard: copy groups that a ring's wait may leave in flight; of a store ring's acquire and drain, plus one */
   uint32_t args, attrs;    /* first index into the pools */
   uint32_t regions;        /* first index into TileProgram.regions */
   TileType type;

@@ -409,6 +409,24 @@ static const TileNode *find_field(TileProgram *p, const TileNode *n, TileAttrKey
   return NULL;
 }
 
+static bool check_step(TileProgram *p, const TileNode *n, const TileType *field) {
+  int64_t dim = tile_attr_int(p, n, TA_dim, 0), step = tile_attr_int(p, n, TA_step, 0);
+  if (dim < 0 || dim >= field->rank) REFUSE("walk: dim %lld; the field is %s", (long long)dim, tile_type_text(p, field));
+  if (step < 1 || step > 1 << 20) REFUSE("walk: step %lld; 1 to %d elements are possible", (long long)step, 1 << 20);
+  return true;
+}
+
+/* Tiles that a walk brings are those of its own field. */
+static bool check_walked(TileProgram *p, const TileNode *n, const TileNode *tile) {
+  const TileNode *walk = tile_at(p, tile_arg(p, n, 1));
+  const char *own = tile_attr_str(p, walk, TA_field, "");
+  if (n->nargs > 2) REFUSE("fill_slot: a walk knows where it stands; leave out the coordinates");
+  if (find_field(p, walk, TA_field) != tile)
+    REFUSE("fill_slot: the walk of line %u is of field \"%s\" of its ring, not of this one", (unsigned)walk->loc.line, own);
+  if (tile_attr(p, n, TA_whole)) REFUSE("fill_slot: whole has no meaning for a walk, whose rows lie as they are read");
+  return true;
+}
+
 /* A field and the memory on the other side of its copy. Bulk copies move what a map describes, a run of one dim, or a tile that
  * lies in both places in the order of one fragment layout. */
 static bool check_copy(TileProgram *p, const TileNode *n, const TileNode *tile, bool bulk, const char *how) {
@@ -472,7 +490,12 @@ static bool infer_slot_use(TileProgram *p, TileNode *n) {
   case TILE_field: n->type = *field; return true;
   case TILE_fill_slot:
     if (!copies) REFUSE("fill_slot: the ring is filled by %s; only rings filled by tma, cp.async or threads take copies", how);
+    if (type_of(p, n, 1)->kind == TK_WALK) return check_walked(p, n, tile);
     return check_copy(p, n, tile, !strcmp(how, "tma"), how);
+  case TILE_walk:
+    if (!copies || !strcmp(how, "tma")) REFUSE("walk: the ring is filled by %s; walks are for rings filled by cp.async or threads", how);
+    n->type = (TileType){.kind = TK_WALK, .dtype = field->dtype};
+    return check_copy(p, n, tile, false, how) && check_step(p, n, field);
   case TILE_store_slot:
     if (!store && strcmp(how, "threads"))
       REFUSE("store_slot: the ring is filled by %s; slots that go to memory have filled_by store or threads", how);
@@ -614,6 +637,7 @@ bool tile_infer_memory(TileProgram *p, TileNode *n) {
   case TILE_peer: return infer_peer(p, n);
   case TILE_read: return infer_read(p, n);
   case TILE_field:
+  case TILE_walk:
   case TILE_fill_slot:
   case TILE_put_slot:
   case TILE_store_slot: return infer_slot_use(p, n);

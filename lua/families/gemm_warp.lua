@@ -271,18 +271,24 @@ local function main_loop(inst, s, view, accs, batch, m, n)
   for i, t in ipairs(all) do names[i], tiles[i] = t.name, common.operand_tile(inst, t, s.bm, s.bn, s.bk) end
   local staged = is_staged()
   local ring = tile.ring({ stages = s.stages, filled_by = staged and "threads" or "cp.async" }, names, tiles)
-  local function fill(slot, k, phase)
+  local walks = {} -- of each product that an accumulator adds up
+  for phase = 1, phases do
+    walks[phase] = {}
     for _, t in ipairs(all) do
-      local own = common.operand_of(inst, t, phase or 1)
-      tile.fill_slot(slot, t.name, view[own.name], common.operand_at(inst, own, batch, m, n, k))
+      local own = common.operand_of(inst, t, phase)
+      local k = is_k_major(inst, inst.op.side[t.name]) and 1 or 0
+      walks[phase][t.name] = tile.walk(ring, t.name, view[own.name], common.operand_at(inst, own, batch, m, n, 0), k, s.bk)
     end
+  end
+  local function fill(slot, phase)
+    for _, t in ipairs(all) do tile.fill_slot(slot, t.name, walks[phase or 1][t.name]) end
   end
   local steps = tile.to((tile.param("K", "i64") + (s.bk - 1)) / s.bk, "i32")
   -- The i-th tiles of k: of one product after the other, where an accumulator adds up several.
   local within = staged and phases > 1 -- what waits in registers is stored where it was loaded
   local function fill_nth(slot, i, phase)
     local function own()
-      fill(slot, tile.i64(i) * s.bk, phase)
+      fill(slot, phase)
       if within then tile.commit(slot) end
     end
     if phase == phases then return own() end
@@ -290,11 +296,12 @@ local function main_loop(inst, s, view, accs, batch, m, n)
   end
   for i = 0, s.stages - 2 do
     local slot = tile.acquire(ring)
-    if phases == 1 then fill(slot, i * s.bk) else fill_nth(slot, tile.const(i, "i32"), 1) end
+    if phases == 1 then fill(slot) else fill_nth(slot, tile.const(i, "i32"), 1) end
     if not within then tile.commit(slot) end
   end
+  for _, acc in ipairs(accs) do tile.zero(acc) end -- while the first copies are on their way
   local function fill_ahead(slot, i) -- beyond K: zeros, without traffic
-    if phases == 1 then fill(slot, tile.i64(i) * s.bk + (s.stages - 1) * s.bk) else fill_nth(slot, i + (s.stages - 1), 1) end
+    if phases == 1 then fill(slot) else fill_nth(slot, i + (s.stages - 1), 1) end
   end
   local function operands(slot) -- of each product
     local field, list = {}, {}
@@ -404,7 +411,6 @@ function warp.emit(inst, graph, given)
     local accs = {}
     for i in ipairs(inst.op.products) do
       accs[i] = accumulator(inst, s)
-      tile.zero(accs[i])
     end
     local ring = main_loop(inst, s, view, accs, batch, m, n)
     local e = common.epilogue(inst, graph, view, accs, function(v) return spread(inst, v, s) end, batch, m, n)

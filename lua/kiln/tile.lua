@@ -214,9 +214,13 @@ function tile.trans(t) return node("trans", { t.id }) end
 -- ---- rings and products ----
 
 function tile.acquire(r) return node("acquire", { r.id }) end
--- whole: rows are copied as they lie, in whatever order the view walks them.
+-- Tiles of a field that follow one another in memory, `step` elements apart along `dim` of the tile; fill_slot takes one after the other.
+function tile.walk(r, field, memory, coordinates, dim, step)
+  return node("walk", with_coordinates({ r.id, memory.id }, coordinates, "i64"), { field = field, dim = dim, step = step })
+end
+-- memory: a walk, or a view or map and the tile's coordinates. whole: rows are copied as they lie, in whatever order the view walks them.
 function tile.fill_slot(slot, field, memory, coordinates, whole)
-  core.node("fill_slot", with_coordinates({ slot.id, memory.id }, coordinates, "i64"), { field = field, whole = whole })
+  core.node("fill_slot", with_coordinates({ slot.id, memory.id }, coordinates or {}, "i64"), { field = field, whole = whole })
 end
 function tile.commit(slot) core.node("commit", { slot.id }) end
 function tile.wait(r) return node("wait", { r.id }) end

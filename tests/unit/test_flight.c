@@ -1,5 +1,5 @@
-/* test_flight.c - hazard_flight.c on small programs in text form: products in flight, what may be touched and given back when, and
- * which end of a ring a skip passes over. */
+/* test_flight.c - hazard_flight.c and hazard_store.c on small programs in text form: products in flight, what may be touched and given
+ * back when, which end of a ring a skip passes over; how many groups of stores an acquire leaves. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -224,6 +224,38 @@ static void a_tile_that_cannot_be_swizzled_is_refused(void **state) {
   }
 }
 
+/* Of each acquire and drain of one role in turn: what it waits for, plus one. */
+static void assert_left(const char *body, const char *expected) {
+  char text[4096], found[64] = "";
+  Run r;
+  snprintf(text, sizeof text,
+           "kernel name=\"k\" threads=128 min_ctas=1 {\n  v = view tensor=\"x\" rank=2 dtype=f32 align=16 sizes=\"M,K\" strides=\"s,1\"\n"
+           "  m = map v dims=\"M,K\" box=[64,16]\n  n = param name=\"n\" dtype=i32\n  a = smem dtype=f32 shape=[64,16]\n"
+           "  b = smem dtype=f32 shape=[64,16]\n  r = ring a stages=2 filled_by=\"store\" fields=\"a\"\n"
+           "  q = ring b stages=3 filled_by=\"store\" fields=\"a\"\n  f = frag dtype=f32 shape=[64,16] layout=\"r2@1:1 r2@0:8 r2@1:8 l4@1:2 l8@0:1 w4@0:16\"\n"
+           "  role name=\"math\" warps=4 {\n%s  }\n}\n", body);
+  run_text(&r, text);
+  if (!r.ok) fprintf(stderr, "%s\n", r.diag.text.at);
+  assert_true(r.ok);
+  for (uint32_t i = 1; i < r.tiles.nodes.n; i++) {
+    const TileNode *n = &r.tiles.nodes.at[i];
+    if (n->op == TILE_acquire || n->op == TILE_drain) sprintf(found + strlen(found), "%d ", (int)n->derived);
+  }
+  assert_string_equal(found, expected);
+  end(&r);
+}
+
+#define STORED(s, ring) "s" s " = acquire " ring "\n put_slot s" s ", f field=\"a\"\n store_slot s" s ", m, 0:i64, 0:i64 field=\"a\"\n commit s" s "\n"
+
+static void stores_wait_for_no_more_than_their_slot(void **state) {
+  (void)state;
+  assert_left("for 0, n, 1 {\n" STORED("0", "r") "}\ndrain r\n", "2 1 ");                      /* two slots: one group may be left */
+  assert_left(STORED("0", "r") STORED("1", "r") STORED("2", "r") "drain r\n", "0 0 2 1 ");      /* the first two slots are new */
+  assert_left("for 0, n, 1 {\n" STORED("0", "r") STORED("1", "q") "}\ndrain r\ndrain q\n", "4 0 1 0 "); /* groups of both rings count, and the wait for the shorter one does for both */
+  assert_left("for 0, n, 1 {\n" STORED("0", "r") "if 1:bool {\n" STORED("1", "q") "}\n}\ndrain q\ndrain r\n", "2 0 1 0 "); /* fewer on one path */
+  assert_left(STORED("0", "r") "drain r\n" STORED("1", "r") STORED("2", "r") "drain r\n", "0 1 0 0 1 "); /* what a drain has covered */
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_ring_is_deep_enough), cmocka_unit_test(two_roles_leave_each_other_slots),
@@ -233,6 +265,7 @@ int main(void) {
     cmocka_unit_test(only_the_older_slot_is_free), cmocka_unit_test(a_carried_slot_is_as_old_as_its_product),
     cmocka_unit_test(an_operand_in_flight_is_not_loaded_again), cmocka_unit_test(groups_are_closed), cmocka_unit_test(a_role_waits_for_its_products),
     cmocka_unit_test(one_branch_in_flight_is_enough), cmocka_unit_test(a_skip_knows_its_end),
+    cmocka_unit_test(stores_wait_for_no_more_than_their_slot),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

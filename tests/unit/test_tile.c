@@ -206,7 +206,7 @@ static void tables_agree(void **state) {
     assert_non_null(strchr("TWGCP-", info->scope));
     for (const char *f = info->flags; *f; f++) assert_non_null(strchr("PRWASM", *f));
     assert_true(*info->doc);
-    assert_true(strspn(info->args, "sfevmtuxarkobqcVMhTAKO?*") == strlen(info->args));
+    assert_true(strspn(info->args, "sfevmtuxarkobqcVMFhTAKOw?*") == strlen(info->args));
   }
   assert_int_equal(tile_op_find("no such"), TILE_NONE);
   for (int k = 0; k < TA_COUNT; k++) assert_int_equal(tile_attr_find(tile_attr_name((TileAttrKey)k)), k);
@@ -230,6 +230,8 @@ static void tables_agree(void **state) {
 #define FILL        "s = acquire r\nfill_slot s, m, 0, 0 field=\"a\"\ncommit s\n"
 #define LOAD        "role name=\"load\" warps=4 {\n for 0, 9, 1 {\n" FILL "}\n}\n"
 #define ROLES(math) KERNEL(256, RING LOAD "g = role name=\"math\" warps=4 {\n" math "}\n")
+#define COPY_RING   MEMORY "r = ring t stages=2 filled_by=\"cp.async\" fields=\"a\"\n"
+#define WALK(dim, step) COPY_RING "w = walk r, v, 0, 0 field=\"a\" dim=" dim " step=" step "\n"
 #define STORE_RING  MEMORY "r = ring t stages=2 filled_by=\"store\" fields=\"a\"\n"
 
 typedef struct Mistake {
@@ -391,6 +393,17 @@ static void mistakes_of_rings_and_products(void **state) {
           {KERNEL(32, MEMORY "m3 = map v dims=\"M,K\" box=[128,64]\nr = ring t stages=2 filled_by=\"tma\" fields=\"a\"\ns = "
                              "acquire r\nfill_slot s, m3, 0, 0 field=\"a\"\n"),
            "64 along dim 0 is no multiple of the box"},
+          {KERNEL(32, RING "w = walk r, v, 0, 0 field=\"a\" dim=1 step=64\n"), "walks are for rings filled by cp.async or threads"},
+          {KERNEL(32, WALK("2", "64")), "walk: dim 2; the field is a shared tile bf16[64,64]"},
+          {KERNEL(32, WALK("1", "0")), "walk: step 0"},
+          {KERNEL(32, COPY_RING "w = walk r, m, 0, 0 field=\"a\" dim=1 step=64\n"), "expected a global view"},
+          {KERNEL(32, COPY_RING "w = walk r, v, 0, 0 field=\"b\" dim=1 step=64\n"), "the slot has no field \"b\""},
+          {KERNEL(32, COPY_RING "w = walk r, v, 0 field=\"a\" dim=1 step=64\n"), "coordinate"},
+          {KERNEL(32, WALK("1", "64") "s = acquire r\nfill_slot s, w, 0, 0 field=\"a\"\n"), "a walk knows where it stands"},
+          {KERNEL(32, WALK("1", "64") "s = acquire r\nfill_slot s, w field=\"a\" whole\n"), "whole has no meaning for a walk"},
+          {KERNEL(32, WALK("1", "64") "u = smem dtype=bf16 shape=[64,64]\nq = ring u stages=2 filled_by=\"cp.async\" fields=\"a\"\ns = acquire q\n"
+                      "fill_slot s, w field=\"a\"\n"), "is of field \"a\" of its ring, not of this one"},
+          {KERNEL(32, WALK("1", "64") "x = load w, 0, 0 shape=[64,64]\n"), "expected memory"},
           {KERNEL(32, RING "skip r, 1.0\n"), "the count is f32"},
           {KERNEL(32, RING "q = ring t stages=3 filled_by=\"tma\" emptied_by=\"math\" fields=\"a\"\na = wait r\nb = wait q\nh = "
                            "carry a\nc = swap h, b\n"),
@@ -568,6 +581,8 @@ static void legal_programs(void **state) {
       KERNEL(32, "while {\nx = lt 1, 2\nyield x\n} do {\n}\n"),
       KERNEL(128, MEMORY "r = ring t stages=2 filled_by=\"cp.async\" fields=\"a\"\nfor 0, 3, 1 {\ns = acquire r\nfill_slot s, v, "
                          "0, 0 field=\"a\"\ncommit s\nw = wait r\na = field w name=\"a\"\nx = load a\nrelease w\n}\n"),
+      KERNEL(128, WALK("1", "64") "for 0, 3, 1 {\ns = acquire r\nfill_slot s, w field=\"a\"\ncommit s\nk = wait r\na = field k name=\"a\"\n"
+                  "x = load a\nrelease k\n}\n"),
       KERNEL(128, MEMORY "x = load v, 0, 0 shape=[64,1] dims=[1,0]\ny = load_like v, x, 0, 0\nz = load_like v, f, 0, 0 "
                          "dims=[-1,0]\nw = add z, f\nif 1:bool divergent {\nq = neg w\nstore v, q, 0, 0\n}\n"),
   };
