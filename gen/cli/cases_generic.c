@@ -200,6 +200,12 @@ static const ProductCase product_cases[] = {
     {{264, 264},  200,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
     {{264, 264},  328,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
     {{264, 264},  456,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{400, 528},  1168,  2,    LAYOUT_DENSE,     false,  CASES_ALL}, /* the same for bytes, of which 16 lie together */
+    {{272, 272},  80,    1,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{272, 272},  144,   3,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{272, 272},  400,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{272, 272},  656,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{272, 272},  912,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
 };
 
 static void add_product_cases(CaseList *list, const KilnDef *def, const Roles *u, CaseAmount amount) {

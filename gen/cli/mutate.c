@@ -141,17 +141,11 @@ static void choose(Job *job, Work *w, int n, MutantList *chosen, int *from) {
   from[n] = chosen->n;
 }
 
-static bool has_copies(const MutProgram *p) {
-  for (int i = 0; i < p->ninstr; i++)
-    if ((p->instr[i].form->flags & ISA_ASYNC) && (p->instr[i].form->flags & ISA_WRITES)) return true;
-  return false;
-}
-
 static void mutate_variant(Job *job, Lab *lab, Work *w, MutantList *chosen, int from, int to) {
   int made = job->all.made, caught = job->all.caught, equivalent = job->all.equivalent;
   if (from == to) return;
   printf("  %s: %d of %d synchronising and other mutants\n", w->v->name, to - from, w->sync.n + w->others.n);
-  if (!lab_take(lab, w->v, has_copies(&w->p))) job->all.broken++;
+  if (!lab_take(lab, w->v)) job->all.broken++;
   judge_rules(&w->p, chosen, from, to - from);
   for (int i = from; i < to && lab->ncases && try_mutant(job, lab, &w->p, &chosen->at[i]); i++) {
   }

@@ -7,12 +7,13 @@
 /* A mutant that waits for what never comes would run for ever. Cases that take so many instructions of one warp are left out. */
 #define LIMIT "limit=400000"
 static const char *const configs[LAB_CONFIGS] = {"policy=lazy,seed=0," LIMIT, "policy=eager,seed=1," LIMIT, "policy=random,seed=2," LIMIT,
-                                                 "policy=lazy,seed=3," LIMIT};
+                                                 "policy=lazy,seed=3," LIMIT, "policy=lazy,seed=4,sms=132," LIMIT};
+enum { WIDE = LAB_CONFIGS - 1 }; /* a grid of fixed size has many CTAs there, with few rounds each */
 #define SMALL 3e4   /* elements of a case that several configurations get */
 #define DRAWN 2.5e5 /* of one that is tried with several sets of numbers */
 #define LARGE 4e5
 #define LARGEST 4e7
-enum { DRAWS = 3 };
+enum { DRAWS = 3, MOST_LARGE = 6 };
 
 bool lab_open(Lab *lab, const Group *g, const char *where, const CaseList *cases, Random *r) {
   char text[128];
@@ -105,8 +106,11 @@ static int next_smallest(const Lab *lab, const bool *tried) {
   return least;
 }
 
-bool lab_take(Lab *lab, const Variant *v, bool pipelined) {
-  const Case *large = NULL; /* the last one: long rows of as many as the pipeline of a grid of fixed size needs to run full */
+static void take_case(Lab *lab, const Case *c, bool large) { lab->at[lab->ncases++] = (LabCase){.c = c, .large = large}; }
+
+bool lab_take(Lab *lab, const Variant *v) {
+  const Case *last = NULL; /* of the large ones: long rows of as many as the pipeline of a grid of fixed size needs to run full */
+  int nlarge = 0;
   Group *kernel = cli_alloc(sizeof *kernel);
   bool *tried = cli_alloc((size_t)lab->cases->n + 1);
   lab->v = v;
@@ -116,10 +120,11 @@ bool lab_take(Lab *lab, const Variant *v, bool pipelined) {
     double elems = case_elems(lab->g->def, c);
     tried[i] = true;
     if (!fits(lab, kernel, c)) continue;
-    if (elems > LARGE && (!large || c->number > large->number)) large = c;
-    for (int k = 0; k < (elems < DRAWN ? DRAWS : 1) && elems <= LARGE && lab->ncases < LAB_CASES - 1; k++) lab->at[lab->ncases++].c = c;
+    if (elems > LARGE && (!last || c->number > last->number)) last = c;
+    if (elems > LARGE && nlarge < MOST_LARGE && lab->ncases < LAB_CASES - 1) take_case(lab, c, true), nlarge++;
+    for (int k = 0; k < (elems < DRAWN ? DRAWS : 1) && elems <= LARGE && lab->ncases < LAB_CASES - MOST_LARGE - 1; k++) take_case(lab, c, false);
   }
-  if (large && pipelined) lab->at[lab->ncases++] = (LabCase){.c = large, .large = true};
+  if (last && lab->at[lab->ncases - 1].c != last) take_case(lab, last, true);
   if (loaded) device_close(&kernel->device);
   if (loaded && !lab->ncases) cli_error("%s: no case fits", v->name);
   cli_free(tried);
@@ -200,6 +205,7 @@ static Fate run_case(Lab *lab, const Group *mutant, int config, int k, char *kin
 
 /* The first configuration gets every case, the others a share of the small ones: what happens before what hardly depends on them. */
 static bool is_for(const Lab *lab, int config, int k) {
+  if (config == WIDE) return lab->at[k].large;
   return config == 0 || (case_elems(lab->g->def, lab->at[k].c) < SMALL && k % (LAB_CONFIGS + 1) == config);
 }
 
@@ -216,6 +222,7 @@ static Fate run_cases(Lab *lab, int config, bool large, const char *text, size_t
 
 Fate lab_run(Lab *lab, const char *text, size_t bytes, char *kind, size_t kind_bytes) {
   Fate fate = SURVIVED;
-  for (int c = 0; c < LAB_CONFIGS && fate == SURVIVED; c++) fate = run_cases(lab, c, false, text, bytes, kind, kind_bytes);
-  return fate == SURVIVED ? run_cases(lab, 0, true, text, bytes, kind, kind_bytes) : fate;
+  for (int c = 0; c < WIDE && fate == SURVIVED; c++) fate = run_cases(lab, c, false, text, bytes, kind, kind_bytes);
+  for (int c = 0; c < LAB_CONFIGS && fate == SURVIVED; c += WIDE) fate = run_cases(lab, c, true, text, bytes, kind, kind_bytes);
+  return fate;
 }

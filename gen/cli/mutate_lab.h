@@ -3,7 +3,7 @@
 #define KILN_CLI_MUTATE_LAB_H
 #include "mutate.h"
 
-enum { LAB_CONFIGS = 4, LAB_CASES = 160 };
+enum { LAB_CONFIGS = 5, LAB_CASES = 160 };
 
 typedef struct LabTrial { /* a case on a device of one configuration */
   CaseData d;
@@ -14,7 +14,7 @@ typedef struct LabTrial { /* a case on a device of one configuration */
 typedef struct LabCase {
   const Case *c;
   CaseData d;      /* host memory of its trials, once it is needed */
-  bool made, large; /* large: under the first configuration only */
+  bool made, large; /* large: when all others were in vain, on the first device and on one of many SMs */
   bool too_long;    /* the kernel itself runs into the limit */
 } LabCase;
 
@@ -32,9 +32,9 @@ typedef struct Lab {
 bool lab_open(Lab *lab, const Group *g, const char *where, const CaseList *cases, Random *r); /* false after a message */
 void lab_close(Lab *lab);
 
-/* Chooses the cases that a variant takes, smallest first; small ones several times, with other numbers; a large one if its kernels have
- * copies in flight. false after a message. */
-bool lab_take(Lab *lab, const Variant *v, bool pipelined);
+/* Chooses the cases that a variant takes, smallest first; small ones several times, with other numbers; some large ones, in which rings come
+ * round, rows fill a grid, and sums have many parts. false after a message. */
+bool lab_take(Lab *lab, const Variant *v);
 void lab_drop(Lab *lab);
 
 typedef enum { SURVIVED, CAUGHT, NOT_RUN } Fate; /* not run: the kernel itself fails, which is said */

@@ -13,7 +13,9 @@
 -- A stage binds every tensor of its op to a tensor of the chain or to a workspace (the one of its own name, unless `tensors` says another),
 -- each of its dims to a dim of the chain (likewise; a dim that stands for several to as many as it may; "" is a size of 1), each scalar
 -- to one of the chain's or to a number (left out: likewise, or else its default). A tensor may have its dims in another order there.
--- `schedules`, a function of the family's list of schedule texts, says which of them the chain offers.
+-- `schedules`, a function of the family's list of schedule texts, says which of them the chain offers. Stages whose best schedules depend on
+-- the same sizes are a `group` (a name), and go together, first with first, last with last; of a group `few` are offered, and those of each group
+-- go with those of every other; `reach`: where schedules grow towards one for any size, the later ones, as the first reach too little.
 -- `rows` names a dim in whose place callers may have several leading ones (as that of a gemm without B has it).
 -- Workspaces are dense, with rows rounded up to 16 bytes. What a workspace holds is rounded to its dtype, in the definition too.
 local trace = use "kiln.trace"
@@ -193,7 +195,7 @@ local function setup(inst)
   for _, stage in ipairs(declared) do
     if type(stage.name) ~= "string" or type(stage.op) ~= "table" or not stage.op.is_op then op.fail(inst.op, "a stage is { name =, op =, ... }") end
     local own = instance_of(inst, stage)
-    local s = { name = stage.name, inst = own, dims = {}, targets = {}, scalars = {}, choose = stage.schedules }
+    local s = { name = stage.name, inst = own, dims = {}, targets = {}, scalars = {}, choose = stage.schedules, group = stage.group or "", few = stage.few, reach = stage.reach }
     for _, d in ipairs(own.dims) do s.dims[d] = bind_dim(inst, stage, own, d) end
     own.bound = s.dims
     for _, sc in ipairs(own.scalars) do s.scalars[sc.name] = bind_scalar(inst, stage, sc) end
@@ -233,19 +235,54 @@ local function named(stage, schedule)
   return table.concat(list, " ")
 end
 
--- Of n stages' lists those that go together: first with first, last with last, what is between in proportion.
-local function combine(stages, lists)
-  local most, texts = 0, {}
-  for _, l in ipairs(lists) do
-    if #l == 0 then return texts end
-    most = math.max(most, #l)
+-- The i-th of `count` out of n, in proportion: from the first to the last, or (reach) back from the last.
+local function place_of(i, count, n, reach)
+  if n == 1 then return 1 end
+  if reach then return math.max(n - (count - i) * math.max(n // count, 1), 1) end
+  return 1 + ((i - 1) * (n - 1) + (count - 1) // 2) // math.max(count - 1, 1)
+end
+
+-- Of a group's lists those that go together. { by stage's number }
+local function in_proportion(stages, members, lists)
+  local most, few, rows = 0, nil, {}
+  for _, k in ipairs(members) do
+    if #lists[k] == 0 then return rows end
+    most, few = math.max(most, #lists[k]), stages[k].few or few
   end
-  for i = 1, most do
-    local parts = {}
-    for k, l in ipairs(lists) do
-      local at = most == 1 and 1 or 1 + ((i - 1) * (#l - 1) + (most - 1) // 2) // (most - 1)
-      table.insert(parts, named(stages[k], l[at]))
+  local count = math.min(most, few or most)
+  for i = 1, count do
+    rows[i] = {}
+    for _, k in ipairs(members) do rows[i][k] = lists[k][place_of(i, count, #lists[k], stages[k].reach and count < most)] end
+  end
+  return rows
+end
+
+-- Those of each group with those of every other.
+local function combine(stages, lists)
+  local groups, members = {}, {}
+  for k, stage in ipairs(stages) do
+    if not members[stage.group] then
+      table.insert(groups, stage.group)
+      members[stage.group] = {}
     end
+    table.insert(members[stage.group], k)
+  end
+  local rows = { {} }
+  for _, g in ipairs(groups) do
+    local longer = {}
+    for _, head in ipairs(rows) do
+      for _, tail in ipairs(in_proportion(stages, members[g], lists)) do
+        local row = {}
+        for k in ipairs(stages) do row[k] = head[k] or tail[k] end
+        table.insert(longer, row)
+      end
+    end
+    rows = longer
+  end
+  local texts = {}
+  for _, row in ipairs(rows) do
+    local parts = {}
+    for k, stage in ipairs(stages) do parts[k] = named(stage, row[k]) end
     table.insert(texts, table.concat(parts, " "))
   end
   return texts

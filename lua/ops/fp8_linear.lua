@@ -17,9 +17,9 @@ return chain.op "fp8_linear" {
     local set, bias = c.set, c.tensor.bias.present
     return {
       workspaces = { "code B M K " .. set.format, "scale_x " .. SCALE_X[set.scale] },
-      { name = "quantize", op = op "quantize_fp8", set = { dtype = c.tensor.x.dtype, format = set.format, per = PER[set.scale] },
-        dims = { M = "B M", N = "K" }, tensors = { q = "code", scale = "scale_x" } },
-      { name = "multiply", op = op "fp8_gemm", tensors = { a = "code", b = "w", scale_a = "scale_x", scale_b = "scale_w", d = "y" },
+      { name = "quantize", group = "codes", few = 3, reach = set.scale == "row", op = op "quantize_fp8",
+        set = { dtype = c.tensor.x.dtype, format = set.format, per = PER[set.scale] }, dims = { M = "B M", N = "K" }, tensors = { q = "code", scale = "scale_x" } },
+      { name = "multiply", few = 6, op = op "fp8_gemm", tensors = { a = "code", b = "w", scale_a = "scale_x", scale_b = "scale_w", d = "y" },
         set = {
           dtype = c.tensor.y.dtype, a_dtype = set.format, b_dtype = c.tensor.w.dtype, b_major = set.b_major, scale = set.scale,
           accumulate = set.accumulate, bias = bias and "yes" or "no", bias_dtype = bias and c.tensor.bias.dtype or nil,
