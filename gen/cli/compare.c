@@ -90,7 +90,8 @@ static double perturb(const Compare *c, const CompareTwin *t) {
   if (!number_is_float(c->dtype)) return want > 0 ? want - 1 : want + 1;
   double largest = number_largest(c->dtype); /* beyond it an eighth less may be the same infinity */
   if (fabs(want) > largest) return copysign(largest / 2, want);
-  double move = size_of(c, t) * fmax(0.125, 4 * number_unit(c->dtype)); /* an eighth of an e5m2 is half its last place */
+  /* An eighth of an e5m2 is half its last place; and few products of e5m2 may be off by it together. */
+  double move = size_of(c, t) * fmax(0.125, fmax(4 * number_unit(c->dtype), 2 * c->rounding));
   move = fmax(move, 8 * number_tiny(c->dtype)); /* where results are smaller than the type's steps, four of them */
   return number_round(c->dtype, want > 0 ? want - move : want + move); /* towards zero: never past the largest value */
 }

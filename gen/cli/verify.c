@@ -260,11 +260,18 @@ static bool download(Verify *v, const Device *dev) {
   return true;
 }
 
+static double coarsest_rounding(const KilnDef *def) {
+  double most = 0;
+  for (uint32_t i = 0; i < def->nnodes; i++) most = fmax(most, number_unit((kiln_dtype)def->node[i].dtype));
+  return most;
+}
+
 static void start_compare(Verify *v, const CaseTensor *t) {
   int64_t elems = 1;
   for (int k = 0; k < t->def->rank; k++) elems *= v->count[t->def->dim[k]];
   compare_start(&v->compare[t->index], t->def->dtype, (int64_t)random_below(v->r, (uint64_t)elems));
   v->compare[t->index].twin_stride = (elems + 15) / 16;
+  v->compare[t->index].rounding = coarsest_rounding(v->d->def);
 }
 
 /* The outputs that are evaluated together: sampled, evaluated, judged. */
