@@ -13,7 +13,10 @@ import sys
 import tempfile
 import time
 
-import torch
+try:
+    import torch
+except ImportError:
+    sys.exit("gemm.py: compares with torch, which this Python lacks: pip install torch")
 
 import bars
 import kiln_side
