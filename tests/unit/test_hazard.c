@@ -1,15 +1,6 @@
 /* test_hazard.c - hazard.c on small programs in text form: where barriers go, what a ring's wait may leave in flight, what is
  * refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-#include "target.h"
-#include "tile.h"
-#include <stdio.h>
-#include <string.h>
-
-typedef struct Run { Arena arena; Diag diag; TileProgram tiles; bool ok; } Run;
+#include "tile_case.h"
 
 static void run_on(Run *r, const char *target, const char *kernel, const char *body) {
   char text[8192];
@@ -21,18 +12,11 @@ static void run_on(Run *r, const char *target, const char *kernel, const char *b
            "  a = smem dtype=f16 shape=[64,32] name=\"a\"\n"
            "  b = smem dtype=f16 shape=[64,32] name=\"b\"\n"
            "  ring = ring a, b stages=2 filled_by=\"cp.async\" fields=\"a,b\"\n%s}\n", kernel, body);
-  arena_init(&r->arena, 0);
-  diag_init(&r->diag, &r->arena);
-  tile_init(&r->tiles, &r->arena, &r->diag);
-  bool parsed = tile_parse(&r->tiles, "test.tile", text, strlen(text));
-  if (!parsed) fprintf(stderr, "%s\n", r->diag.text.at);
-  assert_true(parsed);
+  read_text(r, text);
   r->ok = tile_complete(&r->tiles, target_find(target)) && tile_hazard(&r->tiles, target_find(target));
 }
 
 static void run(Run *r, const char *body) { run_on(r, "sm_80", "", body); }
-
-static void end(Run *r) { arena_free(&r->arena); }
 
 static const TileNode *nth(const Run *r, TileOp op, int n) {
   for (uint32_t i = 1; i < r->tiles.nodes.n; i++)
