@@ -1,7 +1,8 @@
 /* hazard.c - proves the order of accesses to shared memory, or refuses.
  *
  * Plain shared tiles: between a write and a later read (or write) by other threads there must be a CTA barrier, and between a
- * read and a later write; where none stands, the node is marked and lowering puts one before it (TileNode.sync_before). The same
+ * read and a later write; where none stands, the node is marked and lowering puts one before it (TileNode.sync_before). A thread's own
+ * elements need none: accesses that all go by one layout, to the tile as a whole or to its pieces of one size (Place.by). The same
  * holds for a tensor that one kernel both stores and loads; that two of its stores do not meet, is the author's affair.
  * What another CTA of the cluster reads (peer) was written before a cluster_sync, and is not written again before the next.
  * Rings of bulk copies have mbarriers, and tile_ring.c's proof that every token is used in order; asynchronous products are followed in
@@ -18,11 +19,14 @@
 typedef struct Place {  /* a shared tile, a ring, or the scratch of a reduction; indexed by node */
   bool written, read;   /* by some thread since the last barrier */
   bool shown, seen;     /* written here, read from another CTA, since the last barrier of the cluster */
+  uint32_t by;          /* the access since the last barrier that all others are like, each thread having its own elements; or MIXED */
   bool released;        /* RING: a slot was released that some thread may still be reading: no barrier since its last read */
   int32_t pending;      /* RING: committed, not waited for */
   int32_t held;         /* RING: acquired, not released */
   int32_t open;         /* RING: acquired, not committed: 0 or 1 */
 } Place;
+
+#define MIXED UINT32_MAX
 
 typedef struct Hazard {
   TileProgram *tiles;
@@ -137,6 +141,53 @@ static bool is_alias(Hazard *h, const TileNode *n, TileId memory, uint32_t root)
   return true;
 }
 
+static const TileType *frag_of(const TileProgram *p, const TileNode *n) { /* of a load or store */
+  return n->op == TILE_load ? &n->type : &tile_at(p, tile_arg(p, n, 1))->type;
+}
+
+/* Does the access give each thread elements of its own: of a whole tile, or of a whole piece of one? Walks in another order read some
+ * element more than once where blocks are not whole, and what lies like accumulators of a warpgroup is read by the warp (ldmatrix). */
+static bool is_own(const TileProgram *p, const TileNode *n) {
+  if (n->op != TILE_load && n->op != TILE_store) return false;
+  const TileNode *memory = tile_at(p, tile_arg(p, n, 0)), *tile = memory->op == TILE_part ? tile_at(p, tile_arg(p, memory, 0)) : memory;
+  const TileType *frag = frag_of(p, n);
+  if (tile->op != TILE_smem || tile->nargs || frag->rank != 2 || *tile_attr_str(p, n, TA_halves, "")) return false;
+  for (int k = n->op == TILE_load ? 1 : 2; k < n->nargs; k++) {
+    const TileNode *at = tile_at(p, tile_arg(p, n, k));
+    if (at->op != TILE_const || tile_attr_num(p, at, TA_value, 0) != 0) return false;
+  }
+  const Layout *lay = &p->frag_layouts.at[frag->layout];
+  Layout acc = layout_wgmma_acc(lay->shape[0], lay->shape[1]);
+  for (int i = 0; i < lay->nmodes; i++)
+    if (lay->mode[i].dim < 0) return false;
+  return lay->shape[0] == memory->type.shape[0] && lay->shape[1] == memory->type.shape[1] && !layout_equal(lay, &acc);
+}
+
+/* Is each element of their tile the same thread's under both accesses, whichever pieces they are of? */
+static bool is_alike(const TileProgram *p, uint32_t a, uint32_t b) {
+  if (a == MIXED || b == MIXED) return false;
+  const TileNode *x = &p->nodes.at[a], *y = &p->nodes.at[b];
+  const TileNode *mx = tile_at(p, tile_arg(p, x, 0)), *my = tile_at(p, tile_arg(p, y, 0));
+  if (mx->op != my->op || frag_of(p, x)->layout != frag_of(p, y)->layout) return false;
+  return mx->op != TILE_part || tile_attr_int(p, mx, TA_dim, 0) == tile_attr_int(p, my, TA_dim, 0);
+}
+
+static bool is_touched(const Place *a) { return a->written || a->read; }
+
+/* What the accesses of both are like. */
+static uint32_t by_both(const TileProgram *p, const Place *a, const Place *b) {
+  if (!is_touched(a) || !is_touched(b)) return is_touched(a) ? a->by : is_touched(b) ? b->by : 0;
+  return is_alike(p, a->by, b->by) ? a->by : MIXED;
+}
+
+/* A mark where the access, after those since the last barrier, may meet elements of other threads; `conflicts`: one of them writes. */
+static void meet(Hazard *h, TileNode *n, uint32_t root, bool conflicts) {
+  Place *at = &h->place[root], this = {.read = true, .by = MIXED};
+  if (h->tiles->nodes.at[root].op == TILE_smem && is_own(h->tiles, n)) this.by = (uint32_t)(n - h->tiles->nodes.at);
+  if (conflicts && !is_alike(h->tiles, at->by, this.by)) need_barrier(h, n);
+  at->by = by_both(h->tiles, at, &this);
+}
+
 static void on_read(Hazard *h, TileNode *n, TileId memory) {
   uint32_t r = root_of(h, memory);
   if (!r) return;
@@ -146,7 +197,7 @@ static void on_read(Hazard *h, TileNode *n, TileId memory) {
     return;
   }
   bool alias = is_alias(h, n, memory, r);
-  if (h->place[r].written) need_barrier(h, n);
+  meet(h, n, r, h->place[r].written);
   h->place[r].read = true;
   h->place[r].released |= alias; /* an acquire hands out the bytes that are being read */
 }
@@ -157,7 +208,7 @@ static void on_write(Hazard *h, TileNode *n, TileId memory) {
   bool shared = h->tiles->nodes.at[r].op != TILE_view;
   is_alias(h, n, memory, r);
   if (h->place[r].seen) refuse(h, n, "the tile may still be read by other CTAs of the cluster; put a cluster_sync in between", 0, 0);
-  if ((h->place[r].written && shared) || h->place[r].read) need_barrier(h, n);
+  meet(h, n, r, (h->place[r].written && shared) || h->place[r].read);
   h->place[r].written = h->place[r].shown = true;
 }
 
@@ -219,6 +270,7 @@ static void join(Hazard *h, const TileNode *n, const Place *other) {
     if (a->pending != b->pending || a->held != b->held || a->open != b->open)
       refuse(h, n, "the ring's slots do not come out even: %d more committed, %d more acquired on one path than on the other",
              a->pending - b->pending, a->held - b->held);
+    a->by = by_both(h->tiles, b, a);
     a->written |= b->written;
     a->read |= b->read;
     a->shown |= b->shown;

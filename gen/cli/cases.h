@@ -66,6 +66,8 @@ typedef struct Roles {
 Roles cases_roles(const KilnDef *def);
 /* Row dims of tensor t, outermost first, of rows with a column; 0: it has none. */
 int cases_rows(const KilnDef *def, const Roles *r, int t, int dim[DEF_MAX_DIMS]);
+/* Mask of the inputs of no dims by which something is divided: near 0 they make everything huge at once. */
+uint32_t cases_divisors(const KilnDef *def);
 /* Sizes the tables so that the rows and entries looked up are there; pick: which of several fits. Other dims must be sized. */
 void cases_size_tables(Case *c, const KilnDef *def, const Roles *r, int pick, uint32_t known);
 #endif

@@ -71,6 +71,12 @@ static const RowCase row_cases[] = {
     {64,        {2, 3, 4, 1},    4, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
     {256,       {2, 3, 2, 2},    4, LAYOUT_DENSE,     false,  CASES_ALL,   false},
     {64,        {1500},          1, LAYOUT_STRIDED,   false,  CASES_ALL,   false},
+    {64,        {1, 31},         2, LAYOUT_DENSE,     false,  CASES_ALL,   true}, /* 31 or 32 tiles of 1, 4, 8, 16, 32 rows: */
+    {64,        {1, 125},        2, LAYOUT_DENSE,     false,  CASES_ALL,   true}, /* a step that adds their sums is full */
+    {64,        {1, 250},        2, LAYOUT_DENSE,     false,  CASES_ALL,   true},
+    {64,        {1, 500},        2, LAYOUT_DENSE,     false,  CASES_ALL,   true},
+    {64,        {1, 1000},       2, LAYOUT_DENSE,     false,  CASES_ALL,   true},
+    {32,        {1, 2100},       2, LAYOUT_DENSE,     false,  CASES_ALL,   true}, /* and one that adds many */
     {56,        {68000},         1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
     {264,       {8500},          1, LAYOUT_DENSE,     false,  CASES_ALL,   false},
     {520,       {4300},          1, LAYOUT_DENSE,     false,  CASES_ALL,   false},

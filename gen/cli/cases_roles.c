@@ -19,6 +19,17 @@ static uint32_t tables_of(const KilnDef *def) {
   return tables;
 }
 
+uint32_t cases_divisors(const KilnDef *def) {
+  uint32_t mask = 0;
+  for (uint32_t i = 0; i < def->nnodes; i++) {
+    const DefNode *n = &def->node[i];
+    if (n->op != DEF_RCP && n->op != DEF_DIV) continue;
+    const DefNode *by = &def->node[n->arg[n->op == DEF_DIV]];
+    if (by->op == DEF_ARG && def->tensor[by->index].rank == 0) mask |= 1u << by->index;
+  }
+  return mask;
+}
+
 /* Batch dims are those of both operands of every product. */
 static void study_products(const KilnDef *def, Roles *r) {
   r->batch = r->summed ? (1u << def->ndims) - 1u : 0;

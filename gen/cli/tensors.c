@@ -183,6 +183,14 @@ static double draw(kiln_dtype dtype, Random *r) {
   return random_normal(r);
 }
 
+/* What everything is divided by. Of such a size that the u8 format's values above come to be as large as other numbers, and sums of their
+ * products stay far from the end of f16, through which they may go: next to it nobody can say what is infinite in f32. Special: so
+ * small that some of the sums are beyond it. */
+static double draw_divisor(bool special, Random *r) {
+  double x = (4 + 4 * random_uniform(r)) * (special ? 0x1p-5 : 1);
+  return random_below(r, 2) ? x : -x;
+}
+
 /* About one element in 64 of a kind that goes wrong easily; NaN and infinities are sown apart, a few in all. */
 static double draw_special(kiln_dtype dtype, Random *r) {
   double x = draw(dtype, r);
@@ -253,6 +261,7 @@ static void fill_large(CaseTensor *t, Walk *w, Random *r) {
 void tensors_fill(CaseData *d, Random *r) {
   /* NaN and infinities in every input; or, every second time, in one: of two that are multiplied the other is then known good,
    * and a sum over rows is NaN in few columns only. */
+  uint32_t divisors = cases_divisors(d->def);
   int only = d->c->special && random_below(r, 2) ? (int)random_below(r, (uint64_t)d->ntensors) : -1;
   for (int i = 0; i < d->ntensors; i++) {
     CaseTensor *t = &d->tensor[i];
@@ -268,6 +277,7 @@ void tensors_fill(CaseData *d, Random *r) {
     for (int64_t k = 0; k < total; k++) {
       if (k % inner == 0) row = random_below(r, 4);
       double x = d->c->special ? draw_special(t->def->dtype, r) : draw(t->def->dtype, r);
+      if (divisors >> t->index & 1) x = draw_divisor(d->c->special, r);
       if (t->def->dtype == KILN_BOOL && row < 2) x = (double)row;
       number_store(t->def->dtype, t->host + (size_t)walk_on(&w) * bytes, x);
     }

@@ -102,11 +102,11 @@ local function largest_bytes(inst)
   return bytes
 end
 
--- What is read along rows: bytes per element, of the segment that has most and of all; narrow: whether an element has 1 or 8 bytes,
+-- What is read along rows: bytes per element, of the segment that has most; narrow: whether an element has 1 or 8 bytes,
 -- which do not go through shared memory; rows, columns: how many tensors are read along rows, how many have one value per column (and their
 -- bytes); most: of one segment; tables: whether there are look-ups.
 local function row_inputs(inst)
-  local r = { bytes = 0, all = 0, rows = 0, most = 0, narrow = false, columns = 0, column_bytes = 0, tables = false }
+  local r = { bytes = 0, rows = 0, most = 0, narrow = false, columns = 0, column_bytes = 0, tables = false }
   for _, seg in ipairs(inst.segments) do
     local bytes, columns, column_bytes, before = 0, 0, 0, r.rows
     for _, n in ipairs(seg.nodes) do
@@ -122,7 +122,6 @@ local function row_inputs(inst)
       end
     end
     r.bytes = math.max(r.bytes, bytes)
-    r.all = r.all + bytes
     r.columns = math.max(r.columns, columns)
     r.column_bytes = math.max(r.column_bytes, column_bytes)
     r.most = math.max(r.most, r.rows - before)
@@ -137,12 +136,15 @@ local function least_columns(inst, vec)
   return least
 end
 
--- Shared rows: as many columns as fit beside the reductions' scratch, in whole chunks; of the segment that needs most.
+-- Shared rows: as many columns as fit beside the reductions' scratch, in whole chunks; of all segments. 0: none is read more than once, or
+-- they are not of 2 or 4 bytes.
 local function shared_columns(inst, s)
-  local r = row_inputs(inst)
-  local chunk = s.threads * least_columns(inst, s.vec)
-  if r.bytes == 0 or r.narrow then return 0 end
-  return (core.target.shared_block - 4096) // (r.all * chunk) * chunk
+  local bytes, chunk = 0, s.threads * least_columns(inst, s.vec)
+  for _, seg in ipairs(inst.segments) do
+    for _, name in ipairs(values.rows_read_again { inst = inst, seg = seg }) do bytes = bytes + contract.bytes_of[inst.by_name[name].dtype] end
+  end
+  if bytes == 0 or row_inputs(inst).narrow then return 0 end
+  return (core.target.shared_block - 4096) // (bytes * chunk) * chunk
 end
 
 -- Slots of a loop's ring: what is left for each of the CTAs that share an SM, beside what warps of different rows need to add
@@ -359,7 +361,7 @@ local function check_schedule(inst, s)
     refuse("cols is a multiple of " .. times .. ", rows * threads of 32 * warps")
   end
   if s.kind == "shared" and s.cols == 0 then
-    refuse("a row's columns do not fit into the shared memory of " .. core.target.name .. ", or are not of 2 or 4 bytes")
+    refuse("no row is read more than once, or its columns do not fit into the shared memory of " .. core.target.name .. ", or are not of 2 or 4 bytes")
   end
   if s.kind == "passes" and s.cols % (s.threads * least) ~= 0 then refuse("cols (of a piece) is a multiple of " .. times) end
   if s.kind == "loop" then

@@ -1,7 +1,7 @@
 -- rowwise_kernels.lua - the skeletons of row-wise kernels. Each works on one segment of an op, from a linear index of its tile.
 --
 --   regs     a tile of rows in the registers of a CTA: every tensor is read once
---   pieces   a row in pieces: once per level of row sums, once for the outputs; from shared memory (kind shared) or from global
+--   pieces   a row in pieces: once per level of row sums, once for the outputs; from shared memory (kind shared: what is read more than once) or global
 --   loop     a CTA walks over tiles of rows that a ring brings ahead, and sums columns in registers as it goes
 --   columns  a CTA sums columns of a block over rows, with the row sums that an earlier step left in a workspace
 --   finish   adds the CTAs' sums in one fixed order
@@ -161,10 +161,8 @@ function kernels.pieces(ctx, seg, index)
   local pieces = tile.to((tile.param(sizes.span(inst, seg.column), "i64") + (cols - 1)) / cols, "i32")
   local levels, memo = values.levels(seg)
   local rows, filled = {}, {}
-  if s.kind == "shared" then
-    for _, name in ipairs(values.row_arguments(p)) do
-      rows[name] = tile.smem(inst.by_name[name].dtype, { 1, s.cols }, { swizzle = 0 })
-    end
+  for _, name in ipairs(s.kind == "shared" and values.rows_read_again(p) or {}) do
+    rows[name] = tile.smem(inst.by_name[name].dtype, { 1, s.cols }, { swizzle = 0 })
   end
   values.like(p)
   values.need_heads(p)
@@ -213,13 +211,11 @@ function kernels.pieces(ctx, seg, index)
   end
   local along = false
   for _, o in ipairs(seg.outputs) do
-    if o.value.dims[seg.column] or values.has_column(p, o.tensor) then along = true else values.write(p, e, o) end
+    if values.is_along(p, o) then along = true else values.write(p, e, o) end
   end
   if along then
     walk(function()
-      for _, o in ipairs(seg.outputs) do
-        if o.value.dims[seg.column] or values.has_column(p, o.tensor) then values.write(p, e, o) end
-      end
+      for _, o in ipairs(seg.outputs) do if values.is_along(p, o) then values.write(p, e, o) end end
     end)
   end
 end

@@ -140,8 +140,6 @@ function values.number(p, n, v) return v.dtype == "bool" and v or tile.f32(v) en
 
 function values.read(p, n) return values.number(p, n, values.raw(p, n)) end
 
-function values.has_column(p, t) return has_dim(t, p.seg.column) end
-
 -- Is the argument only a table that lookups read?
 function values.is_table(seg, arg)
   local is = false
@@ -164,17 +162,32 @@ function values.wanted(seg)
   return list
 end
 
--- Names of the tensors that are read along the whole row, each once.
-function values.row_arguments(p)
-  local names, has = {}, {}
-  for _, n in ipairs(p.seg.nodes) do
-    local t = n.op == "arg" and not values.is_table(p.seg, n) and p.inst.by_name[n.name]
-    local dims = t and tile_dims(p, t)
-    if t and dims[1] >= 0 and dims[2] >= 0 and not has[n.name] then
-      has[n.name] = true
+-- Does an output lie along the row, or at least its value? Then the last walk over the row makes it.
+function values.is_along(p, o) return o.value.dims[p.seg.column] or has_dim(o.tensor, p.seg.column) or false end
+
+-- A row in pieces is walked over once per level of row sums, and once for the outputs: names of the tensors that more than one of these
+-- walks reads along the whole row. What is one value per row is made between the walks.
+function values.rows_read_again(p)
+  local names, first, again = {}, {}, {}
+  local function read(n, walk, seen)
+    if seen[n.index] or not n.dims[p.seg.column] then return end
+    seen[n.index] = true
+    for i, a in ipairs(n.args) do if n.op ~= "lookup" or i > 1 then read(a, walk, seen) end end
+    local dims = n.op == "arg" and tile_dims(p, p.inst.by_name[n.name])
+    if not dims or dims[1] < 0 or dims[2] < 0 or again[n.name] then return end
+    first[n.name] = first[n.name] or walk
+    if first[n.name] < walk then
+      again[n.name] = true
       table.insert(names, n.name)
     end
   end
+  local levels = values.levels(p.seg)
+  for walk, level in ipairs(levels) do
+    local seen = {}
+    for _, n in ipairs(level) do read(n.args[1], walk, seen) end
+  end
+  local seen = {}
+  for _, o in ipairs(p.seg.outputs) do if values.is_along(p, o) then read(o.value, #levels + 1, seen) end end
   return names
 end
 

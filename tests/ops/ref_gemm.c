@@ -3,18 +3,17 @@
 #include <math.h>
 #include <string.h>
 
+/* What the activation is given. */
+static double linear_part(const RefGemm *g, size_t b, size_t i, size_t j) {
+  double sum = 0;
+  for (size_t l = 0; l < g->k; l++) sum += g->a[(b * g->m + i) * g->k + l] * g->b[(b * g->k + l) * g->n + j];
+  return g->alpha * sum + (g->c ? g->beta * g->c[(b * g->m + i) * g->n + j] : 0) + (g->bias ? g->bias[j] : 0);
+}
+
 void ref_gemm(const RefGemm *g, double *d) {
   for (size_t b = 0; b < g->batch; b++)
     for (size_t i = 0; i < g->m; i++)
-      for (size_t j = 0; j < g->n; j++) {
-        size_t at = (b * g->m + i) * g->n + j;
-        double sum = 0;
-        for (size_t l = 0; l < g->k; l++) sum += g->a[(b * g->m + i) * g->k + l] * g->b[(b * g->k + l) * g->n + j];
-        double x = g->alpha * sum;
-        if (g->c) x += g->beta * g->c[at];
-        if (g->bias) x += g->bias[j];
-        d[at] = ref_activate(g->act, x);
-      }
+      for (size_t j = 0; j < g->n; j++) d[(b * g->m + i) * g->n + j] = ref_activate(g->act, linear_part(g, b, i, j));
 }
 
 static size_t groups(size_t n, size_t of) { return of ? (n + of - 1) / of : 1; }
@@ -99,10 +98,7 @@ void ref_gemm_grad(const RefGemm *g, const double *dd, double (*store)(double), 
     for (size_t i = 0; i < g->m; i++)
       for (size_t j = 0; j < g->n; j++) {
         size_t at = (b * g->m + i) * g->n + j;
-        double sum = 0;
-        for (size_t l = 0; l < g->k; l++) sum += g->a[(b * g->m + i) * g->k + l] * g->b[(b * g->k + l) * g->n + j];
-        double x = g->alpha * sum + (g->c ? g->beta * g->c[at] : 0) + (g->bias ? g->bias[j] : 0);
-        double adjoint = dd[at] * (bent ? ref_activate_slope(g->act, x) : 1), kept = stored(store, adjoint);
+        double adjoint = dd[at] * (bent ? ref_activate_slope(g->act, linear_part(g, b, i, j)) : 1), kept = stored(store, adjoint);
         spread_adjoint(&s, b, i, j, kept);
         if (dc) dc[at] = g->beta * adjoint;
         if (dbias) dbias[j] += bent ? kept : adjoint;

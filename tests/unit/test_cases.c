@@ -257,6 +257,47 @@ static void large_tensors_are_filled_whole(void **state) {
   }
 }
 
+/* y = x / s / 1/t / u, u a value per row: s and t are numbers that everything is divided by. */
+static DefNode quotient_nodes[] = {{.op = DEF_ARG, .index = 0},        {.op = DEF_ARG, .index = 1},        {.op = DEF_ARG, .index = 2},
+                                   {.op = DEF_ARG, .index = 3},        {.op = DEF_DIV, .arg = {0, 1}},     {.op = DEF_RCP, .arg = {2}},
+                                   {.op = DEF_MUL, .arg = {4, 5}},     {.op = DEF_DIV, .arg = {6, 3}}};
+static const KilnDef quotient = {
+    .op = "quotient",
+    .dims = {"M", "N"},
+    .ndims = 2,
+    .ntensors = 6,
+    .tensor = {IN("x", KILN_BF16, 2, 0, 1), {.name = "s", .dtype = KILN_F32, .present = true, .value = -1, .over = -1},
+               {.name = "t", .dtype = KILN_F32, .present = true, .value = -1, .over = -1}, IN("u", KILN_F32, 1, 0), OUT("y", 7, -1, 2, 0, 1),
+               {.name = "unread", .dtype = KILN_F32, .present = true, .value = -1, .over = -1}},
+    .node = quotient_nodes,
+    .nnodes = 8};
+
+static void divisors_keep_away_from_0(void **state) {
+  (void)state;
+  static const char *const lines[] = {"M=5,N=8", "M=5,N=8 special"};
+  Majors majors = {0};
+  Device nowhere = {0};
+  Random r;
+  random_start(&r, random_entropy());
+  assert_int_equal(cases_divisors(&quotient), 1 << 1 | 1 << 2);
+  assert_int_equal(cases_divisors(&sums), 0);
+  for (int k = 0; k < 200; k++) {
+    CaseList list = {0};
+    CaseData d;
+    char message[256];
+    double most = k % 2 ? 0.25 : 8;
+    assert_true(cases_line(&list, &quotient, lines[k % 2], strlen(lines[k % 2]), message, sizeof message));
+    tensors_make(&d, &quotient, &list.at[0], &majors, false);
+    tensors_fill(&d, &r);
+    for (int j = 1; j < 3; j++) {
+      double x = fabs(number_load(KILN_F32, d.tensor[j].host + (size_t)d.tensor[j].first * 4));
+      assert_true(x >= most / 2 && x <= most);
+    }
+    tensors_free(&d, &nowhere);
+    cases_free(&list);
+  }
+}
+
 static void call_scalars_move(void **state) {
   (void)state;
   CaseList list = {0};
@@ -338,6 +379,7 @@ int main(void) {
       cmocka_unit_test(sizes_are_completed),
       cmocka_unit_test(views_fit_their_buffers),
       cmocka_unit_test(call_scalars_move),
+      cmocka_unit_test(divisors_keep_away_from_0),
       cmocka_unit_test(large_tensors_are_filled_whole),
       cmocka_unit_test(gradients_read_what_the_forward_run_wrote),
   };

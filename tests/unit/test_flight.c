@@ -1,23 +1,9 @@
 /* test_flight.c - hazard_flight.c and hazard_store.c on small programs in text form: products in flight, what may be touched and given
  * back when, which end of a ring a skip passes over; how many groups of stores an acquire leaves. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-#include "target.h"
-#include "tile.h"
-#include <stdio.h>
-#include <string.h>
-
-typedef struct Run { Arena arena; Diag diag; TileProgram tiles; bool ok; } Run;
+#include "tile_case.h"
 
 static void run_text(Run *r, const char *text) {
-  arena_init(&r->arena, 0);
-  diag_init(&r->diag, &r->arena);
-  tile_init(&r->tiles, &r->arena, &r->diag);
-  bool parsed = tile_parse(&r->tiles, "test.tile", text, strlen(text));
-  if (!parsed) fprintf(stderr, "%s\n", r->diag.text.at);
-  assert_true(parsed);
+  read_text(r, text);
   r->ok = tile_check(&r->tiles) && tile_complete(&r->tiles, target_find("sm_90a")) && tile_hazard(&r->tiles, target_find("sm_90a"));
 }
 
@@ -49,8 +35,6 @@ static void run(Run *r, const char *body) {
            "  }\n}\n", body);
   run_text(r, text);
 }
-
-static void end(Run *r) { arena_free(&r->arena); }
 
 static void assert_accepted(const char *body) {
   Run r;

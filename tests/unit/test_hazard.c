@@ -1,15 +1,6 @@
 /* test_hazard.c - hazard.c on small programs in text form: where barriers go, what a ring's wait may leave in flight, what is
  * refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-#include "target.h"
-#include "tile.h"
-#include <stdio.h>
-#include <string.h>
-
-typedef struct Run { Arena arena; Diag diag; TileProgram tiles; bool ok; } Run;
+#include "tile_case.h"
 
 static void run_on(Run *r, const char *target, const char *kernel, const char *body) {
   char text[8192];
@@ -21,18 +12,11 @@ static void run_on(Run *r, const char *target, const char *kernel, const char *b
            "  a = smem dtype=f16 shape=[64,32] name=\"a\"\n"
            "  b = smem dtype=f16 shape=[64,32] name=\"b\"\n"
            "  ring = ring a, b stages=2 filled_by=\"cp.async\" fields=\"a,b\"\n%s}\n", kernel, body);
-  arena_init(&r->arena, 0);
-  diag_init(&r->diag, &r->arena);
-  tile_init(&r->tiles, &r->arena, &r->diag);
-  bool parsed = tile_parse(&r->tiles, "test.tile", text, strlen(text));
-  if (!parsed) fprintf(stderr, "%s\n", r->diag.text.at);
-  assert_true(parsed);
+  read_text(r, text);
   r->ok = tile_complete(&r->tiles, target_find(target)) && tile_hazard(&r->tiles, target_find(target));
 }
 
 static void run(Run *r, const char *body) { run_on(r, "sm_80", "", body); }
-
-static void end(Run *r) { arena_free(&r->arena); }
 
 static const TileNode *nth(const Run *r, TileOp op, int n) {
   for (uint32_t i = 1; i < r->tiles.nodes.n; i++)
@@ -51,7 +35,9 @@ static void assert_refused_on(const char *target, const char *kernel, const char
 
 static void assert_refused(const char *body, const char *words) { assert_refused_on("sm_80", "", body, words); }
 
-#define READ "load t, 0:i64, 0:i64 shape=[64,64] layout=\"r2@1:1 r2@0:8 r4@1:8 r2@0:16 l4@1:2 l8@0:1 w2@0:32 w2@1:32\"\n"
+#define READ_AS(warps) "load t, 0:i64, 0:i64 shape=[64,64] layout=\"r2@1:1 r2@0:8 r4@1:8 r2@0:16 l4@1:2 l8@0:1 " warps "\"\n"
+#define READ READ_AS("w2@1:32 w2@0:32")     /* what other warps wrote than those that read it */
+#define READ_OWN READ_AS("w2@0:32 w2@1:32") /* as acc lies */
 
 static void read_after_write_needs_a_barrier(void **state) {
   (void)state;
@@ -62,6 +48,68 @@ static void read_after_write_needs_a_barrier(void **state) {
   assert_true(nth(&r, TILE_load, 0)->sync_before);
   assert_false(nth(&r, TILE_load, 1)->sync_before);
   end(&r);
+}
+
+static void own_elements_need_none(void **state) {
+  (void)state;
+  Run r;
+  run(&r, "  i = for 0, 4, 1 {\n    f = " READ_OWN "    store t, acc, 0:i64, 0:i64\n    g = " READ_OWN "  }\n  h = " READ);
+  assert_true(r.ok);
+  assert_false(nth(&r, TILE_store, 0)->sync_before);
+  assert_false(nth(&r, TILE_load, 0)->sync_before);
+  assert_false(nth(&r, TILE_load, 1)->sync_before);
+  assert_true(nth(&r, TILE_load, 2)->sync_before);
+  end(&r);
+  run(&r, "  f = " READ_OWN "  g = " READ "  store t, acc, 0:i64, 0:i64\n  h = " READ_OWN); /* one of two reads was by others */
+  assert_true(r.ok);
+  assert_true(nth(&r, TILE_store, 0)->sync_before);
+  assert_false(nth(&r, TILE_load, 2)->sync_before);
+  end(&r);
+  run(&r, "  m = param name=\"M\" dtype=i64\n  p = lt m, 4:i64\n  if p {\n    f = " READ "  } else {\n    g = " READ_OWN "  }\n  store t, acc, 0:i64, 0:i64\n");
+  assert_true(r.ok);
+  assert_true(nth(&r, TILE_store, 0)->sync_before);
+  end(&r);
+}
+
+#define PIECE "shape=[64,32] layout=\"r2@1:1 r2@0:8 r2@1:8 r2@0:16 l4@1:2 l8@0:1 w2@0:32 w2@1:16\"\n"
+#define PIECES "  half = frag dtype=f32 " PIECE "  flat = frag dtype=f32 shape=[32,64] layout=\"r2@1:1 r2@0:8 r4@1:8 l4@1:2 l8@0:1 w2@0:16 w2@1:32\"\n" \
+  "  u = smem dtype=f32 shape=[64,64]\n"
+
+static void pieces_of_one_size_need_none(void **state) { /* whichever of them they are */
+  (void)state;
+  Run r;
+  run(&r, PIECES "  i = for 0, 2, 1 {\n    p = part u, i dim=1 size=32\n    store p, half, 0:i64, 0:i64\n  }\n"
+          "  i = for 0, 2, 1 {\n    p = part u, i dim=1 size=32\n    f = load p, 0:i64, 0:i64 " PIECE "  }\n");
+  if (!r.ok) fprintf(stderr, "%s\n", r.diag.text.at);
+  assert_true(r.ok);
+  assert_false(nth(&r, TILE_store, 0)->sync_before);
+  assert_false(nth(&r, TILE_load, 0)->sync_before);
+  end(&r);
+  run(&r, PIECES "  p = part u, 0:i32 dim=1 size=32\n  store p, half, 0:i64, 0:i64\n  q = part u, 1:i32 dim=0 size=32\n  store q, flat, 0:i64, 0:i64\n");
+  assert_true(r.ok);
+  assert_true(nth(&r, TILE_store, 1)->sync_before);
+  end(&r);
+  run(&r, PIECES "  store u, half, 0:i64, 0:i64\n  store u, half, 0:i64, 32:i64\n"); /* not whole: what lies elsewhere may be anyone's */
+  assert_true(r.ok);
+  assert_true(nth(&r, TILE_store, 1)->sync_before);
+  end(&r);
+}
+
+/* Of two threads that hold an element one writes it, and what lies like accumulators of a warpgroup is read by the warp. */
+static void elements_of_several_threads_need_one(void **state) {
+  (void)state;
+  static const char *const layouts[] = {"r4@1:4 r16@0:4 l4@1:1 l4@0:1 l2@* w4@1:16", "r2@1:1 r2@0:8 r8@1:8 l4@1:2 l8@0:1 w4@0:16"};
+  for (int i = 0; i < 2; i++) {
+    char text[1024];
+    snprintf(text, sizeof text, "  g = frag dtype=f32 shape=[64,64] layout=\"%s\"\n  store t, g, 0:i64, 0:i64\n"
+             "  f = load t, 0:i64, 0:i64 shape=[64,64] layout=\"%s\"\n", layouts[i], layouts[i]);
+    Run r;
+    run(&r, text);
+    if (!r.ok) fprintf(stderr, "%s\n", r.diag.text.at);
+    assert_true(r.ok);
+    assert_true(nth(&r, TILE_load, 0)->sync_before);
+    end(&r);
+  }
 }
 
 static void an_explicit_barrier_serves(void **state) {
@@ -236,6 +284,8 @@ int main(void) {
     cmocka_unit_test(bytes_of_a_ring_in_use_are_refused), cmocka_unit_test(an_acquire_behind_a_read_of_its_bytes_needs_one),
     cmocka_unit_test(an_alias_behind_a_drain_needs_one), cmocka_unit_test(slots_are_committed_in_order),
     cmocka_unit_test(a_tensor_that_is_stored_and_loaded_needs_one), cmocka_unit_test(a_chain_of_tiles_in_a_loop),
+    cmocka_unit_test(own_elements_need_none),           cmocka_unit_test(pieces_of_one_size_need_none),
+    cmocka_unit_test(elements_of_several_threads_need_one),
     cmocka_unit_test(read_after_write_needs_a_barrier), cmocka_unit_test(an_explicit_barrier_serves),
     cmocka_unit_test(a_loop_meets_itself),              cmocka_unit_test(one_branch_is_enough),
     cmocka_unit_test(waits_leave_the_younger_copies),   cmocka_unit_test(a_steady_loop_needs_no_barrier_of_its_own),
