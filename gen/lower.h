@@ -7,7 +7,8 @@
 #include "ptx.h"
 #include "tile.h"
 
-typedef enum { VAL_NONE, VAL_CONST, VAL_SCALAR, VAL_FRAG, VAL_VIEW, VAL_SMEM, VAL_RING, VAL_SLOT, VAL_OPERANDS, VAL_WALK, VAL_MAP, VAL_ORDER, VAL_SCHED } ValKind;
+typedef enum { VAL_NONE, VAL_CONST, VAL_SCALAR, VAL_FRAG, VAL_VIEW, VAL_SMEM, VAL_RING, VAL_SLOT, VAL_OPERANDS, VAL_WALK, VAL_MAP,
+  VAL_ORDER, VAL_SCHED } ValKind;
 
 typedef struct ViewVal {      /* a tensor in global memory */
   const char *tensor;

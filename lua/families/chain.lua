@@ -195,7 +195,8 @@ local function setup(inst)
   for _, stage in ipairs(declared) do
     if type(stage.name) ~= "string" or type(stage.op) ~= "table" or not stage.op.is_op then op.fail(inst.op, "a stage is { name =, op =, ... }") end
     local own = instance_of(inst, stage)
-    local s = { name = stage.name, inst = own, dims = {}, targets = {}, scalars = {}, choose = stage.schedules, group = stage.group or "", few = stage.few, reach = stage.reach }
+    local s = { name = stage.name, inst = own, dims = {}, targets = {}, scalars = {} }
+    s.choose, s.group, s.few, s.reach = stage.schedules, stage.group or "", stage.few, stage.reach
     for _, d in ipairs(own.dims) do s.dims[d] = bind_dim(inst, stage, own, d) end
     own.bound = s.dims
     for _, sc in ipairs(own.scalars) do s.scalars[sc.name] = bind_scalar(inst, stage, sc) end

@@ -18,7 +18,8 @@ return chain.op "fp8_linear" {
     return {
       workspaces = { "code B M K " .. set.format, "scale_x " .. SCALE_X[set.scale] },
       { name = "quantize", group = "codes", few = 3, reach = set.scale == "row", op = op "quantize_fp8",
-        set = { dtype = c.tensor.x.dtype, format = set.format, per = PER[set.scale] }, dims = { M = "B M", N = "K" }, tensors = { q = "code", scale = "scale_x" } },
+        set = { dtype = c.tensor.x.dtype, format = set.format, per = PER[set.scale] }, dims = { M = "B M", N = "K" },
+        tensors = { q = "code", scale = "scale_x" } },
       { name = "multiply", few = 6, op = op "fp8_gemm", tensors = { a = "code", b = "w", scale_a = "scale_x", scale_b = "scale_w", d = "y" },
         set = {
           dtype = c.tensor.y.dtype, a_dtype = set.format, b_dtype = c.tensor.w.dtype, b_major = set.b_major, scale = set.scale,

@@ -235,7 +235,7 @@ static void stores_wait_for_no_more_than_their_slot(void **state) {
   (void)state;
   assert_left("for 0, n, 1 {\n" STORED("0", "r") "}\ndrain r\n", "2 1 ");                      /* two slots: one group may be left */
   assert_left(STORED("0", "r") STORED("1", "r") STORED("2", "r") "drain r\n", "0 0 2 1 ");      /* the first two slots are new */
-  assert_left("for 0, n, 1 {\n" STORED("0", "r") STORED("1", "q") "}\ndrain r\ndrain q\n", "4 0 1 0 "); /* groups of both rings count, and the wait for the shorter one does for both */
+  assert_left("for 0, n, 1 {\n" STORED("0", "r") STORED("1", "q") "}\ndrain r\ndrain q\n", "4 0 1 0 "); /* those of both rings count; one wait does for both */
   assert_left("for 0, n, 1 {\n" STORED("0", "r") "if 1:bool {\n" STORED("1", "q") "}\n}\ndrain q\ndrain r\n", "2 0 1 0 "); /* fewer on one path */
   assert_left(STORED("0", "r") "drain r\n" STORED("1", "r") STORED("2", "r") "drain r\n", "0 1 0 0 1 "); /* what a drain has covered */
 }

@@ -107,7 +107,8 @@ static const IsaId narrow_forms[] = {
 };
 static const IsaId wide_forms[] = {
   ISA_add_s64, ISA_add_u64, ISA_sub_s64, ISA_mul_lo_s64, ISA_mad_lo_s64, ISA_shl_b64, ISA_shr_u64, ISA_and_b64, ISA_xor_b64,
-  ISA_div_s64, ISA_rem_s64, ISA_div_u64, ISA_rem_u64, ISA_min_s64, ISA_max_s64, ISA_cvt_s64_s32, ISA_cvt_u64_u32, ISA_mul_wide_s32, ISA_mul_wide_u32, ISA_add_s64, ISA_selp_b64,
+  ISA_div_s64, ISA_rem_s64, ISA_div_u64, ISA_rem_u64, ISA_min_s64, ISA_max_s64, ISA_cvt_s64_s32, ISA_cvt_u64_u32,
+  ISA_mul_wide_s32, ISA_mul_wide_u32, ISA_add_s64, ISA_selp_b64,
 };
 static const IsaId compares[] = {ISA_setp_lt_s32, ISA_setp_lt_u32, ISA_setp_eq_s32, ISA_setp_ge_s32, ISA_setp_gt_u32, ISA_setp_le_s32};
 
