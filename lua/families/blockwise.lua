@@ -123,7 +123,8 @@ local function vector(inst)
 end
 
 local function add(list, kind, rows, cols, threads, warps, vec, ctas)
-  table.insert(list, { kind = kind, rows = rows, cols = cols, threads = threads, warps = warps, vec = vec, ctas = ctas or 1, cache = "keep" })
+  table.insert(list, { kind = kind, rows = rows, cols = cols, threads = threads, warps = warps, vec = vec, ctas = ctas or 1,
+    cache = kind == "whole" and "some" or "keep" }) -- of a whole tensor as much as L2 has room for is there when it is read again
 end
 
 -- 16 elements per thread, as in row-wise kernels; 256 threads.
@@ -207,7 +208,7 @@ local function check_schedule(inst, s, kind)
   if s.threads & (s.threads - 1) ~= 0 or s.threads > s.warps * 32 then refuse("threads (of a row) is a power of two up to 32 * warps") end
   if s.vec ~= 1 and s.vec ~= 2 and s.vec ~= 4 and s.vec ~= 8 then refuse("vec is 1, 2, 4 or 8") end
   if s.ctas > 32 then refuse("ctas (the least number on an SM, for the registers) is at most 32") end
-  if s.cache ~= "keep" and s.cache ~= "plain" then refuse("cache (how the input is read) is keep or plain") end
+  if s.cache ~= "keep" and s.cache ~= "some" and s.cache ~= "plain" then refuse("cache (how the input is read) is keep, some or plain") end
   if s.cols % (s.threads * s.vec) ~= 0 or s.rows * s.threads % (s.warps * 32) ~= 0 then
     refuse("cols is a multiple of threads * vec, rows * threads of 32 * warps")
   end

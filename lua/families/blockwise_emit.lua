@@ -184,11 +184,13 @@ local function is_tile(z, t) return has(z, t, "row") ~= nil and has(z, t, "col")
 -- A tile of one row is within the rows, of which there is a tile each.
 local function inside_rows(z) return z.s.rows == 1 and { 0 } or nil end
 
+local CACHE = { keep = "keep", some = "keep_some", plain = "nc" }
+
 -- An argument at a place, in f32. like(): a fragment of the tile's layout, whose slices values of one dim take. unsure: there may be
 -- no tile there.
 local function read_raw(z, view, t, p, like, unsure)
   local c, row, col = coordinates(z, t, p), has(z, t, "row"), has(z, t, "col")
-  local cache, inside = z.s.cache == "keep" and "keep" or "nc", not unsure and inside_rows(z) or nil
+  local cache, inside = CACHE[z.s.cache], not unsure and inside_rows(z) or nil
   if row and col then return tile.load(view, c, { shape = { z.s.rows, z.s.cols }, layout = z.layout, dims = { row, col }, cache = cache, inside = inside }) end
   if row then return tile.load_like(view, like(), c, { dims = { row, -1 }, cache = "nc", inside = inside }) end
   if col then return tile.load_like(view, like(), c, { dims = { -1, col }, cache = "nc" }) end
