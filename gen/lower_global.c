@@ -152,40 +152,40 @@ static int vector_elems(const Layout *lay, const ViewVal *v, const ViewCursor *c
   return vec;
 }
 
-/* policy: the hint's form, 0: none; bytes one by one go without it. share: of the lines it is for, in hundredths. */
-typedef struct AccessForms { uint16_t u8, b16, b32, f32, v2_b32, v4_b32, v2_f32, v4_f32, b64, policy, share; } AccessForms;
+/* policy: the hint's form, 0: none; bytes one by one go without it. */
+typedef struct AccessForms { uint16_t u8, b16, b32, f32, v2_b32, v4_b32, v2_f32, v4_f32, b64, policy; } AccessForms;
 static const AccessForms LOAD = {ISA_ld_global_u8, ISA_ld_global_b16, ISA_ld_global_b32, ISA_ld_global_f32,
   ISA_ld_global_v2_b32, ISA_ld_global_v4_b32, ISA_ld_global_v2_f32, ISA_ld_global_v4_f32,
-  ISA_ld_global_b64, 0, 0};
+  ISA_ld_global_b64, 0};
 static const AccessForms LOAD_NC = {ISA_ld_global_nc_u8, ISA_ld_global_nc_b16, ISA_ld_global_nc_b32, ISA_ld_global_nc_f32,
   ISA_ld_global_nc_v2_b32, ISA_ld_global_nc_v4_b32, ISA_ld_global_nc_v2_f32, ISA_ld_global_nc_v4_f32,
-  ISA_ld_global_nc_b64, 0, 0};
+  ISA_ld_global_nc_b64, 0};
 static const AccessForms LOAD_STREAM = {ISA_ld_global_nc_L1_no_allocate_u8, ISA_ld_global_nc_L1_no_allocate_b16,
   ISA_ld_global_nc_L1_no_allocate_b32, ISA_ld_global_nc_L1_no_allocate_f32,
   ISA_ld_global_nc_L1_no_allocate_v2_b32, ISA_ld_global_nc_L1_no_allocate_v4_b32, ISA_ld_global_nc_L1_no_allocate_v2_f32,
   ISA_ld_global_nc_L1_no_allocate_v4_f32,
-  ISA_ld_global_nc_L1_no_allocate_b64, 0, 0};
+  ISA_ld_global_nc_L1_no_allocate_b64, 0};
 static const AccessForms LOAD_KEEP = {ISA_ld_global_nc_u8, ISA_ld_global_nc_L2_cache_hint_b16, ISA_ld_global_nc_L2_cache_hint_b32,
   ISA_ld_global_nc_L2_cache_hint_f32,
   ISA_ld_global_nc_L2_cache_hint_v2_b32, ISA_ld_global_nc_L2_cache_hint_v4_b32, ISA_ld_global_nc_L2_cache_hint_v2_f32,
   ISA_ld_global_nc_L2_cache_hint_v4_f32,
-  ISA_ld_global_nc_L2_cache_hint_b64, ISA_createpolicy_L2_evict_last_b64, 100};
+  ISA_ld_global_nc_L2_cache_hint_b64, ISA_createpolicy_L2_evict_last_b64};
 static const AccessForms LOAD_KEEP_SOME = {ISA_ld_global_nc_u8, ISA_ld_global_nc_L2_cache_hint_b16, ISA_ld_global_nc_L2_cache_hint_b32,
   ISA_ld_global_nc_L2_cache_hint_f32,
   ISA_ld_global_nc_L2_cache_hint_v2_b32, ISA_ld_global_nc_L2_cache_hint_v4_b32, ISA_ld_global_nc_L2_cache_hint_v2_f32,
   ISA_ld_global_nc_L2_cache_hint_v4_f32,
-  ISA_ld_global_nc_L2_cache_hint_b64, ISA_createpolicy_L2_evict_last_evict_first_b64, 40};
+  ISA_ld_global_nc_L2_cache_hint_b64, ISA_createpolicy_L2_evict_last_evict_first_b64};
 static const AccessForms LOAD_KEEP_WRITTEN = {ISA_ld_global_u8, ISA_ld_global_L2_cache_hint_b16, ISA_ld_global_L2_cache_hint_b32,
   ISA_ld_global_L2_cache_hint_f32,
   ISA_ld_global_L2_cache_hint_v2_b32, ISA_ld_global_L2_cache_hint_v4_b32, ISA_ld_global_L2_cache_hint_v2_f32,
   ISA_ld_global_L2_cache_hint_v4_f32,
-  ISA_ld_global_L2_cache_hint_b64, ISA_createpolicy_L2_evict_last_b64, 100};
+  ISA_ld_global_L2_cache_hint_b64, ISA_createpolicy_L2_evict_last_b64};
 static const AccessForms STORE = {ISA_st_global_u8, ISA_st_global_b16, ISA_st_global_b32, ISA_st_global_f32,
   ISA_st_global_v2_b32, ISA_st_global_v4_b32, ISA_st_global_v2_f32, ISA_st_global_v4_f32,
-  ISA_st_global_b64, 0, 0};
+  ISA_st_global_b64, 0};
 static const AccessForms STORE_STREAM = {ISA_st_global_cs_u8, ISA_st_global_cs_b16, ISA_st_global_cs_b32, ISA_st_global_cs_f32,
   ISA_st_global_cs_v2_b32, ISA_st_global_cs_v4_b32, ISA_st_global_cs_v2_f32, ISA_st_global_cs_v4_f32,
-  ISA_st_global_cs_b64, 0, 0};
+  ISA_st_global_cs_b64, 0};
 
 static const AccessForms *forms_of(Lower *l, bool load) {
   const char *cache = tile_attr_str(l->tiles, l->node, TA_cache, "");
@@ -279,7 +279,10 @@ static void load_view(Lower *l, Val *frag, const ViewVal *v, int first_coord, co
   if (index) pos[lay->rank - 1] = (PtxReg){0};
   ViewCursor c = view_cursor(l, v, first_coord, lay->rank, pos, bits);
   const AccessForms *f = forms_of(l, true);
-  if (f->policy) l->policy = ptx_def(l->ptx, f->policy, po_f((float)f->share / 100));
+  if (f->policy) {
+    const char *share = tile_attr_str(l->tiles, l->node, TA_share, NULL);
+    l->policy = ptx_def(l->ptx, f->policy, share ? R(lower_param(l, share)) : po_f(1));
+  }
   int64_t pad = pad_bits(l, frag->dtype);
   int vec = vector_elems(lay, v, &c), from, to;
   while (index && vec > tile_attr_int(l->tiles, l->node, TA_run, 1)) vec /= 2;
