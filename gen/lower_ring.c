@@ -284,12 +284,11 @@ static bool begins_at_once(const Fill *f, int dim) {
 
 void lower_walk(Lower *l) {
   WalkVal *w = ARENA_NEW(l->arena, PASS, WalkVal);
-  const RingVal *r = lower_arg(l, 0)->ring;
-  const char *name = tile_attr_str(l->tiles, l->node, TA_field, "");
+  RingVal *r = lower_arg(l, 0)->ring;
   Fill *f = &w->fill;
-  int field = 0;
-  while (field < r->nfields && strcmp(r->field[field], name)) field++;
-  if (field == r->nfields || !fill_plan(l, f, (SmemVal *)&r->tile[field])) return;
+  int field = 0; /* there is one: tile_infer */
+  while (strcmp(r->field[field], tile_attr_str(l->tiles, l->node, TA_field, ""))) field++;
+  if (!fill_plan(l, f, &r->tile[field])) return;
   if (f->from->half) {
     lower_error(l, "walk: the view's halves take turns; its tiles do not follow one another in memory");
     return;
@@ -303,10 +302,10 @@ void lower_walk(Lower *l) {
   frag_positions(l, &f->layout, pos, bits);
   w->place = pos[w->dim];
   PtxReg left = DEF(sub_s64, R(size), R(lower_i64(l, lower_arg(l, 2 + d))));
-  if (begins_at_once(f, w->dim)) { /* rounded up, at most 2^30: memory has fewer tiles of 2 elements or more in a row */
+  if (begins_at_once(f, w->dim)) { /* rounded up; a loop that counts in 32 bits comes no further */
     PtxReg own = w->place.id ? DEF(sub_s64, R(left), R(DEF(cvt_s64_s32, R(w->place)))) : left;
     PtxReg copies = DEF(div_s64, R(DEF(add_s64, R(own), po_i(w->step - 1))), po_i(w->step));
-    w->copies = variable_of(l, PTX_R, DEF(cvt_u32_u64, R(DEF(max_s64, R(DEF(min_s64, R(copies), po_i(1 << 30))), po_i(0)))));
+    w->copies = variable_of(l, PTX_R, DEF(cvt_u32_u64, R(DEF(max_s64, R(DEF(min_s64, R(copies), po_i(INT32_MAX))), po_i(0)))));
   } else {
     w->left = variable_of(l, PTX_L, left);
   }
@@ -366,7 +365,7 @@ static PtxReg bytes_inside(Lower *l, Fill *f, const int32_t *at) {
   /* cut to the piece before it is multiplied: room may be 2^30 elements */
   PtxReg elems = DEF(max_s32, R(DEF(min_s32, R(room_from(l, f->cursor.room[1], at[1])), po_i(f->vec))), po_i(0));
   PtxReg bytes = DEF(mul_lo_s32, R(elems), po_i(f->from->elem_bytes));
-  PtxReg row = DEF(setp_gt_s32, R(f->cursor.room[0]), po_i(at[0]));
+  PtxReg row = f->cursor.whole[0].id ? f->cursor.whole[0] : DEF(setp_gt_s32, R(f->cursor.room[0]), po_i(at[0]));
   return DEF(selp_b32, R(bytes), po_i(0), R(row));
 }
 

@@ -201,7 +201,7 @@ local function read_raw(z, view, t, p, like, unsure)
   local c, row, col = coordinates(z, t, p), has(z, t, "row"), has(z, t, "col")
   local cache, inside = CACHE[z.s.cache], not unsure and inside_rows(z) or nil
   if row and col then
-    local share = z.s.cache == "some" and tile.param(KEPT, "f32") and KEPT or nil
+    local share = z.s.cache == "some" and KEPT or nil
     return tile.load(view, c, { shape = { z.s.rows, z.s.cols }, layout = z.layout, dims = { row, col }, cache = cache, share = share, inside = inside })
   end
   if row then return tile.load_like(view, like(), c, { dims = { row, -1 }, cache = "nc", inside = inside }) end

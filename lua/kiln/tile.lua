@@ -200,7 +200,14 @@ local function with_coordinates(first, coordinates, dtype)
   for _, c in ipairs(coordinates) do table.insert(ids, operand(c, { dtype = dtype })) end
   return ids
 end
-function tile.load(memory, coordinates, attrs) return node("load", with_coordinates({ memory.id }, coordinates, "i64"), attrs) end
+-- attrs.share: the name of a derived f32.
+function tile.load(memory, coordinates, attrs)
+  if attrs and attrs.share then
+    tile.param(attrs.share, "f32")
+    attrs.share = scope.current and scope.current:name(attrs.share) or attrs.share
+  end
+  return node("load", with_coordinates({ memory.id }, coordinates, "i64"), attrs)
+end
 function tile.load_like(memory, like, coordinates, attrs) return node("load_like", with_coordinates({ memory.id, like.id }, coordinates, "i64"), attrs) end
 function tile.gather(memory, index, coordinates, attrs) return node("gather", with_coordinates({ memory.id, index.id }, coordinates, "i64"), attrs) end
 function tile.store(memory, f, coordinates, attrs) core.node("store", with_coordinates({ memory.id, f.id }, coordinates, "i64"), attrs) end
