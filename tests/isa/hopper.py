@@ -1,4 +1,5 @@
 """hopper.py - files for mbarriers, bulk and tensor copies, clusters and products of warpgroups. The CTA is a cluster of its own, rank 0, but where two are needed."""
+import functools
 import re
 
 from kernel import Kernel
@@ -377,7 +378,13 @@ def nothing(form):
 
 ROWS = 37  # distinct rows of 32 bytes that A's and B's are taken from
 ELEMENT = {"f16": 2, "bf16": 2, "tf32": 4, "e4m3": 1, "e5m2": 1, "s8": 1, "u8": 1}
-SHOWN_N = (8, 32, 64, 128, 256)
+SHOWN_N = (8, 32, 64, 128, 256)  # columns of the products that have a file here; the others' are written where they are wanted (make.py --every)
+
+
+def is_shown(form):
+    product = re.match(r"wgmma_\w+_n(\d+)$", form.id)
+    return not product or int(product.group(1)) in SHOWN_N
+
 
 
 def row_of_a(m):
@@ -395,10 +402,11 @@ def values_of(kind, salt):
     return [[(7 * r + 5 * e + salt + r * e % 3) % 7 + low for e in range(per)] for r in range(ROWS)]
 
 
+@functools.lru_cache(None)
 def encode(kind, v):
     from meaning import FORMATS, Fraction, of_fraction
-    if kind in ("s8", "u8"):
-        return v & 0xff
+    if kind in ("s8", "u8", "s32"):
+        return v & (0xffffffff if kind == "s32" else 0xff)
     if kind == "tf32":
         return FORMATS["f32"].encode(of_fraction(Fraction(v)))
     if kind in ("e4m3", "e5m2"):
@@ -418,33 +426,30 @@ def words_of_rows(kind, rows):
     return words
 
 
+@functools.lru_cache(None)
+def results(d, ta, tb):
+    """The bits of D's elements, by rows of A's table and of B's."""
+    a, b = values_of(ta, 1), values_of(tb, 4)
+    return [[encode(d, 2 * sum(x * y for x, y in zip(row, column))) for column in b] for row in a]
+
+
 def product(form):
     """D = A*B, then D = A*B + D; each thread gives the sum of its registers' bits, each times another odd number. K-major, 128B swizzle: row r of
     B lies at r * 128 (r * 64 for odd numbers of columns would do as well), its 16 bytes c at place c ^ (r mod 8)."""
     m = re.match(r"wgmma_(\w+?)_(\w+?)_(\w+?)_(reg_)?n(\d+)$", form.id)
     d, ta, tb, reg, n = m.group(1), m.group(2), m.group(3), bool(m.group(4)), int(m.group(5))
-    if n not in SHOWN_N:
-        return None
     k = kernel_of(form, block=128)
     k.shared = 1024 + 8192 + 32768
     k.add(f"mov.u32 {TILE}, pool;")
-    a, b = values_of(ta, 1), values_of(tb, 4)
-    k.tensor("a", "in", "i32", given=words_of_rows(ta, a))
-    k.tensor("b", "in", "i32", given=words_of_rows(tb, b))
-    dot = {}
-    for i in range(64):
-        for j in range(n):
-            key = row_of_a(i), row_of_b(j)
-            if key not in dot:
-                dot[key] = 2 * sum(x * y for x, y in zip(a[key[0]], b[key[1]]))
-    from meaning import FORMATS, Fraction, of_fraction
-    bits = (lambda v: v & 0xffffffff) if d == "s32" else lambda v: FORMATS[d].encode(of_fraction(Fraction(v)))
+    k.tensor("a", "in", "i32", given=words_of_rows(ta, values_of(ta, 1)))
+    k.tensor("b", "in", "i32", given=words_of_rows(tb, values_of(tb, 4)))
+    bits = results(d, ta, tb)
     nregs, wanted = n // (4 if d == "f16" else 2), []
     for t in range(128):
         total = 0
         for i in range(n // 2):
             row, col = t // 32 * 16 + t % 32 // 4 + 8 * (i >> 1 & 1), 8 * (i >> 2) + 2 * (t % 4) + (i & 1)
-            w = bits(dot[row_of_a(row), row_of_b(col)])
+            w = bits[row_of_a(row)][row_of_b(col)]
             total += (2 * (i // 2) + 1) * (w << 16 * (i & 1)) if d == "f16" else (2 * i + 1) * w
         wanted.append(total & 0xffffffff)
     k.tensor("d", "out", "i32", wanted=wanted)
