@@ -21,7 +21,8 @@ usage: tests/gpu.sh [PART...]
 
   info       the GPU, the driver, the tools
   check      kiln check --quick of every op on the GPU
-  isa        every PTX form on the GPU (tests/isa/forms), and the simulator against what the GPU gave (KILN_SIM, default sim:sm_90a)
+  isa        every PTX form on the GPU (tests/isa/forms, and those whose files are written here by tests/isa/make.py --every), and the
+             simulator against what the GPU gave (KILN_SIM, default sim:sm_90a)
   bench      kiln bench of the shapes that have a bar
   ceiling    the mma.sync ceiling, by tests/bench/mma_ceiling.py
   launch     CPU time of kiln_launch and of plan creation, by build/launch
@@ -93,7 +94,8 @@ isa_share() { # isa_share LIST: its files, in one process after another: some fa
 }
 
 isa_everywhere() {
-  ls tests/isa/forms/*.ptx >"$WORK/isa.files" && split -n "r/$JOBS" -d "$WORK/isa.files" "$WORK/isa.part."
+  python3 tests/isa/make.py --every "$WORK/forms" || return 1
+  ls tests/isa/forms/*.ptx "$WORK"/forms/*.ptx >"$WORK/isa.files" && split -n "r/$JOBS" -d "$WORK/isa.files" "$WORK/isa.part."
   # shellcheck disable=SC2016 # expanded by the child
   printf '%s\n' "$WORK"/isa.part.?? | xargs -P "$JOBS" -I{} bash -c 'isa_share "$1"' one {}
   grep -hE '^(FAIL|isa_run)' "$WORK"/isa.part.*.log | sort
@@ -102,11 +104,11 @@ isa_everywhere() {
   ! grep -q '^status [^0]' "$WORK"/isa.part.*.log && ! grep -q '^FAIL' "$WORK"/isa.part.*.log
 }
 
-part_isa() { # the GPU's outputs stay in $OUT/isa.txt: `isa_run --device sim:sm_90a --against isa.txt tests/isa/forms` compares anywhere
+part_isa() { # the GPU's outputs stay in $OUT/isa.txt: `isa_run --device sim:sm_90a --against isa.txt FOLDER...` compares anywhere
   local rc=0
   isa_everywhere || rc=1
   [ -s "$OUT/isa.txt" ] || return 1
-  "$BUILD/isa_run" --device "${KILN_SIM:-sim:sm_90a}" --against "$OUT/isa.txt" --list "$WORK/agreed.txt" tests/isa/forms || rc=1
+  "$BUILD/isa_run" --device "${KILN_SIM:-sim:sm_90a}" --against "$OUT/isa.txt" --list "$WORK/agreed.txt" tests/isa/forms "$WORK/forms" || rc=1
   # which model of addition its tensor cores follow (runtime/sim/exec/tensor.h)
   python3 tests/isa/tensor_probe.py make "$WORK/probe" && "$BUILD/isa_run" --device "$DEVICE" --save "$OUT/tensor.txt" "$WORK/probe" >/dev/null
   python3 tests/isa/tensor_probe.py fit "$OUT/tensor.txt" | tee "$OUT/tensor_models.txt"
@@ -216,7 +218,7 @@ for name in $parts; do
   case $name in
     info) part info 20 bash -c part_info ;;
     check) part check 150 bash -c check_every ;;
-    isa) part isa 150 bash -c part_isa ;;
+    isa) part isa 200 bash -c part_isa ;;
     bench) part bench 80 bash -c part_bench ;;
     ceiling) part ceiling 20 python3 tests/bench/mma_ceiling.py --json "$WORK/ceiling.json" ;;
     launch) part launch 20 bash -c part_launch ;;

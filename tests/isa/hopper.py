@@ -1,8 +1,10 @@
 """hopper.py - files for mbarriers, bulk and tensor copies, clusters and products of warpgroups. The CTA is a cluster of its own, rank 0, but where two are needed."""
+import functools
 import re
 
+import memory
 from kernel import Kernel
-from memory import LANES, combine, kernel_of, load, random_words
+from memory import LANES, PLAIN, Access, braced, combine, kernel_of, random_words, registers, whole_numbers
 
 BAR = "%r30"      # address of an mbarrier
 TILE = "%r31"     # of 1024 bytes that copies use
@@ -166,9 +168,8 @@ def bytes_in(form):
     return k
 
 
-def bytes_out(form):
-    """512 bytes from shared memory, stored or combined with what is there."""
-    k = start(form)
+def numbers(form):
+    """Of 512 bytes the operation (None: moved as they are), its type, what is moved and what it is combined with."""
     op = next((p for p in form.parts if p in ("add", "min", "max", "inc", "dec", "and", "or", "xor") and form.parts[1] == "reduce"), None)
     kind = form.parts[-1] if op else "b32"
     wide = kind.endswith("64")
@@ -184,6 +185,13 @@ def bytes_out(form):
         import random
         rng, fmt = random.Random(form.id), FORMATS[dtype]
         given, before = ([fmt.encode(of_fraction(Fraction(rng.randint(-40, 40), 2))) for _ in range(n)] for _ in "ab")
+    return op, kind, dtype, given, before
+
+
+def bytes_out(form):
+    """512 bytes from shared memory, stored or combined with what is there."""
+    k = start(form)
+    op, kind, dtype, given, before = numbers(form)
     step = combine(op, kind) if op else None
     k.tensor("a", "in", dtype, given=given)
     k.tensor("d", "inout" if op else "out", dtype, given=before if op else None, wanted=[step(m, v) for m, v in zip(before, given)] if op else given)
@@ -193,6 +201,35 @@ def bytes_out(form):
     k.add(f"ld.global.v2.b32 {{%r5, %r6}}, [%l0];\nshl.b32 %r7, %r0, 3;\nadd.s32 %r7, %r7, {TILE};\nst.shared.v2.b32 [%r7], {{%r5, %r6}};\n"
           f"fence.proxy.async.shared::cta;\nbar.sync 0;\n@%p1 bra OUT;\n{form.opcode} [%l2], [{TILE}], 512{hints(form)};\n"
           "cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;\nOUT:")
+    return k
+
+
+MEET = "barrier.cluster.arrive;\nbarrier.cluster.wait;"
+
+
+def pair(form):
+    """A cluster of two CTAs that do the same to each other: the other's mbarrier is [%r32], its rank %r9; %p3 where the results are not taken from."""
+    k = start(form)
+    k.grid, k.cluster = "2,1,1", "2,1,1"
+    k.add(f"mov.u32 %r8, %ctaid.x;\nxor.b32 %r9, %r8, 1;\nmapa.shared::cluster.u32 %r32, {BAR}, %r9;\nsetp.ne.u32 %p3, %r8, 0;")
+    return k
+
+
+def bytes_to_peer(form):
+    """512 bytes of each CTA, combined with those of the other, whose mbarrier counts them."""
+    k = pair(form)
+    op, kind, dtype, given, before = numbers(form)
+    step = combine(op, kind)
+    k.tensor("a", "in", dtype, given=given)
+    k.tensor("d", "inout", dtype, given=before, wanted=[step(m, v) for m, v in zip(before, given)])
+    k.address("a", 8, "%l0")
+    k.address("d", 8, "%l2")
+    k.add(f"shl.b32 %r7, %r0, 3;\nadd.s32 %r7, %r7, {TILE};\nld.global.v2.b32 {{%r5, %r6}}, [%l0];\nst.shared.v2.b32 [%r7+1024], {{%r5, %r6}};\n"
+          f"ld.global.v2.b32 {{%r5, %r6}}, [%l2];\nst.shared.v2.b32 [%r7], {{%r5, %r6}};\nfence.proxy.async;\n{MEET}\n"
+          f"mapa.shared::cluster.u32 %r10, {TILE}, %r9;\n@%p1 bra ON;\nmbarrier.arrive.expect_tx.shared.b64 _, [{BAR}], 512;\n"
+          f"{form.opcode} [%r10], [{TILE}+1024], 512, [%r32];\nON:")
+    wait(k)
+    k.add(f"ld.shared.v2.b32 {{%r5, %r6}}, [%r7];\n{MEET}\n@%p3 bra OUT;\nst.global.v2.b32 [%l2], {{%r5, %r6}};\nOUT:")
     return k
 
 
@@ -305,6 +342,29 @@ def box_out(form):
     return k
 
 
+def map_fence(form):
+    """Thread 0 writes a map to global memory and releases it; thread 32 acquires it and loads through it."""
+    k = start(form)
+    given, places = random_words(form.id, size_of(1), 32), walk(1)
+    k.tensor("a", "in", "i32", given=given)
+    k.tensor("m", "out", "i32", wanted=["?"] * 32 + [0x600d])  # the driver's bits
+    k.tensor("d", "out", "i32", wanted=[0 if p is None else given[p] for p in places])
+    k.maps.append(tensor_map("box", "a", 1))
+    release, acquire = (form.opcode.replace("acquire", "release"), form.opcode.replace("release", "acquire"))
+    k.address("m", 0, "%l4")
+    k.address("d", 4, "%l2")
+    at = coordinates(k, 1)
+    k.add("@%p1 bra MOVED;")
+    for i in range(0, 128, 8):
+        k.add(f"ld.param.b64 %l6, [box+{i}];\nst.global.b64 [%l4+{i}], %l6;")
+    k.add(f"mov.b32 %r5, {0x600d};\nst.global.b32 [%l4+128], %r5;\n{release};\nMOVED:\nbar.sync 0;\nsetp.ne.u32 %p3, %r0, 32;\n@%p3 bra ON;\n"
+          f"{acquire} [%l4], 128;\nmbarrier.arrive.expect_tx.shared.b64 _, [{BAR}], {4 * len(places)};\n"
+          f"cp.async.bulk.tensor.1d.shared::cluster.global.mbarrier::complete_tx::bytes [{TILE}], [%l4, {at}], [{BAR}];\nON:")
+    wait(k)
+    k.add(f"@!%p2 bra OUT;\nshl.b32 %r7, %r0, 2;\nadd.s32 %r7, %r7, {TILE};\nld.shared.b32 %r5, [%r7];\nst.global.b32 [%l2], %r5;\nOUT:")
+    return k
+
+
 def looks(form):
     """Prefetches: nothing changes."""
     k = start(form)
@@ -324,6 +384,67 @@ def looks(form):
 
 
 # ---- clusters ----
+
+def lanes_apart(k, names, size):
+    """The address of each lane's piece of tensors, of shared memory (%r2) and of the other CTA's (%r10)."""
+    k.add(f"and.b32 %r1, %r0, {LANES - 1};")
+    for name, register in names:
+        k.address(name, 0, register)
+        k.add(f"mad.wide.u32 {register}, %r1, {size}, {register};")
+    k.add(f"mad.lo.s32 %r2, %r1, {size}, {TILE};\nmapa.shared::cluster.u32 %r10, %r2, %r9;")
+
+
+def sends(form):
+    """st.async: warp 0 sends, the other CTA's warp 1 reads once its mbarrier has counted the bytes."""
+    a, k = Access(form), pair(form)
+    given = random_words(form.id, LANES * a.n, 8 * a.size)
+    k.tensor("a", "in", a.dtype(), given=given)
+    k.tensor("d", "out", a.dtype(), wanted=given)
+    lanes_apart(k, (("a", "%l0"), ("d", "%l2")), a.bytes)
+    regs = registers(a.cls, a.n)
+    k.add(f"{MEET}\n@!%p2 bra ON;\n@%p1 bra SEND;\nmbarrier.arrive.expect_tx.shared.b64 _, [{BAR}], {LANES * a.bytes};\nSEND:")
+    for e, reg in enumerate(regs):
+        k.add(f"{a.plain('ld', 'global')} {reg}, [%l0+{e * a.size}];")
+    k.add(f"{form.opcode} [%r10], {braced(regs, a.token)}, [%r32];\nON:")
+    wait(k)
+    k.add("@%p2 bra OUT;\n@%p3 bra OUT;")
+    for e, reg in enumerate(regs):
+        k.add(f"{a.plain('ld', 'shared')} {reg}, [%r2+{e * a.size}];\n{a.plain('st', 'global')} [%l2+{e * a.size}], {reg};")
+    k.add("OUT:")
+    return k
+
+
+def combines(form):
+    """red.async: each lane of warp 0 on a place of its own in the other CTA, then, where the order does not matter, eight lanes on each of four."""
+    op, kind = form.parts[-2:]
+    cls = form.sources[1]
+    size, plain, reg, stage = 8 if cls == "l" else 4, PLAIN[cls], f"%{cls}20", f"%{cls}21"
+    m, v = whole_numbers(form, op, kind)
+    step, shared = combine(op, kind), op not in ("inc", "dec")
+    k, dtype = pair(form), "i64" if cls == "l" else "i32"
+    k.tensor("m", "inout", dtype, given=m, wanted=[step(x, y) for x, y in zip(m, v)])
+    k.tensor("v", "in", dtype, given=v)
+    lanes_apart(k, (("m", "%l0"), ("v", "%l2")), size)
+    k.add(f"ld.global.{plain} {reg}, [%l2];\nld.global.{plain} {stage}, [%l0];\n@%p2 st.shared.{plain} [%r2], {stage};\nsetp.ge.u32 %p6, %r1, 4;")
+    if shared:
+        total = m[4: 8]
+        for i, w in enumerate(v):
+            total[i % 4] = step(total[i % 4], w)
+        k.tensor("s", "inout", dtype, given=m[4: 8], wanted=total)
+        k.address("s", 0, "%l4")
+        k.add(f"and.b32 %r3, %r1, 3;\nmad.wide.u32 %l4, %r3, {size}, %l4;\nmad.lo.s32 %r4, %r3, {size}, {TILE};\nadd.s32 %r4, %r4, 1024;\n"
+              f"mapa.shared::cluster.u32 %r11, %r4, %r9;\nld.global.{plain} {stage}, [%l4];\nsetp.lt.u32 %p5, %r0, 4;\n@%p5 st.shared.{plain} [%r4], {stage};")
+    k.add(f"{MEET}\n@!%p2 bra ON;\n@%p1 bra SEND;\nmbarrier.arrive.expect_tx.shared.b64 _, [{BAR}], {LANES * size * (2 if shared else 1)};\nSEND:")
+    for place in ("%r10", "%r11") if shared else ("%r10",):
+        k.add(f"{form.opcode} [{place}], {reg}, [%r32];")
+    k.add("ON:")
+    wait(k)
+    k.add(f"@%p2 bra OUT;\n@%p3 bra OUT;\nld.shared.{plain} {stage}, [%r2];\nst.global.{plain} [%l0], {stage};")
+    if shared:
+        k.add(f"@%p6 bra OUT;\nld.shared.{plain} {stage}, [%r4];\nst.global.{plain} [%l4], {stage};")
+    k.add("OUT:")
+    return k
+
 
 def rank(form):
     """mapa and getctarank: the own CTA's memory by its rank, written one way and read the other."""
@@ -377,7 +498,13 @@ def nothing(form):
 
 ROWS = 37  # distinct rows of 32 bytes that A's and B's are taken from
 ELEMENT = {"f16": 2, "bf16": 2, "tf32": 4, "e4m3": 1, "e5m2": 1, "s8": 1, "u8": 1}
-SHOWN_N = (8, 32, 64, 128, 256)
+SHOWN_N = (8, 32, 64, 128, 256)  # columns of the products that have a file here; the others' are written where they are wanted (make.py --every)
+
+
+def is_shown(form):
+    product = re.match(r"wgmma_\w+_n(\d+)$", form.id)
+    return not product or int(product.group(1)) in SHOWN_N
+
 
 
 def row_of_a(m):
@@ -395,10 +522,11 @@ def values_of(kind, salt):
     return [[(7 * r + 5 * e + salt + r * e % 3) % 7 + low for e in range(per)] for r in range(ROWS)]
 
 
+@functools.lru_cache(None)
 def encode(kind, v):
     from meaning import FORMATS, Fraction, of_fraction
-    if kind in ("s8", "u8"):
-        return v & 0xff
+    if kind in ("s8", "u8", "s32"):
+        return v & (0xffffffff if kind == "s32" else 0xff)
     if kind == "tf32":
         return FORMATS["f32"].encode(of_fraction(Fraction(v)))
     if kind in ("e4m3", "e5m2"):
@@ -418,33 +546,30 @@ def words_of_rows(kind, rows):
     return words
 
 
+@functools.lru_cache(None)
+def results(d, ta, tb):
+    """The bits of D's elements, by rows of A's table and of B's."""
+    a, b = values_of(ta, 1), values_of(tb, 4)
+    return [[encode(d, 2 * sum(x * y for x, y in zip(row, column))) for column in b] for row in a]
+
+
 def product(form):
     """D = A*B, then D = A*B + D; each thread gives the sum of its registers' bits, each times another odd number. K-major, 128B swizzle: row r of
     B lies at r * 128 (r * 64 for odd numbers of columns would do as well), its 16 bytes c at place c ^ (r mod 8)."""
     m = re.match(r"wgmma_(\w+?)_(\w+?)_(\w+?)_(reg_)?n(\d+)$", form.id)
     d, ta, tb, reg, n = m.group(1), m.group(2), m.group(3), bool(m.group(4)), int(m.group(5))
-    if n not in SHOWN_N:
-        return None
     k = kernel_of(form, block=128)
     k.shared = 1024 + 8192 + 32768
     k.add(f"mov.u32 {TILE}, pool;")
-    a, b = values_of(ta, 1), values_of(tb, 4)
-    k.tensor("a", "in", "i32", given=words_of_rows(ta, a))
-    k.tensor("b", "in", "i32", given=words_of_rows(tb, b))
-    dot = {}
-    for i in range(64):
-        for j in range(n):
-            key = row_of_a(i), row_of_b(j)
-            if key not in dot:
-                dot[key] = 2 * sum(x * y for x, y in zip(a[key[0]], b[key[1]]))
-    from meaning import FORMATS, Fraction, of_fraction
-    bits = (lambda v: v & 0xffffffff) if d == "s32" else lambda v: FORMATS[d].encode(of_fraction(Fraction(v)))
+    k.tensor("a", "in", "i32", given=words_of_rows(ta, values_of(ta, 1)))
+    k.tensor("b", "in", "i32", given=words_of_rows(tb, values_of(tb, 4)))
+    bits = results(d, ta, tb)
     nregs, wanted = n // (4 if d == "f16" else 2), []
     for t in range(128):
         total = 0
         for i in range(n // 2):
             row, col = t // 32 * 16 + t % 32 // 4 + 8 * (i >> 1 & 1), 8 * (i >> 2) + 2 * (t % 4) + (i & 1)
-            w = bits(dot[row_of_a(row), row_of_b(col)])
+            w = bits[row_of_a(row)][row_of_b(col)]
             total += (2 * (i // 2) + 1) * (w << 16 * (i & 1)) if d == "f16" else (2 * i + 1) * w
         wanted.append(total & 0xffffffff)
     k.tensor("d", "out", "i32", wanted=wanted)
@@ -510,7 +635,9 @@ def find(form):
         return copies_arrive
     if i.startswith(("cp_bulk_load", "cp_bulk_peer")):
         return bytes_in
-    if i.startswith("cp_bulk_store") or (i.startswith("cp_reduce") and "peer" not in i):
+    if i.startswith("cp_reduce_peer"):
+        return bytes_to_peer
+    if i.startswith(("cp_bulk_store", "cp_reduce")):
         return bytes_out
     if i.startswith(("cp_bulk_commit", "cp_bulk_wait")):
         return groups
@@ -524,8 +651,14 @@ def find(form):
         return rank
     if i.startswith("barrier_cluster"):
         return cluster_barrier
-    if i.startswith("ld_shared_cluster"):
-        return load
+    if i.startswith("fence_proxy_tensormap"):
+        return map_fence
+    if i.startswith("st_async"):
+        return sends
+    if i.startswith("red_async"):
+        return combines
+    if "_shared_cluster_" in i and form.parts[0] in ("ld", "st", "atom", "red"):
+        return memory.find(form)
     if i.startswith("wgmma_") and "_n" in i:
         return product
     if i.startswith(("fence_mbarrier", "fence_proxy_async", "griddepcontrol", "setmaxnreg", "wgmma_")) or i in ("fence_acq_rel_cluster", "fence_sc_cluster"):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""make.py FOLDER [--check] - writes the test files of the PTX forms, one each, from the rows of gen/isa/*.def and from what the
-manual says that they do (meaning.py and the modules beside it; exact integers and fractions). --check: only compares with what is there."""
+"""make.py FOLDER [--check | --every] - writes the test files of the PTX forms, one each, from the rows of gen/isa/*.def and from what the
+manual says that they do (meaning.py and the modules beside it; exact integers and fractions). --check: only compares with what is there.
+--every: writes the files that are not kept in the repository (products of warpgroups of most numbers of columns), and nothing else."""
 import glob
 import os
 import re
@@ -134,16 +135,21 @@ def products(here):
              "Asynchronous Warpgroup-level Matrix: wgmma.mma_async") for i, what, oldest, *_ in lines]
 
 
-def write_coverage(path, record, made, check):
-    """tested.def: for each form its test files, and those that gpu.txt lists: a comment line with date and device, then names."""
+# forms that get no file
+WITHOUT = ((r"trap|brkpt", "the kernel ends there"), (r"tma_reduce_(inc|dec)_.*", "they take maps of u32, which contracts have not"))
+
+
+def write_coverage(path, record, made, elsewhere, check):
+    """tested.def: for each form its test files, and the kernels that gpu.txt lists: a comment line with date and device, then names. Names of
+    `elsewhere`, whose files are not kept, count when they are listed."""
     lines = open(record).read().split("\n") if os.path.exists(record) else []
     compared = {line for line in lines if line and line[0] != "#"}
     counts = {}
-    for name in sorted(n[:-4] for n in made):
+    for name in sorted([n[:-4] for n in made] + list(compared.intersection(elsewhere))):
         form = counts.setdefault(name.split("-")[0], [0, 0])
-        form[0] += 1
+        form[0] += name not in elsewhere
         form[1] += name in compared
-    text = "/* tested.def - written by tests/isa/make.py: TESTED(form, test files, those that a GPU agreed with). */\n"
+    text = "/* tested.def - written by tests/isa/make.py: TESTED(form, test files kept here, kernels that a GPU agreed with). */\n"
     text += 'COMPARED_ON("%s")\n' % next((line[1:].strip() for line in lines if line.startswith("#")), "")
     text += "".join(f"TESTED({form}, {files}, {on_gpu})\n" for form, (files, on_gpu) in counts.items())
     if os.path.exists(path) and open(path).read() == text:
@@ -153,27 +159,51 @@ def write_coverage(path, record, made, check):
     return [path]
 
 
-def main():
-    folder, check = sys.argv[1], "--check" in sys.argv
-    modifiers = MODIFIER.findall(open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../gen/isa/modifier.def")).read())
-    here = os.path.dirname(os.path.abspath(__file__))
-    without, made, differ = [], {}, []
-    for name in FILES:
-        OPCODES.update(row[1] for row in ROW.findall(open(os.path.join(here, "../../gen/isa", name + ".def")).read()))
-    for name in FILES:
-        text = open(os.path.join(here, "../../gen/isa", name + ".def")).read()
+def why_without(names):
+    """How many forms have no file, the first few of each reason."""
+    reasons = {}
+    for name in names:
+        reasons.setdefault(next((why for pattern, why in WITHOUT if re.fullmatch(pattern, name)), "nothing makes one"), []).append(name)
+    few = [" ".join(those[:3]) + (f" and {len(those) - 3} more" if len(those) > 3 else "") + f" ({why})" for why, those in reasons.items()]
+    return f"{len(names)} forms without: {'; '.join(few)}" if names else "no form without"
+
+
+def forms_of_tables(here):
+    """Each form, with the modifiers' variants of it last."""
+    texts = {name: open(os.path.join(here, "../../gen/isa", name + ".def")).read() for name in FILES}
+    modifiers = MODIFIER.findall(open(os.path.join(here, "../../gen/isa/modifier.def")).read())
+    OPCODES.update(row[1] for text in texts.values() for row in ROW.findall(text))
+    for name, text in texts.items():
         for row in ROW.findall(text) + (products(here) if name == "wgmma" else []):
             form = Form(row)
             form.file = name
-            kernels = [k for k in kernels_of(form) if k]
-            if not kernels:
-                without.append(form.id)
-            for k in kernels:
-                made[k.name + ".ptx"] = k.text()
-            for variant in variants(form, modifiers):
-                for k in kernels_of(variant)[:1]:
-                    if k:
-                        made[k.name + ".ptx"] = k.text()
+            yield form, list(variants(form, modifiers))
+
+
+def write_every(folder, here):
+    os.makedirs(folder, exist_ok=True)
+    forms = [form for form, _ in forms_of_tables(here) if not hopper.is_shown(form)]
+    for form in forms:
+        for k in kernels_of(form):
+            open(os.path.join(folder, k.name + ".ptx"), "w").write(k.text())
+    print(f"{len(forms)} files of forms that have none in the repository")
+
+
+def main():
+    (folder,), check = [a for a in sys.argv[1:] if a[0] != "-"], "--check" in sys.argv
+    here = os.path.dirname(os.path.abspath(__file__))
+    if "--every" in sys.argv:
+        return write_every(folder, here)
+    without, elsewhere, made, differ = [], set(), {}, []
+    for form, more in forms_of_tables(here):
+        if not hopper.is_shown(form):
+            elsewhere.add(form.id)
+            continue
+        kernels = [k for k in kernels_of(form) if k]
+        if not kernels:
+            without.append(form.id)
+        for k in kernels + [k for variant in more for k in kernels_of(variant)[:1] if k]:
+            made[k.name + ".ptx"] = k.text()
     for name, text in made.items():
         path = os.path.join(folder, name)
         have = open(path).read() if os.path.exists(path) else None
@@ -182,11 +212,11 @@ def main():
         differ.append(name)
         if not check:
             open(path, "w").write(text)
-    differ += write_coverage(os.path.join(here, "../../gen/isa/tested.def"), os.path.join(here, "gpu.txt"), made, check)
+    differ += write_coverage(os.path.join(here, "../../gen/isa/tested.def"), os.path.join(here, "gpu.txt"), made, elsewhere, check)
     for path in glob.glob(os.path.join(folder, "*.ptx")):
         if os.path.basename(path) not in made:
             differ.append(os.path.basename(path) + " (no form makes it)")
-    print(f"{len(made)} files, {len(differ)} {'differ' if check else 'written'}; forms without: {' '.join(without) or 'none'}")
+    print(f"{len(made)} files, {len(differ)} {'differ' if check else 'written'}; {len(elsewhere)} more by --every; {why_without(without)}")
     if check and differ:
         print("\n".join(differ[:20]))
         sys.exit(1)

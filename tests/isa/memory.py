@@ -132,9 +132,14 @@ def through(k, a, form):
     k.add("bar.sync 0;\nmad.lo.s32 %r1, %r0, 5, 3;\nand.b32 %r1, %r1, 31;")
     shared_address(k, "%r3", "%r1", a.bytes)
     if a.remote:
-        k.sm, k.version = "90", max(k.version, 80)
-        k.add("mov.b32 %r8, 0;\nmapa.shared::cluster.u32 %r3, %r3, %r8;")
+        in_cluster(k, "%r3", "%r3")
     return "[%r3]"
+
+
+def in_cluster(k, register, source):
+    """The CTA's own place as every CTA of its cluster names it: rank 0, as there is no other."""
+    k.sm, k.version = "90", max(k.version, 80)
+    k.add(f"mov.b32 %r8, 0;\nmapa.shared::cluster.u32 {register}, {source}, %r8;")
 
 
 def store(form):
@@ -161,6 +166,8 @@ def store(form):
     if a.space == "shared":
         k.shared = LANES * a.bytes
         shared_address(k, "%r2", "%r0", a.bytes)
+        if a.remote:
+            in_cluster(k, "%r2", "%r2")
         k.add(f"{form.opcode} [%r2], {braced(regs, a.token)};\nbar.sync 0;\nmad.lo.s32 %r1, %r0, 5, 3;\nand.b32 %r1, %r1, 31;")
         shared_address(k, "%r3", "%r1", a.bytes)
         base, order = "%r3+", SHUFFLED
@@ -208,9 +215,18 @@ def combine(op, kind):
             "inc": lambda m, v: 0 if m >= v else m + 1, "dec": lambda m, v: v if m == 0 or m > v else m - 1}[op]
 
 
+def whole_numbers(form, op, kind):
+    """What memory holds and what is combined with it."""
+    m, v = (words_of(form.id + x, [kind if kind[0] != "b" else "u" + kind[1:]], LANES)[0] for x in "mv")
+    if op in ("inc", "dec"):
+        v = [w if i % 2 else x for i, (w, x) in enumerate(zip(v, m))]
+    return m, v
+
+
 def atomic(form):
     """Each thread on a place of its own (old and new value), then, where the order does not matter, eight threads on each of four."""
-    returns, space = form.parts[0] == "atom", "shared" if "shared" in form.parts else "global"
+    remote = "shared::cluster" in form.parts
+    returns, space = form.parts[0] == "atom", "shared" if "shared" in form.parts or remote else "global"
     op = next(p for p in form.parts if p in ("add", "min", "max", "and", "or", "xor", "exch", "inc", "dec", "cas"))
     kind = form.parts[-1] if form.parts[-1] != "add" else "f32"
     token = form.sources[1]
@@ -229,13 +245,11 @@ def atomic(form):
         draw = lambda: [fmt.encode(of_fraction(Fraction(rng.randint(-40, 40), 2))) for _ in range(LANES * per)]
         m, v, c = draw(), draw(), draw()
     else:
-        m, v = (words_of(form.id + x, [kind if kind[0] != "b" else "u" + kind[1:]], LANES)[0] for x in "mv")
+        m, v = whole_numbers(form, op, kind)
         c = [w if i % 3 else w ^ 1 for i, w in enumerate(m)]
-        if op in ("inc", "dec"):
-            v = [w if i % 2 else x for i, (w, x) in enumerate(zip(v, m))]
     step = combine(op, kind) if op != "cas" else None
     after = [v[i] if c[i] == m[i] else m[i] for i in range(LANES)] if op == "cas" else [step(x, y) for x, y in zip(m, v)]
-    place = f"[{'%r2' if space == 'shared' else '%l0'}]"
+    place = f"[{'%r6' if remote else '%r2' if space == 'shared' else '%l0'}]"
     regs, cmp = registers(cls, n), f"%{cls}{FIRST[cls] + 8}"
     olds = registers(cls, n, FIRST[cls] + 9)
     old = braced(olds, token)
@@ -249,6 +263,8 @@ def atomic(form):
     if space == "shared":
         shared_address(k, "%r2", "%r0", size)
         k.add(f"ld.global.{PLAIN[cls]} {stage}, [%l0];\nst.shared.{PLAIN[cls]} [%r2], {stage};\nbar.sync 0;")
+        if remote:
+            in_cluster(k, "%r6", "%r2")
     operands = braced(regs, token)
     if op == "cas":
         k.tensor("c", "in", dtype, given=c)
@@ -282,7 +298,11 @@ def contend(k, form, returns, space, cls, n, size, per, dtype, step, v, regs, to
         shared_address(k, "%r4", "%r3", size)
         k.add(f"bar.sync 0;\nld.global.{PLAIN[cls]} {stage}, [%l8];\nsetp.lt.u32 %p1, %r0, 4;\n"
               f"@%p1 st.shared.{PLAIN[cls]} [%r4], {stage};\nbar.sync 0;")
-    k.add(f"{form.opcode} {old + ', ' if returns else ''}[{'%r4' if space == 'shared' else '%l8'}], {braced(regs, token)}"
+    place = "%r4" if space == "shared" else "%l8"
+    if "shared::cluster" in form.parts:
+        place = "%r7"
+        in_cluster(k, place, "%r4")
+    k.add(f"{form.opcode} {old + ', ' if returns else ''}[{place}], {braced(regs, token)}"
           f"{', %l28' if 'L2::cache_hint' in form.parts else ''};")
     if space == "shared":
         k.add(f"bar.sync 0;\nld.shared.{PLAIN[cls]} {stage}, [%r4];\n@%p1 st.global.{PLAIN[cls]} [%l8], {stage};")

@@ -1,5 +1,6 @@
 """numbers_of_ptx.py - exact arithmetic on the formats of PTX, for make.py: a value is (sign, magnitude), the magnitude a Fraction, "inf" or
 "nan". Every operation is exact, and `encode` rounds once. Written from IEEE 754 and the PTX manual; shares nothing with the simulator."""
+import functools
 import math
 from fractions import Fraction
 
@@ -18,6 +19,7 @@ class Format:
             self.largest = (self.top << mantissa | ((1 << mantissa) - 1)) - 1  # e4m3: all ones is the only NaN
         self.nan = self.sign - 1
 
+    @functools.lru_cache(None)
     def decode(self, word):
         sign, field = word >> (self.exponent + self.mantissa) & 1, word >> self.mantissa & self.top
         fraction = word & ((1 << self.mantissa) - 1)
@@ -29,6 +31,7 @@ class Format:
             return (sign, Fraction(fraction) * Fraction(2) ** (1 - self.bias - self.mantissa))
         return (sign, Fraction(fraction | 1 << self.mantissa) * Fraction(2) ** (field - self.bias - self.mantissa))
 
+    @functools.lru_cache(None)
     def encode(self, value, mode="rn", saturate=False):
         """The nearest word: modes rn rna rz rm rp. Overflow gives what the mode says, or the largest with `saturate`."""
         sign, size = value

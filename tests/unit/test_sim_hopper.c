@@ -20,6 +20,13 @@
 #define INIT "  @%p2 bra made;\n  mbarrier.init.shared.b64 [%r2], 1;\n  fence.mbarrier_init.release.cluster;\nmade:\n  bar.sync 0;\n"
 #define LOAD "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%l2], 512, [%r2];"
 #define WAIT(name, parity) name ":\n  mbarrier.try_wait.parity.shared.b64 %p4, [%r2], " parity ";\n  @!%p4 bra " name ";\n"
+/* r9: the other CTA's mbarrier, which expects 1024 bytes; r10: the other's word */
+#define BOTH_MAKE                                                                                                      \
+  "  @%p2 bra made;\n  mbarrier.init.shared.b64 [%r2], 1;\n  fence.mbarrier_init.release.cluster;\n"                  \
+  "  mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 1024;\nmade:\n"                                                    \
+  "  barrier.cluster.arrive.release.aligned;\n  barrier.cluster.wait.acquire.aligned;\n  xor.b32 %r8, %r20, 1;\n"      \
+  "  mapa.shared::cluster.u32 %r9, %r2, %r8;\n  mapa.shared::cluster.u32 %r10, %r6, %r8;\n"
+#define SEND "  st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%r10], %r0, [%r9]; // OR\n"
 #define OUT_OF_CTA "  ld.shared.b32 %r7, [%r6];\n  mul.wide.u32 %l7, %r21, 512;\n  add.s64 %l7, %l6, %l7;\n  st.global.b32 [%l7], %r7;\n"
 #define OUT "  ld.shared.b32 %r7, [%r6];\n  st.global.b32 [%l6], %r7;\n"
 
@@ -187,6 +194,11 @@ static const Kernel kernels[] = {
   {"cluster", "end", "  st.shared.b32 [%r6], %r0;\n  barrier.cluster.arrive.release.aligned;\n  barrier.cluster.wait.acquire.aligned;\n"
    "  xor.b32 %r8, %r20, 1;\n"
    "  mapa.shared::cluster.u32 %r9, %r6, %r8;\n  ld.shared::cluster.b32 %r7, [%r9]; // OR\n  ret; // HERE\n", ".reqnctapercluster 2, 1, 1", 2, 32, 0},
+  {NULL, NULL, /* a word of each thread and one added, to the neighbour, whose mbarrier counts them: all that it must know before it ends */
+   BOTH_MAKE SEND "  red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u32 [%r10], %r20, [%r9];\n" WAIT("w", "0") OUT_OF_CTA,
+   ".reqnctapercluster 2, 1, 1", 2, 0, 0},
+  {"cluster|unwaited_copy", "end", BOTH_MAKE SEND "  ret; // HERE\n", ".reqnctapercluster 2, 1, 1", 2, 0, 0},
+  {"race|pending_copy", "", BOTH_MAKE SEND "  ld.shared.b32 %r7, [%r6]; // HERE\n" WAIT("w", "0"), ".reqnctapercluster 2, 1, 1", 2, 0, 0},
   {"barrier", "without having arrived", "  barrier.cluster.wait.aligned; // HERE\n", ".reqnctapercluster 2, 1, 1", 2, 0, 0},
   {"barrier", "again", "  barrier.cluster.arrive.aligned;\n  barrier.cluster.arrive.aligned; // HERE\n", ".reqnctapercluster 2, 1, 1", 2, 0, 0},
   {"cluster", "the cluster has 2", "  mov.b32 %r8, 2;\n  mapa.shared::cluster.u32 %r9, %r6, %r8; // HERE\n", ".reqnctapercluster 2, 1, 1", 2, 0, 0},

@@ -205,7 +205,8 @@ static int64_t number(const Box *b, const uint8_t *p) {
     int64_t m = (h & 1023) | 1024, v = (h & 0x7fff) == 0 ? 0 : e >= 0 ? m << e : m >> -e;
     return h >> 15 ? -v : v;
   }
-  case DRV_MAP_INT32: memcpy(&i, p, 4); return i;
+  case DRV_MAP_INT32:
+  case DRV_MAP_UINT32: memcpy(&i, p, 4); return i;
   default: memcpy(&l, p, 8); return l;
   }
 }
@@ -223,7 +224,8 @@ static void put_number(const Box *b, uint8_t *p, int v) {
   case DRV_MAP_FLOAT64: memcpy(p, &d, 8); return;
   case DRV_MAP_BFLOAT16: h = (uint16_t)(u >> 16), memcpy(p, &h, 2); return;
   case DRV_MAP_FLOAT16: h = m ? (uint16_t)((v < 0) << 15 | (e + 15) << 10 | (m << 10 >> e & 1023)) : 0, memcpy(p, &h, 2); return;
-  case DRV_MAP_INT32: memcpy(p, &v, 4); return;
+  case DRV_MAP_INT32:
+  case DRV_MAP_UINT32: memcpy(p, &v, 4); return;
   default: memcpy(p, &l, 8); return;
   }
 }
@@ -231,17 +233,20 @@ static void put_number(const Box *b, uint8_t *p, int v) {
 static int combine(const char *op, int old, int v) {
   if (!op) return v;
   if (strcmp(op, "add") == 0) return old + v;
+  if (strcmp(op, "inc") == 0) return old >= v ? 0 : old + 1;
+  if (strcmp(op, "dec") == 0) return old == 0 || old > v ? v : old - 1;
   return strcmp(op, "min") == 0 ? (old < v ? old : v) : (old > v ? old : v);
 }
 
 static void check_store(Box *b, const char *op, const char *device) {
   static uint8_t source[SHARED], before[1 << 20], after[1 << 20];
+  int lowest = b->type == DRV_MAP_UINT64 || b->type == DRV_MAP_UINT32 ? 0 : -20;
   uint32_t bytes = box_bytes(b);
   uint64_t total = tensor_bytes(b);
   if (bytes > SHARED || total > sizeof before) return;
   memset(before, 0, sizeof before);
-  for (uint64_t i = 0; i + b->size <= total; i += b->size) put_number(b, before + i, (int)draw(40) - (b->type == DRV_MAP_UINT64 ? 0 : 20));
-  for (uint32_t i = 0; i < bytes; i += b->size) put_number(b, source + i, (int)draw(40) - (b->type == DRV_MAP_UINT64 ? 0 : 20));
+  for (uint64_t i = 0; i + b->size <= total; i += b->size) put_number(b, before + i, (int)draw(40) + lowest);
+  for (uint32_t i = 0; i < bytes; i += b->size) put_number(b, source + i, (int)draw(40) + lowest);
   SimCase c;
   DrvTensorMap map;
   write_store(b, bytes, op);
@@ -277,6 +282,19 @@ static void test_stores(void **state) {
     if (real && op && op[0] == 'm') op = "add"; /* which f32 and f64 do not have */
     for (int i = 0; i < b.rank; i++) b.at[i] = abs(b.at[i]); /* only from inside: test_starts */
     check_store(&b, op, devices[turn % 3]);
+  }
+}
+
+/* inc and dec, which maps of u32 have. */
+static void test_counts(void **state) {
+  (void)state;
+  for (int turn = 0; turn < 4 * MOST; turn++) {
+    Box b;
+    do b = draw_box(1 + turn % MOST, 8);
+    while (b.type != DRV_MAP_INT32);
+    b.type = DRV_MAP_UINT32;
+    for (int i = 0; i < b.rank; i++) b.at[i] = abs(b.at[i]);
+    check_store(&b, turn / MOST % 2 ? "inc" : "dec", devices[turn % 3]);
   }
 }
 
@@ -359,7 +377,7 @@ static void test_rules(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_loads), cmocka_unit_test(test_stores), cmocka_unit_test(test_starts),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_loads), cmocka_unit_test(test_stores), cmocka_unit_test(test_counts), cmocka_unit_test(test_starts),
                                     cmocka_unit_test(test_rules)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -290,7 +290,7 @@ HANDLER(getctarank_b64) {
 }
 
 /* A lane's piece in the shared memory of any CTA, judged. */
-static char *cluster_piece(SimWarp *w, const SimInstr *in, uint32_t l, uint32_t address, uint32_t bytes, bool write, uint32_t flags) {
+static char *judged_piece(SimWarp *w, const SimInstr *in, uint32_t l, uint32_t address, uint32_t bytes, bool write, uint32_t flags) {
   uint32_t at;
   SimCta *c = sim_cluster_cta(w, address, &at);
   SimArea a = {c, at, bytes};
@@ -301,12 +301,19 @@ static char *cluster_piece(SimWarp *w, const SimInstr *in, uint32_t l, uint32_t 
   if (at & (bytes - 1))
     return sim_fault(w, in, (int)l, DRV_MISALIGNED_ADDRESS, "misaligned", "shared", at, "an access of %u bytes at an address that is no multiple of it",
                      bytes), NULL;
-  if (!sim_cluster_reach(w, in, (int)l, c, at)) return NULL;
+  if (!sim_cluster_lives(w, in, (int)l, c, at)) return NULL;
   if (write && !(flags & SIM_CELL_STRONG) && !sim_area_write(w, in, (int)l, a, false)) return NULL;
   if (!write && !in->sem && !sim_area_read(w, in, (int)l, a, false)) return NULL;
   if (!write && !in->sem) sim_area_far_read(w, a);
   if (write) sim_area_written(a, w->cta->group->time << SIM_CELL_TIME | w->agent | flags, l);
   return c->warp[0].shared + at;
+}
+
+/* The warp itself reads or writes there. */
+static char *cluster_piece(SimWarp *w, const SimInstr *in, uint32_t l, uint32_t address, uint32_t bytes, bool write, uint32_t flags) {
+  uint32_t at;
+  char *p = judged_piece(w, in, l, address, bytes, write, flags);
+  return p && sim_cluster_reach(w, in, (int)l, sim_cluster_cta(w, address, &at), address) ? p : NULL;
 }
 
 static bool far_pieces(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *local, uint32_t bytes, SimAccess how, char **p) {
@@ -346,12 +353,12 @@ HANDLER(atom_cluster) {
   return STEP_NEXT;
 }
 
-/* st.async, red.async: complete at once, and the mbarrier counts the bytes */
+/* st.async, red.async: complete at once, and the mbarrier counts the bytes. Who sees its phase end knows them done, whatever else their warp does. */
 static int async_piece(SimWarp *w, const SimInstr *in, uint32_t l, uint32_t bytes, bool atomic, char **p, SimMbar **b) {
   uint32_t to = lane_address(w, in, 0, SIM_I_ADDR32, in->imm, l), at, mbar = lane_address(w, in, 1 + in->n, SIM_I_ADDR32B, in->imm2, l);
   SimCta *c = sim_cluster_cta(w, to, &at);
-  *b = sim_mbar_at(w, in, (int)l, mbar);
-  if (!*b || !(*p = cluster_piece(w, in, l, to, bytes, true, atomic ? SIM_CELL_STRONG : 0))) return STEP_YIELD;
+  *b = sim_mbar_signalled(w, in, (int)l, mbar);
+  if (!*b || !(*p = judged_piece(w, in, l, to, bytes, true, atomic ? SIM_CELL_STRONG : 0))) return STEP_YIELD;
   if ((*b)->cta != c) return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "cluster", "shared", at, "writes to one CTA and signals an mbarrier in another");
   return STEP_NEXT;
 }
