@@ -36,7 +36,8 @@ static void stop_on_breach(lua_State *L, lua_Debug *ar) {
   (void)ar;
   Script *s = script_of(L);
   if (!s->breach) {
-    s->steps -= SCRIPT_HOOK_STEPS * (int64_t)(1 + s->longest_string / 256);
+    size_t bytes = s->longest_string; /* scanned at each use as a number: those that no op needs cost more, for the two seconds on a busy machine */
+    s->steps -= SCRIPT_HOOK_STEPS * (int64_t)(1 + bytes / (bytes < 65536 ? 256 : 64));
     if (s->steps < 0) s->breach = SCRIPT_STEPS;
   }
   if (s->breach) {
