@@ -210,12 +210,13 @@ local function loop_candidates(inst, list, vec)
   end
   -- 32 columns of a thread where its registers hold their sums; CTAs of four warps and four of them on an SM, whose barriers are short.
   local wide = values <= MANY or sizes.shares_entries(inst)
-  if not (wide and loop(128, 32, 4, 4, 2 * PARTS, 2)) then loop(256, 16, 8, values > MANY and 1 or 2) end
+  -- Where it holds more, 8 columns: with 16 the assembler spills a little rather than take more than 128 registers.
+  if not (wide and loop(128, 32, 4, 4, 2 * PARTS, 2) or values > MANY and loop(512, 8, 16, 1)) then loop(256, 16, 8, values > MANY and 1 or 2) end
   for _, t in ipairs { 4, 8, 16, 32, 64, 128 } do
     local ctas = (values > MANY or sums > 1 and t < (vec < 8 and 64 or 8)) and 1 or 2
     local four = t >= 64 and not sampled and values <= MANY
     if four and sums == 1 then four = loop(t // 2, 32, 4, 4, 2 * PARTS, 2) else four = four and loop(t, 16, 4, 4, 2 * PARTS, 2) end
-    if four then -- taken
+    if four or t == 128 and values > MANY and loop(256, 8, 16, 1) then -- taken
     elseif t > 8 then loop(t, 16, 8, ctas)
     elseif t == 8 and sampled and least_columns(inst, vec) <= 8 then loop(16, 8, 4, 2 * ctas, 2 * PARTS, 2)
     else loop(t, 16, 4, 2 * ctas, 2 * PARTS, 2) end
@@ -224,7 +225,7 @@ local function loop_candidates(inst, list, vec)
       loop(2 * t, 8, 8, 2, 1)
     end
   end
-  if not wide then return loop(512, 16, 16, 1) end
+  if not wide then return end
   loop(256, 32, 8, 2, nil, 2) -- the rest of shared memory holds what is the same in all rows
   loop(512, 32, 16, 1)
 end
