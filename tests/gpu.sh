@@ -223,7 +223,7 @@ for name in $parts; do
     ceiling) part ceiling 20 python3 tests/bench/mma_ceiling.py --json "$WORK/ceiling.json" ;;
     launch) part launch 20 bash -c part_launch ;;
     peers) part peers 120 python3 tests/bench/peers.py --json "$WORK/peers.json" ;;
-    python) part python 150 bash -c part_python ;;
+    python) part python 240 bash -c part_python ;;
     rowwise) part rowwise 420 bash -c part_rowwise ;;
     gemm) part gemm 200 bash -c part_gemm ;;
     tune) part tune 120 bash -c part_tune ;;

@@ -2,7 +2,7 @@
 # docs.sh BUILD - what README.md and docs/ name is there:
 #   paths in backticks exist; a function named as `function` (`file`) is defined in that file
 #   a Lua block whose first line names its file is that file
-#   every command that begins with build/kiln and needs no GPU runs, in a copy of what it reads; my_op.lua is add-an-op.md's
+#   every command that begins with build/kiln, needs no GPU and is not `check all` (which ./bootstrap test does) runs, in a copy of what it reads; my_op.lua is add-an-op.md's
 set -u -o pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 build=$(readlink -f "$1")
@@ -54,7 +54,7 @@ while read -r command; do
   commands=$((commands + 1))
   # shellcheck disable=SC2086 # a command line is words
   (cd "$work" && XDG_CACHE_HOME=$work/cache $command) >"$work/out" 2>&1 </dev/null || { tail -20 "$work/out"; complain "this command fails: $command"; }
-done < <(sed -nE 's/^ +(build\/kiln [^`]*)$/\1/p' "${pages[@]}" | sed -E 's/  +.*//' | grep -v -e cuda: | sort -u)
+done < <(sed -nE 's/^ +(build\/kiln [^`]*)$/\1/p' "${pages[@]}" | sed -E 's/  +.*//' | grep -v -e cuda: -e 'check all' | sort -u)
 [ $commands -ge 8 ] || complain "only $commands commands were found"
 
 [ $bad = 0 ] && echo "docs: $paths paths, $functions functions, $blocks Lua blocks and $commands commands as they are shown"
