@@ -212,6 +212,7 @@ static const ProductCase product_cases[] = {
     {{272, 272},  400,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
     {{272, 272},  656,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
     {{272, 272},  912,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{4000, 24},  16,    1,    LAYOUT_DENSE,     false,  CASES_ALL}, /* sums over rows with many shares */
 };
 
 static void add_product_cases(CaseList *list, const KilnDef *def, const Roles *u, CaseAmount amount) {
