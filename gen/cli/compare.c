@@ -69,7 +69,7 @@ void compare_pass(Compare *c) {
 
 /* A handful of elements may all be small by chance (a bias of one column), and a result may cancel as a whole, to what double's own
  * rounding leaves of it (a centred row of equal values): there the inputs' size, which is 1, says more. */
-enum { FEW = 16 };
+enum { FEW = 16, A_ROW = 1024 };
 #define NOTHING 0x1p-40
 
 static double size_of(const Compare *c, const CompareTwin *t) {
@@ -90,8 +90,8 @@ static double perturb(const Compare *c, const CompareTwin *t) {
   if (!number_is_float(c->dtype)) return want > 0 ? want - 1 : want + 1;
   double largest = number_largest(c->dtype); /* beyond it an eighth less may be the same infinity */
   if (fabs(want) > largest) return copysign(largest / 2, want);
-  /* An eighth of an e5m2 is half its last place; and few products of e5m2 may be off by it together. */
-  double move = size_of(c, t) * fmax(0.125, fmax(4 * number_unit(c->dtype), 2 * c->rounding));
+  /* An eighth of an e5m2 is half its last place; and where all results may be of one row, they may be off by it together. */
+  double move = size_of(c, t) * fmax(0.125, fmax(4 * number_unit(c->dtype), c->seen < A_ROW ? 2 * c->rounding : 0));
   move = fmax(move, 8 * number_tiny(c->dtype)); /* where results are smaller than the type's steps, four of them */
   return number_round(c->dtype, want > 0 ? want - move : want + move); /* towards zero: never past the largest value */
 }
