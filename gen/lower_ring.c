@@ -198,6 +198,7 @@ typedef struct Fill {       /* a tile of a view on its way into a slot */
   const ViewVal *from;
   Layout layout;            /* which thread copies which pieces */
   ViewCursor cursor;
+  PtxReg pos[LAYOUT_RANK];  /* .b32: the thread's part of the coordinates in the tile; {0}: none */
   PtxReg thread;            /* linear shared offset of the thread's part */
   uint32_t bits;
   int vec, pieces;
@@ -234,18 +235,17 @@ static bool fill_plan(Lower *l, Fill *f, SmemVal *to) {
     return false;
   }
   f->layout = layout_rowwise(s->shape[0], s->shape[1], threads / 32, row_threads, f->vec);
-  PtxReg pos[LAYOUT_RANK];
   uint32_t bits[LAYOUT_RANK];
-  frag_positions(l, &f->layout, pos, bits);
+  frag_positions(l, &f->layout, f->pos, bits);
   if (f->from->half && tile_attr_int(l->tiles, l->node, TA_whole, 0)) { /* as it lies: a copy reads whole sectors where its bytes stay neighbours */
     ViewVal *plain = ARENA_NEW(l->arena, PASS, ViewVal);
     *plain = *f->from;
     plain->half = NULL;
     f->from = plain;
   }
-  f->cursor = view_cursor(l, f->from, 2, 2, pos, bits);
+  f->cursor = view_cursor(l, f->from, 2, 2, f->pos, bits);
   int32_t pitch = s->pitch[0] * f->to->elem_bytes;
-  f->thread = DEF(add_s32, R(DEF(mul_lo_s32, R(pos[0]), po_i(pitch))), R(DEF(mul_lo_s32, R(pos[1]), po_i(f->to->elem_bytes))));
+  f->thread = DEF(add_s32, R(DEF(mul_lo_s32, R(f->pos[0]), po_i(pitch))), R(DEF(mul_lo_s32, R(f->pos[1]), po_i(f->to->elem_bytes))));
   f->bits = bits[0] * (uint32_t)pitch | bits[1] * (uint32_t)f->to->elem_bytes;
   if (pitch & (pitch - 1)) f->bits = ~0u;
   f->pieces = layout_regs(&f->layout) / f->vec;
@@ -297,11 +297,8 @@ void lower_walk(Lower *l) {
   w->step = (int)tile_attr_int(l->tiles, l->node, TA_step, 1);
   ViewCursor *c = &f->cursor;
   int d = c->dim[w->dim];
-  PtxReg pos[LAYOUT_RANK], size = lower_size(l, f->from->size[d]);
-  uint32_t bits[LAYOUT_RANK];
-  frag_positions(l, &f->layout, pos, bits);
-  w->place = pos[w->dim];
-  PtxReg left = DEF(sub_s64, R(size), R(lower_i64(l, lower_arg(l, 2 + d))));
+  w->place = f->pos[w->dim];
+  PtxReg left = DEF(sub_s64, R(lower_size(l, f->from->size[d])), R(lower_i64(l, lower_arg(l, 2 + d))));
   if (begins_at_once(f, w->dim)) { /* rounded up; a loop that counts in 32 bits comes no further */
     PtxReg own = w->place.id ? DEF(sub_s64, R(left), R(DEF(cvt_s64_s32, R(w->place)))) : left;
     PtxReg copies = DEF(div_s64, R(DEF(add_s64, R(own), po_i(w->step - 1))), po_i(w->step));

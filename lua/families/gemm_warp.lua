@@ -121,8 +121,6 @@ local function candidates(inst)
   return list
 end
 
--- Elements of k that products take at a time.
-
 local function check_schedule(inst, s)
   local function refuse(why) core.fail("schedule " .. schedule.print(s, KEYS) .. ": " .. why) end
   local function power(v) return v & (v - 1) == 0 end
