@@ -22,6 +22,8 @@ return gemm.op "products" {
 -- operands one step ahead: fetched before the loop, and in it before the products of the step before
 --! emit --target sm_80 --set dtype=bf16 --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,vec=8,group=16,fill=ahead
 --! of ldmatrix,mma: ldmatrix.sync.aligned.m8n8.x4.shared.b16*8 ... mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32*8 ...
+-- and the number of steps is no division, of which ptxas would call a subroutine
+--! no div
 -- without the alignment no 16-byte copies
 --! emit --target sm_80 --set dtype=bf16 --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,vec=1,group=16,fill=ahead
 --! no cp.async.cg

@@ -2,7 +2,8 @@
 # docs.sh BUILD - what README.md and docs/ name is there:
 #   paths in backticks exist; a function named as `function` (`file`) is defined in that file
 #   a Lua block whose first line names its file is that file
-#   every command that begins with build/kiln, needs no GPU and is not `check all` (which ./bootstrap test does) runs, in a copy of what it reads; my_op.lua is add-an-op.md's
+#   every command that begins with build/kiln, needs no GPU and is not `check all` (which ./bootstrap test does) runs, in a copy of what it
+#   reads; my_op.lua is add-an-op.md's
 set -u -o pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 build=$(readlink -f "$1")
