@@ -27,6 +27,7 @@ enum {
   OUTPUT_BYTES = 65536, /* the list of a chain with four stages has 13 KB */
   SET_BYTES = 1024,
   MAX_CHOICES = 16,
+  MAX_OPEN = 4,
   SCHEDULE_BYTES = 2048
 };
 
@@ -36,6 +37,7 @@ typedef struct Job {
   char command[CACHE_PATH_BYTES], folder[CACHE_PATH_BYTES];
   bool keeps; /* folder is a cache that can be written */
   uint64_t identity;
+  char dtypes[64]; /* what `dtype` may be */
   char output[OUTPUT_BYTES];                            /* of the last child: standard output and error */
   char settings[OUTPUT_BYTES], schedules[OUTPUT_BYTES]; /* what it listed */
 } Job;
@@ -152,11 +154,30 @@ static bool lists(const char *values, size_t bytes, const char *value) {
   return false;
 }
 
-/* The first tensor of a dtype that the setting `dtype` can have: codes of eight bits may stand before the activations. */
-static const kiln_tensor *first_activation(const kiln_request *r, const char *values, size_t values_bytes) {
-  for (int i = 0; i < r->nargs; i++)
-    if (r->args[i].tensor && lists(values, values_bytes, kiln_dtype_name(r->args[i].tensor->dtype))) return r->args[i].tensor;
-  return first_tensor(r);
+/* Whether the op has a setting NAME_dtype for this tensor. */
+static bool has_own_dtype(const char *settings, const char *name) {
+  char key[80];
+  if (snprintf(key, sizeof key, "%s_dtype=", name) >= (int)sizeof key) return false;
+  for (const char *at = settings; (at = strstr(at, key)); at++)
+    if (at > settings && (at[-1] == ' ' || at[-1] == '\t' || at[-1] == '\n')) return true;
+  return false;
+}
+
+/* What the setting `dtype` may be: the dtype of the first tensor where the setting has it. Codes of eight bits may stand there; it is
+ * then any that the other tensors have, but for those with a setting of their own: "f32|f16" of f32 scales and an f16 result. */
+static const char *possible_dtypes(Job *job, const char *values, size_t values_bytes) {
+  const kiln_request *r = job->request;
+  const kiln_tensor *first = first_tensor(r);
+  const char *own = first ? kiln_dtype_name(first->dtype) : NULL;
+  job->dtypes[0] = 0;
+  for (int i = 0; i < r->nargs && own && !lists(values, values_bytes, own); i++) {
+    const char *name = r->args[i].tensor ? kiln_dtype_name(r->args[i].tensor->dtype) : "";
+    size_t used = strlen(job->dtypes);
+    if (*name && lists(values, values_bytes, name) && !lists(job->dtypes, used, name) &&
+        !has_own_dtype(job->settings, r->args[i].name))
+      snprintf(job->dtypes + used, sizeof job->dtypes - used, "%s%s", used ? "|" : "", name);
+  }
+  return *job->dtypes ? job->dtypes : own;
 }
 
 /* Whether "key=value" is among those that are decided. */
@@ -170,27 +191,31 @@ static bool is_decided(const char *set, const char *key, const char *value) {
   return false;
 }
 
-/* One "key=v1|v2|v3" of the op, decided by the arguments: a text argument names it; `dtype` is the first activation's; NAME=yes|no
+/* One "key=v1|v2|v3" of the op, decided by the arguments: a text argument names it; `dtype` as possible_dtypes says; NAME=yes|no
  * says whether tensor NAME is there; NAME_dtype is that tensor's own ("same" where it is the op's `dtype`, which comes before). What
  * says something else about a tensor (NAME_major) or of one of its dims (NAME_B=yes|no) stays open: every value is emitted, and
  * selection finds the one that fits. */
-static bool decide(const kiln_request *r, const char *key, size_t key_bytes, const char *values, size_t values_bytes, char *set,
-                   Open *open, int *nopen) {
+static bool decide(Job *job, const char *key, size_t key_bytes, const char *values, size_t values_bytes, char *set, Open *open,
+                   int *nopen) {
+  const kiln_request *r = job->request;
   const kiln_arg *named = find_arg(r, key, key_bytes);
-  const kiln_tensor *first = first_tensor(r);
   const char *underscore = memrchr(key, '_', key_bytes);
   const kiln_arg *owner = underscore ? find_arg(r, key, (size_t)(underscore - key)) : NULL;
   const char *value = NULL;
   if (named && named->text)
     value = named->text;
-  else if (key_bytes == 5 && memcmp(key, "dtype", 5) == 0)
-    value = first ? kiln_dtype_name(first_activation(r, values, values_bytes)->dtype) : NULL;
-  else if (memmem(values, values_bytes, "yes", 3) && memmem(values, values_bytes, "no", 2) && (named || !owner || !owner->tensor))
+  else if (key_bytes == 5 && memcmp(key, "dtype", 5) == 0) {
+    value = possible_dtypes(job, values, values_bytes);
+    if (value && strchr(value, '|') && *nopen < MAX_OPEN) {
+      open[(*nopen)++] = (Open){key, value, key_bytes, strlen(value)};
+      value = NULL;
+    }
+  } else if (memmem(values, values_bytes, "yes", 3) && memmem(values, values_bytes, "no", 2) && (named || !owner || !owner->tensor))
     value = named && named->tensor ? "yes" : "no";
   else if (owner && owner->tensor && strncmp(underscore, "_dtype", 6) == 0) {
     value = kiln_dtype_name(owner->tensor->dtype);
     if (is_decided(set, "dtype", value) && lists(values, values_bytes, "same")) value = "same";
-  } else if (owner && owner->tensor && *nopen < 4)
+  } else if (owner && owner->tensor && *nopen < MAX_OPEN)
     open[(*nopen)++] = (Open){key, values, key_bytes, values_bytes};
   return !value || append(set, SET_BYTES, key, key_bytes, value, strlen(value));
 }
@@ -206,7 +231,7 @@ static kiln_status ask_settings(Job *job, char *set, Open *open, int *nopen) {
     size_t n = strcspn(at, " \t\n"), key = 0;
     while (key < n && expr_is_name(at[key])) key++;
     if (key > 0 && key + 1 < n && at[key] == '=')
-      fits &= decide(job->request, at, key, at + key + 1, n - key - 1, set, open, nopen);
+      fits &= decide(job, at, key, at + key + 1, n - key - 1, set, open, nopen);
     at += n + strspn(at + n, " \t\n");
   }
   return fits ? KILN_OK : refuse(job, "has more settings than a request can hold");
@@ -361,7 +386,7 @@ static kiln_status supply_all(Job *job, const char *decided, const Open *open, i
 
 static kiln_status supply_needed(Job *job) {
   char set[SET_BYTES] = "";
-  Open open[4];
+  Open open[MAX_OPEN];
   int nopen = 0;
   kiln_status s = ask_settings(job, set, open, &nopen);
   return s ? s : supply_all(job, set, open, nopen);

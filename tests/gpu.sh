@@ -186,9 +186,17 @@ part_tune() { # a second run measures nothing
   return $rc
 }
 
-part_python() { # without torch or its GPU the tests would go to the simulator, or be skipped
+part_python() { # each file in a process of its own, all at once; without torch or its GPU the tests would go to the simulator, or be skipped
   python3 -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "torch sees no GPU")' || return 1
-  KILN_BUILD=$(readlink -f "$BUILD") PYTHONPATH=runtime/python python3 -m unittest discover -s tests/python -p 'test_torch*.py'
+  local file name rc=0 pids=()
+  for file in tests/python/test_torch*.py; do
+    name=$(basename "$file" .py)
+    KILN_BUILD=$(readlink -f "$BUILD") PYTHONPATH=runtime/python:tests/python python3 -m unittest -v "$name" >"$WORK/$name.log" 2>&1 &
+    pids+=($!)
+  done
+  for name in "${pids[@]}"; do wait "$name" || rc=1; done
+  cat "$WORK"/test_torch*.log
+  return $rc
 }
 
 part_ncu() {

@@ -170,8 +170,8 @@ def rowwise_rows(r):
 def python_rows(r):
     status, log = r.status("python"), r.text("python.log") or ""
     if status is not None:
-        closing = re.findall(r"^Ran \d+ tests? .*|^OK.*|^FAILED.*|^\d+ passed.*", log, re.M)
-        yield "the Python package with torch", "; ".join(closing[-2:]) or f"status {status}", "all pass", status == 0
+        ran, verdicts = re.findall(r"^Ran (\d+) tests?", log, re.M), re.findall(r"^(?:OK|FAILED).*", log, re.M)  # of each file
+        yield "the Python package with torch", f"{sum(map(int, ran))} tests: {', '.join(verdicts) or f'status {status}'}", "all pass", status == 0
 
 
 SECTIONS = [(check_rows, ("check", "memcheck", "racecheck")), (python_rows, ("python",)), (norm_rows, ("bench", "peers")),

@@ -271,9 +271,10 @@ class Eight(test_torch.Comparison):
             self.assertEqual(d.dtype, torch.float16)
             self.near(d, want, "u8 " + scale, 0.03)
             if scale == "tensor":
-                whole = _fp8_products.U8.launch((qa, qb, None, sa, sb), (), (), torch.float32)
-                self.assertEqual((whole.dtype, whole.half().float().equal(whole)), (torch.float32, True))
-                self.near(whole, d.double().cpu(), "in one plan", 2 ** -9)
+                for dtype in (torch.float16, torch.bfloat16, torch.float32):
+                    whole = _fp8_products.U8.launch((qa, qb, None, sa, sb), (), (), dtype)
+                    self.assertEqual((whole.dtype, whole.float().half().to(dtype).equal(whole)), (dtype, True))
+                    self.near(whole, d.double().cpu(), "in one plan, %s" % dtype, 2 ** -7 if dtype == torch.bfloat16 else 2 ** -9)
 
     def test_kept_weights(self):
         """Quantised once; an update in place, other memory, and kiln.clear() make them anew."""

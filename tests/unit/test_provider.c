@@ -25,7 +25,7 @@ static const char script[] =
     "fi\n"
     "if [ \"$1\" = list ]; then\n"
     "  case $2 in broken) echo 'unknown op' >&2; exit 1;; sample) echo \"$2  dtype=bf16|f32 x_M=no|yes u_N=no|yes\"; exit 0;;\n"
-    "    codes) echo \"$2  dtype=bf16|f16|f32\"; exit 0;; esac\n"
+    "    codes) echo \"$2  dtype=bf16|f16|f32\"; exit 0;; scaled) echo \"$2  dtype=bf16|f16|f32 s_dtype=f32\"; exit 0;; esac\n"
     "  echo \"$2  y = x * w, some op\"; echo '  dtype=bf16|f16|f32 w=yes|no w_dtype=same|f32 act=none|silu x_major=n|m'; exit 0\n"
     "fi\n"
     "op=$2; target=$4; out=$6; set=$8; schedule=${10}\n"
@@ -114,16 +114,20 @@ static void test_settings(void **state) {
   assert_int_equal(count_calls("u_N=no,x_M=yes"), 3);
 }
 
-/* The dtype is that of the first tensor that can have it: neither the codes' nor, since bf16 is another word, the f32 tensor's. */
+/* Of codes first the dtype is one of the other tensors', in whatever order these come; a tensor with a setting of its own has no say. */
 static void test_dtype(void **state) {
   (void)state;
   static const int64_t shape[] = {4, 8};
   kiln_tensor q = {NULL, KILN_E4M3, 2, shape, NULL}, y = {NULL, KILN_F16, 2, shape, NULL}, s = {NULL, KILN_F32, 1, shape, NULL};
-  kiln_arg args[] = {{.name = "q", .tensor = &q}, {.name = "y", .tensor = &y}, {.name = "s", .tensor = &s}};
+  kiln_arg args[] = {{.name = "q", .tensor = &q}, {.name = "s", .tensor = &s}, {.name = "y", .tensor = &y}};
   kiln_plan *p;
   assert_int_equal(kiln_plan_create(&p, dev, "codes", args, 3), KILN_UNKNOWN_ARG); /* the script's contract has x */
-  assert_int_equal(count_calls("emit codes --target sm_89"), 2);
+  assert_int_equal(count_calls("emit codes --target sm_89"), 4);                   /* two schedules of each */
   assert_int_equal(count_calls("--set dtype=f16 --schedule"), 2);
+  assert_int_equal(count_calls("--set dtype=f32 --schedule"), 2);
+  assert_int_equal(kiln_plan_create(&p, dev, "scaled", args, 3), KILN_UNKNOWN_ARG);
+  assert_int_equal(count_calls("emit scaled --target sm_89"), 2);
+  assert_int_equal(count_calls("--set dtype=f16,s_dtype=f32 --schedule"), 2);
 }
 
 /* Schedules of several stages, whose keys have dots. */
