@@ -215,18 +215,31 @@ Layout layout_rowwise(int rows, int cols, int warps, int threads_per_row, int ve
   return l;
 }
 
-Layout layout_mma_acc(int bm, int bn, int wm, int wn, bool rows, bool cols) {
+Layout layout_mma_acc(int bm, int bn, int wm, int wn, bool rows, MmaColumns cols) {
+  static const int threads[] = {2, 4, 8}; /* columns of a thread, before the next product's */
   Layout l = {.rank = 2, .shape = {bm, bn}};
-  add_mode(&l, LM_REG, 1, 2, cols ? 2 : 1);
+  add_mode(&l, LM_REG, 1, cols == MMA_RUNS ? 8 : 2, cols == MMA_NEIGHBOURS ? 2 : 1);
   add_mode(&l, LM_REG, 0, 2, rows ? 1 : 8);
-  if (cols) add_mode(&l, LM_REG, 1, 2, 1);
-  add_mode(&l, LM_REG, 1, bn / wn / (cols ? 16 : 8), cols ? 16 : 8);
+  if (cols == MMA_NEIGHBOURS) add_mode(&l, LM_REG, 1, 2, 1);
+  add_mode(&l, LM_REG, 1, bn / wn / (4 * threads[cols]), 4 * threads[cols]);
   add_mode(&l, LM_REG, 0, bm / wm / 16, 16);
-  add_mode(&l, LM_LANE, 1, 4, cols ? 4 : 2);
+  add_mode(&l, LM_LANE, 1, 4, threads[cols]);
   add_mode(&l, LM_LANE, 0, 8, rows ? 2 : 1);
   add_mode(&l, LM_WARP, 0, wm, bm / wm);
   add_mode(&l, LM_WARP, 1, wn, bn / wn);
   return l;
+}
+
+bool layout_has_runs(const Layout *l) {
+  int wm = 1, wn = 1;
+  for (int i = 0; i < l->nmodes; i++)
+    if (l->mode[i].where == LM_WARP) *(l->mode[i].dim == 0 ? &wm : &wn) *= l->mode[i].extent;
+  if (l->rank != 2 || l->shape[0] % (16 * wm) || l->shape[1] % (32 * wn)) return false;
+  for (int rows = 0; rows < 2; rows++) {
+    Layout runs = layout_mma_acc(l->shape[0], l->shape[1], wm, wn, rows, MMA_RUNS);
+    if (layout_equal(l, &runs)) return true;
+  }
+  return false;
 }
 
 Layout layout_wgmma_acc(int m, int n) {
@@ -310,6 +323,14 @@ SmemLayout smem_layout_words(int rows, int cols) {
   l.bits = row_bytes < 128 ? 1 : 2;
   l.base = 5;
   l.shift = (uint8_t)(log2_of(row_bytes < 128 ? 128 : row_bytes) - 5);
+  return l;
+}
+
+SmemLayout smem_layout_fourths(int rows, int cols, int elem_bytes) {
+  SmemLayout l = smem_layout_rows(rows, cols, elem_bytes, 128, 0);
+  if (!l.bits) return l;
+  l.bits = 3; /* of rows below 128 bytes the pieces of several change places */
+  l.shift = (uint8_t)(log2_of(cols * elem_bytes) + 2 - l.base);
   return l;
 }
 

@@ -60,9 +60,16 @@ bool layout_parse(Layout *l, const char *text);
 /* A row-wise layout: `rows` rows by `cols` columns over `warps` warps; `lanes_per_row` lanes (or all lanes of warps_per_row
  * warps) share a row; each thread holds vectors of `vec` consecutive columns. */
 Layout layout_rowwise(int rows, int cols, int warps, int threads_per_row, int vec);
+/* Which columns of the tile are the 8 of an m16n8 product, of which a thread has two:
+ *   PAIRS       8 in order: a thread has 2q, 2q+1
+ *   NEIGHBOURS  every other one of 16, so that columns 2g, 2g+1 stand where the manual has column g of two products
+ *   RUNS        every fourth of 32, 4r+j of the j-th product: a thread has 8q .. 8q+7 of four products, 16 bytes of a result of 16 bits */
+typedef enum { MMA_PAIRS, MMA_NEIGHBOURS, MMA_RUNS } MmaColumns;
 /* The accumulator of a CTA tile bm x bn on wm x wn warps with m16n8 products. rows: neighbouring rows 2g, 2g+1 of 16 stand where the manual
- * has g and g+8; cols: columns 2g, 2g+1 of 16 where it has column g of two products. So operands of bytes with k outermost bring them. */
-Layout layout_mma_acc(int bm, int bn, int wm, int wn, bool rows, bool cols);
+ * has g and g+8. Operands of bytes with k outermost bring these rows, and NEIGHBOURS; with k innermost any columns can be brought. */
+Layout layout_mma_acc(int bm, int bn, int wm, int wn, bool rows, MmaColumns cols);
+/* Is l such an accumulator of RUNS? */
+bool layout_has_runs(const Layout *l);
 /* The accumulator of a warpgroup: m x n, m a multiple of 64; each warp has 16 of every 64 rows. */
 Layout layout_wgmma_acc(int m, int n);
 Layout layout_wgmma_a(int m, int k, int elem_bytes);  /* A of such a product in registers: of 16-bit elements, as the accumulator lies */
@@ -84,6 +91,8 @@ typedef struct SmemLayout {
 SmemLayout smem_layout_rows(int rows, int cols, int elem_bytes, int swizzle_bytes, int pad_elems);
 /* Rows of 32-bit elements of which 4 x 8 are read by a warp at once, a row's 8 by lanes side by side: pieces of 32 bytes change places. */
 SmemLayout smem_layout_words(int rows, int cols);
+/* An operand stored with k innermost whose every fourth row is read at once (MMA_RUNS): 16-byte pieces change places by a row's number over 4. */
+SmemLayout smem_layout_fourths(int rows, int cols, int elem_bytes);
 /* As bulk copies write it and warpgroup products read it: panels of at most `swizzle` bytes of columns, 16-byte pieces exchanged within
  * them by the row. False: no such layout (columns of no multiple of 16 bytes, swizzle not 32, 64 or 128). */
 bool smem_layout_panels(int rows, int cols, int elem_bytes, int swizzle, SmemLayout *out);

@@ -1,7 +1,8 @@
 /* layout_complete.c - gives a layout to what the script left open, one hop from where it follows.
  *
  *   shared tile          rows swizzled by up to 128 bytes, unless it says swizzle or pad itself; where bulk copies come or go, in panels;
- *                        operands of 32-bit elements with k outermost, which are read word by word, in pieces of 32 bytes
+ *                        operands of 32-bit elements with k outermost, which are read word by word, in pieces of 32 bytes; right ones
+ *                        whose every fourth row is read at once, by the row's number over 4
  *   accumulator of mma   as mma.sync has it, warps laid out as squarely as they go
  *   elementwise, set     from the operand that has one
  * Anything still open is an error with the line: a conversion is never inserted. */
@@ -67,14 +68,31 @@ static bool is_read_by_words(const TileProgram *p, uint32_t tile) {
   return words;
 }
 
+/* Is the tile, stored with k innermost, the right operand of products that take every fourth column? */
+static bool is_read_by_fourths(const TileProgram *p, uint32_t tile) {
+  for (uint32_t i = tile + 1; i < p->nodes.n; i++) {
+    const TileNode *n = &p->nodes.at[i];
+    bool turned;
+    if (n->op != TILE_mma && n->op != TILE_mma_fetch) continue;
+    if (operand_tile(p, tile_arg(p, n, 2), &turned) != tile || !turned) continue;
+    const TileNode *acc = tile_at(p, tile_arg(p, n, 0));
+    if (n->op == TILE_mma_fetch) acc = tile_at(p, tile_arg(p, acc, 0));
+    if (acc->type.kind == TK_FRAG && acc->type.layout && layout_has_runs(&p->frag_layouts.at[acc->type.layout])) return true;
+  }
+  return false;
+}
+
 static void complete_shared(TileProgram *p, TileNode *n) {
   int swizzle = (int)tile_attr_int(p, n, TA_swizzle, tile_attr(p, n, TA_pad) ? 0 : 128);
   int pad = (int)tile_attr_int(p, n, TA_pad, 0);
   int cols = n->type.shape[n->type.rank - 1], rows = n->type.rank > 1 ? n->type.shape[0] : 1;
-  bool words = tile_dtype_bytes(n->type.dtype) == 4 && !tile_attr(p, n, TA_swizzle) && !tile_attr(p, n, TA_pad);
-  *VEC_PUSH(p->arena, KEEP, &p->smem_layouts) = words && is_read_by_words(p, (uint32_t)(n - p->nodes.at))
-                                                  ? smem_layout_words(rows, cols)
-                                                  : smem_layout_rows(rows, cols, tile_dtype_bytes(n->type.dtype), swizzle, pad);
+  int bytes = tile_dtype_bytes(n->type.dtype);
+  uint32_t self = (uint32_t)(n - p->nodes.at);
+  bool open = !tile_attr(p, n, TA_swizzle) && !tile_attr(p, n, TA_pad);
+  SmemLayout l = open && bytes == 4 && is_read_by_words(p, self) ? smem_layout_words(rows, cols)
+                 : open && is_read_by_fourths(p, self)           ? smem_layout_fourths(rows, cols, bytes)
+                                                                 : smem_layout_rows(rows, cols, bytes, swizzle, pad);
+  *VEC_PUSH(p->arena, KEEP, &p->smem_layouts) = l;
   n->type.layout = p->smem_layouts.n - 1;
 }
 
@@ -88,7 +106,7 @@ static bool accumulator_layout(const TileType *t, int warps, Layout *out) {
     if (s > score) score = s, best = wm;
   }
   if (!best) return false;
-  *out = layout_mma_acc(t->shape[0], t->shape[1], best, warps / best, false, false);
+  *out = layout_mma_acc(t->shape[0], t->shape[1], best, warps / best, false, MMA_PAIRS);
   return true;
 }
 

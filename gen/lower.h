@@ -321,6 +321,7 @@ void lower_field(Lower *l);
 void lower_drain_async(Lower *l);
 void lower_drain_staged(Lower *l);
 void lower_walk(Lower *l);
+void lower_rewalk(Lower *l);
 void lower_carry(Lower *l);
 void lower_swap(Lower *l);
 void lower_take(Lower *l);
@@ -329,11 +330,13 @@ struct ArchMma; /* arch/arch.h */
 typedef struct ProductShape {
   int mt, nt, ksteps, step;   /* products per warp; steps; elements of k in one */
   int wm, wn, warp_m, warp_n; /* warps; rows and columns per warp */
-  bool rows, cols;            /* the accumulator's neighbours are as bytes with k outermost bring them */
+  bool rows;                  /* the accumulator's neighbouring rows are as bytes with k outermost bring them */
+  MmaColumns cols;
 } ProductShape;
 bool product_shape(Lower *l, const Layout *acc, int elem, int k, ProductShape *s); /* false: a mistake, in diag */
 PtxReg product_warp_row(Lower *l, const ProductShape *s);     /* the warp's first */
 PtxReg product_warp_column(Lower *l, const ProductShape *s);
+void product_sums(const ProductShape *s, const Val *acc, int m, int n, PtxReg out[4]); /* of the n-th product of 8 columns, m-th of 16 rows */
 void product_issue(Lower *l, const struct ArchMma *f, const ProductShape *s, const PtxReg *x, const Val *acc); /* a step's products, as its registers are */
 
 /* ---- lower_f32.c ---- */

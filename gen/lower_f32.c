@@ -56,7 +56,8 @@ static void issue_pair(Lower *l, const ArchMma *f, const ProductShape *s, const 
       before[i] = d;
     }
   for (int i = 0; i < 2 * s->mt; i++) {
-    const PtxReg *to = &acc->reg[(i / 2 * s->nt + 2 * pair + i % 2) * 4];
+    PtxReg to[4];
+    product_sums(s, acc, i / 2, 2 * pair + i % 2, to);
     for (int r = 0; r < 4; r++) ptx_put(l->ptx, ISA_add_rn_f32, R(to[r]), R(to[r]), R(sum[4 * i + r]));
   }
 }

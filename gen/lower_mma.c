@@ -12,7 +12,10 @@
  *   row 4*((L%8)/2) + L%2 + 2*((L/8)%2) + 16*(L/16)
  * (two matrices X, Y then hold a pair's k 4q, 4q+1 and 4q+2, 4q+3), and prmt takes the pair's first element from both, and its second. Which
  * puts neighbours 2g, 2g+1 where a fragment has rows g, g+8, or its columns g of two pieces: the accumulator's layout has them in that order
- * (layout_mma_acc, `rows` and `cols`).
+ * (layout_mma_acc, `rows` and MMA_NEIGHBOURS).
+ *
+ * Which columns a product takes is free where k is innermost, as ldmatrix wants an address of each: every fourth of 32 (MMA_RUNS) brings
+ * eight that follow one another to a thread, which stores or loads them at once.
  *
  * f32 stored with k innermost are pairs of 16 bits as well. Stored with k outermost, they are read word by word, lane L with row L%4 and column
  * L/4 of 4 x 8 (layout_complete.c spreads these over all banks). The next step is loaded before the products of this one are issued. */
@@ -44,11 +47,13 @@ bool product_shape(Lower *l, const Layout *acc, int elem, int k, ProductShape *s
   s->mt = s->warp_m / 16;
   s->nt = s->warp_n / 8;
   s->ksteps = k / s->step;
-  for (int way = 0; way < (elem == 1 ? 4 : 1); way++) {
-    Layout want = layout_mma_acc(acc->shape[0], acc->shape[1], s->wm, s->wn, way & 1, way >> 1);
-    s->rows = way & 1, s->cols = way >> 1;
-    if (layout_equal(acc, &want) && s->nt % 2 == 0 && k % s->step == 0 && s->mt > 0) return true;
-  }
+  for (s->cols = MMA_PAIRS; s->cols <= MMA_RUNS; s->cols++)
+    for (int rows = 0; rows < (elem == 1 ? 2 : 1); rows++) {
+      if ((s->cols == MMA_NEIGHBOURS && elem != 1) || (s->cols == MMA_RUNS && s->nt % 4)) continue;
+      Layout want = layout_mma_acc(acc->shape[0], acc->shape[1], s->wm, s->wn, rows, s->cols);
+      s->rows = rows;
+      if (layout_equal(acc, &want) && s->nt % 2 == 0 && k % s->step == 0 && s->mt > 0) return true;
+    }
   lower_error(l, "the accumulator must have the layout of mma.sync, with 16 columns or more per warp and k a multiple of %d", s->step);
   return false;
 }
@@ -81,8 +86,8 @@ static void word_places(Lower *l, Operand *o, PtxReg side, uint32_t side_bits) {
   o->bits = row & (row - 1) ? ~0u : 3u * (uint32_t)row | 7u * 4u | side_bits * 4u;
 }
 
-/* Lane and warp part of the row addresses. side: the warp's first row (A) or column (B). */
-static Operand operand_of(Lower *l, const SmemVal *tile, bool is_a, PtxReg side, uint32_t side_bits) {
+/* Lane and warp part of the row addresses. side: the warp's first row (A) or column (B); fourths: a product takes every fourth of them. */
+static Operand operand_of(Lower *l, const SmemVal *tile, bool is_a, bool fourths, PtxReg side, uint32_t side_bits) {
   bool k_inner = is_a ? !tile->transposed : tile->transposed; /* stored [m][k] or [n][k] */
   int32_t row = tile->layout.pitch[0] * tile->elem_bytes, elem = tile->elem_bytes;
   Operand o = {.tile = tile, .is_a = is_a, .trans = !k_inner, .k_bytes = k_inner ? elem : row, .side_bytes = k_inner ? row : elem};
@@ -94,11 +99,13 @@ static Operand operand_of(Lower *l, const SmemVal *tile, bool is_a, PtxReg side,
   PtxReg low8 = DEF(and_b32, R(l->lane), po_i(7)), low16 = DEF(and_b32, R(l->lane), po_i(15));
   PtxReg bit3 = DEF(and_b32, R(DEF(shr_u32, R(l->lane), po_i(3))), po_i(1)), bit4 = DEF(shr_u32, R(l->lane), po_i(4));
   bool plain = is_a == k_inner; /* rows 0..15 in order of lanes, halves by lane/16 */
-  PtxReg r = plain ? low16 : DEF(add_s32, R(low8), R(DEF(shl_b32, R(bit4), po_i(3))));
+  PtxReg r = plain     ? low16
+             : fourths ? DEF(add_s32, R(DEF(shl_b32, R(low8), po_i(2))), R(bit4))
+                       : DEF(add_s32, R(low8), R(DEF(shl_b32, R(bit4), po_i(3))));
   PtxReg half = plain ? bit4 : bit3;
   PtxReg at = DEF(add_s32, R(DEF(mul_lo_s32, R(r), po_i(row))), R(DEF(mul_lo_s32, R(half), po_i(16))));
   o.thread = DEF(add_s32, R(at), R(DEF(mul_lo_s32, R(side), po_i(o.side_bytes))));
-  o.bits = 15u * (uint32_t)row | 16u | side_bits * (uint32_t)o.side_bytes;
+  o.bits = (fourths ? 29u : 15u) * (uint32_t)row | 16u | side_bits * (uint32_t)o.side_bytes;
   if (row & (row - 1)) o.bits = ~0u;
   return o;
 }
@@ -116,6 +123,9 @@ static PtxReg piece_address(Lower *l, const Operand *o, int side, int k, int64_t
   uint32_t start = (uint32_t)((t->start[0] * t->layout.pitch[0] + t->start[1]) * t->elem_bytes);
   return shared_address(l, t, o->thread, o->bits, start + (uint32_t)(side * o->side_bytes + k * o->k_bytes), imm);
 }
+
+/* The first row of the n-th two products' columns. */
+static int first_column(const ProductShape *s, int n) { return s->cols == MMA_RUNS ? n / 2 * 32 + n % 2 * 2 : n * 16; }
 
 /* A: 8 rows further on, then 4 of k; B: the other way round. */
 static void load_words(Lower *l, const Operand *o, int side, int k, const PtxReg out[4]) {
@@ -157,7 +167,14 @@ static PtxReg *step_new(Lower *l, const ProductShape *s, bool variable) {
 
 static void load_step(Lower *l, const Operand *a, const Operand *b, const ProductShape *s, int k, const PtxReg *out) {
   for (int m = 0; m < s->mt; m++) load_piece(l, a, m * 16, k * s->step, &out[4 * m]);
-  for (int n = 0; n < s->nt / 2; n++) load_piece(l, b, n * 16, k * s->step, &out[4 * (s->mt + n)]);
+  for (int n = 0; n < s->nt / 2; n++) load_piece(l, b, first_column(s, n), k * s->step, &out[4 * (s->mt + n)]);
+}
+
+void product_sums(const ProductShape *s, const Val *acc, int m, int n, PtxReg out[4]) {
+  for (int c = 0; c < 4; c++) {
+    int within = s->cols == MMA_RUNS ? n / 4 * 16 + (c >> 1) * 8 + (c & 1) * 4 + n % 4 : n * 4 + c;
+    out[c] = acc->reg[m * s->nt * 4 + within];
+  }
 }
 
 /* One m16n8 product over a step of k: one instruction, or two of k 8. */
@@ -176,7 +193,9 @@ void product_issue(Lower *l, const ArchMma *f, const ProductShape *s, const PtxR
     for (int i = 0; i < s->mt; i++) {
       int m = n & 1 ? s->mt - 1 - i : i; /* back and forth: the operand at the turn is used twice running */
       const PtxReg *b = &x[4 * (s->mt + n / 2) + n % 2 * 2];
-      product(l, f, &acc->reg[(m * s->nt + n) * 4], &x[4 * m], b[0], b[1]);
+      PtxReg sums[4];
+      product_sums(s, acc, m, n, sums);
+      product(l, f, sums, &x[4 * m], b[0], b[1]);
     }
 }
 
@@ -196,12 +215,15 @@ static const ArchMma *find_form(Lower *l, kiln_dtype a, kiln_dtype b) {
 
 /* Does the accumulator have rows and columns in the order in which these tiles bring them? */
 static bool fits_storage(Lower *l, const ProductShape *s, const SmemVal *a, const SmemVal *b) {
-  if (a->elem_bytes != 1) return true;
   bool rows = a->transposed, cols = !b->transposed;
-  if (rows == s->rows && cols == s->cols) return true;
+  if (s->cols == MMA_RUNS && cols) {
+    lower_error(l, "runs of columns are brought from a right operand stored with k innermost; take layout.mma_accumulator(bm, bn, wm, wn)");
+    return false;
+  }
+  if (a->elem_bytes != 1 || (rows == s->rows && cols == (s->cols == MMA_NEIGHBOURS))) return true;
   lower_error(l, "operands of bytes with k %s in a and %s in b want an accumulator whose %s: layout.mma_accumulator(bm, bn, wm, wn, %s, %s)",
               rows ? "outermost" : "innermost", cols ? "outermost" : "innermost", rows || cols ? "neighbours lie together" : "rows are in order",
-              rows ? "true" : "false", cols ? "true" : "false");
+              rows ? "true" : "false", cols ? "\"neighbours\"" : "nil");
   return false;
 }
 
@@ -209,7 +231,8 @@ typedef struct Sides { Operand a, b; } Sides;
 
 static Sides sides_of(Lower *l, const ProductShape *s, const SmemVal *a, const SmemVal *b) {
   PtxReg m = product_warp_row(l, s), n = product_warp_column(l, s);
-  return (Sides){operand_of(l, a, true, m, (uint32_t)((s->wm - 1) * s->warp_m)), operand_of(l, b, false, n, (uint32_t)((s->wn - 1) * s->warp_n))};
+  return (Sides){operand_of(l, a, true, false, m, (uint32_t)((s->wm - 1) * s->warp_m)),
+                 operand_of(l, b, false, s->cols == MMA_RUNS, n, (uint32_t)((s->wn - 1) * s->warp_n))};
 }
 
 static bool fits_warp(Lower *l, const ProductShape *s) {
@@ -231,6 +254,10 @@ void lower_mma_sync(Lower *l) {
     return;
   if (tile_attr_int(l->tiles, l->node, TA_zero, 0))
     for (uint32_t i = 0; i < acc->n; i++) ptx_put(l->ptx, ISA_mov_f32, R(acc->reg[i]), po_i(0));
+  if (f->k == 1 && s.cols != MMA_PAIRS) {
+    lower_error(l, "%s multiplies f32 by fma, whose accumulator is layout.mma_accumulator(bm, bn, wm, wn)", l->target->name);
+    return;
+  }
   if (f->k == 1) {
     lower_product_fma(l, &s, acc, a->smem, b->smem, lower_arg_type(l, 1)->shape[1]);
     return;

@@ -264,13 +264,13 @@ typedef struct WalkVal {
   PtxReg step_bytes;          /* .b64; {0}: a constant */
   PtxReg copies;              /* .b32 variable; {0}: by elements */
   PtxReg left;                /* .b64 variable, without the thread's part */
+  PtxReg pointer, room;       /* variables: where it stands, and what there is of the tile's other dim */
   PtxReg place;               /* .b32: the thread's part */
 } WalkVal;
 
-static PtxReg variable_of(Lower *l, PtxClass c, PtxReg first) {
-  PtxReg v = ptx_var(l->ptx, c);
-  ptx_put(l->ptx, c == PTX_L ? ISA_mov_b64 : ISA_mov_b32, R(v), R(first));
-  return v;
+static void assign(Lower *l, PtxClass c, PtxReg *variable, PtxReg value) {
+  if (!variable->id) *variable = ptx_var(l->ptx, c);
+  ptx_put(l->ptx, c == PTX_L ? ISA_mov_b64 : ISA_mov_b32, R(*variable), R(value));
 }
 
 static bool begins_at_once(const Fill *f, int dim) {
@@ -280,6 +280,25 @@ static bool begins_at_once(const Fill *f, int dim) {
     if (at[dim]) return false;
   }
   return dim == 0 || f->from->multiple % f->vec == 0;
+}
+
+/* The walk's variables, for a beginning at the node's coordinates from operand `first` on. */
+static void walk_from(Lower *l, WalkVal *w, int first, const ViewCursor *at) {
+  const Fill *f = &w->fill;
+  ViewCursor *c = &w->fill.cursor;
+  int d = c->dim[w->dim];
+  PtxReg left = DEF(sub_s64, R(lower_size(l, f->from->size[d])), R(lower_i64(l, lower_arg(l, first + d))));
+  if (begins_at_once(f, w->dim)) { /* rounded up; a loop that counts in 32 bits comes no further */
+    PtxReg own = w->place.id ? DEF(sub_s64, R(left), R(DEF(cvt_s64_s32, R(w->place)))) : left;
+    PtxReg copies = DEF(div_s64, R(DEF(add_s64, R(own), po_i(w->step - 1))), po_i(w->step));
+    assign(l, PTX_R, &w->copies, DEF(cvt_u32_u64, R(DEF(max_s64, R(DEF(min_s64, R(copies), po_i(INT32_MAX))), po_i(0)))));
+  } else {
+    assign(l, PTX_L, &w->left, left);
+  }
+  assign(l, PTX_R, &w->room, at->room[!w->dim]);
+  assign(l, PTX_L, &w->pointer, at->pointer);
+  c->room[!w->dim] = w->room;
+  c->pointer = w->pointer;
 }
 
 void lower_walk(Lower *l) {
@@ -295,20 +314,18 @@ void lower_walk(Lower *l) {
   }
   w->dim = (int)tile_attr_int(l->tiles, l->node, TA_dim, 0);
   w->step = (int)tile_attr_int(l->tiles, l->node, TA_step, 1);
-  ViewCursor *c = &f->cursor;
-  int d = c->dim[w->dim];
   w->place = f->pos[w->dim];
-  PtxReg left = DEF(sub_s64, R(lower_size(l, f->from->size[d])), R(lower_i64(l, lower_arg(l, 2 + d))));
-  if (begins_at_once(f, w->dim)) { /* rounded up; a loop that counts in 32 bits comes no further */
-    PtxReg own = w->place.id ? DEF(sub_s64, R(left), R(DEF(cvt_s64_s32, R(w->place)))) : left;
-    PtxReg copies = DEF(div_s64, R(DEF(add_s64, R(own), po_i(w->step - 1))), po_i(w->step));
-    w->copies = variable_of(l, PTX_R, DEF(cvt_u32_u64, R(DEF(max_s64, R(DEF(min_s64, R(copies), po_i(INT32_MAX))), po_i(0)))));
-  } else {
-    w->left = variable_of(l, PTX_L, left);
-  }
-  if (c->step[w->dim].id) w->step_bytes = DEF(mul_lo_s64, R(c->step[w->dim]), po_i(w->step));
-  c->pointer = variable_of(l, PTX_L, c->pointer);
+  ViewCursor at = f->cursor;
+  walk_from(l, w, 2, &at);
+  if (at.step[w->dim].id) w->step_bytes = DEF(mul_lo_s64, R(at.step[w->dim]), po_i(w->step));
   *lower_result(l) = (Val){.kind = VAL_WALK, .dtype = l->node->type.dtype, .walk = w};
+}
+
+void lower_rewalk(Lower *l) {
+  WalkVal *w = lower_arg(l, 0)->walk;
+  const uint32_t bits[LAYOUT_RANK] = {0}; /* of views whose halves take turns, which have no walks */
+  ViewCursor at = view_cursor(l, w->fill.from, 1, 2, w->fill.pos, bits);
+  walk_from(l, w, 1, &at);
 }
 
 /* Where it stands now, as a fill. */

@@ -147,6 +147,7 @@ const char *tile_letter_words(char letter) {
   case 'c': return "a scheduler";
   case 'V': return "a scalar variable";
   case 'F': return "memory or a walk through it";
+  case 'w': return "a walk";
   case 'M': return "memory (a global view, a map view, a shared or a tensor-memory tile)";
   case 'T': return "a shared or a tensor-memory tile";
   case 'A': return "a fragment, a shared or a tensor-memory tile";
@@ -175,6 +176,7 @@ bool tile_letter_takes(char letter, const TileType *t) {
   case 'q': return t->kind == TK_SEMAPHORE;
   case 'c': return t->kind == TK_SCHED;
   case 'V': return t->kind == TK_VAR;
+  case 'w': return t->kind == TK_WALK;
   case 'F': return t->kind == TK_WALK || tile_letter_takes('M', t);
   case 'M': return t->kind == TK_VIEW || t->kind == TK_MAP || t->kind == TK_SMEM || t->kind == TK_TMEM;
   case 'T': return t->kind == TK_SMEM || t->kind == TK_TMEM;

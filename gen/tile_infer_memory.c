@@ -480,6 +480,7 @@ static bool check_put(TileProgram *p, const TileNode *n, const TileType *field, 
 }
 
 static bool infer_slot_use(TileProgram *p, TileNode *n) {
+  if (n->op == TILE_rewalk) return check_coords(p, n, 1, type_of(p, tile_at(p, tile_arg(p, n, 0)), 1));
   const TileNode *ring = tile_at(p, tile_slot_ring(p, tile_arg(p, n, 0)));
   const char *how = tile_attr_str(p, ring, TA_filled_by, "");
   const TileNode *tile = find_field(p, n, n->op == TILE_field ? TA_name : TA_field);
@@ -638,6 +639,7 @@ bool tile_infer_memory(TileProgram *p, TileNode *n) {
   case TILE_read: return infer_read(p, n);
   case TILE_field:
   case TILE_walk:
+  case TILE_rewalk:
   case TILE_fill_slot:
   case TILE_put_slot:
   case TILE_store_slot: return infer_slot_use(p, n);

@@ -20,7 +20,8 @@
   [TILE_le] = {lower_elementwise, 0}, [TILE_eq] = {lower_elementwise, 0}, [TILE_ne] = {lower_elementwise, 0},                                \
   [TILE_and] = {lower_elementwise, 0}, [TILE_or] = {lower_elementwise, 0},                               \
   [TILE_mma_operands] = {lower_mma_operands, 0}, [TILE_mma_fetch] = {lower_mma_fetch, 0}, [TILE_mma_issue] = {lower_mma_issue, 0},           \
-  [TILE_walk] = {lower_walk, 0}, [TILE_carry] = {lower_carry, 0}, [TILE_swap] = {lower_swap, 0}, [TILE_take] = {lower_take, 0}
+  [TILE_walk] = {lower_walk, 0}, [TILE_rewalk] = {lower_rewalk, 0},                                                                         \
+  [TILE_carry] = {lower_carry, 0}, [TILE_swap] = {lower_swap, 0}, [TILE_take] = {lower_take, 0}
 
 /* The rings of a generation: copies by cp.async, or loads into registers that the commit stores. */
 #define ROWS_CP_ASYNC                                                                                                        \

@@ -201,14 +201,14 @@ static const ProductCase product_cases[] = {
     {{136, 72},   456,   2,    LAYOUT_STRIDED,   false,  CASES_ALL},
     {{392, 520},  1096,  2,    LAYOUT_DENSE,     false,  CASES_ALL}, /* several tiles for a CTA, and rings that come round */
     {{264, 264},  40,    1,    LAYOUT_DENSE,     false,  CASES_ALL}, /* and that do not, within a tile: at whichever slot a CTA ends */
-    {{264, 264},  72,    3,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{264, 264},  72,    3,    LAYOUT_DENSE,     false,  CASES_FULL},
     {{264, 264},  136,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
     {{264, 264},  200,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
     {{264, 264},  328,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
     {{264, 264},  456,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
     {{400, 528},  1168,  2,    LAYOUT_DENSE,     false,  CASES_ALL}, /* the same for bytes, of which 16 lie together */
     {{272, 272},  80,    1,    LAYOUT_DENSE,     false,  CASES_ALL},
-    {{272, 272},  144,   3,    LAYOUT_DENSE,     false,  CASES_ALL},
+    {{272, 272},  144,   3,    LAYOUT_DENSE,     false,  CASES_FULL},
     {{272, 272},  400,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
     {{272, 272},  656,   1,    LAYOUT_DENSE,     false,  CASES_ALL},
     {{272, 272},  912,   1,    LAYOUT_DENSE,     false,  CASES_ALL},

@@ -89,8 +89,9 @@ function common.view_of(inst, t, align, multiple)
   }
 end
 
--- What common.tile_of divides by: tiles of a batch, of a band of `group` rows of tiles, and rows of the last band.
+-- How many tiles there are, as one number: a product of parameters would take a register throughout. What common.tile_of divides by: tiles of a batch, of a band of `group` rows of tiles, and rows of the last band.
 function common.put_tiles(group)
+  contract.line("let tiles tiles_m*tiles_n*B")
   contract.line("derived by_batch fastdiv tiles_m*tiles_n")
   contract.line("derived by_band fastdiv tiles_n*min(tiles_m,%d)", group)
   contract.line("derived by_last fastdiv tiles_m-(ceildiv(tiles_m,%d)-1)*%d", group, group)

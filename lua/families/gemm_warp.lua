@@ -17,6 +17,12 @@ local MMA = { f16 = "mma_m16n8k8_f32_f16_f16_f32", bf16 = "mma_m16n8k16_f32_bf16
 local function dtype(inst) return common.operands(inst)[1].dtype end
 local function is_fma(inst) return dtype(inst) == "f32" and not core.has(MMA.f32) end
 local function is_split(inst) return inst.values.f32 == "3xtf32" and not is_fma(inst) end
+-- Eight columns of a thread in a row, where they can be chosen.
+local function has_runs(inst, s) return is_k_major(inst, "b") and not is_fma(inst) and s.vec > 1 and s.bn // s.wn % 32 == 0 end
+-- Can a CTA walk over tiles? Shared memory is the next tile's by then: results have to leave from registers.
+local function can_cross(inst, s)
+  return has_runs(inst, s) and #inst.op.products == 1 and inst.op.phases == 1 and not (inst.has_blocks or is_split(inst))
+end
 local function step_of(inst) return 32 // bytes(common.operands(inst)[1]) end -- elements of k
 
 -- ---- schedules ----
@@ -80,6 +86,8 @@ local function candidates(inst)
     local s = { bm = bm, bn = bn, bk = bk, stages = stages, wm = wm, wn = wn, vec = v or vec, group = 16 }
     s.fill = (staged or several or inst.promote or size == 1 and v == 1) and "first" or "ahead"
     if not inst.promote then s.bk = bk * 2 // size end
+    -- Small tiles hide each other's beginnings and ends; products of bytes have no registers left.
+    if s.fill == "ahead" and bm * bn >= 128 * 128 and size > 1 and can_cross(inst, s) then s.fill = "across" end
     if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
   end
   if inst.promote then
@@ -132,14 +140,19 @@ local function check_schedule(inst, s)
   if held > 128 then refuse(string.format("a thread would hold %d elements of accumulators; 128 are possible", held)) end
   if s.bk < step_of(inst) or s.bk > 128 then refuse("bk is " .. step_of(inst) .. " to 128") end
   if inst.promote and s.bk ~= inst.promote then refuse(string.format("bk is %d, of which the sums are promoted", inst.promote)) end
-  if inst.promote and s.fill == "ahead" then refuse("fill=ahead has no place for sums that are promoted; take first or last") end
+  local fetches = s.fill == "ahead" or s.fill == "across"
+  if inst.promote and fetches then refuse("fill=" .. s.fill .. " has no place for sums that are promoted; take first or last") end
   if s.stages < 2 or s.stages > 5 then refuse("the ring has 2 to 5 stages") end
   if is_staged() and s.stages ~= 2 then refuse(core.target.name .. " has no cp.async: its ring has 2 stages") end
-  if s.fill ~= "first" and s.fill ~= "last" and s.fill ~= "ahead" then
-    refuse("fill is first, last (when the next slot's copies are issued) or ahead (operands are fetched one step ahead)")
+  if s.fill ~= "first" and s.fill ~= "last" and not fetches then
+    refuse("fill is first, last (when the next slot's copies are issued), ahead (operands are fetched one step ahead) or across (the same from tile to tile)")
   end
-  if s.fill == "ahead" and (is_staged() or s.stages < 3 or s.bk < 2 * step_of(inst)) then
-    refuse("fill=ahead needs cp.async, 3 stages or more and bk of " .. 2 * step_of(inst) .. " or more")
+  if s.fill == "across" and not can_cross(inst, s) then
+    refuse("fill=across is for one product, not split, whose results leave from registers: b_major=k, 32 columns or more of a warp, vec above 1; "
+      .. "take fill=ahead")
+  end
+  if fetches and (is_staged() or s.stages < 3 or s.bk < 2 * step_of(inst)) then
+    refuse("fill=" .. s.fill .. " needs cp.async, 3 stages or more and bk of " .. 2 * step_of(inst) .. " or more")
   end
   if not power(s.vec) or s.vec < 1 or s.vec > 16 // bytes(common.operands(inst)[1]) then
     refuse("vec is a power of two, at most 16 bytes of an operand's elements")
@@ -215,7 +228,7 @@ local function put_cost(inst, s)
   local rate = rate_of(inst, s, measured.rate) / (s.vec == 1 and 5 or 1) * (s.bk >= 4 * step_of(inst) and 1 or 0.95)
   if step_of(inst) == 32 then rate = rate * 0.53 end -- bytes, on Hopper: products of f16 behind conversions
   -- what the busiest SM has to do, in tiles
-  contract.line("cost max(ceildiv(tiles_m*tiles_n*B,sms),%.4g)*%d*(K+64)/((tensor/sms)*%.4f)+2000", measured.alone,
+  contract.line("cost max(ceildiv(tiles,sms),%.4g)*%d*(K+64)/((tensor/sms)*%.4f)+2000", measured.alone,
     2 * s.bm * s.bn * #inst.op.products * inst.op.phases, rate)
 end
 
@@ -223,7 +236,8 @@ end
 
 -- The loop over slots with the operands of each step of k (16, or 32 bytes) fetched while the products of the one before are under way,
 -- across slots too: the slot of this iteration travels in a carrier, and the wait for the next one comes before the last products of this.
-local function stream_ahead(inst, s, ring, accs, steps, operands, fill)
+-- body(slots): calls slots(count) as often as it likes, which works through so many.
+local function stream_ahead(inst, s, ring, accs, operands, fill, body)
   local sets = { [0] = {}, {} }
   for i, acc in ipairs(accs) do
     local p = inst.op.products[i]
@@ -234,7 +248,7 @@ local function stream_ahead(inst, s, ring, accs, steps, operands, fill)
   local current = tile.carry(first)
   fetch(0, operands(current), 0)
   local per_slot, attrs = s.bk // step_of(inst), is_split(inst) and { split = true } or nil
-  tile.for_(tile.const(0, "i32"), steps, 1, function(i)
+  local function slot_of(i)
     local here = operands(current)
     for k = 0, per_slot - 1 do
       if k < per_slot - 1 then
@@ -251,7 +265,8 @@ local function stream_ahead(inst, s, ring, accs, steps, operands, fill)
         tile.commit(empty)
       end
     end
-  end)
+  end
+  body(function(count) tile.for_(tile.const(0, "i32"), count, 1, slot_of) end)
   tile.release(tile.take(current))
   tile.drain(ring)
 end
@@ -259,12 +274,21 @@ end
 -- Bytes with k outermost bring neighbouring rows (columns) to a thread.
 local function accumulator_layout(inst, s)
   local byte = step_of(inst) == 32
-  return layout.mma_accumulator(s.bm, s.bn, s.wm, s.wn, byte and not is_k_major(inst, "a"), byte and not is_k_major(inst, "b"))
+  return layout.mma_accumulator(s.bm, s.bn, s.wm, s.wn, byte and not is_k_major(inst, "a"),
+    has_runs(inst, s) and "runs" or byte and not is_k_major(inst, "b") and "neighbours" or nil)
 end
 local function accumulator(inst, s) return tile.frag("f32", { s.bm, s.bn }, accumulator_layout(inst, s)) end
 
--- Streams tiles of the operands through the ring into the accumulators.
-local function main_loop(inst, s, view, accs, batch, m, n)
+-- The first row and column of a tile by its index, and its batch.
+local function place_of(index, s)
+  local batch, m, n = common.tile_of(index, s.group)
+  return tile.i64(batch), tile.i64(m) * s.bm, tile.i64(n) * s.bn
+end
+
+-- Streams tiles of the operands through the ring into the accumulators; finish(ring, batch, m, n) takes each tile's sums.
+local function main_loop(inst, s, view, accs, finish)
+  local across = s.fill == "across"
+  local batch, m, n = place_of(tile.cta(0), s)
   local names, tiles, all, phases = {}, {}, common.operands(inst), inst.op.phases
   for i, t in ipairs(all) do names[i], tiles[i] = t.name, common.operand_tile(inst, t, s.bm, s.bn, s.bk) end
   local staged = is_staged()
@@ -278,10 +302,20 @@ local function main_loop(inst, s, view, accs, batch, m, n)
       walks[phase][t.name] = tile.walk(ring, t.name, view[own.name], common.operand_at(inst, own, batch, m, n, 0), k, s.bk)
     end
   end
+  local steps = tile.to((tile.param("K", "i64") + (s.bk - 1)) / s.bk, "i32")
+  local total_tiles, filled_tile
+  if across then total_tiles, filled_tile = tile.to(tile.param("tiles", "i64"), "i32"), tile.var(tile.cta(0)) end
+  local function brought(slots) return tile.const(slots, "i32") % tile.max(steps, 1) end -- of the tile that the last of so many slots is of
+  local function go_across() -- to the first slot of this CTA's next tile; behind its last one there is nothing but zeros
+    tile.put(filled_tile, tile.get(filled_tile) + tile.ctas(0))
+    local some = tile.lt(tile.get(filled_tile), total_tiles)
+    local b, row, column = place_of(tile.where(some, tile.get(filled_tile), 0), s)
+    local k = tile.where(some, tile.const(0, "i64"), tile.param("K", "i64"))
+    for _, t in ipairs(all) do tile.rewalk(walks[1][t.name], common.operand_at(inst, t, b, row, column, k)) end
+  end
   local function fill(slot, phase)
     for _, t in ipairs(all) do tile.fill_slot(slot, t.name, walks[phase or 1][t.name]) end
   end
-  local steps = tile.to((tile.param("K", "i64") + (s.bk - 1)) / s.bk, "i32")
   -- The i-th tiles of k: of one product after the other, where an accumulator adds up several.
   local within = staged and phases > 1 -- what waits in registers is stored where it was loaded
   local function fill_nth(slot, i, phase)
@@ -296,8 +330,10 @@ local function main_loop(inst, s, view, accs, batch, m, n)
     local slot = tile.acquire(ring)
     if phases == 1 then fill(slot) else fill_nth(slot, tile.const(i, "i32"), 1) end
     if not within then tile.commit(slot) end
+    if across then tile.if_(tile.eq(brought(i + 1), 0), go_across) end
   end
-  for _, acc in ipairs(accs) do tile.zero(acc) end -- while the first copies are on their way
+  local function begin() for _, acc in ipairs(accs) do tile.zero(acc) end end
+  if not across then begin() end -- while the first copies are on their way
   local function fill_ahead(slot, i) -- beyond K: zeros, without traffic
     if phases == 1 then fill(slot) else fill_nth(slot, i + (s.stages - 1), 1) end
   end
@@ -308,9 +344,23 @@ local function main_loop(inst, s, view, accs, batch, m, n)
     return list
   end
   local total = phases > 1 and steps * phases or steps
+  if across then
+    return stream_ahead(inst, s, ring, accs, operands, fill_ahead, function(slots)
+      local own = steps - brought(s.stages - 1) -- of a tile's slots those that bring more of it; the last ones bring the next tile's first
+      tile.for_(tile.cta(0), total_tiles, tile.ctas(0), function(t)
+        begin()
+        tile.for_(tile.const(0, "i32"), tile.min(steps, 2), 1, function(round)
+          local first = tile.eq(round, 0)
+          slots(tile.where(first, own, steps - own))
+          tile.if_(first, go_across)
+        end)
+        finish(ring, place_of(t, s))
+      end)
+    end)
+  end
   if s.fill == "ahead" then
-    stream_ahead(inst, s, ring, accs, total, operands, fill_ahead)
-    return ring
+    stream_ahead(inst, s, ring, accs, operands, fill_ahead, function(slots) slots(total) end)
+    return finish(ring, batch, m, n)
   end
   local scales
   local function step(i)
@@ -345,7 +395,7 @@ local function main_loop(inst, s, view, accs, batch, m, n)
     tile.for_(zero, total, 1, step)
   end
   tile.drain(ring)
-  return ring
+  finish(ring, batch, m, n)
 end
 
 local function spread(inst, value, s) return tile.spread(value, { s.bm, s.bn }, accumulator_layout(inst, s)) end
@@ -357,7 +407,7 @@ local function store_result(inst, s, view, output, value, ring, batch, m, n)
   local out = tile.to(value, t.dtype)
   local vec = 16 // bytes(t)
   local warps = s.wm * s.wn
-  if s.vec == 1 or s.bm * s.bn * bytes(t) > shared_bytes(inst, s) then
+  if s.vec == 1 or has_runs(inst, s) or s.bm * s.bn * bytes(t) > shared_bytes(inst, s) then
     tile.store(view[t.name], out, common.at(t, batch, m, n))
     core.at()
     return
@@ -393,9 +443,15 @@ local function min_ctas(inst, s)
   return math.max(1, math.min(fit, two and 2 or 3))
 end
 
+-- CTAs that an SM holds at once.
+local function resident(inst, s)
+  return math.max(1, math.min(core.target.shared_sm // (shared_bytes(inst, s) + 1024), 65536 // (s.wm * s.wn * 32 * 255)))
+end
+
 function warp.emit(inst, graph, given)
   refuse_dtype(inst)
   local s = schedule.read(given, candidates(inst)[1], KEYS)
+  if not (given and given.fill) and s.fill == "across" and not can_cross(inst, s) then s.fill = "ahead" end
   check_schedule(inst, s)
   put_contract(inst, s, schedule.print(s, KEYS))
   put_cost(inst, s)
@@ -404,20 +460,18 @@ function warp.emit(inst, graph, given)
   tile.kernel({ name = op.entry_name(name), threads = s.wm * s.wn * 32, min_ctas = min_ctas(inst, s) }, function()
     local view = {}
     for _, t in ipairs(inst.tensors) do if t.present then view[t.name] = common.view_of(inst, t, align_of(t, s), piece_of(inst, t, s)) end end
-    local batch, m, n = common.tile_of(tile.cta(0), s.group)
-    batch, m, n = tile.i64(batch), tile.i64(m) * s.bm, tile.i64(n) * s.bn
     local accs = {}
-    for i in ipairs(inst.op.products) do
-      accs[i] = accumulator(inst, s)
-    end
-    local ring = main_loop(inst, s, view, accs, batch, m, n)
-    local e = common.epilogue(inst, graph, view, accs, function(v) return spread(inst, v, s) end, batch, m, n)
-    for i, o in ipairs(graph.outputs) do
-      if i > 1 then e:forget() end -- several results share nothing: it would be kept for all elements
-      store_result(inst, s, view, o, e:value(o.value), ring, batch, m, n)
-    end
+    for i in ipairs(inst.op.products) do accs[i] = accumulator(inst, s) end
+    main_loop(inst, s, view, accs, function(ring, batch, m, n)
+      local e = common.epilogue(inst, graph, view, accs, function(v) return spread(inst, v, s) end, batch, m, n)
+      for i, o in ipairs(graph.outputs) do
+        if i > 1 then e:forget() end -- several results share nothing: it would be kept for all elements
+        store_result(inst, s, view, o, e:value(o.value), ring, batch, m, n)
+      end
+    end)
   end)
-  contract.line("step main entry $entry0 grid tiles_m*tiles_n*B,1,1 block $block0 shared $shared0 when M>0&&N>0&&B>0 args $args0")
+  local grid = s.fill == "across" and string.format("min(tiles,%d*sms)", resident(inst, s)) or "tiles"
+  contract.line("step main entry $entry0 grid %s,1,1 block $block0 shared $shared0 when M>0&&N>0&&B>0 args $args0", grid)
   return name
 end
 

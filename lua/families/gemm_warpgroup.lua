@@ -180,7 +180,6 @@ local function put_contract(own, inst, s)
   contract.line("let tiles_m ceildiv(M,%d)", s.bm * (s.share == "b" and s.cluster or 1))
   contract.line("let tiles_n ceildiv(N,%d)", s.bn * (s.share == "a" and s.cluster or 1))
   common.put_tiles(s.group)
-  contract.line("let tiles tiles_m*tiles_n*B") -- as one number: a product of parameters would take a register throughout
   contract.line("let k_tiles ceildiv(ceildiv(K,%d),%d)", s.bk, s.split) -- of one CTA; beyond K are zeros
   local piece = 0
   for _, t in ipairs(outputs(inst)) do piece = math.max(piece, 16 // bytes(t)) end

@@ -36,13 +36,16 @@ function layout.rows_of(rows, cols, warps, row_threads, vec)
   }
 end
 
--- The accumulator of bm x bn on wm x wn warps by products of 16 x 8. rows, cols: of operands of bytes, the left (right) one is stored with k
--- outermost: a thread then has neighbouring rows (columns), where else they are 8 apart.
+-- The accumulator of bm x bn on wm x wn warps by products of 16 x 8. rows: of operands of bytes, the left one is stored with k outermost: a
+-- thread then has neighbouring rows, where else they are 8 apart. cols: "neighbours", where the right one is; "runs": a thread has eight
+-- columns that follow one another, where the right one is stored with k innermost and a warp has a multiple of 32.
 function layout.mma_accumulator(bm, bn, wm, wn, rows, cols)
+  local near, runs = cols == "neighbours", cols == "runs"
+  local own = runs and 8 or near and 4 or 2 -- columns of a thread, before the next products'
   return modes {
-    { "r", 2, 1, cols and 2 or 1 }, { "r", 2, 0, rows and 1 or 8 }, { "r", cols and 2 or 1, 1, 1 },
-    { "r", bn // wn // (cols and 16 or 8), 1, cols and 16 or 8 }, { "r", bm // wm // 16, 0, 16 },
-    { "l", 4, 1, cols and 4 or 2 }, { "l", 8, 0, rows and 2 or 1 }, { "w", wm, 0, bm // wm }, { "w", wn, 1, bn // wn },
+    { "r", runs and 8 or 2, 1, near and 2 or 1 }, { "r", 2, 0, rows and 1 or 8 }, { "r", near and 2 or 1, 1, 1 },
+    { "r", bn // wn // (4 * own), 1, 4 * own }, { "r", bm // wm // 16, 0, 16 },
+    { "l", 4, 1, own }, { "l", 8, 0, rows and 2 or 1 }, { "w", wm, 0, bm // wm }, { "w", wn, 1, bn // wn },
   }
 end
 

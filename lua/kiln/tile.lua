@@ -225,6 +225,7 @@ function tile.acquire(r) return node("acquire", { r.id }) end
 function tile.walk(r, field, memory, coordinates, dim, step)
   return node("walk", with_coordinates({ r.id, memory.id }, coordinates, "i64"), { field = field, dim = dim, step = step })
 end
+function tile.rewalk(walk, coordinates) core.node("rewalk", with_coordinates({ walk.id }, coordinates, "i64")) end
 -- memory: a walk, or a view or map and the tile's coordinates. whole: rows are copied as they lie, in whatever order the view walks them.
 function tile.fill_slot(slot, field, memory, coordinates, whole)
   core.node("fill_slot", with_coordinates({ slot.id, memory.id }, coordinates or {}, "i64"), { field = field, whole = whole })

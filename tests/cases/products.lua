@@ -9,14 +9,23 @@ return gemm.op "products" {
 --! emit --target sm_75 --set dtype=f16 --schedule bm=64,bn=64,bk=32,stages=2,wm=2,wn=2,vec=8,group=16,fill=first
 --! of ldmatrix,mma: ldmatrix.sync.aligned.m8n8.x4.shared.b16*8 mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32*32
 -- the first slot, then in the loop: the next one is loaded before the barrier that frees it is passed
---! of ld.global,st.shared,cp,bar,mma: ld.global.v4.b32*4 st.shared.v4.b32*4 bar.sync ... st.shared.b32*16 bar.sync
+--! of ld.global,st.shared,cp,bar,mma: ld.global.v4.b32*4 st.shared.v4.b32*4 bar.sync ...
+--! of st.global: st.global.v4.b32*4
 --! no cp
--- two slots ahead of the loop, one in it; a barrier after each wait; the result goes to memory by way of shared
+-- two slots ahead of the loop, one in it; a barrier after each wait; threads have runs of 8 columns of the result
 --! emit --target sm_80 --set dtype=f16 --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,vec=8,group=16,fill=first
 --! of ldmatrix,mma: ldmatrix.sync.aligned.m8n8.x4.shared.b16*8 mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32*16
 --! of ld.global,st.shared,cp,bar: ( cp.async.cg.shared.global*4 cp.async.commit_group )*2 cp.async.wait_group bar.sync cp.async.cg.shared.global*4 \
---!     cp.async.commit_group cp.async.wait_group bar.sync st.shared.b32*16 bar.sync
+--!     cp.async.commit_group cp.async.wait_group
+--! of st.shared,st.global: st.global.v4.b32*4
 --! no ld.global
+-- of b with n innermost columns come as ldmatrix.trans brings them: the result goes to memory by way of shared
+--! emit --target sm_80 --set dtype=f16,b_major=n --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,vec=8,group=16,fill=first
+--! of bar,st.shared,st.global: bar.sync bar.sync st.shared.b32*16 bar.sync st.global.v4.b32*4
+-- CTAs that walk over tiles: the copies in the loop are the same
+--! emit --target sm_80 --set dtype=f16 --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,vec=8,group=16,fill=across
+--! of cp,st.global: ( cp.async.cg.shared.global*4 cp.async.commit_group )*2 cp.async.wait_group cp.async.cg.shared.global*4 \
+--!     cp.async.commit_group cp.async.wait_group st.global.v4.b32*4 cp.async.wait_group
 --! emit --target sm_80 --set dtype=bf16 --schedule bm=64,bn=64,bk=32,stages=3,wm=2,wn=2,vec=8,group=16,fill=first
 --! of mma: mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32*16
 -- operands one step ahead: fetched before the loop, and in it before the products of the step before

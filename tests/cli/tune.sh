@@ -35,7 +35,7 @@ truth "another number of SMs is another device" bash -c "'$kiln' list --variants
 # ---- how a predicted time comes about ----
 "$kiln" list --variants gemm --device $device --size M=256,N=256,K=64 >"$work/out"
 truth "terms" grep -Eq '^ +2\.000 us  2000$' "$work/out"
-truth "waves and names" grep -Eq 'waves ceildiv\(tiles_m\*tiles_n\*B,sms\) = 4, tiles_m = 4, tiles_n = 4, B = 1, sms = 4, K = 64' "$work/out"
+truth "waves and names" grep -Eq 'waves ceildiv\(tiles,sms\) = 4, tiles = 16, sms = 4, K = 64' "$work/out"
 truth "bytes" grep -Eq '^ +bytes 196608: ' "$work/out"
 truth "terms add up" awk '/predicted/ { if (n && (sum - total > 0.01 || total - sum > 0.01)) bad = 1; total = $3; sum = 0; n++ } / us  / && n && !/^gemm/ { sum += $1 }
   END { exit bad || n < 5 }' "$work/out"
@@ -80,7 +80,7 @@ expect 0 '^0 measured, [1-9][0-9]* known before' "$kiln" tune rms_norm --device 
 
 # ---- candidates that must not win: one leaves a tile out, one has too little shared memory, one has so many CTAs that it never ends ----
 cp -r "$root/lua" "$work/lua"
-sed -i 's/grid tiles_m\*tiles_n\*B,1,1 block $block0 shared $shared0/grid tiles_m*tiles_n*B" .. (s.bm == 64 and s.bn == 128 and "-1" or s.bn == 256 and s.bk == 64 and "*200000000" or "") .. ",1,1 block $block0 shared " .. (s.bm == 128 and s.bn == 128 and s.bk == 64 and "64" or "$shared0") .. "/' "$work/lua/families/gemm_warp.lua"
+sed -i 's/grid %s,1,1 block $block0 shared $shared0/grid %s" .. (s.bm == 64 and s.bn == 128 and "-1" or s.bn == 256 and s.bk == 64 and "*200000000" or "") .. ",1,1 block $block0 shared " .. (s.bm == 128 and s.bn == 128 and s.bk == 64 and "64" or "$shared0") .. "/' "$work/lua/families/gemm_warp.lua"
 truth "the edit took" bash -c "! cmp -s '$root/lua/families/gemm_warp.lua' '$work/lua/families/gemm_warp.lua'"
 expect 0 "^3 measured, $((n - 3)) known before, 3 left out" "$kiln" tune gemm --device $device --size M=64,N=64,K=64 --lua "$work/lua" --seconds 4
 truth "wrong results" grep -Eq '64x128x64-s3-w2x2 +wrong +.*(never written|differ)' "$work/out"

@@ -31,7 +31,7 @@ static void accumulator_follows_the_manual(void **state) {
   static const int shape[][4] = {{16, 16, 1, 1}, {64, 64, 2, 2}, {128, 256, 2, 4}, {128, 128, 4, 2}, {32, 128, 1, 8}};
   for (unsigned k = 0; k < sizeof shape / sizeof *shape; k++) {
     int bm = shape[k][0], bn = shape[k][1], wm = shape[k][2], wn = shape[k][3];
-    Layout l = layout_mma_acc(bm, bn, wm, wn, false, false);
+    Layout l = layout_mma_acc(bm, bn, wm, wn, false, MMA_PAIRS);
     assert_true(layout_valid(&l));
     assert_covers(&l, 1);
     int nt = bn / wn / 8;
@@ -45,6 +45,30 @@ static void accumulator_follows_the_manual(void **state) {
           layout_coord(&l, r, lane, w, c);
           assert_int_equal(c[0], row);
           assert_int_equal(c[1], col);
+        }
+  }
+}
+
+/* Runs: the j-th of four products has every fourth of 32 columns as its 8, of which a thread has 2q and 2q+1: so it has 8q .. 8q+7. */
+static void runs_are_columns_of_four_products(void **state) {
+  (void)state;
+  static const int shape[][4] = {{16, 32, 1, 1}, {64, 64, 2, 2}, {128, 256, 2, 4}, {32, 256, 1, 8}};
+  for (unsigned k = 0; k < 2 * sizeof shape / sizeof *shape; k++) {
+    const int *s = shape[k / 2];
+    bool rows = k % 2;
+    Layout l = layout_mma_acc(s[0], s[1], s[2], s[3], rows, MMA_RUNS), pairs = layout_mma_acc(s[0], s[1], s[2], s[3], rows, MMA_PAIRS);
+    assert_true(layout_valid(&l));
+    assert_covers(&l, 1);
+    assert_int_equal(layout_vector(&l, 1), 8);
+    assert_true(layout_has_runs(&l));
+    assert_false(layout_has_runs(&pairs));
+    for (int w = 0; w < s[2] * s[3]; w++)
+      for (int lane = 0; lane < 32; lane++)
+        for (int r = 0; r < layout_regs(&l); r++) {
+          int within = r % 8, column_of_product = lane % 4 * 2 + within / 4, product = within % 4; /* c0 and c1 are four columns apart */
+          int32_t c[LAYOUT_RANK];
+          layout_coord(&l, r, lane, w, c);
+          assert_int_equal(c[1], w / s[2] * (s[1] / s[3]) + r / 16 % (s[1] / s[3] / 32) * 32 + 4 * column_of_product + product);
         }
   }
 }
@@ -84,7 +108,7 @@ static void copies_stay_in_their_thread(void **state) {
 
 static void slices_agree_with_their_whole(void **state) {
   (void)state;
-  Layout l = layout_mma_acc(64, 128, 2, 2, false, false);
+  Layout l = layout_mma_acc(64, 128, 2, 2, false, MMA_PAIRS);
   for (int dim = 0; dim < 2; dim++) {
     Layout s = layout_slice(&l, dim);
     assert_true(layout_valid(&s));
@@ -121,10 +145,10 @@ static void text_comes_back(void **state) {
 
 static void wrong_layouts_are_found(void **state) {
   (void)state;
-  Layout l = layout_mma_acc(64, 64, 2, 2, false, false);
+  Layout l = layout_mma_acc(64, 64, 2, 2, false, MMA_PAIRS);
   l.mode[0].stride = 2; /* column 1 is held nowhere */
   assert_false(layout_valid(&l));
-  l = layout_mma_acc(64, 64, 2, 2, false, false);
+  l = layout_mma_acc(64, 64, 2, 2, false, MMA_PAIRS);
   l.mode[4].extent = 2; /* 16 lanes */
   assert_false(layout_valid(&l));
 }
@@ -141,6 +165,31 @@ static void swizzles_have_no_conflicts(void **state) {
         for (int i = 0; i < 8; i++) banks |= 1u << (smem_layout_offset(&l, 2, row + i, col) / 16 % 8);
         assert_int_equal(banks, 255);
       }
+  }
+}
+
+/* The same where every fourth row is read at once, and where eight pieces are written one after the other. */
+static void fourths_have_no_conflicts(void **state) {
+  (void)state;
+  static const int cols[] = {16, 32, 64, 128, 256};
+  for (unsigned k = 0; k < sizeof cols / sizeof *cols; k++) {
+    SmemLayout l = smem_layout_fourths(64, cols[k], 2);
+    char *seen = calloc((size_t)l.bytes / 16, 1);
+    for (int row = 0; row < 64; row++)
+      for (int col = 0; col < cols[k]; col += 8) {
+        unsigned banks = 0, written = 0;
+        for (int i = 0; i < 8 && row % 32 < 4; i++) banks |= 1u << (smem_layout_offset(&l, 2, row + 4 * i, col) / 16 % 8);
+        for (int i = 0, at = row * cols[k] + col; i < 8; i++) {
+          int piece = (at / 64 * 8 + i) * 8; /* of eight that begin at a multiple of 128 bytes */
+          written |= 1u << (smem_layout_offset(&l, 2, piece / cols[k], piece % cols[k]) / 16 % 8);
+        }
+        assert_true(row % 32 >= 4 || banks == 255);
+        assert_int_equal(written, 255);
+        uint32_t at = smem_layout_offset(&l, 2, row, col);
+        assert_true(at % 16 == 0 && at < (uint32_t)l.bytes && !seen[at / 16]);
+        seen[at / 16] = 1;
+      }
+    free(seen);
   }
 }
 
@@ -238,10 +287,10 @@ static void panels_are_what_bulk_copies_write(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(accumulator_follows_the_manual), cmocka_unit_test(rows_are_covered_in_vectors), cmocka_unit_test(slices_agree_with_their_whole),
+    cmocka_unit_test(accumulator_follows_the_manual), cmocka_unit_test(runs_are_columns_of_four_products),
+    cmocka_unit_test(rows_are_covered_in_vectors),    cmocka_unit_test(slices_agree_with_their_whole),
     cmocka_unit_test(text_comes_back),                cmocka_unit_test(wrong_layouts_are_found),     cmocka_unit_test(swizzles_have_no_conflicts),
-    cmocka_unit_test(words_have_no_conflicts),
-    cmocka_unit_test(swizzles_move_nothing_out_of_its_row), cmocka_unit_test(copies_stay_in_their_thread),
+    cmocka_unit_test(fourths_have_no_conflicts),      cmocka_unit_test(words_have_no_conflicts),      cmocka_unit_test(copies_stay_in_their_thread),
     cmocka_unit_test(swizzles_move_nothing_out_of_its_row), cmocka_unit_test(a_warpgroup_holds_its_accumulator),
     cmocka_unit_test(pieces_are_registers_of_their_whole),  cmocka_unit_test(panels_are_what_bulk_copies_write),
   };

@@ -403,6 +403,8 @@ static void mistakes_of_rings_and_products(void **state) {
           {KERNEL(32, WALK("1", "64") "s = acquire r\nfill_slot s, w field=\"a\" whole\n"), "whole has no meaning for a walk"},
           {KERNEL(32, WALK("1", "64") "u = smem dtype=bf16 shape=[64,64]\nq = ring u stages=2 filled_by=\"cp.async\" fields=\"a\"\ns = acquire q\n"
                       "fill_slot s, w field=\"a\"\n"), "is of field \"a\" of its ring, not of this one"},
+          {KERNEL(32, WALK("1", "64") "rewalk w, 0\n"), "coordinate"},
+          {KERNEL(32, WALK("1", "64") "rewalk v, 0, 0\n"), "expected a walk"},
           {KERNEL(32, WALK("1", "64") "x = load w, 0, 0 shape=[64,64]\n"), "expected memory"},
           {KERNEL(32, RING "skip r, 1.0\n"), "the count is f32"},
           {KERNEL(32, RING "q = ring t stages=3 filled_by=\"tma\" emptied_by=\"math\" fields=\"a\"\na = wait r\nb = wait q\nh = "
