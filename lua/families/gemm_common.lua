@@ -89,7 +89,8 @@ function common.view_of(inst, t, align, multiple)
   }
 end
 
--- How many tiles there are, as one number: a product of parameters would take a register throughout. What common.tile_of divides by: tiles of a batch, of a band of `group` rows of tiles, and rows of the last band.
+-- How many tiles there are, as one number: a product of parameters would take a register throughout.
+-- What common.tile_of divides by: tiles of a batch, of a band of `group` rows of tiles, and rows of the last band.
 function common.put_tiles(group)
   contract.line("let tiles tiles_m*tiles_n*B")
   contract.line("derived by_batch fastdiv tiles_m*tiles_n")

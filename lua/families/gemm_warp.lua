@@ -86,8 +86,8 @@ local function candidates(inst)
     local s = { bm = bm, bn = bn, bk = bk, stages = stages, wm = wm, wn = wn, vec = v or vec, group = 16 }
     s.fill = (staged or several or inst.promote or size == 1 and v == 1) and "first" or "ahead"
     if not inst.promote then s.bk = bk * 2 // size end
-    -- Small tiles hide each other's beginnings and ends; products of bytes have no registers left.
-    if s.fill == "ahead" and bm * bn >= 128 * 128 and size > 1 and can_cross(inst, s) then s.fill = "across" end
+    -- CTAs that share an SM hide each other's beginnings and ends; products of bytes have no registers left.
+    if s.fill == "ahead" and bm * bn > 128 * 128 and size > 1 and can_cross(inst, s) then s.fill = "across" end
     if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
   end
   if inst.promote then
@@ -433,8 +433,10 @@ end
 
 -- Small tiles could be many on an SM by their registers, and ptxas spills for it: three are enough, no more are there than shared
 -- memory holds, and two where operands are split, or single elements are copied along m or n or of several products, each with a predicate
--- and an address of its own, or there are several results. Products of bytes, and several of split operands, keep what they need.
+-- and an address of its own, or there are several results. Products of bytes, and several of split operands, keep what they need; so does the
+-- large tile of single tf32 elements, for which ptxas would have two CTAs and spill.
 local function min_ctas(inst, s)
+  if dtype(inst) == "f32" and s.vec == 1 and s.bm * s.bn >= 128 * 128 then return 1 end
   if s.bm * s.bn > 32 * 32 * s.wm * s.wn or step_of(inst) == 32 or is_split(inst) and #inst.op.products > 1 then return nil end
   local fit = core.target.shared_sm // (shared_bytes(inst, s) + 1024)
   local turned = not (is_k_major(inst, "a") and is_k_major(inst, "b"))
