@@ -173,8 +173,8 @@ Scales.__index = Scales
 
 -- The scales of blocks that parts of a tile need, { row =, column =, accs = }: rows from m + row on, columns from n + column on. Each is loaded
 -- once, into a register that keeps it from step to step: a value per row, one per column, or one for all (of a block of 128 rows or
--- columns there is one; parts lie within such a block).
-function common.block_scales(inst, view, parts, batch, m, n)
+-- columns there is one; parts lie within such a block). `sets` of such registers take turns: the i-th begins with the i-th step's scales.
+function common.block_scales(inst, view, parts, batch, m, n, sets)
   local self = setmetatable({ sources = {}, of = {} }, Scales)
   local last = tile.to(tile.param("K_128", "i64") - 1, "i32")
   local function block(d, of) -- beyond the tensor there is nothing to scale, but a load has no bounds there
@@ -216,25 +216,30 @@ function common.block_scales(inst, view, parts, batch, m, n)
     end
     return values
   end
-  for i, v in ipairs(self.load(tile.const(0, "i32"))) do
-    self[i].held = self[i].along and tile.frag_like(v) or tile.var(v)
-    if self[i].along then tile.set(self[i].held, v) end
+  function self.at(k) return self.load(tile.min(k, last)) end -- beyond the end: the last step's
+  for _, s in ipairs(self) do s.held = {} end
+  for set = 1, sets or 1 do
+    for i, v in ipairs(self.at(tile.const(set - 1, "i32"))) do
+      self[i].held[set] = self[i].along and tile.frag_like(v) or tile.var(v)
+      if self[i].along then tile.set(self[i].held[set], v) end
+    end
   end
-  function self.next(k) return self.load(tile.min(k + 1, last)) end -- on their way while this step's products are
   return self
 end
 
--- From here on the next step's values count.
-function Scales:move(values)
-  for i, s in ipairs(self) do if s.along then tile.set(s.held, values[i]) else tile.put(s.held, values[i]) end end
+-- From here on these values count.
+function Scales:put(values, set)
+  for i, s in ipairs(self) do
+    if s.along then tile.set(s.held[set or 1], values[i]) else tile.put(s.held[set or 1], values[i]) end
+  end
 end
 
 -- acc += part * scales, of the part's i-th product. scales: nil, there are none.
-function common.promote(acc, part, scales, at, i)
+function common.promote(acc, part, scales, at, i, set)
   local sum, by = tile.read(part), { }
   for _, s in ipairs(scales and scales.of[at][i] or {}) do
-    local along, v = s.along or "all", nil
-    if s.along then v = tile.read(s.held) else v = tile.get(s.held) end
+    local along, v, held = s.along or "all", nil, s.held[set or 1]
+    if s.along then v = tile.read(held) else v = tile.get(held) end
     by[along] = by[along] and by[along] * v or v
   end
   if by.column then sum = sum * by.column end

@@ -367,7 +367,7 @@ local function main_loop(inst, s, view, accs, finish)
     local full = tile.wait(ring)
     local here = operands(full)
     local function multiply()
-      local next = scales and scales.next(i)
+      local next = scales and scales.at(i + 1) -- on their way while this step's products are
       for j, p in ipairs(here) do
         if not inst.promote then tile.mma(accs[j], p.a, p.b, is_split(inst) and { split = true } or nil) else
           local part = accumulator(inst, s)
@@ -375,7 +375,7 @@ local function main_loop(inst, s, view, accs, finish)
           common.promote(accs[j], part, scales, 1, j)
         end
       end
-      if scales then scales:move(next) end
+      if scales then scales:put(next) end
     end
     if s.fill == "last" then multiply() end
     local empty = tile.acquire(ring)

@@ -347,8 +347,12 @@ local function promoted_parts(inst, s)
 end
 
 local function multiply_promoted(inst, s, ring, view, parts, group, batch, m, n, k_tiles)
-  local sums, columns = {}, parts[1].columns
-  for i in ipairs(inst.op.products) do sums[i] = tile.frag("f32", { 64, columns }, layout.wgmma_accumulator(64, columns)) end
+  local columns = parts[1].columns
+  local function new_sums()
+    local sums = {}
+    for i in ipairs(inst.op.products) do sums[i] = tile.frag("f32", { 64, columns }, layout.wgmma_accumulator(64, columns)) end
+    return sums
+  end
   for _, part in ipairs(parts) do for _, acc in ipairs(part.accs) do tile.zero(acc) end end
   local function operand(slot, t, part)
     local left = inst.op.side[t.name] == "a"
@@ -356,22 +360,64 @@ local function multiply_promoted(inst, s, ring, view, parts, group, batch, m, n,
     local at = left and group * (group_rows(s) // 64) + part.row // 64 or part.column // columns
     return common.as_operand(inst, t.name, (left and s.bm or s.bn) == size and whole or tile.part(whole, at, 0, size))
   end
-  local scales = inst.has_blocks and common.block_scales(inst, view, parts, batch, m, n)
-  tile.for_(tile.const(0, "i32"), k_tiles, 1, function(k)
-    local slot = tile.wait(ring)
-    local next
-    for at, part in ipairs(parts) do
-      local field = {}
-      for _, t in ipairs(common.operands(inst)) do field[t.name] = operand(slot, t, part) end
-      for i, p in ipairs(inst.op.products) do tile.mma(sums[i], field[p.left], field[p.right], { zero = true }) end
-      tile.mma_commit()
-      if scales and at == 1 then next = scales.next(k) end
-      tile.mma_wait(0)
-      if at == #parts then tile.release(slot) end
-      for i, acc in ipairs(part.accs) do common.promote(acc, sums[i], scales, at, i) end
+  -- Scales come two steps ahead, into sets of registers that take turns: a step is shorter than the way to L2.
+  local scales = inst.has_blocks and common.block_scales(inst, view, parts, batch, m, n, 2)
+  local function products(slot, part, sums)
+    local field = {}
+    for _, t in ipairs(common.operands(inst)) do field[t.name] = operand(slot, t, part) end
+    for i, p in ipairs(inst.op.products) do tile.mma(sums[i], field[p.left], field[p.right], { zero = true }) end
+    tile.mma_commit()
+  end
+  local function promote(at, sums, set)
+    for i, acc in ipairs(parts[at].accs) do common.promote(acc, sums[i], scales, at, i, set) end
+  end
+  local function scales_for(k, set) if scales then scales:put(scales.at(k), set) end end
+  local odd = tile.eq(k_tiles % 2, 1)
+  if #parts > 1 then -- registers for one part's sums: the other group multiplies while this one adds
+    local sums = new_sums()
+    local function step(k, set)
+      local slot = tile.wait(ring)
+      for at, part in ipairs(parts) do
+        products(slot, part, sums)
+        tile.mma_wait(0)
+        if at == #parts then tile.release(slot) end
+        promote(at, sums, set)
+      end
+      scales_for(k + 2, set)
     end
-    if scales then scales:move(next) end
+    tile.for_(tile.const(0, "i32"), k_tiles - k_tiles % 2, 2, function(k)
+      step(k, 1)
+      step(k + 1, 2)
+    end)
+    tile.if_(odd, function() step(k_tiles - 1, 1) end)
+    return
+  end
+  -- Registers for two steps' sums: while those of one are added up, the products of the next are under way.
+  local sums = { new_sums(), new_sums() }
+  local first = tile.wait(ring)
+  products(first, parts[1], sums[1])
+  local before = tile.carry(first)
+  local function step(k, set) -- the products of the k-th step, and the sums of the one before it, which is of the other set
+    local slot = tile.wait(ring)
+    products(slot, parts[1], sums[set])
+    tile.mma_wait(1)
+    tile.release(tile.swap(before, slot))
+    promote(1, sums[3 - set], 3 - set)
+    scales_for(k + 1, 3 - set)
+  end
+  local function last(set)
+    tile.mma_wait(0)
+    promote(1, sums[set], set)
+  end
+  tile.for_(tile.const(2, "i32"), k_tiles, 2, function(k)
+    step(k - 1, 2)
+    step(k, 1)
   end)
+  tile.if_(odd, function() last(1) end, function()
+    step(k_tiles - 1, 2)
+    last(2)
+  end)
+  tile.release(tile.take(before))
 end
 
 -- Where a CTA leaves what it has of the columns of the others: those of the CTA that is j after it, by product.
