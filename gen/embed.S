@@ -6,10 +6,12 @@
 #endif
 
   .section .rodata.kiln_embed, "a", %progbits
-#define LUA_FILE(n, name, path) \
+#define LUA_FILE(n, name, path, code) \
   .Lname_##n: .asciz name; \
   .Ltext_##n: .incbin path; \
-  .Lend_##n: .byte 0
+  .Lend_##n: .byte 0; \
+  .Lcode_##n: .incbin code; \
+  .Lover_##n:
 #include "embed_list.h"
 #undef LUA_FILE
 
@@ -19,10 +21,11 @@
   .hidden embed_files
   .type embed_files, %object
 embed_files:
-#define LUA_FILE(n, name, path) WORD .Lname_##n, .Ltext_##n, .Lend_##n - .Ltext_##n
+#define LUA_FILE(n, name, path, code) \
+  WORD .Lname_##n, .Ltext_##n, .Lend_##n - .Ltext_##n, .Lcode_##n, .Lover_##n - .Lcode_##n
 #include "embed_list.h"
 #undef LUA_FILE
-  WORD 0, 0, 0
+  WORD 0, 0, 0, 0, 0
   .size embed_files, . - embed_files
 
   .section .note.GNU-stack, "", %progbits

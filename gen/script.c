@@ -369,7 +369,9 @@ static void load_chunk(lua_State *L, ScriptFile *f, const void *environment) {
   char chunk[16];
   snprintf(chunk, sizeof chunk, "=\1%d", (int)(f - s->file));
   s->parsing = true;
-  int rc = luaL_loadbufferx(L, f->text, f->bytes, chunk, "t");
+  int rc = f->code_bytes ? luaL_loadbufferx(L, f->code, f->code_bytes, chunk, "b") : LUA_ERRSYNTAX;
+  if (f->code_bytes && rc == LUA_ERRSYNTAX) lua_pop(L, 1); /* of another Lua */
+  if (rc == LUA_ERRSYNTAX) rc = luaL_loadbufferx(L, f->text, f->bytes, chunk, "t");
   s->parsing = false;
   if (rc == LUA_ERRMEM) lua_error(L);
   if (s->breach) script_fail(L, "%s", breach_words(s->breach));
@@ -434,6 +436,8 @@ static bool list_embedded(Script *s) {
     if (!f) return false;
     f->text = e->text;
     f->bytes = e->bytes;
+    f->code = e->code;
+    f->code_bytes = e->code_bytes;
   }
   return true;
 }

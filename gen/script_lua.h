@@ -32,6 +32,8 @@ typedef struct ScriptFile {
   const char *path;      /* below lua/, or the path as typed */
   const char *text;      /* NULL: not read yet */
   size_t bytes;
+  const char *code;      /* bytecode of the same; of embedded files alone */
+  size_t code_bytes;
   ScriptKind kind;
   uint16_t diag_index;   /* of the running call; 0: not used in it yet */
 } ScriptFile;

@@ -187,12 +187,12 @@ local function kind_of(inst, graph)
   return cols and "strip" or "map"
 end
 
-local function candidates(inst)
+local candidates = op.once("candidates", function(inst)
   local kind = kind_of(inst, blockwise.trace(inst))
   local list, cols, rows = {}, block_sizes(inst)
   CANDIDATES[kind](list, kind, vector(inst), cols, rows)
   return list
-end
+end)
 
 function blockwise.schedules(inst)
   local texts = {}

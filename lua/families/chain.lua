@@ -280,10 +280,14 @@ local function combine(stages, lists)
     end
     rows = longer
   end
-  local texts = {}
+  local texts, known = {}, {}
+  for k in ipairs(stages) do known[k] = {} end
   for _, row in ipairs(rows) do
     local parts = {}
-    for k, stage in ipairs(stages) do parts[k] = named(stage, row[k]) end
+    for k, stage in ipairs(stages) do
+      parts[k] = known[k][row[k]] or named(stage, row[k])
+      known[k][row[k]] = parts[k]
+    end
     table.insert(texts, table.concat(parts, " "))
   end
   return texts
@@ -303,8 +307,12 @@ function chain.schedules(inst)
     if #aligned[k] == 0 then aligned[k] = any[k] end
     if #any[k] == 0 then any[k] = { aligned[k][#aligned[k]] } end
   end
+  local seen = {}
   for _, lists in ipairs { aligned, any } do
-    for _, t in ipairs(combine(stages, lists)) do if not text.has(texts, t) then table.insert(texts, t) end end
+    for _, t in ipairs(combine(stages, lists)) do
+      if not seen[t] then table.insert(texts, t) end
+      seen[t] = true
+    end
   end
   return texts
 end

@@ -2,6 +2,7 @@
 local tile = use "kiln.tile"
 local contract = use "kiln.contract"
 local evaluate = use "kiln.evaluate"
+local op = use "kiln.op"
 local text = use "kiln.text"
 
 local common = {}
@@ -11,14 +12,19 @@ function common.is_byte(dtype) return contract.bytes_of[dtype] == 1 end
 
 -- The operands of products in the op's order, of one side ("a": left, "b": right) or of both; of the first products where an accumulator adds
 -- up several, which is what a slot holds.
-function common.operands(inst, side)
-  local list, first = {}, {}
-  for _, p in ipairs(inst.op.products) do first[p.left], first[p.right] = true, true end
-  for _, t in ipairs(inst.tensors) do
-    if first[t.name] and (not side or inst.op.side[t.name] == side) then table.insert(list, t) end
+local function operands_of(side)
+  return function(inst)
+    local list, first = {}, {}
+    for _, p in ipairs(inst.op.products) do first[p.left], first[p.right] = true, true end
+    for _, t in ipairs(inst.tensors) do
+      if first[t.name] and (not side or inst.op.side[t.name] == side) then table.insert(list, t) end
+    end
+    return list
   end
-  return list
 end
+local left, right = op.once("left_operands", operands_of "a"), op.once("right_operands", operands_of "b")
+local both = op.once("operands", operands_of(nil))
+function common.operands(inst, side) return (side == "a" and left or side == "b" and right or both)(inst) end
 
 -- What takes an operand's place in the k-th product of an accumulator.
 function common.operand_of(inst, t, k)

@@ -78,7 +78,7 @@ local function candidates_of_sums(add)
   add(64, 64, 128, 2, 2, 2, 1)
 end
 
-local function candidates(inst)
+local candidates = op.once("mma_candidates", function(inst)
   local list, several = {}, #inst.op.products > 1
   local size = bytes(common.operands(inst)[1])
   local staged, vec = is_staged(), 16 // size
@@ -127,7 +127,7 @@ local function candidates(inst)
   add(128, 128, 32, 3, 2, 4, 1)
   add(64, 64, 32, 3, 2, 2, 1)
   return list
-end
+end)
 
 local function check_schedule(inst, s)
   local function refuse(why) core.fail("schedule " .. schedule.print(s, KEYS) .. ": " .. why) end

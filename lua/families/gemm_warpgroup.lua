@@ -29,11 +29,11 @@ local function panel(inst) return 128 // bytes(common.operands(inst)[1]) end
 
 -- ---- schedules ----
 
-local function outputs(inst)
+local outputs = op.once("outputs", function(inst)
   local list = {}
   for _, t in ipairs(inst.tensors) do if t.out and t.present then table.insert(list, t) end end
   return list
-end
+end)
 
 local function group_rows(s) return s.way == "coop" and s.bm // GROUPS or s.bm end
 local function out_rows(inst, s) return inst.promote and 64 or group_rows(s) end -- that leave together
@@ -113,7 +113,7 @@ local function can_multiply(inst)
   return true
 end
 
-local function candidates(inst)
+local candidates = op.once("wgmma_candidates", function(inst)
   local list = {}
   if not can_multiply(inst) or not can_write(inst) then return list end
   local function add(way, bm, bn, stages, cluster, share, out, split)
@@ -154,7 +154,7 @@ local function candidates(inst)
   add("pingpong", 64, 64, 12, 1, "b", 1)
   for _, split in ipairs { 2, 4, 8 } do add("coop", 128, 128, 5, 1, "b", 1, split) end -- few tiles and a long k
   return list
-end
+end)
 
 function warpgroup.schedules(inst)
   local texts = {}

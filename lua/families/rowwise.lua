@@ -260,7 +260,7 @@ function REGS.plain(inst, vec, _, _, put)
   end
 end
 
-local function candidates(inst)
+local candidates = op.once("candidates", function(inst)
   local list, inputs = {}, row_inputs(inst)
   local values, _, exponential, levels = load_of(inst)
   local many, vec = values > MANY, 16 // largest_bytes(inst)
@@ -307,7 +307,7 @@ local function candidates(inst)
   pieces("passes", passes_threads, 8 * passes_threads, 1, fewer and 2 or 1)
   for _, s in ipairs(list) do if s.kind == "shared" then s.cols = shared_columns(inst, s) end end
   return list
-end
+end)
 
 -- The default for reading PTX is the one for rows of 4096 16-byte-aligned elements.
 local function preferred(list)

@@ -338,4 +338,16 @@ function op.entry_name(name)
   return out
 end
 
+-- A function of an instance that is worked out once for each, and kept in its field `key`; what copies an instance copies the field, too.
+function op.once(key, make)
+  return function(inst)
+    local kept = inst[key]
+    if not kept or kept.of ~= inst then
+      kept = { of = inst, value = make(inst) }
+      inst[key] = kept
+    end
+    return kept.value
+  end
+end
+
 return op
