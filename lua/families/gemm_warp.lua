@@ -285,9 +285,37 @@ local function place_of(index, s)
   return tile.i64(batch), tile.i64(m) * s.bm, tile.i64(n) * s.bn
 end
 
+-- The tiles of a CTA one after the other (fill=across): its copies run ahead of its products by s.stages - 1 slots, from one tile into the next.
+local function tiles_in_turn(inst, s, walks, steps)
+  local self, total, filled = {}, tile.to(tile.param("tiles", "i64"), "i32"), tile.var(tile.cta(0))
+  local function brought(slots) return tile.const(slots, "i32") % tile.max(steps, 1) end -- of the tile that the last of so many slots is of
+  local function go_on() -- to the first slot of the next tile; behind the last one there is nothing but zeros
+    tile.put(filled, tile.get(filled) + tile.ctas(0))
+    local some = tile.lt(tile.get(filled), total)
+    local batch, m, n = place_of(tile.where(some, tile.get(filled), 0), s)
+    local k = tile.where(some, tile.const(0, "i64"), tile.param("K", "i64"))
+    for _, t in ipairs(common.operands(inst)) do tile.rewalk(walks[t.name], common.operand_at(inst, t, batch, m, n, k)) end
+  end
+  function self.after(slots) tile.if_(tile.eq(brought(slots), 0), go_on) end -- so many slots have been filled
+  -- The slot behind which the copies go on is the same one of every tile: up to there, and from there on, by one loop run twice. (A test
+  -- within it would be a hundred instructions of every slot: ptxas makes predicates of them.)
+  function self.each(begin, slots, finish)
+    local own = steps - brought(s.stages - 1) -- slots of a tile whose copies bring more of it
+    tile.for_(tile.cta(0), total, tile.ctas(0), function(t)
+      begin()
+      tile.for_(tile.const(0, "i32"), tile.min(steps, 2), 1, function(round)
+        local first = tile.eq(round, 0)
+        slots(tile.where(first, own, steps - own))
+        tile.if_(first, go_on)
+      end)
+      finish(t)
+    end)
+  end
+  return self
+end
+
 -- Streams tiles of the operands through the ring into the accumulators; finish(ring, batch, m, n) takes each tile's sums.
 local function main_loop(inst, s, view, accs, finish)
-  local across = s.fill == "across"
   local batch, m, n = place_of(tile.cta(0), s)
   local names, tiles, all, phases = {}, {}, common.operands(inst), inst.op.phases
   for i, t in ipairs(all) do names[i], tiles[i] = t.name, common.operand_tile(inst, t, s.bm, s.bn, s.bk) end
@@ -303,16 +331,7 @@ local function main_loop(inst, s, view, accs, finish)
     end
   end
   local steps = tile.to((tile.param("K", "i64") + (s.bk - 1)) / s.bk, "i32")
-  local total_tiles, filled_tile
-  if across then total_tiles, filled_tile = tile.to(tile.param("tiles", "i64"), "i32"), tile.var(tile.cta(0)) end
-  local function brought(slots) return tile.const(slots, "i32") % tile.max(steps, 1) end -- of the tile that the last of so many slots is of
-  local function go_across() -- to the first slot of this CTA's next tile; behind its last one there is nothing but zeros
-    tile.put(filled_tile, tile.get(filled_tile) + tile.ctas(0))
-    local some = tile.lt(tile.get(filled_tile), total_tiles)
-    local b, row, column = place_of(tile.where(some, tile.get(filled_tile), 0), s)
-    local k = tile.where(some, tile.const(0, "i64"), tile.param("K", "i64"))
-    for _, t in ipairs(all) do tile.rewalk(walks[1][t.name], common.operand_at(inst, t, b, row, column, k)) end
-  end
+  local across = s.fill == "across" and tiles_in_turn(inst, s, walks[1], steps)
   local function fill(slot, phase)
     for _, t in ipairs(all) do tile.fill_slot(slot, t.name, walks[phase or 1][t.name]) end
   end
@@ -330,7 +349,7 @@ local function main_loop(inst, s, view, accs, finish)
     local slot = tile.acquire(ring)
     if phases == 1 then fill(slot) else fill_nth(slot, tile.const(i, "i32"), 1) end
     if not within then tile.commit(slot) end
-    if across then tile.if_(tile.eq(brought(i + 1), 0), go_across) end
+    if across then across.after(i + 1) end
   end
   local function begin() for _, acc in ipairs(accs) do tile.zero(acc) end end
   if not across then begin() end -- while the first copies are on their way
@@ -346,16 +365,7 @@ local function main_loop(inst, s, view, accs, finish)
   local total = phases > 1 and steps * phases or steps
   if across then
     return stream_ahead(inst, s, ring, accs, operands, fill_ahead, function(slots)
-      local own = steps - brought(s.stages - 1) -- of a tile's slots those that bring more of it; the last ones bring the next tile's first
-      tile.for_(tile.cta(0), total_tiles, tile.ctas(0), function(t)
-        begin()
-        tile.for_(tile.const(0, "i32"), tile.min(steps, 2), 1, function(round)
-          local first = tile.eq(round, 0)
-          slots(tile.where(first, own, steps - own))
-          tile.if_(first, go_across)
-        end)
-        finish(ring, place_of(t, s))
-      end)
+      across.each(begin, slots, function(t) finish(ring, place_of(t, s)) end)
     end)
   end
   if s.fill == "ahead" then
