@@ -174,6 +174,14 @@ end
 
 -- ---- promotion: sums over 128 of k, times the scales of their blocks, added up in f32 ----
 
+-- Has each column scales of its own, one for every 128 of k?
+common.has_column_scales = op.once("has_column_scales", function(inst)
+  for _, t in ipairs(inst.tensors) do
+    if inst.op.scaled[t.name] and text.has(t.dims, "N") and text.has(t.dims, "K_128") then return true end
+  end
+  return false
+end)
+
 local Scales = {}
 Scales.__index = Scales
 

@@ -73,6 +73,9 @@ local function fault(inst, s)
       inst.promote, inst.promote)
   end
   if inst.promote and s.bn > 128 and s.bn % 128 ~= 0 then return "bn is at most 128, or 256, where sums are promoted" end
+  if common.has_column_scales(inst) and (group_rows(s) > 64 or s.bn > 128) then
+    return "bm and bn are at most 128 with scales of each column, which have registers of their own"
+  end
   if group_rows(s) * s.bn * #inst.op.products > 128 * 128 then
     return "a group's accumulators are at most 128 x 128 or 64 x 256 in all: 128 registers of a thread"
   end
@@ -360,8 +363,10 @@ local function multiply_promoted(inst, s, ring, view, parts, group, batch, m, n,
     local at = left and group * (group_rows(s) // 64) + part.row // 64 or part.column // columns
     return common.as_operand(inst, t.name, (left and s.bm or s.bn) == size and whole or tile.part(whole, at, 0, size))
   end
-  -- Scales come two steps ahead, into sets of registers that take turns: a step is shorter than the way to L2.
-  local scales = inst.has_blocks and common.block_scales(inst, view, parts, batch, m, n, 2)
+  -- Scales come two steps ahead, into sets of registers that take turns: a step is shorter than the way to L2. Those of each column are too many
+  -- for that, and come one step ahead.
+  local sets = common.has_column_scales(inst) and 1 or 2
+  local scales = inst.has_blocks and common.block_scales(inst, view, parts, batch, m, n, sets)
   local function products(slot, part, sums)
     local field = {}
     for _, t in ipairs(common.operands(inst)) do field[t.name] = operand(slot, t, part) end
@@ -373,18 +378,20 @@ local function multiply_promoted(inst, s, ring, view, parts, group, batch, m, n,
   end
   local function scales_for(k, set) if scales then scales:put(scales.at(k), set) end end
   local odd = tile.eq(k_tiles % 2, 1)
-  if #parts > 1 then -- registers for one part's sums: the other group multiplies while this one adds
+  if #parts > 1 or sets == 1 then -- registers for one part's sums: the other group multiplies while this one adds
     local sums = new_sums()
     local function step(k, set)
-      local slot = tile.wait(ring)
+      local slot, next = tile.wait(ring), nil
       for at, part in ipairs(parts) do
         products(slot, part, sums)
+        if scales and sets == 1 and at == 1 then next = scales.at(k + 1) end
         tile.mma_wait(0)
         if at == #parts then tile.release(slot) end
         promote(at, sums, set)
       end
-      scales_for(k + 2, set)
+      if next then scales:put(next) else scales_for(k + 2, set) end
     end
+    if sets == 1 then return tile.for_(tile.const(0, "i32"), k_tiles, 1, function(k) step(k, 1) end) end
     tile.for_(tile.const(0, "i32"), k_tiles - k_tiles % 2, 2, function(k)
       step(k, 1)
       step(k + 1, 2)
