@@ -263,7 +263,14 @@ end
 
 -- ---- schedules and emission: the skeletons' ----
 
+local function study(inst) -- how much there is to keep of an element
+  local graph = gemm.trace(inst)
+  inst.nodes = #graph.nodes
+  return graph
+end
+
 function gemm.schedules(inst)
+  study(inst)
   local texts = {}
   for _, skeleton in ipairs { warpgroup, warp } do
     for _, text in ipairs(skeleton.schedules(inst)) do table.insert(texts, text) end
@@ -272,9 +279,10 @@ function gemm.schedules(inst)
 end
 
 function gemm.emit(inst, given)
+  local graph = study(inst)
   local chosen = given and #given > 0 and (given.core == "wgmma" and warpgroup or warp)
   if not chosen then chosen = #warpgroup.schedules(inst) > 0 and warpgroup or warp end
-  return chosen.emit(inst, gemm.trace(inst), given)
+  return chosen.emit(inst, graph, given)
 end
 
 return gemm

@@ -55,8 +55,8 @@ local function candidates_of_several(staged, split, few, add)
 end
 
 -- Split operands take twice the registers, and a step's sums some more. Warps have few rows, as left operands are split all at once.
-local function candidates_of_split(add)
-  add(128, 128, 64, 3, 4, 2)
+local function candidates_of_split(inst, add)
+  if not common.is_heavy(inst) then add(128, 128, 64, 3, 4, 2) end
   add(64, 128, 64, 3, 2, 2)
   add(64, 64, 64, 4, 2, 2)
   add(64, 64, 32, 3, 2, 2, 1)
@@ -86,8 +86,8 @@ local candidates = op.once("mma_candidates", function(inst)
     local s = { bm = bm, bn = bn, bk = bk, stages = stages, wm = wm, wn = wn, vec = v or vec, group = 16 }
     s.fill = (staged or several or inst.promote or size == 1 and v == 1) and "first" or "ahead"
     if not inst.promote then s.bk = bk * 2 // size end
-    -- CTAs that share an SM hide each other's beginnings and ends; products of bytes have no registers left.
-    if s.fill == "ahead" and bm * bn > 128 * 128 and size > 1 and can_cross(inst, s) then s.fill = "across" end
+    -- CTAs that share an SM hide each other's beginnings and ends; products of bytes, and heavy epilogues, have no registers left.
+    if s.fill == "ahead" and bm * bn > 128 * 128 and size > 1 and can_cross(inst, s) and not common.is_heavy(inst) then s.fill = "across" end
     if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
   end
   if inst.promote then
@@ -107,7 +107,7 @@ local candidates = op.once("mma_candidates", function(inst)
     return list
   end
   if is_split(inst) then
-    candidates_of_split(add)
+    candidates_of_split(inst, add)
     return list
   end
   if staged then

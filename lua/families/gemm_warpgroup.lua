@@ -40,11 +40,12 @@ local function out_rows(inst, s) return inst.promote and 64 or group_rows(s) end
 local function own_columns(s) return s.bn // s.split end -- of a tile that several CTAs have summed
 local function ctas(s) return s.cluster * s.split end -- of a cluster
 -- Columns of the pieces in which results leave: 128 bytes, or all there are; of several results 16 elements of a thread, which keeps what
--- they share.
+-- they share, of heavy ones 32.
 local function out_columns(inst, s)
   local columns, list = own_columns(s), outputs(inst)
   for _, t in ipairs(list) do columns = math.min(columns, 128 // bytes(t)) end
-  return #list > 1 and math.min(columns, 16 * 128 // group_rows(s)) or columns
+  local most = #list > 1 and 16 or common.is_heavy(inst) and 32
+  return most and math.min(columns, most * 128 // group_rows(s)) or columns
 end
 
 local function shared_bytes(inst, s)
