@@ -6,6 +6,7 @@ local layout = use "kiln.layout"
 local contract = use "kiln.contract"
 local schedule = use "kiln.schedule"
 local op = use "kiln.op"
+local text = use "kiln.text"
 local common = use "families.gemm_common"
 
 local warp = {}
@@ -17,12 +18,22 @@ local MMA = { f16 = "mma_m16n8k8_f32_f16_f16_f32", bf16 = "mma_m16n8k16_f32_bf16
 local function dtype(inst) return common.operands(inst)[1].dtype end
 local function is_fma(inst) return dtype(inst) == "f32" and not core.has(MMA.f32) end
 local function is_split(inst) return inst.values.f32 == "3xtf32" and not is_fma(inst) end
--- Eight columns of a thread in a row, where they can be chosen.
-local function has_runs(inst, s) return is_k_major(inst, "b") and not is_fma(inst) and s.vec > 1 and s.bn // s.wn % 32 == 0 end
+local function results(inst)
+  local n = 0
+  for _, t in ipairs(inst.tensors) do if t.out and t.present then n = n + 1 end end
+  return n
+end
+
+-- Eight columns of a thread in a row, where they can be chosen. (What several results read eight at a time would be too much at once.)
+local function has_runs(inst, s)
+  return is_k_major(inst, "b") and not is_fma(inst) and results(inst) == 1 and s.vec > 1 and s.bn // s.wn % 32 == 0
+end
+
 -- Can a CTA walk over tiles? Shared memory is the next tile's by then: results have to leave from registers.
 local function can_cross(inst, s)
   return has_runs(inst, s) and #inst.op.products == 1 and inst.op.phases == 1 and not (inst.has_blocks or is_split(inst))
 end
+
 local function step_of(inst) return 32 // bytes(common.operands(inst)[1]) end -- elements of k
 
 -- ---- schedules ----
@@ -32,12 +43,6 @@ local function shared_bytes(inst, s) return s.stages * common.operand_bytes(inst
 local function is_staged() return not core.has("cp_async_cg_16") end
 
 -- Where several products share a CTA's registers, operands are not fetched ahead, and tiles are smaller.
-local function results(inst)
-  local n = 0
-  for _, t in ipairs(inst.tensors) do if t.out and t.present then n = n + 1 end end
-  return n
-end
-
 local function candidates_of_several(staged, split, few, add)
   if staged then
     add(64, 64, 32, 2, 2, 2)
@@ -54,10 +59,20 @@ local function candidates_of_several(staged, split, few, add)
   add(64, 64, 32, 3, 2, split and 4 or 2, 1)
 end
 
+-- Does the epilogue read a tensor of the result's size?
+local function reads_tile(inst)
+  for _, t in ipairs(inst.tensors) do
+    if t.present and not t.out and not inst.op.side[t.name] and text.has(t.dims, "M") and text.has(t.dims, "N") then return true end
+  end
+  return false
+end
+
 -- Split operands take twice the registers, and a step's sums some more. Warps have few rows, as left operands are split all at once.
 local function candidates_of_split(inst, add)
-  if not common.is_heavy(inst) then add(128, 128, 64, 3, 4, 2) end
-  add(64, 128, 64, 3, 2, 2)
+  if not common.is_heavy(inst) then
+    add(128, 128, 64, 3, 4, 2)
+    add(64, 128, 64, 3, 2, 2)
+  end
   add(64, 64, 64, 4, 2, 2)
   add(64, 64, 32, 3, 2, 2, 1)
 end
@@ -86,8 +101,9 @@ local candidates = op.once("mma_candidates", function(inst)
     local s = { bm = bm, bn = bn, bk = bk, stages = stages, wm = wm, wn = wn, vec = v or vec, group = 16 }
     s.fill = (staged or several or inst.promote or size == 1 and v == 1) and "first" or "ahead"
     if not inst.promote then s.bk = bk * 2 // size end
-    -- CTAs that share an SM hide each other's beginnings and ends; products of bytes, and heavy epilogues, have no registers left.
-    if s.fill == "ahead" and bm * bn > 128 * 128 and size > 1 and can_cross(inst, s) and not common.is_heavy(inst) then s.fill = "across" end
+    -- CTAs that share an SM hide each other's beginnings and ends; products of bytes, and epilogues that are heavy or read a tile, have no registers left.
+    local light = size > 1 and not common.is_heavy(inst) and not reads_tile(inst)
+    if s.fill == "ahead" and bm * bn > 128 * 128 and light and can_cross(inst, s) then s.fill = "across" end
     if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
   end
   if inst.promote then
