@@ -227,7 +227,7 @@ local function loop_candidates(inst, list, vec)
   end
   if not wide then return end
   loop(256, 32, 8, 2, nil, 2) -- the rest of shared memory holds what is the same in all rows
-  loop(512, 32, 16, 1)
+  if vec == 8 or sums < 2 then loop(512, 32, 16, 1) end
 end
 
 -- Rows in registers, by what is read beside them; docs/performance.md has the measurements. put(threads of a row, its columns, vec, more).
@@ -291,7 +291,8 @@ local candidates = op.once("candidates", function(inst)
     if not inst.has_sums then
       local beside = inputs.tables and "tables" or inputs.columns > 1 and not many and not exponential and "columns" or "plain"
       REGS[beside](inst, vec, inputs, levels, regs)
-      if beside == "plain" and vec == 8 and not many then regs(16, 64, vec, { ctas = exponential and 2 or 3 }) end -- 1024 of 16 bits: no barrier
+      -- 1024 of 16 bits: no barrier
+      if beside == "plain" and vec == 8 and not many then regs(16, 64, vec, { ctas = (exponential or inputs.rows > 2) and 2 or 3 }) end
       if not many and not inputs.tables then
         regs(256, 32, vec, { ctas = enough })
         if vec == 8 or values <= 12 then regs(512, 32, vec) end
