@@ -428,7 +428,8 @@ function rowwise.emit(inst, given)
   local count = 0
   local function kernel(suffix, warps, ctas, parts, step, portion)
     if #parts == 0 then return end
-    local said = ctas > 1 or s.kind == "shared" and step == "main" -- else ptxas chooses how many may be on an SM
+    -- Else ptxas chooses how many may be on an SM; of 16 warps with look-ups it spills for the sake of two.
+    local said = ctas > 1 or step == "main" and (s.kind == "shared" or warps >= 16 and row_inputs(inst).tables)
     tile.kernel({ name = entry .. suffix, threads = warps * 32, min_ctas = said and ctas or nil, portion = portion }, function()
       ctx.view, ctx.parts, ctx.gathered, ctx.stats = w.views(step == "finish")
       if step == "main" and s.kind == "loop" then ctx.ring, ctx.resident = kernels.loop_memory(ctx, list) end
