@@ -26,6 +26,13 @@ local left, right = op.once("left_operands", operands_of "a"), op.once("right_op
 local both = op.once("operands", operands_of(nil))
 function common.operands(inst, side) return (side == "a" and left or side == "b" and right or both)(inst) end
 
+-- What is written, in the op's order.
+common.outputs = op.once("outputs", function(inst)
+  local list = {}
+  for _, t in ipairs(inst.tensors) do if t.out and t.present then table.insert(list, t) end end
+  return list
+end)
+
 -- What takes an operand's place in the k-th product of an accumulator.
 function common.operand_of(inst, t, k)
   return k == 1 and t or inst.by_name[inst.op.later[t.name][k]]

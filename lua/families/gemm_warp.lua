@@ -18,11 +18,7 @@ local MMA = { f16 = "mma_m16n8k8_f32_f16_f16_f32", bf16 = "mma_m16n8k16_f32_bf16
 local function dtype(inst) return common.operands(inst)[1].dtype end
 local function is_fma(inst) return dtype(inst) == "f32" and not core.has(MMA.f32) end
 local function is_split(inst) return inst.values.f32 == "3xtf32" and not is_fma(inst) end
-local function results(inst)
-  local n = 0
-  for _, t in ipairs(inst.tensors) do if t.out and t.present then n = n + 1 end end
-  return n
-end
+local function results(inst) return #common.outputs(inst) end
 
 -- Eight columns of a thread in a row, where they can be chosen. (What several results read eight at a time would be too much at once.)
 local function has_runs(inst, s)
@@ -39,6 +35,8 @@ local function step_of(inst) return 32 // bytes(common.operands(inst)[1]) end --
 -- ---- schedules ----
 
 local function shared_bytes(inst, s) return s.stages * common.operand_bytes(inst, s.bm, s.bn, s.bk) end
+
+local function shared_fit(inst, s) return core.target.shared_sm // (shared_bytes(inst, s) + 1024) end -- CTAs of an SM
 
 local function is_staged() return not core.has("cp_async_cg_16") end
 
@@ -465,16 +463,16 @@ local function min_ctas(inst, s)
   if inst.promote then return s.wm * s.wn > 4 and 1 or 2 end
   if dtype(inst) == "f32" and s.vec == 1 and s.bm * s.bn >= 128 * 128 then return 1 end
   if s.bm * s.bn > 32 * 32 * s.wm * s.wn or step_of(inst) == 32 or is_split(inst) and #inst.op.products > 1 then return nil end
-  local fit = core.target.shared_sm // (shared_bytes(inst, s) + 1024)
+  local fit = shared_fit(inst, s)
   local turned = not (is_k_major(inst, "a") and is_k_major(inst, "b"))
   if results(inst) > 1 and s.wm * s.wn > 4 then return 1 end
   local two = is_split(inst) or s.vec == 1 and (turned or #inst.op.products > 1) or results(inst) > 1
   return math.max(1, math.min(fit, two and 2 or 3))
 end
 
--- CTAs that an SM holds at once.
+-- CTAs that an SM holds at once, whatever registers they take.
 local function resident(inst, s)
-  return math.max(1, math.min(core.target.shared_sm // (shared_bytes(inst, s) + 1024), 65536 // (s.wm * s.wn * 32 * 255)))
+  return math.max(1, math.min(shared_fit(inst, s), 65536 // (s.wm * s.wn * 32 * 255)))
 end
 
 function warp.emit(inst, graph, given)

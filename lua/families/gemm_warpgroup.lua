@@ -29,11 +29,7 @@ local function panel(inst) return 128 // bytes(common.operands(inst)[1]) end
 
 -- ---- schedules ----
 
-local outputs = op.once("outputs", function(inst)
-  local list = {}
-  for _, t in ipairs(inst.tensors) do if t.out and t.present then table.insert(list, t) end end
-  return list
-end)
+local outputs = common.outputs
 
 local function group_rows(s) return s.way == "coop" and s.bm // GROUPS or s.bm end
 local function out_rows(inst, s) return inst.promote and 64 or group_rows(s) end -- that leave together

@@ -122,8 +122,9 @@ def launch_rows(r):
     maps = launch.get("maps") or {}
     if maps.get("bare_launch_ns"):
         each = (maps["kiln_launch_ns"] - 1.05 * maps["bare_launch_ns"]) / maps["number"]
-        got = f"{number(maps['kiln_launch_ns'] / 1e3, '{:.3f} us')}, {each:.0f} ns a map beyond 1.05 of cuLaunchKernel"
-        yield f"CPU time with {maps['number']} tensor maps", got, f"aim: 50 ns a map, {maps['bare_launch_ns'] / 1e3:.3f} us", True if each <= 50 else None
+        ratio = maps["kiln_launch_ns"] / maps["bare_launch_ns"]
+        got = f"{number(maps['kiln_launch_ns'] / 1e3, '{:.3f} us')}, {ratio:.3f}; {each:.0f} ns a map beyond 1.05"
+        yield f"CPU time with {maps['number']} tensor maps", got, f"1.2 of {maps['bare_launch_ns'] / 1e3:.3f} us; aim 1.05 and 50 ns a map", ratio <= 1.2
     yield "plan creation, module loaded", number(plan and plan / 1e3, "{:.2f} us"), "30 us", None if plan is None else plan <= 30000
 
 
@@ -187,8 +188,7 @@ def main():
     rows = [row for work, parts in SECTIONS if r.ran(parts) for row in work(r)]
     print(f"{'what':32} {'this run':44} {'bar':44} verdict")
     for what, got, bar, met in rows:
-        absent = "behind its aim" if bar.startswith("aim: ") else "not measured"
-        verdict = "" if not what and met is not False else absent if met is None else "met" if met else "MISSED"
+        verdict = "" if not what and met is not False else "not measured" if met is None else "met" if met else "MISSED"
         print(f"{what:32} {got:44} {bar:44} {verdict}")
     if options.json:
         table = [{"what": w, "got": g, "bar": b, "met": m} for w, g, b, m in rows if w]
