@@ -20,9 +20,17 @@ local function is_fma(inst) return dtype(inst) == "f32" and not core.has(MMA.f32
 local function is_split(inst) return inst.values.f32 == "3xtf32" and not is_fma(inst) end
 local function results(inst) return #common.outputs(inst) end
 
--- Eight columns of a thread in a row, where they can be chosen. (What several results read eight at a time would be too much at once.)
+-- Do several results read what is wider than the operands? Eight of it at a time would be too much at once.
+local function reads_wide(inst)
+  for _, t in ipairs(inst.tensors) do
+    if t.present and not t.out and #t.dims > 1 and bytes(t) > bytes(common.operands(inst)[1]) then return results(inst) > 1 end
+  end
+  return false
+end
+
+-- Eight columns of a thread in a row, where they can be chosen.
 local function has_runs(inst, s)
-  return is_k_major(inst, "b") and not is_fma(inst) and results(inst) == 1 and s.vec > 1 and s.bn // s.wn % 32 == 0
+  return is_k_major(inst, "b") and not is_fma(inst) and not reads_wide(inst) and s.vec > 1 and s.bn // s.wn % 32 == 0
 end
 
 -- Can a CTA walk over tiles? Shared memory is the next tile's by then: results have to leave from registers.
