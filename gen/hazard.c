@@ -322,7 +322,7 @@ static void visit(Hazard *h, TileNode *n) {
     break;
   }
   case TILE_reduce: on_reduce(h, n); break;
-  case TILE_sync: barrier(h); break;
+  case TILE_sync: case TILE_store_slot: barrier(h); break; /* a store begins once all have written their part of the slot */
   case TILE_cluster_sync:
     for (uint32_t i = 0; i < h->nplaces && tile_attr_int(p, n, TA_relaxed, 0); i++)
       if (h->place[i].shown || h->place[i].seen)

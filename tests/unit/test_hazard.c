@@ -121,6 +121,19 @@ static void an_explicit_barrier_serves(void **state) {
   end(&r);
 }
 
+static void a_store_of_a_slot_serves(void **state) { /* it begins once all have written the slot */
+  (void)state;
+  Run r;
+  run_on(&r, "sm_90a", "", "  o = smem dtype=f16 shape=[64,32]\n  h = frag dtype=f16 shape=[64,32] layout=\"r2@1:1 r2@0:8 r4@1:8 l4@1:2 l8@0:1 w4@0:16\"\n"
+         "  m = map v dims=\"M,N\" box=[64,32] swizzle=64\n  out = ring o stages=2 filled_by=\"store\" fields=\"o\"\n"
+         "  store t, acc, 0:i64, 0:i64\n  s = acquire out\n  put_slot s, h field=\"o\"\n  store_slot s, m, 0:i64, 0:i64 field=\"o\"\n  commit s\n"
+         "  f = " READ "  drain out\n");
+  if (!r.ok) fprintf(stderr, "%s\n", r.diag.text.at);
+  assert_true(r.ok);
+  assert_false(nth(&r, TILE_load, 0)->sync_before);
+  end(&r);
+}
+
 static void a_loop_meets_itself(void **state) { /* the write of the next round follows the read of this one */
   (void)state;
   Run r;
@@ -287,6 +300,7 @@ int main(void) {
     cmocka_unit_test(own_elements_need_none),           cmocka_unit_test(pieces_of_one_size_need_none),
     cmocka_unit_test(elements_of_several_threads_need_one),
     cmocka_unit_test(read_after_write_needs_a_barrier), cmocka_unit_test(an_explicit_barrier_serves),
+    cmocka_unit_test(a_store_of_a_slot_serves),
     cmocka_unit_test(a_loop_meets_itself),              cmocka_unit_test(one_branch_is_enough),
     cmocka_unit_test(waits_leave_the_younger_copies),   cmocka_unit_test(a_steady_loop_needs_no_barrier_of_its_own),
     cmocka_unit_test(an_acquire_behind_a_release_needs_one), cmocka_unit_test(too_many_slots_are_refused),
