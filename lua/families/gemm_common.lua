@@ -3,7 +3,6 @@ local tile = use "kiln.tile"
 local contract = use "kiln.contract"
 local evaluate = use "kiln.evaluate"
 local op = use "kiln.op"
-local text = use "kiln.text"
 
 local common = {}
 
@@ -181,95 +180,6 @@ function common.put_tensors(inst, align_of)
   for _, b in ipairs(inst.blocks) do contract.line("let %s ceildiv(%s,%d)", b.dim, b.of, b.size) end
   for _, sc in ipairs(inst.scalars) do contract.scalar(sc) end
   if inst.op.flat then contract.line("let B 1") end
-end
-
--- ---- promotion: sums over 128 of k, times the scales of their blocks, added up in f32 ----
-
--- Has each column scales of its own, one for every 128 of k?
-common.has_column_scales = op.once("has_column_scales", function(inst)
-  for _, t in ipairs(inst.tensors) do
-    if inst.op.scaled[t.name] and text.has(t.dims, "N") and text.has(t.dims, "K_128") then return true end
-  end
-  return false
-end)
-
-local Scales = {}
-Scales.__index = Scales
-
--- The scales of blocks that parts of a tile need, { row =, column =, accs = }: rows from m + row on, columns from n + column on. Each is loaded
--- once, into a register that keeps it from step to step: a value per row, one per column, or one for all (of a block of 128 rows or
--- columns there is one; parts lie within such a block). `sets` of such registers take turns: the i-th begins with the i-th step's scales.
-function common.block_scales(inst, view, parts, batch, m, n, sets)
-  local self = setmetatable({ sources = {}, of = {} }, Scales)
-  local last = tile.to(tile.param("K_128", "i64") - 1, "i32")
-  local function block(d, of) -- beyond the tensor there is nothing to scale, but a load has no bounds there
-    return tile.min(tile.to(of, "i32") / 128, tile.to(tile.param(d, "i64") - 1, "i32"))
-  end
-  local function source(t, part)
-    local s, key = { view = view[t.name], at = {}, dims = { -1, -1 }, like = part.accs[1] }, t.name
-    for j, d in ipairs(t.dims) do
-      local of_row, of_column = d == "M" or d == "M_128", d == "N" or d == "N_128"
-      if of_row then key = key .. " m" .. part.row elseif of_column then key = key .. " n" .. part.column end
-      if d == "M" then s.dims[1], s.along = j - 1, "row" elseif d == "N" then s.dims[2], s.along = j - 1, "column" end
-      s.at[j] = d == "B" and batch or d == "M" and m + part.row or d == "N" and n + part.column or d
-    end
-    if self.sources[key] then return self.sources[key] end
-    for j, d in ipairs(s.at) do
-      if d == "M_128" then s.at[j] = block(d, m + part.row) elseif d == "N_128" then s.at[j] = block(d, n + part.column) end
-    end
-    self.sources[key] = s
-    table.insert(self, s)
-    return s
-  end
-  for at, part in ipairs(parts) do
-    self.of[at] = {}
-    for i, p in ipairs(inst.op.products) do
-      local list = {}
-      for _, name in ipairs { p.left, p.right } do
-        local t = inst.by_name[inst.op.scale_of[name]]
-        if t and text.has(t.dims, "K_128") then table.insert(list, source(t, part)) end
-      end
-      self.of[at][i] = list
-    end
-  end
-  function self.load(k)
-    local values = {}
-    for i, s in ipairs(self) do
-      local c = {}
-      for j, d in ipairs(s.at) do c[j] = d == "K_128" and k or d end
-      values[i] = s.along and tile.load_like(s.view, s.like, c, { cache = "nc", dims = s.dims }) or tile.load1(s.view, c, { cache = "nc" })
-    end
-    return values
-  end
-  function self.at(k) return self.load(tile.min(k, last)) end -- beyond the end: the last step's
-  for _, s in ipairs(self) do s.held = {} end
-  for set = 1, sets or 1 do
-    for i, v in ipairs(self.at(tile.const(set - 1, "i32"))) do
-      self[i].held[set] = self[i].along and tile.frag_like(v) or tile.var(v)
-      if self[i].along then tile.set(self[i].held[set], v) end
-    end
-  end
-  return self
-end
-
--- From here on these values count.
-function Scales:put(values, set)
-  for i, s in ipairs(self) do
-    if s.along then tile.set(s.held[set or 1], values[i]) else tile.put(s.held[set or 1], values[i]) end
-  end
-end
-
--- acc += part * scales, of the part's i-th product. scales: nil, there are none.
-function common.promote(acc, part, scales, at, i, set)
-  local sum, by = tile.read(part), { }
-  for _, s in ipairs(scales and scales.of[at][i] or {}) do
-    local along, v, held = s.along or "all", nil, s.held[set or 1]
-    if s.along then v = tile.read(held) else v = tile.get(held) end
-    by[along] = by[along] and by[along] * v or v
-  end
-  if by.column then sum = sum * by.column end
-  local factor = by.row and by.all and by.row * by.all or by.row or by.all
-  tile.set(acc, factor and tile.fma(sum, factor, tile.read(acc)) or tile.read(acc) + sum)
 end
 
 -- Bytes and operations, each tensor once.

@@ -8,6 +8,7 @@ local schedule = use "kiln.schedule"
 local op = use "kiln.op"
 local text = use "kiln.text"
 local common = use "families.gemm_common"
+local block_scales = use "families.gemm_scales"
 
 local warp = {}
 local KEYS = { "bm", "bn", "bk", "stages", "wm", "wn", "vec", "group", "fill" }
@@ -399,15 +400,15 @@ local function main_loop(inst, s, view, accs, finish)
     local full = tile.wait(ring)
     local here = operands(full)
     local function multiply()
-      local next = scales and scales.at(i + 1) -- on their way while this step's products are
+      local next = scales and scales:fetch(i + 1) -- on their way while this step's products are
       for j, p in ipairs(here) do
         if not inst.promote then tile.mma(accs[j], p.a, p.b, is_split(inst) and { split = true } or nil) else
           local part = accumulator(inst, s)
           tile.mma(part, p.a, p.b, { zero = true })
-          common.promote(accs[j], part, scales, 1, j)
+          block_scales.promote(accs[j], part, scales, 1, j, 1)
         end
       end
-      if scales then scales:put(next) end
+      if scales then scales:put(next, 1) end
     end
     if s.fill == "last" then multiply() end
     local empty = tile.acquire(ring)
@@ -420,7 +421,7 @@ local function main_loop(inst, s, view, accs, finish)
   local zero = tile.const(0, "i32")
   if inst.has_blocks then -- which there are none of where K is 0
     tile.if_(tile.lt(zero, total), function()
-      scales = common.block_scales(inst, view, { { row = 0, column = 0, accs = accs } }, batch, m, n)
+      scales = block_scales.new(inst, view, { { row = 0, column = 0, accs = accs } }, batch, m, n, 1)
       tile.for_(zero, total, 1, step)
     end)
   else

@@ -17,11 +17,13 @@ local contract = use "kiln.contract"
 local schedule = use "kiln.schedule"
 local op = use "kiln.op"
 local common = use "families.gemm_common"
+local block_scales = use "families.gemm_scales"
 local turn = use "families.gemm_turn"
 
 local warpgroup = {}
 local KEYS = { "core", "way", "bm", "bn", "bk", "stages", "cluster", "share", "split", "a", "group", "out" }
 local GROUPS, LOAD_REGS, MATH_REGS = 2, 40, 232
+local SCALE_SETS = 2 -- of scales of blocks, that take turns
 local bytes, is_k_major = common.bytes, common.is_k_major
 
 -- Elements of k in a row of 128 bytes of an operand's panel.
@@ -48,6 +50,7 @@ local function shared_bytes(inst, s)
   local total = s.stages * (common.operand_bytes(inst, s.bm, s.bn, s.bk) + 16)
   for _, t in ipairs(outputs(inst)) do total = total + GROUPS * s.out * out_rows(inst, s) * out_columns(inst, s) * bytes(t) end
   total = total + (s.split - 1) * #inst.op.products * s.bm * own_columns(s) * 4
+  if block_scales.has_columns(inst) then total = total + GROUPS * SCALE_SETS * 512 end -- a row of at most 128
   return total + 2048 -- rings begin at multiples of 1024
 end
 
@@ -70,7 +73,7 @@ local function fault(inst, s)
       inst.promote, inst.promote)
   end
   if inst.promote and s.bn > 128 and s.bn % 128 ~= 0 then return "bn is at most 128, or 256, where sums are promoted" end
-  if common.has_column_scales(inst) and (group_rows(s) > 64 or s.bn > 128) then
+  if block_scales.has_columns(inst) and (group_rows(s) > 64 or s.bn > 128) then
     return "bm and bn are at most 128 with scales of each column, which have registers of their own"
   end
   if group_rows(s) * s.bn * #inst.op.products > 128 * 128 then
@@ -133,11 +136,12 @@ local candidates = op.once("wgmma_candidates", function(inst)
     return list
   end
   if inst.promote then
-    add("coop", 128, 256, 4, 1, "b")
-    add("coop", 128, 256, 4, 2, "b")
+    local out = block_scales.has_columns(inst) and 1 or 2 -- their shared memory comes out of this, not out of the ring
+    add("coop", 128, 256, 4, 1, "b", out)
+    add("coop", 128, 256, 4, 2, "b", out)
     add("coop", 256, 128, 4, 2, "b", 1)
-    add("coop", 128, 128, 6, 1, "b")
-    add("coop", 128, 64, 8, 1, "b")
+    add("coop", 128, 128, 6, 1, "b", out)
+    add("coop", 128, 64, 8, 1, "b", out)
     return list
   end
   if panel(inst) ~= 32 then
@@ -197,7 +201,7 @@ local RATE = {
   [256 * 128] = 0.81, [128 * 128] = 0.76, [128 * 64] = 0.63, [64 * 64] = 0.44,
 }
 
--- The same for operands of bytes, whose products go at twice the rate; promoted sums apart, and k that is split.
+-- The same for operands of bytes, whose products go at twice the rate; promoted sums apart, those with scales of each column, and k that is split.
 local BYTES = {
   fast = {
     ["pingpong 128x128 1b"] = 1.68, ["coop 128x256 1b"] = 1.70, ["coop 128x256 2b"] = 1.66, ["coop 256x128 2b"] = 1.64, ["pingpong 128x128 2b"] = 1.62,
@@ -207,6 +211,7 @@ local BYTES = {
     ["coop 128x256 1b"] = 1.27, ["coop 128x256 2b"] = 1.24, ["coop 128x128 1b"] = 1.11, ["coop 256x128 2b"] = 1.04, ["coop 128x128 2b"] = 1.0,
     ["coop 128x64 1b"] = 0.69,
   },
+  columns = { ["coop 128x128 1b"] = 0.79, ["coop 128x64 1b"] = 0.59 },
   split = 1.15,
 }
 
@@ -224,7 +229,8 @@ local function put_cost(inst, s)
   local rate = RATE[key] or RATE[each] or 0.4
   for _, t in ipairs(inst.tensors) do if inst.op.side[t.name] then table.insert(operands, table.concat(t.dims, "*") .. "*" .. bytes(t)) end end
   if panel(inst) == 128 then
-    rate = s.split > 1 and BYTES.split or BYTES[inst.promote and "promoted" or "fast"][key] or rate * (inst.promote and 1.2 or 1.75)
+    local kind = block_scales.has_columns(inst) and "columns" or inst.promote and "promoted" or "fast"
+    rate = s.split > 1 and BYTES.split or BYTES[kind][key] or rate * (inst.promote and 1.2 or 1.75)
   end
   if panel(inst) == 32 then rate = rate / 2 end
   local waves = string.format("ceildiv(tiles,%s)", clusters(s))
@@ -360,10 +366,12 @@ local function multiply_promoted(inst, s, ring, view, parts, group, batch, m, n,
     local at = left and group * (group_rows(s) // 64) + part.row // 64 or part.column // columns
     return common.as_operand(inst, t.name, (left and s.bm or s.bn) == size and whole or tile.part(whole, at, 0, size))
   end
-  -- Scales come two steps ahead, into sets of registers that take turns: a step is shorter than the way to L2. Those of each column are too many
-  -- for that, and come one step ahead.
-  local sets = common.has_column_scales(inst) and 1 or 2
-  local scales = inst.has_blocks and common.block_scales(inst, view, parts, batch, m, n, sets)
+  -- Scales come two steps ahead, into sets of registers that take turns: a step is shorter than the way to L2. Those of each column are too
+  -- many for the registers of every thread, and go through shared memory while products are under way.
+  local share = block_scales.has_columns(inst) and function(width)
+    return tile.part(tile.smem("f32", { GROUPS, width }, { swizzle = 0 }), group, 0, 1)
+  end
+  local scales = inst.has_blocks and block_scales.new(inst, view, parts, batch, m, n, SCALE_SETS, share)
   local function products(slot, part, sums)
     local field = {}
     for _, t in ipairs(common.operands(inst)) do field[t.name] = operand(slot, t, part) end
@@ -371,24 +379,24 @@ local function multiply_promoted(inst, s, ring, view, parts, group, batch, m, n,
     tile.mma_commit()
   end
   local function promote(at, sums, set)
-    for i, acc in ipairs(parts[at].accs) do common.promote(acc, sums[i], scales, at, i, set) end
+    for i, acc in ipairs(parts[at].accs) do block_scales.promote(acc, sums[i], scales, at, i, set) end
   end
-  local function scales_for(k, set) if scales then scales:put(scales.at(k), set) end end
+  local function during(k, set) if scales then scales:during(k, set) end end
+  local function after(k, set) if scales then scales:after(k, set) end end
   local odd = tile.eq(k_tiles % 2, 1)
-  if #parts > 1 or sets == 1 then -- registers for one part's sums: the other group multiplies while this one adds
+  if #parts > 1 then -- registers for one part's sums: the other group multiplies while this one adds
     local sums = new_sums()
     local function step(k, set)
-      local slot, next = tile.wait(ring), nil
+      local slot = tile.wait(ring)
       for at, part in ipairs(parts) do
         products(slot, part, sums)
-        if scales and sets == 1 and at == 1 then next = scales.at(k + 1) end
+        if at == 1 then during(k, set) end
         tile.mma_wait(0)
         if at == #parts then tile.release(slot) end
         promote(at, sums, set)
       end
-      if next then scales:put(next) else scales_for(k + 2, set) end
+      after(k, set)
     end
-    if sets == 1 then return tile.for_(tile.const(0, "i32"), k_tiles, 1, function(k) step(k, 1) end) end
     tile.for_(tile.const(0, "i32"), k_tiles - k_tiles % 2, 2, function(k)
       step(k, 1)
       step(k + 1, 2)
@@ -404,10 +412,11 @@ local function multiply_promoted(inst, s, ring, view, parts, group, batch, m, n,
   local function step(k, set) -- the products of the k-th step, and the sums of the one before it, which is of the other set
     local slot = tile.wait(ring)
     products(slot, parts[1], sums[set])
+    during(k - 1, 3 - set)
     tile.mma_wait(1)
     tile.release(tile.swap(before, slot))
     promote(1, sums[3 - set], 3 - set)
-    scales_for(k + 1, 3 - set)
+    after(k - 1, 3 - set)
   end
   local function last(set)
     tile.mma_wait(0)

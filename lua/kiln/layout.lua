@@ -36,6 +36,19 @@ function layout.rows_of(rows, cols, warps, row_threads, vec)
   }
 end
 
+-- n elements along one dim, neighbours in neighbouring threads of so many warps; n: as `whole` makes it.
+function layout.one_dim(n, warps)
+  local own = math.min(warps, n // 32)
+  return modes { { "r", n // (32 * own), 0, 32 * own }, { "l", 32, 0, 1 }, { "w", own, 0, 32 }, { "w", warps // own, -1, 0 } }
+end
+
+-- The least number from n on that can lie so: 32 of one warp, of two, ..., a multiple of what all have.
+function layout.whole(n, warps)
+  local own = 1
+  while own < warps and 32 * own < n do own = own * 2 end
+  return (n + 32 * own - 1) // (32 * own) * (32 * own)
+end
+
 -- The accumulator of bm x bn on wm x wn warps by products of 16 x 8. rows: of operands of bytes, the left one is stored with k outermost: a
 -- thread then has neighbouring rows, where else they are 8 apart. cols: "neighbours", where the right one is; "runs": a thread has eight
 -- columns that follow one another, where the right one is stored with k innermost and a warp has a multiple of 32.
