@@ -233,12 +233,17 @@ end
 -- Rows in registers, by what is read beside them; docs/performance.md has the measurements. put(threads of a row, its columns, vec, more).
 local REGS = {}
 
--- Tables: the rows of four heads at once share theirs, a vector of each in a thread, or a pair of them where halves are exchanged.
+-- Tables: the rows of four heads at once share theirs, a vector of each in a thread, or a pair of them where halves are exchanged. Of short
+-- tables the rows of fewer heads do, in planes.
 function REGS.tables(inst, vec, inputs, levels, put)
   local least = least_columns(inst, vec)
   local each = math.max(8, least)
   local stages = inputs.most * each <= 16 and 4 or 2
   for _, t in ipairs(levels and { 4, 8, 16 } or { 4, 8, 16, 32 }) do put(t * 16 // each, each, vec, { reuse = 4, stages = stages }) end
+  for _, t in ipairs(levels and { 4 } or { 4, 8 }) do
+    local heads = levels and 4 or 2
+    put(t * 16 // each, each, vec, { reuse = heads, stages = math.min(heads, stages), walk = "planes" })
+  end
   for _, t in ipairs { 4, 8, 16, 32, 64, 128, 256 } do put(t, math.max(least, 16), vec) end
   if vec == 8 and sizes.shares_entries(inst) then put(256, 32, vec, { ctas = levels == 1 and 3 or 2 })
   else put(512, math.max(least, 16), vec) end
@@ -353,7 +358,7 @@ local function check_schedule(inst, s)
   if s.kind == "regs" and (s.stages < 1 or s.stages > 8 or s.reuse % s.stages ~= 0) then
     refuse("stages (of tiles in turn: how many are read at once) is 1 to 8 and divides reuse")
   end
-  if s.walk ~= "heads" and s.walk ~= "rows" then refuse("walk (where tiles in turn differ) is heads or rows") end
+  if s.walk ~= "heads" and s.walk ~= "planes" and s.walk ~= "rows" then refuse("walk (where tiles in turn differ) is heads, planes or rows") end
   if s.ctas > 32 then refuse("ctas (the least number on an SM, for the registers) is at most 32") end
   local in_pieces = s.kind == "shared" or s.kind == "passes"
   if in_pieces and (s.rows ~= 1 or s.threads ~= s.warps * 32) then refuse("shared and passes give a row to the whole CTA: rows=1, threads=32*warps") end
@@ -410,7 +415,7 @@ function rowwise.emit(inst, given)
   local letter = { regs = "r", shared = "s", passes = "p", loop = "l" }
   local name = string.format("%s-%s-%s%dx%d%s", inst.name, op.values_name(inst), letter[s.kind], s.rows, s.cols, s.vec == 1 and "-any" or "")
   if s.kind == "loop" and s.parts == 1 then name = name .. "-one" end
-  if s.kind == "regs" and s.reuse > 1 then name = name .. "-x" .. s.reuse end
+  if s.kind == "regs" and s.reuse > 1 then name = name .. (s.walk == "planes" and "-planes" or "-x") .. s.reuse end
   local entry = op.entry_name(name)
   local w = writer.start(inst, list, s, KEYS)
   local ctx = { inst = inst, s = s, asks = sizes.new_asks(), direct = w.direct, has_room = s.kind == "loop" and has_room(inst, s) }

@@ -105,7 +105,7 @@ local function put_counts(inst, seg, s)
     let("blocks", "ceildiv(%s,%d)", tiled, s.rows)
     if not kernels.in_turn(s, seg) then
       let("ctas", "lead%d*blocks%d", i, i)
-    elseif s.walk == "heads" then
+    elseif kernels.by_heads(s) then
       let("groups", "ceildiv(lead%d,%d)", i, s.reuse)
       let("ctas", "groups%d*blocks%d", i, i)
     else
@@ -170,13 +170,14 @@ end
 
 -- Bytes that must move, by tensors that have rows; and what a schedule adds to their time.
 local function put_cost(inst, list, s)
-  local terms, again = {}, {}
+  local terms, again, tables = {}, {}, {}
   for _, t in ipairs(inst.tensors) do
     if t.present then
       local slots = segments.slots_of(inst, t)
       local n = product(slots) .. "*" .. contract.bytes_of[t.dtype]
       if #slots == 0 then n = tostring(contract.bytes_of[t.dtype]) end
       table.insert(terms, n)
+      if is_table(inst, list, t) then table.insert(tables, n) end
       if not t.out and #slots > 1 and segments.is_column(slots[#slots]) then table.insert(again, n) end
     end
   end
@@ -194,8 +195,11 @@ local function put_cost(inst, list, s)
       if s.rows > 1 then
         table.insert(idle, string.format("0.3*(ceildiv(%s,%d)*%d-%s)/max(%s,1)", tiled, s.rows, s.rows, tiled, tiled))
       end
-      if kernels.in_turn(s, seg) and s.walk == "heads" then
+      if kernels.in_turn(s, seg) and kernels.by_heads(s) then
         table.insert(idle, string.format("0.1*(groups%d*%d-lead%d)/max(lead%d,1)", seg.index, s.reuse, seg.index, seg.index))
+      end
+      if kernels.in_turn(s, seg) and s.walk == "planes" then -- 2 % less, as long as tables stay in L2
+        table.insert(idle, string.format("min(0.4,max(-0.02,(%s)/33554432-0.25))", table.concat(tables, "+")))
       end
       if s.kind == "regs" then table.insert(extra, string.format("rows%d*%d*0.0001", seg.index, s.cols // 32)) end
     end
@@ -207,7 +211,7 @@ local function put_cost(inst, list, s)
     end
     local shares = 1 -- tiles in turn: fewer CTAs, which read less where something belongs to a sample or a table
     if s.kind == "regs" and s.reuse > 1 then
-      fixed, shares = "3000", s.walk == "heads" and 0.9 or 1.05
+      fixed, shares = "3000", kernels.by_heads(s) and 0.9 or 1.05
       for _, seg in ipairs(list) do if #seg.kept > 0 then shares = 0.9 end end
     end
     table.insert(extra, 1, fixed)

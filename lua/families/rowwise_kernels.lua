@@ -66,18 +66,22 @@ local function tile_of_rows(seg, p, e)
   for _, o in ipairs(seg.outputs) do values.write(p, e, o) end
 end
 
--- `s.reuse` tiles in turn that share what does not depend on where they differ: in the leading coordinates (walk=heads: a table
+-- Do tiles in turn differ in their leading coordinates, not in their rows?
+function kernels.by_heads(s) return s.walk ~= "rows" end
+
+-- `s.reuse` tiles in turn that share what does not depend on where they differ: in the leading coordinates (walk=heads, planes: a table
 -- of rotations serves many heads), or in the rows (walk=rows: scale and shift of a sample serve its rows). `s.stages` of them are on
--- their way at once.
+-- their way at once. Neighbouring CTAs have other heads of the same rows (heads), which reads long tables from memory once, or the next rows of
+-- the same heads (planes), which goes through memory in its order but needs tables that stay in L2.
 local function tiles_in_turn(ctx, seg, p, e, index)
   local s, at, slots, name = ctx.s, p.at, seg.slots, seg.name
-  local tiled, heads = slots[#slots], s.walk == "heads"
+  local tiled, heads = slots[#slots], kernels.by_heads(s)
   local blocks, leading, walked = i32_param(name.blocks), {}, {}
   for k = 1, #slots - 1 do leading[k] = slots[k] end
   for _, d in ipairs(seg.rows) do walked[d] = (d == seg.tiled) ~= heads or nil end
   local other, first, last, group
   if heads then
-    other, group = divide(ctx, index, name.groups) -- neighbours read the same rows of tables
+    if s.walk == "planes" then group, other = divide(ctx, index, name.blocks) else other, group = divide(ctx, index, name.groups) end
     first, last = group * s.reuse, i32_param(name.lead)
     at[tiled] = tile.i64(other) * s.rows
   else
@@ -146,7 +150,7 @@ function kernels.in_turn(s, seg) return s.kind == "regs" and s.reuse > 1 and (s.
 
 -- Do the CTAs of two segments take turns?
 function kernels.take_turns(s, list)
-  if #list ~= 2 or s.walk ~= "heads" then return false end
+  if #list ~= 2 or not kernels.by_heads(s) then return false end
   for _, seg in ipairs(list) do if not kernels.in_turn(s, seg) or #seg.outputs == 0 then return false end end
   return true
 end
