@@ -114,6 +114,11 @@ function common.put_tiles(group)
   contract.line("derived by_last fastdiv tiles_m-(ceildiv(tiles_m,%d)-1)*%d", group, group)
 end
 
+-- A CTA that walks over tiles counts them in 32 bits, and looks ahead by no more than there are CTAs.
+function common.require_walk()
+  contract.line("require tiles<=%d \"tiles are counted in 32 bits by CTAs that walk over them\"", 1 << 30)
+end
+
 -- Batch, row and column of a tile by its index, in tiles; tiles_m and tiles_n are the contract's. Tiles go in bands of `group` rows of
 -- tiles, so that CTAs that run together share columns of b in L2.
 function common.tile_of(index, group)

@@ -225,6 +225,10 @@ local function put_contract(inst, s, line)
     need(is_k_major(inst, "b") and "K" or "N", s.vec)
     need("N", math.min(s.vec, 8))
   end
+  if s.fill == "across" then common.require_walk() end
+  for _, b in ipairs(inst.blocks) do
+    if b.of ~= "K" then contract.line("require %s<%d \"blocks of %s are found in 32 bits\"", b.of, 1 << 31, b.of) end
+  end
 end
 
 -- Of each tile: the share of the tensor rate at which an SM works through many of them, and how many times longer a CTA takes

@@ -189,6 +189,8 @@ local function put_contract(own, inst, s)
   for _, t in ipairs(outputs(inst)) do piece = math.max(piece, 16 // bytes(t)) end
   if reads_columns(inst) then piece = math.max(piece, 8) end
   contract.line("require N%%%d==0 \"bulk copies write whole pieces of 16 bytes of a row\"", piece)
+  common.require_walk()
+  contract.line("require max(M,max(N,K))<=%d \"coordinates of bulk copies have 32 bits\"", (1 << 31) - (1 << 16)) -- the last tiles reach beyond
 end
 
 -- Share of the tensor rate (of half of it for tf32) at which an SM works through many tiles; other tiles go by their accumulators. What is not

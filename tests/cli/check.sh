@@ -60,6 +60,9 @@ if command -v python3 >/dev/null; then truth "JSON can be read" python3 -c "impo
 expect 0 'instructions [1-9]' "$kiln" inspect rms_norm --target sm_90a
 expect 0 'bound by' "$kiln" inspect "$work/good.ptx" --size M=64,N=512
 expect 0 'loop .*instructions' "$kiln" inspect gemm
+# past 2^31 along a dim bulk copies have no coordinates, and a CTA that walks over tiles no count of them
+expect 0 'variant +gemm-bf16-64x64x64-s4-w2x2$' "$kiln" inspect gemm --target sm_90a --size M=8,N=8,K=2147483904 --device sim:sm_90a
+expect 1 'grid tiles is 2147483648' "$kiln" inspect gemm --target sm_90a --size B=2147483648,M=1,N=8,K=8 --device sim:sm_90a
 expect 0 ' wins ' "$kiln" list --variants rms_norm --target sm_80 --size M=64,N=512
 expect 0 'requires|expected' "$kiln" list --variants rms_norm --target sm_80 --size M=64,N=511
 expect 0 '^rms_norm  ' "$kiln" list
