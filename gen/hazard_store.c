@@ -3,12 +3,13 @@
  * One thread of a role issues the stores of all its rings, each slot's as a group, and groups end in order. So a slot is free once no
  * more groups are pending than were committed after its own: those of other rings count as well. Each of the last `stages` commits of a
  * ring has an age, the number of groups committed since; NONE where there was no such commit, or a wait has covered it. An acquire
- * waits for the oldest, a drain for all. TileNode.derived of both is that number plus one, 0: nothing to wait for. What loops and branches
- * may leave is the younger of two ages; loops are walked until nothing changes. */
+ * waits for the oldest, a drain for all. TileNode.derived of both is that number plus one, 0: nothing to wait for. A drain is heard of by its
+ * own thread alone: the others must not write a slot that it covered before a barrier (TileNode.sync_before). What loops and branches may
+ * leave is the younger of two ages; loops are walked until nothing changes. */
 #include "hazard.h"
 #include <string.h>
 
-enum { NONE = 255, OLDEST = 100, MOST_RINGS = 16, MOST_STAGES = 64 };
+enum { NONE = 255, DRAINED = 254, OLDEST = 100, MOST_RINGS = 16, MOST_STAGES = 64 }; /* DRAINED: covered, without a barrier since */
 
 typedef struct Ages { uint8_t of[MOST_RINGS][MOST_STAGES]; } Ages; /* youngest first */
 
@@ -49,19 +50,39 @@ static void commit(Stores *s, int ring) {
   own[0] = 0;
 }
 
-static void wait(Stores *s, TileNode *n, int left) {
-  if (left == NONE) return;
+static void wait(TileNode *n, int left) {
   if (!n->derived || left + 1 < n->derived) n->derived = left + 1;
+}
+
+/* All ages from `least` on become `to`; but for NONE, which stays. */
+static void replace(Stores *s, int least, uint8_t to) {
   for (int k = 0; k < s->nrings; k++)
     for (int i = 0; i < MOST_STAGES; i++)
-      if (s->ages.of[k][i] >= left) s->ages.of[k][i] = NONE;
+      if (s->ages.of[k][i] >= least && s->ages.of[k][i] != NONE) s->ages.of[k][i] = to;
+}
+
+static void barrier(Stores *s) { replace(s, DRAINED, NONE); }
+
+/* A wait ends in a barrier of the group (bulk_acquire). */
+static void acquire(Stores *s, TileNode *n, int ring) {
+  int oldest = s->ages.of[ring][stages_of(s, ring) - 1];
+  if (oldest == NONE) return;
+  if (oldest == DRAINED) {
+    n->sync_before = true;
+    barrier(s);
+    return;
+  }
+  wait(n, oldest);
+  replace(s, oldest, NONE);
 }
 
 /* The first drain of several waits for all rings, as it is the same thread's groups that the others would wait for next. */
 static void drain(Stores *s, TileNode *n, int ring) {
   bool pending = false;
-  for (int i = 0; i < stages_of(s, ring); i++) pending |= s->ages.of[ring][i] != NONE;
-  if (pending) wait(s, n, 0);
+  for (int i = 0; i < stages_of(s, ring); i++) pending |= s->ages.of[ring][i] <= OLDEST;
+  if (!pending) return;
+  wait(n, 0);
+  replace(s, 0, DRAINED);
 }
 
 static void join(Ages *a, const Ages *b) {
@@ -104,7 +125,7 @@ static void visit(Stores *s, TileNode *n) {
     return;
   case TILE_acquire:
     ring = ring_number(s, tile_arg(s->p, n, 0).i);
-    if (ring >= 0) wait(s, n, s->ages.of[ring][stages_of(s, ring) - 1]);
+    if (ring >= 0) acquire(s, n, ring);
     return;
   case TILE_commit:
     ring = ring_number(s, tile_slot_ring(s->p, tile_arg(s->p, n, 0)).i);
@@ -114,6 +135,8 @@ static void visit(Stores *s, TileNode *n) {
     ring = ring_number(s, tile_arg(s->p, n, 0).i);
     if (ring >= 0) drain(s, n, ring);
     return;
+  case TILE_store_slot: /* of the group: what its threads have written is there before the copy */
+  case TILE_sync: barrier(s); return;
   default:
     for (int k = 0; k < n->nregions; k++) walk(s, tile_region(s->p, n, k));
   }

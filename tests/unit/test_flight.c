@@ -208,7 +208,7 @@ static void a_tile_that_cannot_be_swizzled_is_refused(void **state) {
   }
 }
 
-/* Of each acquire and drain of one role in turn: what it waits for, plus one. */
+/* Of each acquire and drain of one role in turn: what it waits for, plus one; ^: behind a barrier. */
 static void assert_left(const char *body, const char *expected) {
   char text[4096], found[64] = "";
   Run r;
@@ -223,7 +223,7 @@ static void assert_left(const char *body, const char *expected) {
   assert_true(r.ok);
   for (uint32_t i = 1; i < r.tiles.nodes.n; i++) {
     const TileNode *n = &r.tiles.nodes.at[i];
-    if (n->op == TILE_acquire || n->op == TILE_drain) sprintf(found + strlen(found), "%d ", (int)n->derived);
+    if (n->op == TILE_acquire || n->op == TILE_drain) sprintf(found + strlen(found), "%d%s ", (int)n->derived, n->sync_before ? "^" : "");
   }
   assert_string_equal(found, expected);
   end(&r);
@@ -238,6 +238,9 @@ static void stores_wait_for_no_more_than_their_slot(void **state) {
   assert_left("for 0, n, 1 {\n" STORED("0", "r") STORED("1", "q") "}\ndrain r\ndrain q\n", "4 0 1 0 "); /* those of both rings count; one wait does for both */
   assert_left("for 0, n, 1 {\n" STORED("0", "r") "if 1:bool {\n" STORED("1", "q") "}\n}\ndrain q\ndrain r\n", "2 0 1 0 "); /* fewer on one path */
   assert_left(STORED("0", "r") "drain r\n" STORED("1", "r") STORED("2", "r") "drain r\n", "0 1 0 0 1 "); /* what a drain has covered */
+  /* a drain is heard of by its own thread: before the others write the slot again, there is a barrier; that of a store will do */
+  assert_left("for 0, n, 1 {\n" STORED("0", "r") STORED("1", "r") "drain r\n}\n", "0^ 0 1 ");
+  assert_left(STORED("0", "r") STORED("1", "r") "drain r\nsync\n" STORED("2", "r") "drain r\n", "0 0 1 0 1 ");
 }
 
 int main(void) {
