@@ -51,20 +51,25 @@ static bool map_dims(Lower *l, MapVal *m) {
   return !l->failed;
 }
 
+static void put_list(Text *out, const char *what, const char *const *names, const MapVal *m) {
+  text_fmt(out, " %s [", what);
+  for (int d = 0; d < m->rank; d++) text_fmt(out, "%s%s", d ? "," : "", names[m->dim[d]]);
+  text_str(out, "]");
+}
+
 /* What the contract says of the map. */
 static void describe_map(Lower *l, MapVal *m) {
-  char text[512];
-  const ViewVal *v = m->view;
-  int n = snprintf(text, sizeof text, "map %s %s dims [", m->name, v->tensor);
-  for (int d = 0; d < m->rank; d++) n += snprintf(text + n, sizeof text - (size_t)n, "%s%.40s", d ? "," : "", v->size[m->dim[d]]);
-  n += snprintf(text + n, sizeof text - (size_t)n, "] strides [");
-  for (int d = 0; d < m->rank; d++) n += snprintf(text + n, sizeof text - (size_t)n, "%s%.40s", d ? "," : "", v->stride[m->dim[d]]);
-  n += snprintf(text + n, sizeof text - (size_t)n, "] box [");
-  for (int d = 0; d < m->rank; d++) n += snprintf(text + n, sizeof text - (size_t)n, "%s%d", d ? "," : "", (int)m->box[d]);
-  n += snprintf(text + n, sizeof text - (size_t)n, "] swizzle %d l2 %d", m->swizzle, (int)tile_attr_int(l->tiles, l->node, TA_l2, 128));
-  if (!strcmp(tile_attr_str(l->tiles, l->node, TA_fill, "zero"), "nan")) n += snprintf(text + n, sizeof text - (size_t)n, " fill nan");
-  if (tile_attr(l->tiles, l->node, TA_round)) n += snprintf(text + n, sizeof text - (size_t)n, " round tf32");
-  m->line = arena_str(l->arena, KEEP, text, strlen(text));
+  Text out;
+  text_init(&out, l->arena, KEEP);
+  text_fmt(&out, "map %s %s", m->name, m->view->tensor);
+  put_list(&out, "dims", m->view->size, m);
+  put_list(&out, "strides", m->view->stride, m);
+  text_str(&out, " box [");
+  for (int d = 0; d < m->rank; d++) text_fmt(&out, "%s%d", d ? "," : "", (int)m->box[d]);
+  text_fmt(&out, "] swizzle %d l2 %d", m->swizzle, (int)tile_attr_int(l->tiles, l->node, TA_l2, 128));
+  if (!strcmp(tile_attr_str(l->tiles, l->node, TA_fill, "zero"), "nan")) text_str(&out, " fill nan");
+  if (tile_attr(l->tiles, l->node, TA_round)) text_str(&out, " round tf32");
+  m->line = out.at;
 }
 
 void lower_map(Lower *l) {

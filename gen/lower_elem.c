@@ -406,16 +406,32 @@ void elem_convert_frag(Lower *l, const Val *in, Val *out, uint32_t from, uint32_
   }
 }
 
+/* A number as another type, where that is what the hardware would make of it. */
+static bool convert_const(const Val *in, kiln_dtype to, Val *out) {
+  bool truth = in->dtype == KILN_BOOL, whole = truth || in->dtype == KILN_I32 || in->dtype == KILN_I64;
+  int64_t i = truth ? in->i != 0 : in->dtype == KILN_I32 ? (int32_t)(uint32_t)in->i : in->i;
+  double f = whole ? (double)i : in->dtype == KILN_F32 ? (double)(float)in->f : in->f;
+  if (in->kind != VAL_CONST) return false;
+  *out = (Val){.kind = VAL_CONST, .dtype = (uint8_t)to, .i = i, .f = f};
+  switch (to) {
+  case KILN_F32: return true;
+  case KILN_BOOL: out->i = f != 0; return true;
+  case KILN_I32: case KILN_I64: break;
+  default: return false;
+  }
+  if (!whole && !(fabs(f) < (to == KILN_I32 ? 0x1p31 : 0x1p63))) return false; /* saturates; NaN is 0 */
+  if (!whole) out->i = (int64_t)f;
+  if (to == KILN_I32) out->i = (int32_t)(uint32_t)out->i;
+  out->f = (double)out->i;
+  return true;
+}
+
 void lower_cvt(Lower *l) {
   TileNode *n = l->node;
-  Val *in = lower_arg(l, 0), *out = lower_result(l);
+  Val *in = lower_arg(l, 0), *out = lower_result(l), number;
   kiln_dtype to = n->type.dtype;
-  bool wide = tile_dtype_bytes(to) >= 4 || to == KILN_BOOL || byte_is_int(to);
-  if (in->kind == VAL_CONST && wide) {
-    *out = *in;
-    out->dtype = to;
-    bool whole = in->dtype == KILN_I32 || in->dtype == KILN_I64;
-    if ((to == KILN_I32 || to == KILN_I64) && !whole) out->i = fabs(in->f) < 0x1p63 ? (int64_t)in->f : 0;
+  if (in->dtype != to && convert_const(in, to, &number)) {
+    *out = number;
     return;
   }
   if (in->dtype == to) {

@@ -457,6 +457,61 @@ static void statements(void **state) {
   kiln_gen_close(g);
 }
 
+/* A number that is converted when the kernel is made is what the hardware would make of it. */
+static void constants_are_converted_as_by_hardware(void **state) {
+  (void)state;
+  static const struct {
+    const char *from, *value, *to, *stored; /* stored: the instruction that has the number */
+  } cases[] = {
+    {"f32", "2.75", "i32", "%r1, 2;"}, {"f32", "-2.75", "i32", "%r1, -2;"}, {"f32", "3e9", "i32", "cvt.rzi.s32.f32"}, /* saturates */
+    {"f32", "16777217.0", "i32", "%r1, 0x01000000;"}, {"i64", "4294967298", "i32", "%r1, 2;"}, {"i32", "-1", "i64", ", -1;"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char script[1024];
+    snprintf(script, sizeof script,
+             "return op 'o' { emit = function()\n  contract('tensor y out %s [N] strides [1] align 8')\n  kernel('k', function()\n"
+             "    local y = node('view', nil, { tensor = 'y', rank = 1, dtype = '%s', align = 8, sizes = 'N', strides = '1' })\n"
+             "    local c = node('cvt', { node('const', nil, { dtype = '%s', value = %s }) }, { dtype = '%s' })\n"
+             "    node('store1', { y, c, node('const', nil, { dtype = 'i64', value = 0 }) })\n  end)\nend }",
+             cases[i].to, cases[i].to, cases[i].from, cases[i].value, cases[i].to);
+    KilnGen *g = open_session();
+    write_bytes(script, strlen(script));
+    kiln_gen_request r = {.op = "t.lua", .target = "sm_80"};
+    const char *text;
+    size_t bytes;
+    if (kiln_gen_emit(g, &r, &text, &bytes, NULL) != KILN_GEN_OK) fail_msg("%s", kiln_gen_message(g));
+    if (!strstr(text, cases[i].stored)) fail_msg("%s of %s %s is not stored as %s:\n%s", cases[i].to, cases[i].from, cases[i].value, cases[i].stored, text);
+    kiln_gen_close(g);
+  }
+}
+
+/* The contract's line of a tensor map has names whole, however long they are. */
+static void maps_of_long_names(void **state) {
+  (void)state;
+  KilnGen *g = open_session();
+  static const char script[] = "return op 'o' { emit = function()\n"
+    "  local sizes, strides = '', ''\n"
+    "  for i = 1, 5 do\n"
+    "    local name = string.rep('x', 58) .. i\n"
+    "    sizes, strides = sizes .. (i > 1 and ',' or '') .. 's' .. name, strides .. (i > 1 and ',' or '') .. (i < 5 and 't' .. name or '1')\n"
+    "  end\n"
+    "  contract('tensor y in f32 [' .. sizes .. '] strides [' .. strides .. '] align 16')\n"
+    "  kernel('k', function()\n"
+    "    local y = node('view', nil, { tensor = 'y', rank = 5, dtype = 'f32', align = 16, sizes = sizes, strides = strides })\n"
+    "    node('map', { y }, { dims = sizes, box = { 1, 1, 1, 1, 4 } })\n"
+    "  end)\n"
+    "  contract('step main entry $entry0 grid 1,1,1 block $block0 shared $shared0 args $args0')\n"
+    "end }";
+  write_bytes(script, strlen(script));
+  kiln_gen_request r = {.op = "t.lua", .target = "sm_90a"};
+  const char *text;
+  size_t bytes;
+  if (kiln_gen_emit(g, &r, &text, &bytes, NULL) != KILN_GEN_OK) fail_msg("%s", kiln_gen_message(g));
+  const char *line = strstr(text, "//@ map y_map y dims [sxxxxx");
+  if (!line || !strstr(line, "x5] strides [txx") || !strstr(line, "x4,1] box [1,1,1,1,4] swizzle 0 l2 128\n")) fail_msg("%s", text);
+  kiln_gen_close(g);
+}
+
 static void lists(void **state) {
   (void)state;
   KilnGen *g = open_session();
@@ -743,7 +798,8 @@ int main(void) {
     cmocka_unit_test(scripts_are_apart), cmocka_unit_test(base_library), cmocka_unit_test(endless_loops), cmocka_unit_test(memory_greed),
     cmocka_unit_test(long_strings), cmocka_unit_test(deep_recursion), cmocka_unit_test(too_many_nodes), cmocka_unit_test(bad_scripts),
     cmocka_unit_test(bad_arguments), cmocka_unit_test(bad_files), cmocka_unit_test(names_of_ops), cmocka_unit_test(bad_statements),
-    cmocka_unit_test(statements), cmocka_unit_test(lists), cmocka_unit_test(definition), cmocka_unit_test(bad_definitions),
+    cmocka_unit_test(statements), cmocka_unit_test(constants_are_converted_as_by_hardware), cmocka_unit_test(maps_of_long_names),
+    cmocka_unit_test(lists), cmocka_unit_test(definition), cmocka_unit_test(bad_definitions),
     cmocka_unit_test(bad_definitions_by_position),
     cmocka_unit_test(same_bytes), cmocka_unit_test(any_allocation_fails),
     cmocka_unit_test(emission_is_pure), cmocka_unit_test(emission_without_memory),
