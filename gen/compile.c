@@ -21,9 +21,9 @@ bool compile_program(CompileJob *job) {
 
   if (!tile_check(tiles)) return false;
   if (dump_here(job, "script")) return true;
-  if (!tile_complete(tiles, job->target)) return false;
+  if (!tile_complete(tiles)) return false;
   if (dump_here(job, "layout")) return true;
-  if (!tile_hazard(tiles, job->target)) return false;
+  if (!tile_hazard(tiles)) return false;
   if (dump_here(job, "hazard")) return true;
 
   for (uint32_t i = 0; i < n; i++) {

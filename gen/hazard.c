@@ -13,7 +13,6 @@
  * slot was released since the last barrier (an acquire needs one then). Tiles that share a ring's bytes are touched only while no
  * slot is in use. Loops must leave the counts as they found them; their bodies are walked until nothing changes. */
 #include "hazard.h"
-#include "target.h"
 #include <string.h>
 
 typedef struct Place {  /* a shared tile, a ring, or the scratch of a reduction; indexed by node */
@@ -285,7 +284,7 @@ static void walk_loop(Hazard *h, TileNode *n) {
     bool outer = h->changed;
     Place *before = save(h);
     h->changed = false;
-    walk(h, tile_region(h->tiles, n, 0));
+    for (int k = 0; k < n->nregions; k++) walk(h, tile_region(h->tiles, n, k));
     join(h, n, before);
     bool again = h->changed || memcmp(before, h->place, sizeof(Place) * h->nplaces) != 0;
     h->changed |= outer;
@@ -348,7 +347,7 @@ static void visit(Hazard *h, TileNode *n) {
     h->place[first.i].held = 0;
     h->place[first.i].written = true;
     break;
-  case TILE_for: case TILE_each: case TILE_produce: walk_loop(h, n); break;
+  case TILE_for: case TILE_while: case TILE_each: case TILE_produce: walk_loop(h, n); break;
   case TILE_if: walk_if(h, n); break;
   default:
     for (int k = 0; k < n->nregions; k++) walk(h, tile_region(p, n, k));
@@ -359,8 +358,7 @@ static void walk(Hazard *h, const TileRegion *r) {
   for (uint32_t i = 0; i < r->n && !h->failed; i++) visit(h, &h->tiles->nodes.at[r->at[i]]);
 }
 
-bool tile_hazard(TileProgram *p, const struct Target *t) {
-  (void)t;
+bool tile_hazard(TileProgram *p) {
   Hazard h = {.tiles = p, .nplaces = p->nodes.n, .root = ARENA_ARRAY(p->arena, PASS, uint32_t, p->nodes.n)};
   for (uint32_t k = 0; k < p->top.n && !h.failed; k++) {
     h.place = ARENA_ARRAY(p->arena, PASS, Place, h.nplaces);

@@ -6,7 +6,6 @@
  *   accumulator of mma   as mma.sync has it, warps laid out as squarely as they go
  *   elementwise, set     from the operand that has one
  * Anything still open is an error with the line: a conversion is never inserted. */
-#include "target.h"
 #include "tile_impl.h"
 #include <string.h>
 
@@ -165,8 +164,7 @@ static int kernel_warps(const TileProgram *p, uint32_t kernel) {
   return (int)tile_attr_int(p, &p->nodes.at[kernel], TA_threads, 32) / 32;
 }
 
-bool tile_complete(TileProgram *p, const struct Target *t) {
-  (void)t;
+bool tile_complete(TileProgram *p) {
   int errors = p->diag->errors;
   int warps = p->top.n ? kernel_warps(p, p->top.at[0]) : 1;
   bool groups = false;

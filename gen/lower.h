@@ -177,7 +177,6 @@ void lower_elementwise(Lower *l);
 void lower_cvt(Lower *l);
 void lower_where(Lower *l);
 PtxReg elem_convert(Lower *l, PtxReg r, kiln_dtype from, kiln_dtype to);
-PtxReg elem_pack(Lower *l, PtxReg lo, PtxReg hi, kiln_dtype to);                    /* two f32 to one packed register */
 void elem_unpack(Lower *l, PtxReg pair, kiln_dtype from, PtxReg *lo, PtxReg *hi);   /* to two f32 */
 typedef struct ElemProduct { Val *v[2]; int slice_dim[2]; PtxReg same[2]; } ElemProduct;
 bool elem_product(Lower *l, TileId id, const Layout *full, ElemProduct *p);                  /* false: not a product that a sum may take in */
@@ -229,8 +228,6 @@ void lower_gather(Lower *l);    /* global */
 void lower_store(Lower *l);
 void lower_load1(Lower *l);
 void lower_store1(Lower *l);
-void global_load(Lower *l, Val *frag, const ViewVal *v, int first_coord);
-void global_store(Lower *l, const Val *frag, const ViewVal *v, int first_coord);
 void shared_load(Lower *l, Val *frag, const SmemVal *s, int first_coord);
 void shared_store(Lower *l, const Val *frag, const SmemVal *s, int first_coord);
 void lower_smem(Lower *l);
@@ -276,7 +273,6 @@ bool lower_has_roles(const Lower *l);
 int lower_most_groups(const Lower *l);          /* of any role */
 PtxReg lower_uniform(Lower *l, PtxReg r);       /* a .b32 that all lanes have alike, known as such to ptxas */
 void lower_group_barrier(Lower *l);             /* of the threads in l->role */
-int lower_take_barriers(Lower *l, int n);       /* the first of n named barriers */
 PtxLabel lower_single_begin(Lower *l);          /* for one thread of the group until lower_single_end */
 void lower_single_end(Lower *l, PtxLabel end);
 void lower_role(Lower *l);
@@ -333,7 +329,6 @@ typedef struct ProductShape {
   bool rows;                  /* the accumulator's neighbouring rows are as bytes with k outermost bring them */
   MmaColumns cols;
 } ProductShape;
-bool product_shape(Lower *l, const Layout *acc, int elem, int k, ProductShape *s); /* false: a mistake, in diag */
 PtxReg product_warp_row(Lower *l, const ProductShape *s);     /* the warp's first */
 PtxReg product_warp_column(Lower *l, const ProductShape *s);
 void product_sums(const ProductShape *s, const Val *acc, int m, int n, PtxReg out[4]); /* of the n-th product of 8 columns, m-th of 16 rows */

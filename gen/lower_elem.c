@@ -23,7 +23,8 @@ static PtxReg round_bf16_bits(Lower *l, PtxReg f) {
   return DEF(selp_b32, po_i(0x7fff0000), R(sum), R(nan));
 }
 
-PtxReg elem_pack(Lower *l, PtxReg lo, PtxReg hi, kiln_dtype to) {
+/* Two f32 to one register of 16-bit elements. */
+static PtxReg pack(Lower *l, PtxReg lo, PtxReg hi, kiln_dtype to) {
   if (to == KILN_F16 && has(l, ISA_cvt_rn_f16x2_f32)) return DEF(cvt_rn_f16x2_f32, R(hi), R(lo));
   if (to == KILN_F16) return DEF(mov_b32_pack, po_vec(l->ptx, (PtxReg[]){DEF(cvt_rn_f16_f32, R(lo)), DEF(cvt_rn_f16_f32, R(hi))}, 2));
   if (has(l, ISA_cvt_rn_bf16x2_f32)) return DEF(cvt_rn_bf16x2_f32, R(hi), R(lo));
@@ -395,7 +396,7 @@ static void put_elements(Lower *l, Val *out, uint32_t r, uint32_t n, PtxReg *x, 
   kiln_dtype to = (kiln_dtype)out->dtype, want = per == 1 ? to : byte_is_int(to) ? KILN_I32 : KILN_F32;
   for (uint32_t k = 0; k < n; k++) x[k] = elem_convert(l, x[k], have, want);
   for (uint32_t k = 0; k < n; k += per)
-    out->reg[(r + k) / per] = per == 4 ? byte_pack(l, &x[k], to) : per == 2 ? elem_pack(l, x[k], x[k + 1], to) : x[k];
+    out->reg[(r + k) / per] = per == 4 ? byte_pack(l, &x[k], to) : per == 2 ? pack(l, x[k], x[k + 1], to) : x[k];
 }
 
 void elem_convert_frag(Lower *l, const Val *in, Val *out, uint32_t from, uint32_t to) {

@@ -321,7 +321,7 @@ static void load_memory(Lower *l, Val *frag, const ViewVal *v, int first_coord, 
   elem_convert_frag(l, raw, frag, (uint32_t)from, (uint32_t)to);
 }
 
-void global_load(Lower *l, Val *frag, const ViewVal *v, int first_coord) { load_memory(l, frag, v, first_coord, NULL); }
+static void load_global(Lower *l, Val *frag, const ViewVal *v, int first_coord) { load_memory(l, frag, v, first_coord, NULL); }
 
 void lower_columns(Lower *l) {
   const ViewVal *v = lower_arg(l, 0)->view;
@@ -413,7 +413,7 @@ static void store_view(Lower *l, const Val *frag, const ViewVal *v, int first_co
   }
 }
 
-void global_store(Lower *l, const Val *frag, const ViewVal *v, int first_coord) {
+static void store_global(Lower *l, const Val *frag, const ViewVal *v, int first_coord) {
   int from, to;
   if (!known_width(l, (kiln_dtype)frag->dtype)) return;
   if (frag->dtype != KILN_BOOL) {
@@ -432,7 +432,7 @@ void lower_load(Lower *l) {
   int first = n->op == TILE_load_like ? 2 : 1;
   Val *frag = l->hi && l->lo ? lower_result(l) : frag_new(l, n->type.dtype, n->type.layout, true);
   if (memory->kind == VAL_VIEW)
-    global_load(l, frag, memory->view, first);
+    load_global(l, frag, memory->view, first);
   else if (memory->kind == VAL_SMEM)
     shared_load(l, frag, memory->smem, first);
   else
@@ -443,7 +443,7 @@ void lower_load(Lower *l) {
 void lower_store(Lower *l) {
   Val *memory = lower_arg(l, 0), *frag = lower_arg(l, 1);
   if (memory->kind == VAL_VIEW)
-    global_store(l, frag, memory->view, 2);
+    store_global(l, frag, memory->view, 2);
   else if (memory->kind == VAL_SMEM)
     shared_store(l, frag, memory->smem, 2);
   else

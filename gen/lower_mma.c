@@ -38,7 +38,7 @@ typedef struct Operand {     /* A or B of one warp */
 } Operand;
 
 /* elem: bytes of an operand's element; k: elements. */
-bool product_shape(Lower *l, const Layout *acc, int elem, int k, ProductShape *s) {
+static bool find_shape(Lower *l, const Layout *acc, int elem, int k, ProductShape *s) {
   *s = (ProductShape){.wm = 1, .wn = 1, .step = STEP_BYTES / elem};
   for (int i = 0; i < acc->nmodes; i++)
     if (acc->mode[i].where == LM_WARP) *(acc->mode[i].dim == 0 ? &s->wm : &s->wn) *= acc->mode[i].extent;
@@ -249,7 +249,7 @@ void lower_mma_sync(Lower *l) {
     return;
   }
   const ArchMma *f = find_form(l, a->dtype, b->dtype);
-  if (!f || !product_shape(l, frag_layout(l, acc->layout), a->smem->elem_bytes, lower_arg_type(l, 1)->shape[1], &s) || !fits_warp(l, &s) ||
+  if (!f || !find_shape(l, frag_layout(l, acc->layout), a->smem->elem_bytes, lower_arg_type(l, 1)->shape[1], &s) || !fits_warp(l, &s) ||
       !fits_storage(l, &s, a->smem, b->smem))
     return;
   if (tile_attr_int(l->tiles, l->node, TA_zero, 0))
@@ -281,7 +281,7 @@ void lower_mma_operands(Lower *l) {
   int elem = tile_dtype_bytes(l->node->type.dtype);
   ProductShape s;
   const ArchMma *f = find_form(l, l->node->type.dtype, tile_operands_right(l->tiles, l->node));
-  if (!f || !product_shape(l, frag_layout(l, acc->layout), elem, STEP_BYTES / elem, &s) || !fits_warp(l, &s)) return;
+  if (!f || !find_shape(l, frag_layout(l, acc->layout), elem, STEP_BYTES / elem, &s) || !fits_warp(l, &s)) return;
   if (f->k == 1) {
     lower_refuse(l, "%s multiplies %s by fma, which reads its operands as it needs them: take mma", l->target->name, tile_dtype_name(f->a));
     return;
@@ -293,7 +293,7 @@ void lower_mma_operands(Lower *l) {
 void lower_mma_fetch(Lower *l) {
   Val *to = lower_arg(l, 0), *a = lower_arg(l, 1), *b = lower_arg(l, 2);
   ProductShape s;
-  if (!product_shape(l, frag_layout(l, to->layout), a->smem->elem_bytes, STEP_BYTES / a->smem->elem_bytes, &s)) return;
+  if (!find_shape(l, frag_layout(l, to->layout), a->smem->elem_bytes, STEP_BYTES / a->smem->elem_bytes, &s)) return;
   if (!fits_storage(l, &s, a->smem, b->smem)) return;
   Sides x = sides_of(l, &s, a->smem, b->smem);
   load_step(l, &x.a, &x.b, &s, (int)tile_attr_int(l->tiles, l->node, TA_step, 0), to->reg);
@@ -305,6 +305,6 @@ void lower_mma_issue(Lower *l) {
   const ArchMma *f = find_form(l, x->dtype, tile_operands_right(l->tiles, made));
   int elem = tile_dtype_bytes(x->dtype);
   ProductShape s;
-  if (!f || !product_shape(l, frag_layout(l, acc->layout), elem, STEP_BYTES / elem, &s)) return;
+  if (!f || !find_shape(l, frag_layout(l, acc->layout), elem, STEP_BYTES / elem, &s)) return;
   issue_step(l, f, &s, x->reg, acc);
 }

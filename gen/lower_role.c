@@ -54,7 +54,7 @@ void lower_group_barrier(Lower *l) {
   }
 }
 
-int lower_take_barriers(Lower *l, int n) { /* tile_check has counted them: at most 16 */
+static int take_barriers(Lower *l, int n) { /* tile_check has counted them: at most 16 */
   int first = l->barriers;
   l->barriers += n;
   return first;
@@ -137,7 +137,7 @@ static void enter_scope(Lower *l, const TileNode *n, int first) {
   RoleScope *s = &l->role;
   PtxReg mine = first ? DEF(sub_s32, R(l->warp), po_i(first)) : l->warp;
   *s = (RoleScope){.inside = true, .warps = (int)tile_attr_int(l->tiles, n, TA_warps, 1), .groups = (int)tile_attr_int(l->tiles, n, TA_groups, 1)};
-  if (s->warps > 1) s->barrier = lower_take_barriers(l, s->groups);
+  if (s->warps > 1) s->barrier = take_barriers(l, s->groups);
   if (s->groups == 1) {
     s->group = DEF(mov_b32, po_i(0));
     l->warp = mine;
@@ -186,7 +186,7 @@ void lower_role(Lower *l) {
 
 void lower_order(Lower *l) {
   int64_t groups = tile_attr_int(l->tiles, l->node, TA_groups, 2);
-  *lower_result(l) = (Val){.kind = VAL_ORDER, .n = (uint32_t)groups, .i = lower_take_barriers(l, (int)groups)};
+  *lower_result(l) = (Val){.kind = VAL_ORDER, .n = (uint32_t)groups, .i = take_barriers(l, (int)groups)};
 }
 
 static PtxReg turn_of(Lower *l) { return l->node->nargs > 1 ? lower_i32(l, lower_arg(l, 1)) : l->role.group; }

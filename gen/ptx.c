@@ -122,7 +122,6 @@ static PtxReg new_reg(PtxProgram *p, PtxClass c, bool variable) {
 
 PtxReg ptx_reg(PtxProgram *p, PtxClass c) { return new_reg(p, c, false); }
 PtxReg ptx_var(PtxProgram *p, PtxClass c) { return new_reg(p, c, true); }
-PtxClass ptx_class(const PtxProgram *p, PtxReg r) { return (PtxClass)p->regs.at[r.id].cls; }
 
 PtxLabel ptx_label(PtxProgram *p) {
   VEC_PUSH(p->arena, KEEP, &p->cse->label_serial);

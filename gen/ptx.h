@@ -79,7 +79,6 @@ PtxProgram *ptx_new(Arena *a, Diag *d, const Target *t, const char *entry);
 /* ---- building ---- */
 PtxReg ptx_reg(PtxProgram *p, PtxClass c);      /* to be written once (or by one vector load) */
 PtxReg ptx_var(PtxProgram *p, PtxClass c);      /* may be written many times: loop counters, accumulators */
-PtxClass ptx_class(const PtxProgram *p, PtxReg r);
 PtxLabel ptx_label(PtxProgram *p);              /* a new label, not placed yet */
 void ptx_place(PtxProgram *p, PtxLabel l);      /* stands here; merging forgets what was computed since the scope opened */
 PtxSym ptx_param(PtxProgram *p, const char *name, const char *type, uint32_t bytes, uint32_t align);

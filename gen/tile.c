@@ -54,12 +54,6 @@ TileOp tile_op_find(const char *name) {
 
 bool tile_op_is(TileOp op, char flag) { return strchr(tile_op_info(op)->flags, flag) != NULL; }
 
-TileAttrKey tile_attr_find(const char *name) {
-  for (int k = 0; k < TA_COUNT; k++)
-    if (!strcmp(attr_names[k], name)) return (TileAttrKey)k;
-  return TA_COUNT;
-}
-
 const char *tile_attr_name(TileAttrKey key) { return (unsigned)key < TA_COUNT ? attr_names[key] : "?"; }
 
 bool tile_spec_next(const char **spec, TileAttrSpec *out) {
@@ -125,7 +119,8 @@ const char *tile_type_text(const TileProgram *p, const TileType *type) {
   return t.at;
 }
 
-const char *tile_letter_words(char letter) {
+/* Operand classes of tile.def, in words. */
+static const char *letter_words(char letter) {
   switch (letter) {
   case 's': return "a scalar";
   case 'f': return "a fragment";
@@ -155,7 +150,7 @@ const char *tile_letter_words(char letter) {
   }
 }
 
-bool tile_letter_takes(char letter, const TileType *t) {
+static bool letter_takes(char letter, const TileType *t) {
   switch (letter) {
   case 's': return t->kind == TK_SCALAR;
   case 'f': return t->kind == TK_FRAG;
@@ -177,7 +172,7 @@ bool tile_letter_takes(char letter, const TileType *t) {
   case 'c': return t->kind == TK_SCHED;
   case 'V': return t->kind == TK_VAR;
   case 'w': return t->kind == TK_WALK;
-  case 'F': return t->kind == TK_WALK || tile_letter_takes('M', t);
+  case 'F': return t->kind == TK_WALK || letter_takes('M', t);
   case 'M': return t->kind == TK_VIEW || t->kind == TK_MAP || t->kind == TK_SMEM || t->kind == TK_TMEM;
   case 'T': return t->kind == TK_SMEM || t->kind == TK_TMEM;
   case 'A': return t->kind == TK_FRAG || t->kind == TK_SMEM || t->kind == TK_TMEM;
@@ -214,15 +209,15 @@ static bool check_args(TileProgram *p, const TileOpInfo *info, const TileId *arg
     do {
       if (k == nargs) {
         if (many) break;
-        diag_error(p->diag, loc, "%s: operand %d is missing; expected %s", info->name, k + 1, tile_letter_words(letter));
+        diag_error(p->diag, loc, "%s: operand %d is missing; expected %s", info->name, k + 1, letter_words(letter));
         return false;
       }
       const TileType *t = &p->nodes.at[args[k].i].type;
-      if (!tile_letter_takes(letter, t)) {
+      if (!letter_takes(letter, t)) {
         if (many && (s[1] || k == nargs)) break; /* the next class may take it */
         const char *what =
             letter == 'a' && t->kind == TK_FRAG ? "a fragment that is not mutable: declare it by frag" : tile_type_text(p, t);
-        diag_error(p->diag, loc, "%s: operand %d is %s; expected %s", info->name, k + 1, what, tile_letter_words(letter));
+        diag_error(p->diag, loc, "%s: operand %d is %s; expected %s", info->name, k + 1, what, letter_words(letter));
         return false;
       }
       k++;

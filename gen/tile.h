@@ -102,7 +102,6 @@ typedef struct TileOpInfo {
 const TileOpInfo *tile_op_info(TileOp op);
 TileOp tile_op_find(const char *name); /* TILE_NONE: unknown */
 bool tile_op_is(TileOp op, char flag); /* one of the letters of the flags column */
-TileAttrKey tile_attr_find(const char *name); /* TA_COUNT: unknown */
 const char *tile_attr_name(TileAttrKey key);
 const char *tile_dtype_name(int dtype);         /* "bf16" */
 kiln_dtype tile_dtype_find(const char *name);   /* KILN_NO_DTYPE: unknown */
@@ -123,8 +122,7 @@ int tile_role_first_warp(const TileProgram *p, TileId kernel, TileId role, int *
 int tile_role_warps(const TileProgram *p, const TileNode *role); /* of all its groups */
 
 /* layout completion (layout_complete.c) and hazards (hazard.c) */
-struct Target;
-bool tile_complete(TileProgram *p, const struct Target *t);
+bool tile_complete(TileProgram *p);
 bool tile_has_groups(const TileProgram *p, TileId kernel); /* products that are committed and waited for, by warpgroups */
-bool tile_hazard(TileProgram *p, const struct Target *t);
+bool tile_hazard(TileProgram *p);
 #endif

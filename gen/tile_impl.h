@@ -11,8 +11,6 @@ typedef struct TileAttrSpec {
 } TileAttrSpec;
 bool tile_spec_next(const char **spec, TileAttrSpec *out);
 
-bool tile_letter_takes(char letter, const TileType *t); /* operand class of tile.def */
-const char *tile_letter_words(char letter);
 const char *tile_kind_name(int kind);
 
 /* Gives n its type from operands and attributes, or reports and returns false. */

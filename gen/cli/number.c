@@ -5,7 +5,6 @@
 #include <string.h>
 
 typedef struct Format {
-  const char *name;
   uint8_t bytes, exponent, mantissa; /* widths in bits; exponent 0: an integer */
   bool has_inf;
   double largest;                    /* largest finite value; of integers: largest value */
@@ -13,34 +12,23 @@ typedef struct Format {
 } Format;
 
 static const Format formats[] = {
-    [KILN_F64] = {"f64", 8, 11, 52, true, DBL_MAX, 0xFFF5A5A5A5A5A5A5u},
-    [KILN_F32] = {"f32", 4, 8, 23, true, FLT_MAX, 0xFFE5A5A5u},
-    [KILN_F16] = {"f16", 2, 5, 10, true, 65504.0, 0xFEA5u},
-    [KILN_BF16] = {"bf16", 2, 8, 7, true, 0x1.FEp127, 0xFFE5u},
-    [KILN_E4M3] = {"e4m3", 1, 4, 3, false, 448.0, 0xFFu},
-    [KILN_E5M2] = {"e5m2", 1, 5, 2, true, 57344.0, 0xFFu},
-    [KILN_I64] = {"i64", 8, 0, 63, false, 0x1p63, 0xA5A5A5A5A5A5A5A5u},
-    [KILN_I32] = {"i32", 4, 0, 31, false, 2147483647.0, 0xA5A5A5A5u},
-    [KILN_I16] = {"i16", 2, 0, 15, false, 32767.0, 0xA5A5u},
-    [KILN_I8] = {"i8", 1, 0, 7, false, 127.0, 0xA5u},
-    [KILN_U8] = {"u8", 1, 0, 8, false, 255.0, 0xA5u},
-    [KILN_BOOL] = {"bool", 1, 0, 1, false, 1.0, 0xA5u},
+    [KILN_F64] = {8, 11, 52, true, DBL_MAX, 0xFFF5A5A5A5A5A5A5u},
+    [KILN_F32] = {4, 8, 23, true, FLT_MAX, 0xFFE5A5A5u},
+    [KILN_F16] = {2, 5, 10, true, 65504.0, 0xFEA5u},
+    [KILN_BF16] = {2, 8, 7, true, 0x1.FEp127, 0xFFE5u},
+    [KILN_E4M3] = {1, 4, 3, false, 448.0, 0xFFu},
+    [KILN_E5M2] = {1, 5, 2, true, 57344.0, 0xFFu},
+    [KILN_I64] = {8, 0, 63, false, 0x1p63, 0xA5A5A5A5A5A5A5A5u},
+    [KILN_I32] = {4, 0, 31, false, 2147483647.0, 0xA5A5A5A5u},
+    [KILN_I16] = {2, 0, 15, false, 32767.0, 0xA5A5u},
+    [KILN_I8] = {1, 0, 7, false, 127.0, 0xA5u},
+    [KILN_U8] = {1, 0, 8, false, 255.0, 0xA5u},
+    [KILN_BOOL] = {1, 0, 1, false, 1.0, 0xA5u},
 };
 
 static const Format *format_of(kiln_dtype t) {
-  if ((unsigned)t >= sizeof formats / sizeof formats[0] || !formats[t].name) return NULL;
+  if ((unsigned)t >= sizeof formats / sizeof formats[0] || !formats[t].bytes) return NULL;
   return &formats[t];
-}
-
-const char *number_name(kiln_dtype t) {
-  const Format *f = format_of(t);
-  return f ? f->name : "?";
-}
-
-kiln_dtype number_find(const char *name) {
-  for (unsigned i = 1; i < sizeof formats / sizeof formats[0]; i++)
-    if (formats[i].name && strcmp(formats[i].name, name) == 0) return (kiln_dtype)i;
-  return KILN_NO_DTYPE;
 }
 
 size_t number_bytes(kiln_dtype t) {

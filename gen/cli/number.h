@@ -8,8 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-const char *number_name(kiln_dtype t);        /* "bf16"; "?" for an unknown one */
-kiln_dtype number_find(const char *name);     /* KILN_NO_DTYPE: unknown */
 size_t number_bytes(kiln_dtype t);            /* of an element; 0 for an unknown type */
 bool number_is_float(kiln_dtype t);
 

@@ -175,7 +175,8 @@ static bool add_range(Options *o, const char *word, size_t n, Message m) {
   }
 }
 
-bool options_ranges(Options *o, const char *text, char *message, size_t bytes) {
+/* N=64, N=1024..8192*2, N=64..256+64, N=64|80; repeated. */
+static bool read_ranges(Options *o, const char *text, char *message, size_t bytes) {
   Message m = {message, bytes};
   for (const char *at = text;;) {
     size_t length = strcspn(at, ",");
@@ -201,7 +202,7 @@ static bool check_device(const char *word, size_t n, Message m) {
 }
 
 /* A word with "=" is an option of the device before it; one without begins the next device. */
-bool options_devices(Options *o, const char *text, char *message, size_t bytes) {
+static bool read_devices(Options *o, const char *text, char *message, size_t bytes) {
   Message m = {message, bytes};
   const char *begin = NULL;
   for (const char *at = text;;) {
@@ -281,11 +282,11 @@ static bool take(Options *o, OptionId id, const char *value, Message m) {
   case OPTION_OUT: return take_text(o, &o->out, "-o", value, m);
   case OPTION_DUMP: return take_text(o, &o->dump, "--dump", value, m);
   case OPTION_SIZE: return options_sizes(o, value, m.at, m.bytes);
-  case OPTION_SIZES: return options_ranges(o, value, m.at, m.bytes);
+  case OPTION_SIZES: return read_ranges(o, value, m.at, m.bytes);
   case OPTION_SECONDS: return take_seconds(o, value, m);
   case OPTION_SET: return options_pairs(o, "--set", value, o->set, &o->nset, m.at, m.bytes);
   case OPTION_SCHEDULE: return options_pairs(o, "--schedule", value, o->schedule, &o->nschedule, m.at, m.bytes);
-  case OPTION_DEVICE: return options_devices(o, value, m.at, m.bytes);
+  case OPTION_DEVICE: return read_devices(o, value, m.at, m.bytes);
   case OPTION_SEED: return take_seed(o, value, m);
   case OPTION_SMS: return take_sms(o, value, m);
   case OPTION_SEEDS: return take_seeds(o, value, m);

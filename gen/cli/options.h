@@ -88,8 +88,6 @@ bool options_parse(Options *o, const char *command, uint32_t allowed, int most, 
 /* The lists by themselves. Pairs may be divided by commas or blanks. */
 bool options_pairs(Options *o, const char *what, const char *text, kiln_gen_pair *pairs, int *n, char *message, size_t bytes);
 bool options_sizes(Options *o, const char *text, char *message, size_t bytes);
-bool options_ranges(Options *o, const char *text, char *message, size_t bytes); /* N=64, N=1024..8192*2, N=64..256+64, N=64|80; repeated */
-bool options_devices(Options *o, const char *text, char *message, size_t bytes);
 
 static inline bool options_has(const Options *o, OptionId id) { return o->given >> id & 1; }
 #endif

@@ -169,12 +169,6 @@ void tensors_unshare(CaseData *d, const Device *dev) {
   memset(d, 0, sizeof *d);
 }
 
-double tensors_bytes(const CaseData *d) {
-  double bytes = 0;
-  for (int i = 0; i < d->ntensors; i++) bytes += (double)d->tensor[i].elems * (double)number_bytes(d->tensor[i].def->dtype);
-  return bytes;
-}
-
 /* ---- filling ---- */
 
 static double draw(kiln_dtype dtype, Random *r) {

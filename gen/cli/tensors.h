@@ -55,7 +55,6 @@ void tensors_free(CaseData *d, const Device *dev);
 /* The same tensors for another device: host memory is shared and must outlive them, device memory is their own. */
 void tensors_share(CaseData *to, const CaseData *from);
 void tensors_unshare(CaseData *d, const Device *dev);       /* frees what is its own */
-double tensors_bytes(const CaseData *d);                    /* of all buffers */
 
 /* Arguments of a plan: tensors, scalars, then settings that the caller names. Returns their number. */
 int tensors_args(const CaseData *d, const kiln_gen_pair *options, int noptions, kiln_arg *args, int room);

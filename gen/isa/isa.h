@@ -119,7 +119,6 @@ typedef struct IsaModifier {
   const char *section;
 } IsaModifier;
 const IsaModifier *isa_modifier(uint32_t i); /* NULL: past the last */
-bool isa_modifier_fits(const IsaModifier *m, const char *opcode, uint32_t len); /* may the word stand in that opcode? */
 
 typedef struct IsaSpelling { const char *written, *row; uint16_t version; } IsaSpelling;
 const IsaSpelling *isa_spelling(const char *word, uint32_t len); /* of a part of an opcode; NULL: it stands for itself */

@@ -57,14 +57,15 @@ static const char *last_part(const char *s, uint32_t n) {
   return at;
 }
 
-bool isa_modifier_fits(const IsaModifier *m, const char *opcode, uint32_t n) {
+/* May the word stand in that opcode? */
+static bool fits(const IsaModifier *m, const char *opcode, uint32_t n) {
   const char *last = last_part(opcode, n);
   return in_list(m->opcodes, opcode, n, true) && in_list(m->last, last, (uint32_t)(opcode + n - last), false);
 }
 
 static const IsaModifier *find_modifier(const char *word, uint32_t k, const char *opcode, uint32_t n) {
   for (int i = 0; i < MODIFIERS; i++)
-    if (is_text(word, k, modifiers[i].word) && isa_modifier_fits(&modifiers[i], opcode, n)) return &modifiers[i];
+    if (is_text(word, k, modifiers[i].word) && fits(&modifiers[i], opcode, n)) return &modifiers[i];
   return NULL;
 }
 

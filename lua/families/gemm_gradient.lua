@@ -307,7 +307,7 @@ local function product_stage(p, list, values)
   return { name = "adjoint", op = o, set = set }
 end
 
-local ROW = { B = "B", M = "T", N = "N" } -- dims of a row-wise stage by the op's
+-- The dims that a row-wise stage has of these; names: by the op's.
 local function row_dims(dims, names, order)
   local list = {}
   for _, d in ipairs(order) do if text.has(dims, d) then table.insert(list, names[d]) end end

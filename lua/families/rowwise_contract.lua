@@ -25,7 +25,7 @@ local function expand(seg, dims)
   return slots
 end
 
-local function is_table(inst, list, t)
+local function is_table(list, t)
   if t.out or #t.dims ~= 2 or segments.is_column(t.dims[2]) then return false end
   for _, s in ipairs(list) do
     for _, n in ipairs(s.nodes) do if n.op == "lookup" and n.args[1].name == t.name then return true end end
@@ -34,9 +34,9 @@ local function is_table(inst, list, t)
 end
 
 -- Bytes at which pointer and strides of a tensor are aligned: of the vectors that it is read or written by.
-local function alignment(inst, list, s, t)
+local function alignment(list, s, t)
   local bytes = contract.bytes_of[t.dtype]
-  local along = #t.dims > 0 and (segments.is_column(t.dims[#t.dims]) or is_table(inst, list, t))
+  local along = #t.dims > 0 and (segments.is_column(t.dims[#t.dims]) or is_table(list, t))
   return along and math.min(16, bytes * s.vec) or bytes
 end
 
@@ -44,7 +44,7 @@ end
 local function strides_of(inst, list, s, t)
   local slots, strides = segments.slots_of(inst, t), {}
   for i, slot in ipairs(slots) do
-    local last = i == #slots and (segments.is_column(slot) or is_table(inst, list, t))
+    local last = i == #slots and (segments.is_column(slot) or is_table(list, t))
     strides[i] = last and s.vec > 1 and "1" or t.name .. "_" .. (i - 1)
   end
   return slots, strides
@@ -63,7 +63,7 @@ local function put_tensors(inst, list, s)
       local lead, from = segments.lead_of(inst, list, t)
       if lead > 0 then table.insert(words, from > 0 and string.format("lead %d at %d", lead, from) or "lead " .. lead) end
       if t.over then table.insert(words, "alias " .. t.over .. " exact") end
-      contract.tensor(t, slots, strides, alignment(inst, list, s, t), #words > 0 and table.concat(words, " ") or nil)
+      contract.tensor(t, slots, strides, alignment(list, s, t), #words > 0 and table.concat(words, " ") or nil)
     end
   end
   for _, sc in ipairs(inst.scalars) do contract.scalar(sc) end
@@ -223,7 +223,7 @@ end
 
 -- ---- the whole ----
 
-local function name_parts(inst, list)
+local function name_parts(list)
   for _, seg in ipairs(list) do
     local i = seg.index
     seg.kept_slots = expand(seg, seg.kept)
@@ -251,7 +251,7 @@ local function is_direct(list, s)
 end
 
 function writer.start(inst, list, s, keys)
-  name_parts(inst, list)
+  name_parts(list)
   inst.direct = is_direct(list, s)
   contract.begin(inst, schedule.print(s, keys))
   put_tensors(inst, list, s)
@@ -282,10 +282,10 @@ function writer.start(inst, list, s, keys)
     for _, t in ipairs(inst.tensors) do
       if t.present then
         local slots, strides = strides_of(inst, list, s, t)
-        local along = #slots > 0 and (segments.is_column(slots[#slots]) or is_table(inst, list, t))
+        local along = #slots > 0 and (segments.is_column(slots[#slots]) or is_table(list, t))
         local order = #slots > 0 and not plain and sizes.order(inst, slots[#slots]) or nil
         view[t.name] = tile.view {
-          tensor = t.name, rank = #slots, dtype = t.dtype, align = alignment(inst, list, s, t),
+          tensor = t.name, rank = #slots, dtype = t.dtype, align = alignment(list, s, t),
           sizes = table.concat(slots, ","), strides = table.concat(strides, ","), multiple = along and s.vec or 1,
           halves = order, run = order and sizes.piece(inst, slots[#slots], s.vec) or nil,
         }
@@ -340,7 +340,7 @@ function writer.start(inst, list, s, keys)
     end
     if s.vec > 1 then
       for _, t in ipairs(inst.tensors) do
-        if t.present and is_table(inst, list, t) then
+        if t.present and is_table(list, t) then
           contract.line("require %s%%%d==0 \"rows of %s are read in pieces of %d elements\"", t.dims[2], s.vec, t.name, s.vec)
         end
       end

@@ -96,7 +96,7 @@ local function tiles_in_turn(ctx, seg, p, e, index)
   values.need_heads(p)
   p.fixed, p.read = {}, function(n)
     local v = p.current and p.current[n.name] or p.fixed[n.name]
-    return values.number(p, n, v or values.raw(p, n))
+    return values.number(v or values.raw(p, n))
   end
   local streams = {}
   for _, n in ipairs(seg.nodes) do
@@ -183,7 +183,7 @@ function kernels.pieces(ctx, seg, index)
         local f = values.raw(p, n, "nc")
         tile.store(piece, f, { 0, 0 })
         fresh[n.name] = true
-        return values.number(p, n, f)
+        return values.number(f)
       end
       body()
       for name in pairs(fresh) do filled[name] = true end
@@ -363,7 +363,7 @@ function kernels.loop(ctx, seg, cta)
   values.need_heads(p)
   local e = values.evaluator(p, function() return false end)
   local walked = walked_dims(seg)
-  local ringed, row_args = values.split_arguments(p, walked)
+  local ringed, row_args = values.split_arguments(p)
   keep_fixed(p, e, seg, walked, ctx.resident)
   local acc = start_sums(p, seg)
 
@@ -417,9 +417,9 @@ function kernels.loop(ctx, seg, cta)
     for i, n in ipairs(ringed) do slot[n.name] = tile.field(full, "row" .. i) end
     p.read = function(n)
       local row = slot[n.name] or p.resident[n.name]
-      if row then return values.number(p, n, tile.load(row, { 0, 0 }, values.order(p, { shape = { s.rows, s.cols }, layout = p.lay }))) end
+      if row then return values.number(tile.load(row, { 0, 0 }, values.order(p, { shape = { s.rows, s.cols }, layout = p.lay }))) end
       local v = row_value[n.name] or p.fixed[n.name]
-      if v then return values.number(p, n, v) end
+      if v then return values.number(v) end
       return values.read(p, n)
     end
     go(k + (s.stages - 1))
@@ -485,7 +485,7 @@ function kernels.columns(ctx, seg, cta)
   local acc = start_sums(p, seg)
   local tiles = i32_param(name.tiles)
   p.read = function(n)
-    if p.fixed[n.name] then return values.number(p, n, p.fixed[n.name]) end
+    if p.fixed[n.name] then return values.number(p.fixed[n.name]) end
     return values.read(p, n)
   end
   tile.for_(part, tiles, parts, function(k)

@@ -47,7 +47,7 @@ local function under_sums(value)
   if kind then return n, reduced, REDUCE[kind] end
 end
 
-local function column_of(inst, nodes, tensor, loc)
+local function column_of(nodes, tensor, loc)
   local found
   for _, n in ipairs(nodes) do
     for d in pairs(n.dims) do
@@ -169,7 +169,7 @@ function segments.find(inst, graph)
   for _, o in ipairs(graph.outputs) do
     local value, reduced, kind = under_sums(o.value)
     local nodes = segments.reach { value or o.value }
-    local column = column_of(inst, nodes, o.tensor, o.loc)
+    local column = column_of(nodes, o.tensor, o.loc)
     local seg = find_segment(list, row_dims(inst, o.tensor, value or o.value, reduced), column)
     if not kind then
       table.insert(seg.outputs, o)

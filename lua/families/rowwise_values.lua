@@ -136,9 +136,9 @@ function values.raw(p, n, cache)
 end
 
 -- What was read, as the definition computes with it: f32, or a condition.
-function values.number(p, n, v) return v.dtype == "bool" and v or tile.f32(v) end
+function values.number(v) return v.dtype == "bool" and v or tile.f32(v) end
 
-function values.read(p, n) return values.number(p, n, values.raw(p, n)) end
+function values.read(p, n) return values.number(values.raw(p, n)) end
 
 -- Is the argument only a table that lookups read?
 function values.is_table(seg, arg)
@@ -192,7 +192,7 @@ function values.rows_read_again(p)
 end
 
 -- Arguments of a loop over rows: those with rows and columns that it walks over, and those with one value per row.
-function values.split_arguments(p, walked)
+function values.split_arguments(p)
   local whole, row, has = {}, {}, {}
   for _, n in ipairs(p.seg.nodes) do
     if n.op == "arg" and not has[n.name] and not values.is_table(p.seg, n) then
@@ -508,7 +508,7 @@ function values.need_heads(p)
 end
 
 -- The layout of one value per row, as text.
-function values.row_layout(p) return layout.rows_of(p.rows, p.cols, p.s.warps, p.s.threads, p.lane_vec) end
+function values.row_layout(p) return layout.rows_of(p.rows, p.s.warps, p.s.threads) end
 
 -- Turns to another piece of the row.
 function values.move_to(p, e, column)

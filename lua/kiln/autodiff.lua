@@ -324,7 +324,7 @@ end
 -- ---- the gradient as an op ----
 
 -- Copies a node of the derived graph, and what it needs, into the gradient op's graph.
-local function transplant(d, read, graph, t)
+local function transplant(read, graph, t)
   local copies = {}
   local function copy(n)
     if copies[n.index] then return copies[n.index] end
@@ -372,7 +372,7 @@ local function make_forward(o, outputs)
     local graph = trace.current()
     local inst = graph.op
     local d, read = derive_for(o, inst, outputs)
-    local copy, any = transplant(d, read, graph, t), false
+    local copy, any = transplant(read, graph, t), false
     for _, spec in ipairs(o.specs) do
       local out = inst.by_name["d" .. spec.name]
       if out and out.out and out.present then

@@ -26,7 +26,7 @@ function layout.rowwise(rows, cols, warps, row_threads, vec)
 end
 
 -- One value per row of that layout: its register columns gone, held alike by all threads of a row.
-function layout.rows_of(rows, cols, warps, row_threads, vec)
+function layout.rows_of(rows, warps, row_threads)
   local lanes = math.min(row_threads, 32)
   local row_warps, lane_rows = row_threads // lanes, 32 // lanes
   local warp_rows = warps // row_warps

@@ -149,7 +149,7 @@ void *driver_symbol(const DriverTable *d, const char *name) {
 
 /* ---- failed calls ---- */
 
-bool driver_is_fault(DrvResult result) {
+static bool is_fault(DrvResult result) {
   switch (result) {
   case DRV_ILLEGAL_ADDRESS:
   case DRV_LAUNCH_TIMEOUT:
@@ -166,7 +166,7 @@ bool driver_is_fault(DrvResult result) {
 }
 
 static kiln_status status_of(DrvResult result) {
-  if (driver_is_fault(result)) return KILN_KERNEL_FAULT;
+  if (is_fault(result)) return KILN_KERNEL_FAULT;
   switch (result) {
   case DRV_OUT_OF_MEMORY: return KILN_NO_DEVICE_MEMORY;
   case DRV_NO_DEVICE:
@@ -188,7 +188,7 @@ kiln_status driver_error(const DriverTable *d, DrvResult result, const char *cal
   if (d->cuGetErrorName(result, &name) != DRV_SUCCESS || !name) name = "unknown error";
   if (d->cuGetErrorString(result, &text) != DRV_SUCCESS || !text) text = "no text";
   kiln_status s = error_set(status_of(result), "%s failed with %u (%s: %s)", call, result, name, text);
-  if (driver_is_fault(result) && !report)
+  if (is_fault(result) && !report)
     error_append("; a kernel launched earlier went wrong, and its context is lost: close the device");
   if (report && *report) {
     error_append("\n");

@@ -26,5 +26,4 @@ void *driver_symbol(const DriverTable *d, const char *name);
 /* The message for a failed driver call, "cuModuleLoadDataEx failed with 218 (CUDA_ERROR_INVALID_PTX: ...)", and the status it
  * stands for; the simulator's report is appended. */
 kiln_status driver_error(const DriverTable *d, DrvResult result, const char *call);
-bool driver_is_fault(DrvResult result); /* a kernel went wrong, not the call */
 #endif

@@ -35,7 +35,6 @@ DrvResult sim_leave(DrvResult code);
 DrvResult sim_say(DrvResult code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 const char *sim_message(void);
 
-DrvResult sim_device_add(const char *options, int *ordinal);
 DrvResult sim_device_default(void);          /* at least one device */
 SimDevice *sim_device_at(int ordinal);       /* NULL: none, said */
 struct CUctx_st *sim_current(void);          /* this thread's context; NULL: none, said */

@@ -121,7 +121,7 @@ static DrvResult read_options(SimDevice *d, const char *options) {
   return DRV_SUCCESS;
 }
 
-DrvResult sim_device_add(const char *options, int *ordinal) {
+static DrvResult add_device(const char *options, int *ordinal) {
   for (int i = 0; i < sim_state.ndevices; i++)
     if (strcmp(sim_state.device[i]->options, options) == 0) return *ordinal = i, DRV_SUCCESS;
   if (sim_state.ndevices == SIM_MAX_DEVICES) return sim_say(DRV_OUT_OF_MEMORY, "there are %d devices already", SIM_MAX_DEVICES);
@@ -149,7 +149,7 @@ DrvResult sim_device_default(void) {
   int ordinal;
   if (sim_state.ndevices) return DRV_SUCCESS;
   const char *options = getenv("KILN_SIM_DEVICE");
-  return sim_device_add(options ? options : "", &ordinal);
+  return add_device(options ? options : "", &ordinal);
 }
 
 SimDevice *sim_device_at(int ordinal) {
@@ -169,7 +169,7 @@ DrvResult sim_pending(SimDevice *dev) {
 DRV_EXPORT unsigned kilnsim_configure(const char *options, int *ordinal) {
   sim_enter();
   if (!ordinal) return sim_leave(sim_say(DRV_INVALID_VALUE, "ordinal is NULL"));
-  return sim_leave(sim_device_add(options ? options : "", ordinal));
+  return sim_leave(add_device(options ? options : "", ordinal));
 }
 
 DRV_EXPORT unsigned kilnsim_message(const char **text) {

@@ -113,7 +113,8 @@ uint32_t sim_order_row(const SimLaunch *l, uint64_t group) {
 
 /* ---- pasts ---- */
 
-void sim_order_refresh(SimWarp *w) {
+/* After a change of its hb row: min_hb. */
+static void refresh(SimWarp *w) {
   const SimGroup *g = w->cta->group;
   uint32_t low = SIM_FULL;
   for (uint32_t a = 0; a < g->nagents; a++) /* engines are always looked at */
@@ -196,7 +197,7 @@ void sim_order_join(SimWarp *w, uint32_t mask) {
     add_part(g, &w->solo[CLOCK_GENERIC], w->agent, g->time, mask);
   }
   sim_order_tick(w);
-  sim_order_refresh(w);
+  refresh(w);
 }
 
 void sim_past_release(SimPast past[CLOCKS], SimWarp *w, uint32_t mask) {
@@ -220,7 +221,7 @@ void sim_past_acquire(SimWarp *w, const SimPast past[CLOCKS], uint32_t mask) {
     if (past[k].narrow) join_in(w, &w->past[k].narrow, past[k].narrow);
   }
   if (is_whole(w, w->solo_mask)) rejoin(w);
-  sim_order_refresh(w);
+  refresh(w);
 }
 
 void sim_past_clear(SimPast past[CLOCKS], const SimGroup *g) {
@@ -268,7 +269,7 @@ static void acquire_clock(SimWarp *w, SimClock *c, bool enough) {
     for (uint32_t k = 0; k < g->launch->clocks; k++)
       for (uint32_t a = 0; a < g->ncolumns; a++)
         if (own[k * g->ncolumns + a] > w->past[k].near[a]) w->past[k].near[a] = own[k * g->ncolumns + a];
-    sim_order_refresh(w);
+    refresh(w);
   }
   join_in(w, &past->far, c);
 }
@@ -528,7 +529,7 @@ void sim_order_begin(SimGroup *g) {
   g->order = 0;
   for (uint32_t i = 0; i < g->nagents; i++) {
     g->warp[i].spin.pc = SIM_FULL;
-    sim_order_refresh(&g->warp[i]);
+    refresh(&g->warp[i]);
   }
 }
 

@@ -46,7 +46,6 @@ void sim_past_clear(SimPast past[CLOCKS], const struct SimGroup *g);
 void sim_past_keep(SimPast to[CLOCKS], const SimPast from[CLOCKS], const struct SimGroup *g); /* a copy, besides what it holds */
 void sim_past_drop(SimPast *past);                    /* its references */
 void sim_order_tick(struct SimWarp *w);
-void sim_order_refresh(struct SimWarp *w);            /* after a change of its hb row: min_hb */
 void sim_order_proxy(struct SimWarp *w, uint32_t mask); /* fence.proxy.async */
 void sim_order_join(struct SimWarp *w, uint32_t mask);  /* bar.warp.sync: each of the lanes knows what the others did and know */
 void sim_order_joined(struct SimWarp *w);               /* all lanes have met at a barrier of the CTA */

@@ -24,11 +24,11 @@ bool sim_map_read(SimMap *m, const void *bytes) {
   return m->magic == MAGIC && m->check == check_of(m);
 }
 
-uint32_t sim_map_count(const SimMap *m, int dim) { return (m->box[dim] + m->step[dim] - 1u) / m->step[dim]; }
+static uint32_t count_along(const SimMap *m, int dim) { return (m->box[dim] + m->step[dim] - 1u) / m->step[dim]; }
 
 uint32_t sim_map_box_bytes(const SimMap *m) {
   uint32_t n = m->size;
-  for (int i = 0; i < m->rank; i++) n *= sim_map_count(m, i);
+  for (int i = 0; i < m->rank; i++) n *= count_along(m, i);
   return n;
 }
 
@@ -40,7 +40,7 @@ SimMapWalk sim_map_walk(const SimMap *m, const int32_t *coordinates) {
 
 static void advance(SimMapWalk *w) {
   for (int i = 1; i < w->map->rank; i++) {
-    if (++w->i[i] < sim_map_count(w->map, i)) return;
+    if (++w->i[i] < count_along(w->map, i)) return;
     w->i[i] = 0;
   }
   w->done = true;

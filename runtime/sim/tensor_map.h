@@ -24,7 +24,6 @@ _Static_assert(sizeof(SimMap) <= SIM_MAP_BYTES, "a tensor map holds more than it
 void sim_map_seal(SimMap *m);                          /* magic and check */
 bool sim_map_read(SimMap *m, const void *bytes);       /* false: these bytes are no tensor map */
 /* Elements along a dimension that a copy moves, and its bytes in shared memory (whole boxes, also where they hang over the edge). */
-uint32_t sim_map_count(const SimMap *m, int dim);
 uint32_t sim_map_box_bytes(const SimMap *m);
 
 /* A row of a box: `bytes` of shared memory at `offset` in the box, without swizzle, of which `inside` from `before` on lie in the tensor,

@@ -2,7 +2,7 @@
  * refused. */
 #include "tile_case.h"
 
-static void run_on(Run *r, const char *target, const char *kernel, const char *body) {
+static void run_in(Run *r, const char *kernel, const char *body) {
   char text[8192];
   snprintf(text, sizeof text,
            "kernel name=\"k\" threads=128 %s{\n"
@@ -13,10 +13,10 @@ static void run_on(Run *r, const char *target, const char *kernel, const char *b
            "  b = smem dtype=f16 shape=[64,32] name=\"b\"\n"
            "  ring = ring a, b stages=2 filled_by=\"cp.async\" fields=\"a,b\"\n%s}\n", kernel, body);
   read_text(r, text);
-  r->ok = tile_complete(&r->tiles, target_find(target)) && tile_hazard(&r->tiles, target_find(target));
+  r->ok = tile_complete(&r->tiles) && tile_hazard(&r->tiles);
 }
 
-static void run(Run *r, const char *body) { run_on(r, "sm_80", "", body); }
+static void run(Run *r, const char *body) { run_in(r, "", body); }
 
 static const TileNode *nth(const Run *r, TileOp op, int n) {
   for (uint32_t i = 1; i < r->tiles.nodes.n; i++)
@@ -24,16 +24,16 @@ static const TileNode *nth(const Run *r, TileOp op, int n) {
   return NULL;
 }
 
-static void assert_refused_on(const char *target, const char *kernel, const char *body, const char *words) {
+static void assert_refused_in(const char *kernel, const char *body, const char *words) {
   Run r;
-  run_on(&r, target, kernel, body);
+  run_in(&r, kernel, body);
   assert_false(r.ok);
   if (!strstr(r.diag.text.at, words)) fprintf(stderr, "%s\n", r.diag.text.at);
   assert_non_null(strstr(r.diag.text.at, words));
   end(&r);
 }
 
-static void assert_refused(const char *body, const char *words) { assert_refused_on("sm_80", "", body, words); }
+static void assert_refused(const char *body, const char *words) { assert_refused_in("", body, words); }
 
 #define READ_AS(warps) "load t, 0:i64, 0:i64 shape=[64,64] layout=\"r2@1:1 r2@0:8 r4@1:8 r2@0:16 l4@1:2 l8@0:1 " warps "\"\n"
 #define READ READ_AS("w2@1:32 w2@0:32")     /* what other warps wrote than those that read it */
@@ -277,18 +277,18 @@ static void a_chain_of_tiles_in_a_loop(void **state) {
 static void other_ctas_need_a_barrier_of_the_cluster(void **state) {
   (void)state;
   Run r;
-  run_on(&r, "sm_90a", "cluster=[2,1,1] ",
+  run_in(&r, "cluster=[2,1,1] ",
          "  p = peer t, 1\n  for 0, 4, 1 {\n  store t, acc, 0:i64, 0:i64\n  cluster_sync\n  f = " READ_PEER "  cluster_sync\n  }\n");
   assert_true(r.ok);
   assert_false(nth(&r, TILE_load, 0)->sync_before);
   end(&r);
-  assert_refused_on("sm_90a", "cluster=[2,1,1] ", "  p = peer t, 1\n  store t, acc, 0:i64, 0:i64\n  sync\n  f = " READ_PEER,
+  assert_refused_in("cluster=[2,1,1] ", "  p = peer t, 1\n  store t, acc, 0:i64, 0:i64\n  sync\n  f = " READ_PEER,
                     "written since the last cluster_sync");
-  assert_refused_on("sm_90a", "cluster=[2,1,1] ",
+  assert_refused_in("cluster=[2,1,1] ",
                     "  p = peer t, 1\n  for 0, 4, 1 {\n  store t, acc, 0:i64, 0:i64\n  cluster_sync\n  f = " READ_PEER "  }\n",
                     "may still be read by other CTAs");
-  assert_refused_on("sm_90a", "cluster=[2,1,1] ", "  p = peer t, 1\n  store t, acc, 0:i64, 0:i64\n  cluster_sync relaxed\n", "leave out relaxed");
-  assert_refused_on("sm_90a", "cluster=[2,1,1] ", "  p = peer t, 1\n  f = " READ_PEER "  cluster_sync relaxed\n", "leave out relaxed");
+  assert_refused_in("cluster=[2,1,1] ", "  p = peer t, 1\n  store t, acc, 0:i64, 0:i64\n  cluster_sync relaxed\n", "leave out relaxed");
+  assert_refused_in("cluster=[2,1,1] ", "  p = peer t, 1\n  f = " READ_PEER "  cluster_sync relaxed\n", "leave out relaxed");
 }
 
 int main(void) {

@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
-#include "target.h"
 #include "tile.h"
 #include <stdio.h>
 #include <string.h>
