@@ -5,7 +5,9 @@
 #include "ptx.h"
 #include <string.h>
 
-static bool dump_here(CompileJob *job, const char *pass) {
+/* What the pass kept for itself goes. true: the program was wanted as it is after this pass, and nothing more. */
+static bool end_pass(CompileJob *job, const char *pass) {
+  arena_reset_pass(job->arena);
   if (!job->dump_after || strcmp(job->dump_after, pass) != 0) return false;
   tile_print(job->tiles, job->dump);
   return true;
@@ -20,11 +22,11 @@ bool compile_program(CompileJob *job) {
   int version = 0;
 
   if (!tile_check(tiles)) return false;
-  if (dump_here(job, "script")) return true;
+  if (end_pass(job, "script")) return true;
   if (!tile_complete(tiles)) return false;
-  if (dump_here(job, "layout")) return true;
+  if (end_pass(job, "layout")) return true;
   if (!tile_hazard(tiles)) return false;
-  if (dump_here(job, "hazard")) return true;
+  if (end_pass(job, "hazard")) return true;
 
   for (uint32_t i = 0; i < n; i++) {
     if (!lower_kernel(a, job->diag, tiles, (TileId){tiles->top.at[i]}, job->target, &ptx[i], &kernel[i])) {
@@ -35,6 +37,7 @@ bool compile_program(CompileJob *job) {
     if (!ptx_check(ptx[i])) return false;
     int v = ptx_version(ptx[i]);
     if (v > version) version = v;
+    arena_reset_pass(a);
   }
 
   if (!contract_write(job, kernel, (int)n)) return false;
