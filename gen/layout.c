@@ -168,7 +168,7 @@ int layout_print(const Layout *l, char *out, int size) {
   return n;
 }
 
-/* A positive number of at most 2^24 at *s; advances. 0: none. */
+/* The number at *s, of no more digits than 2^24 needs and one; advances. -1: none. */
 static long read_number(const char **s) {
   if (**s < '0' || **s > '9') return -1;
   long v = 0;

@@ -129,7 +129,7 @@ typedef struct Binder {
   uint64_t used;                          /* bit per view */
   uint8_t bound_by[CONTRACT_MAX_SYMBOLS]; /* the tensor whose dim or stride gave the value */
   bool undecided[CONTRACT_MAX_SYMBOLS];   /* a stride seen only where the size is 1 */
-  int scalar_view[64];                    /* per scalar of the contract; -1: its default */
+  int scalar_view[CONTRACT_MAX_SCALARS];  /* per scalar of the contract; -1: its default */
 } Binder;
 
 static kiln_status refuse(const Binder *b, kiln_status status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -50,7 +50,7 @@ static kiln_status read_set(Reader *r) {
     if (!reader_is_name(key) || value.n == 0) return reader_wrong(r, "'%.*s' is no key=value", WORD_SHOWN(w));
     for (int i = 0; i < c->nset; i++)
       if (reader_is(key, c->set[i].key)) return reader_wrong(r, "setting '%.*s' stands twice", WORD_SHOWN(key));
-    READER_GROW(r, c->set, c->nset, r->cap_set, 64, "settings");
+    READER_GROW(r, c->set, c->nset, r->cap_set, CONTRACT_MAX_SETTINGS, "settings");
     s = reader_keep(r, key, &c->set[c->nset].key);
     if (!s) s = reader_keep(r, value, &c->set[c->nset].value);
     if (!s) c->nset++;
@@ -66,7 +66,7 @@ static kiln_status read_option(Reader *r) {
   if (s) return s;
   for (int i = 0; i < c->noption; i++)
     if (reader_is(key, c->option[i].key)) return reader_wrong(r, "option '%.*s' stands twice", WORD_SHOWN(key));
-  READER_GROW(r, c->option, c->noption, r->cap_option, 32, "options");
+  READER_GROW(r, c->option, c->noption, r->cap_option, CONTRACT_MAX_OPTIONS, "options");
   ContractOption *o = &c->option[c->noption];
   s = reader_keep(r, key, &o->key);
   if (!s) s = reader_keep(r, value, &o->value);
@@ -161,7 +161,7 @@ static kiln_status read_tensor(Reader *r) {
   if (!s) s = reader_word(r, &w, "in, out or inout");
   if (s) return s;
   READER_GROW(r, c->tensor, c->ntensor, r->cap_tensor, CONTRACT_MAX_TENSORS, "tensors");
-  READER_GROW(r, c->item, c->nitem, r->cap_item, 512, "lines");
+  READER_GROW(r, c->item, c->nitem, r->cap_item, CONTRACT_MAX_ITEMS, "lines");
   ContractTensor *t = &c->tensor[c->ntensor];
   t->name = c->symbol[c->nsymbol - 1].name;
   t->in = reader_is(w, "in") || reader_is(w, "inout");
@@ -197,8 +197,8 @@ static kiln_status read_scalar(Reader *r) {
   int symbol;
   kiln_status s = reader_name(r, &name, "the scalar's name");
   if (s) return s;
-  READER_GROW(r, c->scalar, c->nscalar, r->cap_scalar, 64, "scalars");
-  READER_GROW(r, c->item, c->nitem, r->cap_item, 512, "lines");
+  READER_GROW(r, c->scalar, c->nscalar, r->cap_scalar, CONTRACT_MAX_SCALARS, "scalars");
+  READER_GROW(r, c->item, c->nitem, r->cap_item, CONTRACT_MAX_ITEMS, "lines");
   ContractScalar *x = &c->scalar[c->nscalar];
   s = reader_dtype(r, &x->dtype);
   if (s) return s;
@@ -230,7 +230,7 @@ static kiln_status read_scalar(Reader *r) {
 
 static kiln_status add_value(Reader *r, Word name, SymbolKind kind, uint8_t dtype) {
   Contract *c = r->c;
-  READER_GROW(r, c->item, c->nitem, r->cap_item, 512, "lines");
+  READER_GROW(r, c->item, c->nitem, r->cap_item, CONTRACT_MAX_ITEMS, "lines");
   ContractItem *item = &c->item[c->nitem];
   *item = (ContractItem){.kind = ITEM_VALUE, .dtype = dtype, .fastdiv = kind == SYMBOL_FASTDIV};
   kiln_status s = reader_need_expr(r, "an expression", reader_is_real(dtype), &item->expr);
@@ -266,7 +266,7 @@ static kiln_status read_let(Reader *r) {
 
 static kiln_status read_require(Reader *r) {
   Contract *c = r->c;
-  READER_GROW(r, c->item, c->nitem, r->cap_item, 512, "lines");
+  READER_GROW(r, c->item, c->nitem, r->cap_item, CONTRACT_MAX_ITEMS, "lines");
   ContractItem *item = &c->item[c->nitem];
   item->kind = ITEM_REQUIRE;
   kiln_status s = reader_need_expr(r, "a condition", false, &item->expr);

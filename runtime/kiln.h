@@ -133,8 +133,7 @@ typedef struct kiln_device kiln_device;
 /* Opens a device. `where`:
  *   "cuda:N"   GPU number N of the driver (libcuda.so.1); retains its primary context, as the CUDA runtime and frameworks do
  *   "current"  the device of the context that is current now; that context is used and not retained (it must outlive dev)
- *   "sim:sm_90a,sms=4,..."  a simulated device (docs/simulator.md lists the options), from libkilnsim.so.0 beside libkiln or
- *   the
+ *   "sim:sm_90a,sms=4,..."  a simulated device (docs/simulator.md lists the options), from libkilnsim.so.0 beside libkiln or the
  *              executable
  *   NULL       the first GPU; there is no silent change to the simulator
  * *out is owned by the caller: kiln_close. Errors: BAD_CALL, NO_DEVICE, DRIVER_TOO_OLD, NO_SIMULATOR, DRIVER, NO_MEMORY. */
@@ -219,8 +218,7 @@ typedef struct kiln_plan_options { /* zeros: no wish */
  * sizes on such a device (docs/tuning.md; KILN_TUNED=0 in the environment switches that off), or else the cheapest; loads its module (once per device) and
  * prepares its launches.
  *   args   in any order. Shapes, strides, dtypes, which optional tensors are there, and scalars are fixed for the plan's life;
- *   pointers
- *          are not: they are checked here if they are not NULL (device, alignment, overlap), and are the default of
+ *          pointers are not: they are checked here if they are not NULL (device, alignment, overlap), and are the default of
  *          kiln_launch.
  * *out is owned by the caller: kiln_plan_destroy. If nothing fits, the error is that of the file which came closest, and names
  * argument, rule and value; kiln_explain gives all of them.

@@ -162,7 +162,7 @@ static kiln_status launch_all(const kiln_plan *plan, Call *call, char *workspace
 kiln_status kiln_launch(const kiln_plan *plan, const kiln_call *call, void *stream) {
   static const kiln_call nothing = {0};
   void *given[CONTRACT_MAX_TENSORS], *workspaces[CONTRACT_MAX_WORKSPACES];
-  ExprValue scalars[64];
+  ExprValue scalars[CONTRACT_MAX_SCALARS];
   if (!plan) return error_set(KILN_BAD_CALL, "kiln_launch: plan is NULL");
   if (!call) call = &nothing;
   void *const *pointers = call->pointers;

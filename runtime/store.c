@@ -232,32 +232,45 @@ static kiln_status list_folder(const char *path, Names *names) {
   return s;
 }
 
-/* The first error is the one that counts; the other files are added all the same. */
-static kiln_status add_folder(kiln_device *dev, const char *path, int depth, int *added) {
+typedef struct Adding { /* of a folder and those below it */
+  int files;
+  kiln_status first; /* the error that counts; the other files are added all the same */
+  char *message;     /* its own, which later errors do not replace; NULL: out of memory */
+  size_t message_bytes;
+} Adding;
+
+static void note_error(Adding *a, kiln_status s) {
+  if (!s || a->first) return;
+  a->first = s;
+  a->message_bytes = strlen(kiln_error()) + 1;
+  a->message = kiln_mem(NULL, 0, a->message_bytes);
+  if (a->message) memcpy(a->message, kiln_error(), a->message_bytes);
+}
+
+static kiln_status end_adding(Adding *a) {
+  if (a->message) {
+    error_set(a->first, "%s", a->message);
+    kiln_mem(a->message, a->message_bytes, 0);
+  }
+  return a->first;
+}
+
+static void add_folder(kiln_device *dev, const char *path, int depth, Adding *a) {
   Names names = {0};
-  kiln_status first = list_folder(path, &names);
-  const char *culprit = NULL;
-  for (int i = 0; first != KILN_NO_MEMORY && i < names.n; i++) {
+  note_error(a, list_folder(path, &names));
+  for (int i = 0; a->first != KILN_NO_MEMORY && i < names.n; i++) {
     struct stat about;
     size_t n = strlen(names.at[i]);
     bool ptx = n > 4 && strcmp(names.at[i] + n - 4, ".ptx") == 0;
-    kiln_status s = KILN_OK;
     if (stat(names.at[i], &about)) continue; /* gone meanwhile, or a dangling link */
     if (S_ISDIR(about.st_mode) && depth < MAX_FOLDER_DEPTH) {
-      s = add_folder(dev, names.at[i], depth + 1, added);
+      add_folder(dev, names.at[i], depth + 1, a);
     } else if (S_ISREG(about.st_mode) && ptx) {
-      s = add_file(dev, names.at[i]);
-      ++*added;
+      note_error(a, add_file(dev, names.at[i]));
+      a->files++;
     }
-    if (s && !first) first = s, culprit = names.at[i];
-  }
-  if (culprit && first != KILN_NO_MEMORY) { /* a later failure may have replaced the first one's message */
-    struct stat about;
-    kiln_status again = stat(culprit, &about) == 0 && S_ISREG(about.st_mode) ? add_file(dev, culprit) : KILN_OK;
-    if (again) first = again;
   }
   free_names(&names);
-  return first;
 }
 
 kiln_status kiln_add(kiln_device *dev, const char *path) {
@@ -267,7 +280,8 @@ kiln_status kiln_add(kiln_device *dev, const char *path) {
     return error_set(errno == ENOENT || errno == ENOTDIR ? KILN_NOT_FOUND : KILN_FILE,
                      "%.512s: %s; expected a .ptx file or a folder", path, strerror(errno));
   if (!S_ISDIR(about.st_mode)) return add_file(dev, path);
-  int added = 0;
-  kiln_status s = add_folder(dev, path, 0, &added);
-  return s || added ? s : error_set(KILN_NOT_FOUND, "%s: no .ptx file in this folder or below", path);
+  Adding a = {0};
+  add_folder(dev, path, 0, &a);
+  kiln_status s = end_adding(&a);
+  return s || a.files ? s : error_set(KILN_NOT_FOUND, "%s: no .ptx file in this folder or below", path);
 }

@@ -3,6 +3,8 @@
 
 #include "bind.h"
 #include <math.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static int setup(void **state) {
   (void)state;
@@ -523,6 +525,35 @@ static void test_files(void **state) {
   assert_status(KILN_BAD_CALL, kiln_add(NULL, "x"));
 }
 
+static void write_file(const char *path, const char *text) {
+  FILE *f = fopen(path, "w");
+  assert_non_null(f);
+  fputs(text, f);
+  fclose(f);
+}
+
+/* Of a folder's errors the first one counts, with its own message, also where it was in a folder below; other files are added. */
+static void test_folder_errors(void **state) {
+  (void)state;
+  char root[] = "/tmp/kiln-select-XXXXXX", path[64], below[64], first[64], second[64], good[64];
+  kiln_plan *plan;
+  assert_non_null(mkdtemp(root));
+  snprintf(below, sizeof below, "%s/a", root);
+  snprintf(first, sizeof first, "%s/a/none.ptx", root);
+  snprintf(second, sizeof second, "%s/b_cut.ptx", root);
+  snprintf(good, sizeof good, "%s/c_good.ptx", root);
+  assert_int_equal(mkdir(below, 0700), 0);
+  write_file(first, ".version 7.0\n");
+  write_file(second, "//@ kiln 1\n//@ op a\n");
+  write_file(good, "//@ kiln 1\n" TINY("sm_80", "") "//@ end\n.visible .entry e(.param .u64 a, .param .u64 b) { ret; }\n");
+  snprintf(path, sizeof path, "%s/", root);
+  assert_status(KILN_NO_CONTRACT, kiln_add(dev, path));
+  assert_says("a/none.ptx has no contract");
+  assert_status(KILN_OK, plan_tiny(&plan, 3, NULL));
+  kiln_plan_destroy(plan);
+  unlink(first), unlink(second), unlink(good), rmdir(below), rmdir(root);
+}
+
 static kiln_status provide(void *user, kiln_device *d, const kiln_request *request) {
   (void)d;
   int *calls = user;
@@ -572,7 +603,7 @@ int main(void) {
       TEST(test_choice_and_launch), TEST(test_lead_dims), TEST(test_refusals), TEST(test_alias_and_columns), TEST(test_empty),
       TEST(test_workspace_and_call_scalars), TEST(test_targets), TEST(test_explain), TEST(test_replacement_and_close),
       TEST(test_limits), TEST(test_coresident_and_clusters), TEST(test_values), TEST(test_bad_modules), TEST(test_remarks), TEST(test_devices),
-      TEST(test_files), TEST(test_provider), TEST(test_streams_and_events),
+      TEST(test_files), TEST(test_folder_errors), TEST(test_provider), TEST(test_streams_and_events),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
