@@ -1,5 +1,6 @@
 /* lex.c - tokens of PTX text, and messages about it. */
 #include "parse.h"
+#include <locale.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,6 +90,7 @@ static uint64_t read_digits(SimParser *p, int base, int *count, bool *overflow) 
 }
 
 static void read_decimal(SimParser *p) { /* 1.5, 1e-3: at most 60 characters */
+  static locale_t plain; /* the program's own may have a comma; made once, under the driver's lock */
   SimToken *t = &p->tok;
   char text[64];
   size_t n = 0;
@@ -99,7 +101,12 @@ static void read_decimal(SimParser *p) { /* 1.5, 1e-3: at most 60 characters */
     text[n++] = *s++;
   text[n] = 0;
   char *stop;
-  double v = strtod(text, &stop);
+  if (!plain) plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+  if (!plain) {
+    sim_parse_memory(p);
+    return;
+  }
+  double v = strtod_l(text, &stop, plain);
   if (*stop) {
     sim_parse_fail(p, t->line, DRV_INVALID_PTX, "'%s' is no number", text);
     return;

@@ -405,8 +405,9 @@ bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset
     if (!p) return sim_fault(w, in, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory"), true;
     n.line = line;
     if (l->overlaps && too_early(&n, p, stop, first_mask, stop == last ? last_mask : SIM_FULL)) return true;
-    if (write || !known_shared(p, line, stop, first_mask & last_mask, n.agent))
-      if (enter_lines(&n, p, stop, first_mask, stop == last ? last_mask : SIM_FULL)) return true;
+    uint32_t stop_mask = stop == last ? last_mask : SIM_FULL;
+    if (write || !known_shared(p, line, stop, first_mask & stop_mask, n.agent))
+      if (enter_lines(&n, p, stop, first_mask, stop_mask)) return true;
     first_mask = SIM_FULL;
     line = stop + 1;
   }
