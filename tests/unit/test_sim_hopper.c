@@ -89,6 +89,11 @@ enum { DEVICES = sizeof devices / sizeof *devices };
 static const Kernel kernels[] = {
   /* ---- a copy of bytes: right; then what can go wrong with its mbarrier ---- */
   {NULL, NULL, INIT "  @%p2 bra on;\n  mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 512;\n  " LOAD "\non:\n" WAIT("w", "0") OUT, NULL, 0, 0, 0},
+  /* granules of a byte make a page of the race check 8192 bytes: a copy that begins in one and ends in the next is read in both */
+  {"race", "with no synchronisation", INIT "  add.s64 %l8, %l2, 8176;\n  @%p2 bra end;\n  setp.ne.u32 %p5, %r21, 0;\n  @%p5 bra other;\n"
+   "  mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 32;\n"
+   "  cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%l8], 32, [%r2]; // HERE\n" WAIT("w", "0")
+   "  bra end;\nother:\n  st.global.u8 [%l2+8180], %r0; // OR\nend:\n", NULL, 2, 0, 0},
   {"mbarrier", "nobody has initialised", "  @%p2 bra on;\n  mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 512; // HERE\non:\n", NULL, 0, 0, 0},
   {"deadlock", "bytes missing", INIT "  @%p2 bra on;\n  mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 1024;\n  " LOAD "\non:\nw:\n"
    "  mbarrier.try_wait.parity.shared.b64 %p4, [%r2], 0; // HERE\n  @!%p4 bra w;\n" OUT, NULL, 0, 0, 0},
