@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void forget(TuneStore *s) {
@@ -33,11 +34,16 @@ static bool is_whole(const char *line, size_t bytes) {
   return tuned_read(copy, &fields);
 }
 
-/* What the file holds now; without one, nothing. */
-static void read_file(TuneStore *s) {
+/* What the file holds now; without one, nothing. false after a message: there is one that cannot be read, and so must not be replaced. */
+static bool read_file(TuneStore *s) {
   CacheFile file;
+  struct stat about;
   forget(s);
-  if (!cache_read(s->path, &file)) return;
+  if (!cache_read(s->path, &file)) {
+    if (stat(s->path, &about) != 0 || about.st_size == 0) return true;
+    cli_error("%s: cannot be read, or has %d MB or more, which no selection looks at; move it away", s->path, CACHE_MAX_BYTES >> 20);
+    return false;
+  }
   size_t first = strcspn(file.text, "\n");
   s->foreign = first != strlen(s->header) || memcmp(file.text, s->header, first) != 0;
   for (const char *at = file.text + first + (file.text[first] == '\n'); !s->foreign && *at;) {
@@ -47,6 +53,7 @@ static void read_file(TuneStore *s) {
     at += n + (at[n] == '\n');
   }
   cache_free(&file);
+  return true;
 }
 
 bool tune_store_open(TuneStore *s, const kiln_device_info *info) {
@@ -56,8 +63,7 @@ bool tune_store_open(TuneStore *s, const kiln_device_info *info) {
     cli_error("tune: there is no folder for the measurements: $XDG_CACHE_HOME/kiln or ~/.cache/kiln must be one that can be written");
     return false;
   }
-  read_file(s);
-  return true;
+  return read_file(s);
 }
 
 void tune_store_close(TuneStore *s) {
@@ -123,7 +129,10 @@ bool tune_store_add(TuneStore *s, const char *subject, const char *hash, const c
     if (lock >= 0) close(lock);
     return false;
   }
-  read_file(s);
+  if (!read_file(s)) {
+    close(lock);
+    return false;
+  }
   int i = find(s, subject);
   if (i >= 0) {
     cli_free(s->line[i]);

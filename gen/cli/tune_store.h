@@ -14,7 +14,7 @@ typedef struct TuneStore {
   bool foreign; /* there is a file of another version or device: begun anew at the first addition */
 } TuneStore;
 
-bool tune_store_open(TuneStore *s, const kiln_device_info *info); /* false after a message: no folder can be written */
+bool tune_store_open(TuneStore *s, const kiln_device_info *info); /* false after a message: no folder can be written, or a file not be read */
 void tune_store_close(TuneStore *s);
 
 /* The words before the result: what a measurement is of. Owned by the caller: cli_free. */

@@ -1,5 +1,6 @@
 /* write.c - see write.h. */
 #include "write.h"
+#include "../../runtime/cache.h"
 #include "cli.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -7,17 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static bool write_all(int fd, const char *text, size_t bytes) {
-  while (bytes > 0) {
-    ssize_t n = write(fd, text, bytes);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    text += n;
-    bytes -= (size_t)n;
-  }
-  return true;
-}
 
 static bool complain(const char *path, const char *what) {
   cli_error("%s: cannot %s: %s", path, what, strerror(errno));
@@ -27,7 +17,7 @@ static bool complain(const char *path, const char *what) {
 static bool write_direct(const char *path, const char *text, size_t bytes) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
   if (fd < 0) return complain(path, "open it");
-  bool done = write_all(fd, text, bytes);
+  bool done = cache_write_all(fd, text, bytes);
   if (!done) complain(path, "write");
   close(fd);
   return done;
@@ -43,7 +33,7 @@ static bool replace(const char *path, const char *text, size_t bytes, mode_t mod
     cli_free(temporary);
     return false;
   }
-  bool done = write_all(fd, text, bytes) || complain(path, "write");
+  bool done = cache_write_all(fd, text, bytes) || complain(path, "write");
   if (close(fd) != 0 && done) done = complain(path, "write");
   if (done && rename(temporary, path) != 0) done = complain(path, "rename to it");
   if (!done) unlink(temporary);

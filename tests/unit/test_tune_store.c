@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -179,8 +180,24 @@ static void test_no_folder(void **state) {
   assert_false(tune_store_open(&s, &info));
 }
 
+/* A file that is too large to be read is not replaced by one with the newest line. */
+static void test_large(void **state) {
+  (void)state;
+  TuneStore s;
+  struct stat about;
+  assert_true(tune_store_open(&s, &info));
+  assert_true(add(&s, 0, 0, "1.5"));
+  assert_int_equal(truncate(s.path, CACHE_MAX_BYTES), 0);
+  assert_false(add(&s, 0, 1, "2.5"));
+  assert_int_equal(stat(s.path, &about), 0);
+  assert_int_equal(about.st_size, CACHE_MAX_BYTES);
+  tune_store_close(&s);
+  assert_false(tune_store_open(&s, &info));
+  tune_store_close(&s);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-  const struct CMUnitTest tests[] = {TEST(test_writers), TEST(test_resume), TEST(test_damage), TEST(test_foreign), TEST(test_no_folder)};
+  const struct CMUnitTest tests[] = {TEST(test_writers), TEST(test_large), TEST(test_resume), TEST(test_damage), TEST(test_foreign), TEST(test_no_folder)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
