@@ -125,6 +125,7 @@ local function put_counts(inst, seg, s)
   if looped then
     let("parts", "max(1,min(tiles%d,%d/max(kept%d,1)))", i, s.parts, i)
     let("ctas", "kept%d*parts%d", i, i)
+    contract.line("require max(%s,2*tiles%d)<%d \"a loop counts rows and their tiles in 32 bits\"", tiled, i, 1 << 31)
   else
     let("cblocks", "ceildiv(%s,%d)", sizes.span(inst, seg.column), kernels.columns_schedule(inst, seg, s).cols)
     let("parts", "max(1,min(tiles%d,1024/max(kept%d*cblocks%d,1)))", i, i, i)
@@ -219,6 +220,12 @@ local function put_cost(inst, list, s)
   else
     contract.line("cost %s*%s+%d", total, s.kind == "shared" and "1.3" or "1.6", inst.has_sums and 12000 or 2000)
   end
+end
+
+-- Does the definition ask for the number of a column, or are the columns walked in an order of their own?
+local function counts_columns(inst, seg)
+  for _, n in ipairs(seg.nodes) do if n.op == "index" and n.dim == seg.column then return true end end
+  return inst.halves[seg.column] ~= nil
 end
 
 -- ---- the whole ----
@@ -332,6 +339,9 @@ function writer.start(inst, list, s, keys)
       if s.kind ~= "passes" then
         local where = s.kind == "shared" and "shared memory" or "registers"
         contract.line("require %s<=%d \"a row has at most %d columns in %s\"", sizes.span(inst, seg.column), s.cols, s.cols, where)
+      end
+      if s.kind == "passes" and counts_columns(inst, seg) then
+        contract.line("require %s<=%d \"columns are numbers, of 30 bits where their order is another\"", seg.column, 1 << 30)
       end
       if s.vec > 1 then contract.line("require %s%%%d==0 \"rows are read in pieces of %d elements\"", seg.column, s.vec, s.vec) end
     end

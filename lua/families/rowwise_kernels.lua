@@ -246,7 +246,9 @@ end
 -- Rows beyond the end add nothing, whatever they come to.
 local function add_rows(p, e, seg, acc)
   local tiled = seg.slots[#seg.slots]
-  local left = tile.to(tile.param(tiled, "i64") - p.at[tiled], "i32")
+  local left = tile.param(tiled, "i64") - p.at[tiled]
+  if p.s.kind == "columns" then left = tile.min(left, 1 << 30) end -- of a loop the contract says how many rows there are at most
+  left = tile.to(left, "i32")
   for k, sum in ipairs(seg.sums) do
     local v = values.spread(p, e:value(sum.value))
     core.at(sum.loc[1], sum.loc[2])

@@ -295,7 +295,9 @@ local function inside_row(p)
   if p.halves then
     inside = tile.lt(own_columns(p, on_heads), last_column(p))
   else
-    local left = tile.to(tile.param(p.seg.column, "i64") - tile.i64(p.column), "i32")
+    local left = tile.param(p.seg.column, "i64") - tile.i64(p.column)
+    if p.s.kind == "passes" then left = tile.min(left, 1 << 30) end -- else a row has no more columns than a tile
+    left = tile.to(left, "i32")
     inside = tile.lt(on_heads and tile.coord(head_like(p), 1) * p.s.vec or tile.coord(values.like(p), 1), left)
   end
   return on_heads and widen(p, inside) or inside

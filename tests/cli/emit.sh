@@ -71,4 +71,11 @@ for op in $("$kiln" list | awk 'NR > 1 { print $1 }'); do
     truth "variants of $op, $set, have a name each: $twice" test -z "$twice"
   done
 done
+
+# ---- rows of more than 2^31 columns, and as many rows: what is left of them is cut to what 32 bits hold before it is narrowed ----
+for op in softmax layer_norm layer_norm.grad; do
+  truth "$op in pieces is emitted" "$kiln" emit $op --target sm_80 --schedule kind=passes,rows=1,threads=256,warps=8,cols=2048,vec=8,ctas=2,cache=keep -o "$work/long.ptx"
+  truth "$op narrows no difference of 64 bits as it is" awk '/^\.visible/ { split("", left) } $1 == "sub.s64" { left[$2] = 1 }
+    $1 == "cvt.u32.u64" { sub(";", ",", $3); bad = bad || $3 in left } END { exit bad }' "$work/long.ptx"
+done
 finish
