@@ -206,7 +206,8 @@ static bool decide(Job *job, const char *key, size_t key_bytes, const char *valu
     value = named->text;
   else if (key_bytes == 5 && memcmp(key, "dtype", 5) == 0) {
     value = possible_dtypes(job, values, values_bytes);
-    if (value && strchr(value, '|') && *nopen < MAX_OPEN) {
+    if (value && strchr(value, '|')) {
+      if (*nopen == MAX_OPEN) return false;
       open[(*nopen)++] = (Open){key, value, key_bytes, strlen(value)};
       value = NULL;
     }
@@ -215,8 +216,10 @@ static bool decide(Job *job, const char *key, size_t key_bytes, const char *valu
   else if (owner && owner->tensor && strncmp(underscore, "_dtype", 6) == 0) {
     value = kiln_dtype_name(owner->tensor->dtype);
     if (is_decided(set, "dtype", value) && lists(values, values_bytes, "same")) value = "same";
-  } else if (owner && owner->tensor && *nopen < MAX_OPEN)
+  } else if (owner && owner->tensor) {
+    if (*nopen == MAX_OPEN) return false;
     open[(*nopen)++] = (Open){key, values, key_bytes, values_bytes};
+  }
   return !value || append(set, SET_BYTES, key, key_bytes, value, strlen(value));
 }
 
@@ -355,25 +358,31 @@ static kiln_status supply(Job *job, char *set) {
   return last ? last : supply_one(job, set, schedule);
 }
 
+static int count_values(const Open *open) {
+  int count = 1;
+  for (size_t k = 0; k < open->values_bytes; k++) count += open->values[k] == '|';
+  return count;
+}
+
 /* Every combination of what stayed open; one that the op refuses is no loss while another is there. */
 static kiln_status supply_all(Job *job, const char *decided, const Open *open, int nopen) {
   kiln_status last = KILN_OK;
-  int supplied = 0;
-  for (int choice = 0; choice < MAX_CHOICES; choice++) {
+  int supplied = 0, choices = 1;
+  for (int i = 0; i < nopen && choices <= MAX_CHOICES; i++) choices *= count_values(&open[i]);
+  job->output[0] = 0;
+  if (choices > MAX_CHOICES) return refuse(job, "has too many settings that these arguments leave open; name some by text arguments");
+  for (int choice = 0; choice < choices; choice++) {
     char set[SET_BYTES];
     snprintf(set, sizeof set, "%s", decided);
     int rest = choice;
     for (int i = 0; i < nopen; i++) {
-      int count = 1;
-      for (size_t k = 0; k < open[i].values_bytes; k++) count += open[i].values[k] == '|';
-      int pick = rest % count;
+      int count = count_values(&open[i]), pick = rest % count;
       rest /= count;
       const char *value = open[i].values, *end = open[i].values + open[i].values_bytes;
       while (pick--) value = (const char *)memchr(value, '|', (size_t)(end - value)) + 1;
       const char *stop = memchr(value, '|', (size_t)(end - value));
       if (!append(set, sizeof set, open[i].key, open[i].key_bytes, value, (size_t)((stop ? stop : end) - value))) break;
     }
-    if (rest) break; /* all were made */
     kiln_status s = supply(job, set);
     if (s == KILN_NO_MEMORY) return s;
     if (s)

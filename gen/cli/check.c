@@ -54,7 +54,7 @@ typedef struct Job {
 } Job;
 
 #define SETTINGS_MAX 64
-typedef struct Choices { char at[SETTINGS_MAX][256]; int n; } Choices; /* settings of each group, "dtype=f16 w=no" */
+typedef struct Choices { char at[SETTINGS_MAX][256]; int n; bool full; } Choices; /* settings of each group, "dtype=f16 w=no" */
 
 /* ---- one case ---- */
 
@@ -329,6 +329,7 @@ static void add_choice(Choices *c, const char *text) {
   for (int i = 0; i < c->n; i++)
     if (strcmp(c->at[i], text) == 0) return;
   if (c->n < SETTINGS_MAX) snprintf(c->at[c->n++], sizeof c->at[0], "%s", text);
+  else c->full = true;
 }
 
 /* One setting as `kiln list OP` writes it, "act=none|relu": default first. */
@@ -447,6 +448,10 @@ static void check_op(Job *job, const char *op, const char *offered) {
   Choices *c = cli_alloc(sizeof *c);
   choose_settings(job, offered, c);
   choose_from_lines(job, op, c);
+  if (c->full) { /* what is left out would pass unseen */
+    cli_error("%s has more than %d choices of settings; check some of them at a time with --set", op, SETTINGS_MAX);
+    job->failed++;
+  }
   bool primary = true; /* not yet the group that gets all cases */
   *job->base = 0;
   for (int i = 0; i < c->n && !job->device_lost; i++) {

@@ -24,7 +24,8 @@ static const char script[] =
     "  echo 'variant  schedule'; echo 'a-r1  rows=1 vec=8'; echo 'a-r2  rows=2 vec=1'; exit 0\n"
     "fi\n"
     "if [ \"$1\" = list ]; then\n"
-    "  case $2 in broken) echo 'unknown op' >&2; exit 1;; sample) echo \"$2  dtype=bf16|f32 x_M=no|yes u_N=no|yes\"; exit 0;;\n"
+    "  case $2 in broken) echo 'unknown op' >&2; exit 1;; open) echo \"$2  x_major=n|m x_a=1|2|3 x_b=1|2|3\"; exit 0;;\n"
+    "    sample) echo \"$2  dtype=bf16|f32 x_M=no|yes u_N=no|yes\"; exit 0;;\n"
     "    codes) echo \"$2  dtype=bf16|f16|f32\"; exit 0;; scaled) echo \"$2  dtype=bf16|f16|f32 s_dtype=f32\"; exit 0;; esac\n"
     "  echo \"$2  y = x * w, some op\"; echo '  dtype=bf16|f16|f32 w=yes|no w_dtype=same|f32 act=none|silu x_major=n|m'; exit 0\n"
     "fi\n"
@@ -198,6 +199,8 @@ static void test_named(void **state) {
 static void test_refusals(void **state) {
   (void)state;
   kiln_plan *p;
+  assert_int_equal(plan(&p, "open", false, false), KILN_PROVIDER); /* 18 combinations: none is left out unseen */
+  assert_non_null(strstr(kiln_error(), "settings that these arguments leave open"));
   assert_int_equal(plan(&p, "broken", false, false), KILN_PROVIDER);
   assert_non_null(strstr(kiln_error(), "does not know the op: unknown op"));
   assert_int_equal(plan(&p, "refused", false, false), KILN_PROVIDER);
