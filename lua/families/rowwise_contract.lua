@@ -178,7 +178,7 @@ local function put_cost(inst, list, s)
       local n = product(slots) .. "*" .. contract.bytes_of[t.dtype]
       if #slots == 0 then n = tostring(contract.bytes_of[t.dtype]) end
       table.insert(terms, n)
-      if is_table(inst, list, t) then table.insert(tables, n) end
+      if is_table(list, t) then table.insert(tables, n) end
       if not t.out and #slots > 1 and segments.is_column(slots[#slots]) then table.insert(again, n) end
     end
   end

@@ -124,7 +124,7 @@ static void an_explicit_barrier_serves(void **state) {
 static void a_store_of_a_slot_serves(void **state) { /* it begins once all have written the slot */
   (void)state;
   Run r;
-  run_on(&r, "sm_90a", "", "  o = smem dtype=f16 shape=[64,32]\n  h = frag dtype=f16 shape=[64,32] layout=\"r2@1:1 r2@0:8 r4@1:8 l4@1:2 l8@0:1 w4@0:16\"\n"
+  run_in(&r, "", "  o = smem dtype=f16 shape=[64,32]\n  h = frag dtype=f16 shape=[64,32] layout=\"r2@1:1 r2@0:8 r4@1:8 l4@1:2 l8@0:1 w4@0:16\"\n"
          "  m = map v dims=\"M,N\" box=[64,32] swizzle=64\n  out = ring o stages=2 filled_by=\"store\" fields=\"o\"\n"
          "  store t, acc, 0:i64, 0:i64\n  s = acquire out\n  put_slot s, h field=\"o\"\n  store_slot s, m, 0:i64, 0:i64 field=\"o\"\n  commit s\n"
          "  f = " READ "  drain out\n");
