@@ -104,9 +104,9 @@ end
 
 -- What is read along rows: bytes per element, of the segment that has most; narrow: whether an element has 1 or 8 bytes,
 -- which do not go through shared memory; rows, columns: how many tensors are read along rows, how many have one value per column (and their
--- bytes); most: of one segment; tables: whether there are look-ups.
+-- bytes); sampled: whether one of those belongs to a sample; most: of one segment; tables: whether there are look-ups.
 local function row_inputs(inst)
-  local r = { bytes = 0, rows = 0, most = 0, narrow = false, columns = 0, column_bytes = 0, tables = false }
+  local r = { bytes = 0, rows = 0, most = 0, narrow = false, columns = 0, column_bytes = 0, tables = false, sampled = false }
   for _, seg in ipairs(inst.segments) do
     local bytes, columns, column_bytes, before = 0, 0, 0, r.rows
     for _, n in ipairs(seg.nodes) do
@@ -119,6 +119,7 @@ local function row_inputs(inst)
         r.rows = r.rows + 1
       elseif t then
         columns, column_bytes = columns + 1, column_bytes + b
+        for _, d in ipairs(seg.rows) do r.sampled = r.sampled or n.dims[d] end
       end
     end
     r.bytes = math.max(r.bytes, bytes)
@@ -250,19 +251,31 @@ function REGS.tables(inst, vec, inputs, levels, put)
 end
 
 -- Several values per column: two rows of a thread share what it reads of them.
-function REGS.columns(_, vec, _, _, put)
+function REGS.columns(_, vec, inputs, levels, put)
   local each = vec == 8 and 16 or 8
   for _, t in ipairs { 4, 8, 16 } do put(t * 16 // each, each, vec) end
   for _, t in ipairs { 32, 64, 128 } do put(t * 8 // each * 2, each, vec, { rows = 2 }) end
   put(vec == 8 and 128 or 256, vec == 8 and 32 or 16, vec, { ctas = vec == 8 and 8 or 1 })
+  -- of 32 columns where the assembler has 128 registers for them without spilling: with one row sum, or two where they belong to a sample
+  if vec ~= 8 or inputs.most ~= 1 or core.target.threads_sm <= 1024 or not levels or levels > (inputs.sampled and 2 or 1) then return end
+  put(128, 32, vec, { rows = 2, ctas = 4 })
+  if levels == 1 then put(256, 32, vec, { rows = 2, ctas = 2 }) end
 end
 
 -- 16 columns per thread measured best up to rows of 4096, 32 beyond: what a thread keeps of a row fits in its registers several times over.
--- Heads of 128: a vector each of two rows.
-function REGS.plain(inst, vec, _, _, put)
+-- Heads of 128: a vector each of two rows. A value per column is shared by two rows of a thread, where there are two. Exponentials: more columns,
+-- so that fewer threads wait for the sum.
+function REGS.plain(inst, vec, inputs, levels, put, exponential)
+  local slow = exponential and levels and vec == 8 and inputs.rows == 1
   for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do
-    if t == 8 and vec == 8 and least_columns(inst, vec) == 8 then put(16, 8, vec, { rows = 2 }) else put(t, 16, vec) end
+    if t == 8 and vec == 8 and least_columns(inst, vec) == 8 then put(16, 8, vec, { rows = 2 })
+    elseif t >= 128 and slow then put(t // 2, 32, vec)
+    else put(t, 16, vec) end
   end
+  if vec ~= 8 or inputs.most ~= 1 or inputs.columns ~= 1 or exponential or core.target.threads_sm <= 1024 then return end
+  put(128, 16, vec, { rows = 2 })
+  put(128, 32, vec, { rows = 2 })
+  put(256, 32, vec, { rows = 2 })
 end
 
 local candidates = op.once("candidates", function(inst)
@@ -295,11 +308,11 @@ local candidates = op.once("candidates", function(inst)
   if vec > 1 then
     if not inst.has_sums then
       local beside = inputs.tables and "tables" or inputs.columns > 1 and not many and not exponential and "columns" or "plain"
-      REGS[beside](inst, vec, inputs, levels, regs)
+      REGS[beside](inst, vec, inputs, levels, regs, exponential)
       -- 1024 of 16 bits: no barrier
       if beside == "plain" and vec == 8 and not many then regs(16, 64, vec, { ctas = (exponential or inputs.rows > 2) and 2 or 3 }) end
       if not many and not inputs.tables then
-        regs(256, 32, vec, { ctas = enough })
+        if exponential and levels and vec == 8 and inputs.rows == 1 then regs(128, 64, vec) else regs(256, 32, vec, { ctas = enough }) end
         if vec == 8 or values <= 12 then regs(512, 32, vec) end
       elseif vec == 8 and not inputs.tables then
         regs(512, 16, vec)

@@ -169,6 +169,12 @@ end
 
 -- ---- cost ----
 
+-- Does it read values that are the same for all rows of a tile?
+local function has_columns(seg)
+  for _, n in ipairs(seg.nodes) do if n.op == "arg" and n.dims[seg.column] and not n.dims[seg.tiled] then return true end end
+  return false
+end
+
 -- Bytes that must move, by tensors that have rows; and what a schedule adds to their time.
 local function put_cost(inst, list, s)
   local terms, again, tables = {}, {}, {}
@@ -195,6 +201,9 @@ local function put_cost(inst, list, s)
       table.insert(idle, string.format("0.3*(%d-%s)/%d", s.cols, seg.column, s.cols))
       if s.rows > 1 then
         table.insert(idle, string.format("0.3*(ceildiv(%s,%d)*%d-%s)/max(%s,1)", tiled, s.rows, s.rows, tiled, tiled))
+      end
+      if s.rows * s.threads > s.warps * 32 and has_columns(seg) then -- read once for a thread's rows; worth it where SMs have several of them
+        table.insert(idle, string.format("max(-0.02,0.02-0.02*rows%d/sms)", seg.index))
       end
       if kernels.in_turn(s, seg) and kernels.by_heads(s) then
         table.insert(idle, string.format("0.1*(groups%d*%d-lead%d)/max(lead%d,1)", seg.index, s.reuse, seg.index, seg.index))
