@@ -37,15 +37,19 @@ return gemm.op "fp8" {
 --! of wgmma.mma_async: wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3*8
 --! emit --target sm_90a --set a_dtype=e5m2 --schedule core=wgmma,way=pingpong,bm=64,bn=64,bk=128,stages=4,cluster=1,share=b,group=8,out=1
 --! of wgmma.mma_async: wgmma.mma_async.sync.aligned.m64n64k32.f32.e5m2.e4m3*8
--- promoted: each sum is waited for and its slot given back before it is scaled; the scales of the next step are on their way meanwhile
+-- promoted: two sets of sums take turns, so that one is scaled while the next one's products run: a product before the loop, two steps in it, and
+-- what is left after it, by whether that is one step or two. Three scales a step, two steps ahead: two before the loop, two in it, one after it
 --! emit --target sm_90a --set scale=block --schedule core=wgmma,way=coop,bm=128,bn=128,bk=128,stages=4,cluster=1,share=b,group=8,out=2
 --! of wgmma,fma: wgmma.fence.sync.aligned wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3*4 wgmma.commit_group.sync.aligned \
---!     wgmma.wait_group.sync.aligned fma.rn.f32*64
---! of ld.global: ld.global.nc.f32*6
--- two parts of 64 rows after one another, in the same registers
+--!     ( wgmma.fence.sync.aligned wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3*4 wgmma.commit_group.sync.aligned \
+--!     wgmma.wait_group.sync.aligned fma.rn.f32*64 )*2 wgmma.wait_group.sync.aligned fma.rn.f32*64 \
+--!     wgmma.fence.sync.aligned wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3*4 wgmma.commit_group.sync.aligned \
+--!     ( wgmma.wait_group.sync.aligned fma.rn.f32*64 )*2
+--! of ld.global: ld.global.nc.f32*15
+-- two parts of 64 rows after one another, in the same registers; two steps in the loop, one after it
 --! emit --target sm_90a --set accumulate=promoted --schedule core=wgmma,way=coop,bm=256,bn=128,bk=128,stages=4,cluster=1,share=b,group=8,out=1
---! of wgmma,add.f32: ( wgmma.fence.sync.aligned wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3*4 wgmma.commit_group.sync.aligned \
---!     wgmma.wait_group.sync.aligned )*2
+--! of wgmma,add.rn: ( wgmma.fence.sync.aligned wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3*4 wgmma.commit_group.sync.aligned \
+--!     wgmma.wait_group.sync.aligned add.rn.f32*64 )*6
 --! emit --target sm_90a --set scale=block --schedule core=wgmma,way=pingpong,bm=128,bn=128
 --! fails: promoted by way=coop
 -- the other major: turned by a kernel before, 16 bytes of a row of 128 x 128 at a time, 64 bytes of a thread one by one from shared memory

@@ -4,6 +4,7 @@
 #   architecture numbers compared only in gen/target.c      libraries do not print, exit or abort
 #   numbers in a library read whatever the locale
 #   Lua's headers only in gen/script*; no CUDA header       files of at most 900 lines, lines of at most 160 columns
+#   every script of tests/cases is run
 # Comments are taken out first (by the preprocessor, which leaves line numbers alone).
 set -u -o pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
@@ -56,5 +57,8 @@ while read -r lines file; do
 done < <(wc -l "${sources[@]}" | grep -v ' total$')
 mapfile -t prose < <(printf '%s\n' "${sources[@]}" | grep -E '\.(c|h|lua)$')
 awk 'length > 160 { printf "%s:%d has %d columns, more than 160\n", FILENAME, FNR, length; bad = 1 } END { exit bad }' "${prose[@]}" || bad=1
+for file in tests/cases/*.lua; do # meson wants them by name, so one that is not named would never run
+  grep -qF "'${file#tests/}'" tests/meson.build || { echo "$file is not in tests/meson.build"; bad=1; }
+done
 [ $bad = 0 ] && echo "rules: ${#sources[@]} files as they should be"
 exit $bad
