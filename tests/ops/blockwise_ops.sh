@@ -2,8 +2,8 @@
 # blockwise_ops.sh BUILD - blockwise ops that users could write, on targets with conversions to eight bits and without; and mistakes,
 # each with the line and the words that its author must see.
 set -u -o pipefail
-cd "$(dirname "$(readlink -f "$0")")" || exit 1
 kiln=$(readlink -f "$1")/kiln
+cd "$(dirname "$(readlink -f "$0")")" || exit 1
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 failed=0 passed=0

@@ -2,8 +2,8 @@
 # user_ops.sh BUILD - ops that users could write: those of tests/ops/lua on the simulator, on a target with and one without the
 # younger forms; and mistakes, each with the line and the words that its author must see, within two seconds.
 set -u -o pipefail
-cd "$(dirname "$(readlink -f "$0")")" || exit 1
 kiln=$(readlink -f "$1")/kiln
+cd "$(dirname "$(readlink -f "$0")")" || exit 1
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 failed=0 passed=0
