@@ -1,4 +1,4 @@
-#include <kiln.h> /* cc mlp.c $(pkg-config --cflags --libs kiln); ./a.out cuda:0 . */
+#include <kiln.h> /* cc mlp.c $(pkg-config --cflags --libs kiln) -lm; ./a.out cuda:0 . */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -25,6 +25,16 @@ diff -u - "$work/out" <<'END' || fail "the program printed something else"
 0.3112 0.3112 0.3112 0.3112
 END
 
+# by the command in each one's first line, with the flags of the build in the place of those of the installation (what a sanitizer adds to the
+# library is not there)
+for file in l2_norm.c mlp.c; do
+  command=$(sed -n '1s|.*/\* \(cc [^;]*\);.*|\1|p' "tests/readme/$file")
+  [ -n "$command" ] || fail "$file does not say how it is compiled"
+  command=${command/#cc $file/${CC:-cc} tests/readme/$file} flags="-Iruntime -L$build -lkiln -Wl,--unresolved-symbols=ignore-in-shared-libs"
+  # shellcheck disable=SC2016,SC2086 # the text of the page; a command line is words
+  ${command/'$(pkg-config --cflags --libs kiln)'/$flags} -o "$work/program" || fail "this command does not link: $command"
+done
+
 mkdir "$work/kernels" || exit 1
 emitted=0
 while read -r command; do
