@@ -188,12 +188,12 @@ static bool read_ranges(Options *o, const char *text, char *message, size_t byte
 
 /* ---- cuda:0,sim:sm_80,sms=4 ---- */
 
-static bool check_device(const char *word, size_t n, Message m) {
+static bool check_device(const Options *o, const char *word, size_t n, Message m) {
   if (n >= 3 && memcmp(word, "sim", 3) == 0 && (n == 3 || word[3] == ':')) {
     if (n == 3) return true;
     char name[32];
     snprintf(name, sizeof name, "%.*s", (int)(n - 4), word + 4);
-    if (target_find(name)) return true;
+    if (o->foreign || target_find(name)) return true;
     return SAY(m, "--device: unknown target \"%s\"; there are %s", name, target_names());
   }
   int64_t ordinal;
@@ -213,7 +213,7 @@ static bool read_devices(Options *o, const char *text, char *message, size_t byt
     if (is_option && strncmp(begin, "cuda", 4) == 0)
       return SAY(m, "--device: a GPU takes no options, got \"%.*s\"", (int)length, at);
     if (!is_option) {
-      if (!check_device(at, length, m)) return false;
+      if (!check_device(o, at, length, m)) return false;
       begin = at;
     }
     const char *next = at + length + 1;
@@ -291,7 +291,7 @@ static bool take(Options *o, OptionId id, const char *value, Message m) {
   case OPTION_SMS: return take_sms(o, value, m);
   case OPTION_SEEDS: return take_seeds(o, value, m);
   case OPTION_TARGET:
-    if (!target_find(value)) return SAY(m, "--target: unknown target \"%s\"; there are %s", value, target_names());
+    if (!o->foreign && !target_find(value)) return SAY(m, "--target: unknown target \"%s\"; there are %s", value, target_names());
     return take_text(o, &o->target, "--target", value, m);
   case OPTION_AS:
     if (strcmp(value, "ptx") && strcmp(value, "c")) return SAY(m, "--as: expected ptx or c, got \"%s\"", value);
@@ -318,6 +318,7 @@ bool options_parse(Options *o, const char *command, uint32_t allowed, int most, 
                    size_t bytes) {
   Message m = {message, bytes};
   memset(o, 0, sizeof *o);
+  o->foreign = most == OPTIONS_REST;
   bool only_operands = false;
   for (int i = 0; i < argc; i++) {
     const char *arg = argv[i], *value;

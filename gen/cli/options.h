@@ -62,6 +62,7 @@ typedef struct Options {
   const char *operand[4];
   int noperands;
   char **rest;        /* OPTIONS_REST: argv from the first operand (or from what follows "--") to its end; noperands of them */
+  bool foreign;       /* OPTIONS_REST: the program brings its kernels, so a device may be any that the simulator has, which says so itself */
   uint32_t given;     /* bits of OptionId */
   const char *lua, *target, *ptx, *out, *as, *dump;
   kiln_gen_pair set[OPTIONS_MAX_PAIRS], schedule[OPTIONS_MAX_PAIRS];

@@ -20,7 +20,7 @@ static const char help[] =
     "Runs a program that uses the CUDA driver API (libcuda.so.1, linked or opened by dlopen) on the simulator, unchanged.\n"
     "What its launches do wrong is printed when it has ended: kernel, line of the source (-lineinfo) and of the PTX text,\n"
     "block, warp and lane. Kernels must be PTX text; the runtime API and cubins are not simulated.\n\n"
-    "  --target T           the device's architecture (default: sm_80)\n"
+    "  --target T           the device's architecture, also such as sm_87 and sm_90, for which kiln emits nothing (default: sm_80)\n"
     "  --seed N             order of warps and of asynchronous copies (default: 0)\n"
     "  --device sim:T,..    instead of --target, with the simulator's options: sms=N cores=N checks=off policy=.. limit=N\n\n"
     "Exit code: the program's own, 128 + N if signal N ended it, 126 or 127 if it cannot be run. Where it ends with 0 though\n"

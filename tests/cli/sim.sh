@@ -15,6 +15,10 @@ done
 expect 0 'sim:sm_90a,seed=7: 1 launch' "$kiln" sim --target sm_90a --seed 7 "$linked" right
 expect 0 'sim:sm_86,sms=2,policy=random: 1 launch' "$kiln" sim --device sim:sm_86,sms=2,policy=random "$linked" right
 expect 0 '0 found wrong' "$kiln" sim --device sim:sm_80,checks=off "$linked" right
+# devices that kiln emits nothing for
+expect 0 'sim:sm_87: 1 launch' "$kiln" sim --target sm_87 "$linked" right
+expect 0 'sim:sm_90,sms=2: 1 launch' "$kiln" sim --device sim:sm_90,sms=2 "$linked" right
+expect 1 "no target 'sm_12'; there are sm_75 .*sm_87" "$kiln" sim --target sm_12 "$linked" right
 
 # ---- exit codes ----
 expect 1 '2 launches, 2 found wrong' "$kiln" sim "$linked" forgiving
