@@ -47,7 +47,18 @@ local function under_sums(value)
   if kind then return n, reduced, REDUCE[kind] end
 end
 
-local function column_of(nodes, tensor, loc)
+-- A sum over rows is there when all rows have been walked, which is too late for anything but an output.
+local function refuse_inner_sums(nodes)
+  for _, n in ipairs(nodes) do
+    if REDUCE[n.op] and not segments.is_column(n.dim) then
+      core.at(n.loc[1], n.loc[2])
+      error(n.op .. " over rows, along " .. n.dim .. ": it may be an output, but nothing is computed from it; factors stand inside, as in sum(2 * x, \"" ..
+        n.dim .. "\")", 0)
+    end
+  end
+end
+
+local function column_of(inst, nodes, tensor, loc)
   local found
   for _, n in ipairs(nodes) do
     for d in pairs(n.dims) do
@@ -169,7 +180,8 @@ function segments.find(inst, graph)
   for _, o in ipairs(graph.outputs) do
     local value, reduced, kind = under_sums(o.value)
     local nodes = segments.reach { value or o.value }
-    local column = column_of(nodes, o.tensor, o.loc)
+    refuse_inner_sums(nodes)
+    local column = column_of(inst, nodes, o.tensor, o.loc)
     local seg = find_segment(list, row_dims(inst, o.tensor, value or o.value, reduced), column)
     if not kind then
       table.insert(seg.outputs, o)

@@ -270,6 +270,7 @@ T.__div = binary "div"
 T.__unm = function(a) return is_integer(a) and 0 - a or f.neg(a) end
 T.__idiv = f.idiv
 T.__mod = f.mod
+T.__pow = function() error("there is no power; write x * x, sqrt(x), or exp2(y * log2(x))", 2) end
 T.__lt = refuse "lt(a, b)"
 T.__le = refuse "le(a, b)"
 T.__eq = refuse "eq(a, b)"
