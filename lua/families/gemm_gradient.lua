@@ -145,7 +145,7 @@ function gradient.plan(inst, d, read)
       if not n then core.refuse("nothing flows to '" .. spec.name .. "' under these settings: its gradient is 0; leave it out, d" .. spec.name .. "=no") end
       local g = classify(d, spec.name, n)
       if not g or #out.dims == 0 then
-        op.fail(d.inst.op, "the gradient of '" .. spec.name .. "' is none that a stage makes: products of adjoints and operands, and sums over rows")
+        core.refuse("the gradient of '" .. spec.name .. "' is no product and no sum over rows; leave it out, d" .. spec.name .. "=no, or declare it const")
       end
       g.name, g.out = spec.name, out
       p.results[#p.results + 1] = g

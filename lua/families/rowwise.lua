@@ -102,11 +102,11 @@ local function largest_bytes(inst)
   return bytes
 end
 
--- What is read along rows: bytes per element, of the segment that has most; narrow: whether an element has 1 or 8 bytes,
--- which do not go through shared memory; rows, columns: how many tensors are read along rows, how many have one value per column (and their
--- bytes); sampled: whether one of those belongs to a sample; most: of one segment; tables: whether there are look-ups.
+-- What is read along rows: bytes per element, of the segment that has most; narrow: whether an element has 1 or 8 bytes, which do not go through
+-- shared memory; apart: whether the rows' innermost dim stands elsewhere than before the columns, where a ring's copies look for it; rows, columns: how
+-- many tensors are read along rows, how many have one value per column (and their bytes); most: of one segment; tables: whether there are look-ups.
 local function row_inputs(inst)
-  local r = { bytes = 0, rows = 0, most = 0, narrow = false, columns = 0, column_bytes = 0, tables = false, sampled = false }
+  local r = { bytes = 0, rows = 0, most = 0, narrow = false, apart = false, columns = 0, column_bytes = 0, tables = false }
   for _, seg in ipairs(inst.segments) do
     local bytes, columns, column_bytes, before = 0, 0, 0, r.rows
     for _, n in ipairs(seg.nodes) do
@@ -114,7 +114,7 @@ local function row_inputs(inst)
       local t = n.op == "arg" and n.dims[seg.column] and inst.by_name[n.name]
       local b = t and contract.bytes_of[t.dtype]
       if t and n.dims[seg.tiled] then
-        r.narrow = r.narrow or b == 1 or b == 8
+        r.narrow, r.apart = r.narrow or b == 1 or b == 8, r.apart or t.dims[#t.dims - 1] ~= seg.tiled
         bytes = bytes + b
         r.rows = r.rows + 1
       elseif t then
@@ -186,7 +186,7 @@ local function load_of(inst)
 end
 
 local function loop_candidates(inst, list, vec)
-  if row_inputs(inst).narrow or row_inputs(inst).bytes == 0 or vec == 1 then return end
+  if row_inputs(inst).narrow or row_inputs(inst).apart or row_inputs(inst).bytes == 0 or vec == 1 then return end
   local sampled = inst.has_sums -- does each sum keep something, so that a CTA could make it alone?
   for _, seg in ipairs(inst.segments) do for _, sum in ipairs(seg.sums) do sampled = sampled and #sum.kept > 0 end end
   local function loop(threads, per_thread, warps, ctas, parts, most_stages)
@@ -387,7 +387,7 @@ local function check_schedule(inst, s)
   if s.kind == "passes" and s.cols % (s.threads * least) ~= 0 then refuse("cols (of a piece) is a multiple of " .. times) end
   if s.kind == "loop" then
     if s.vec == 1 or row_inputs(inst).narrow then refuse("loop needs vectors (vec) of elements of 2 or 4 bytes") end
-    if row_inputs(inst).bytes == 0 then refuse("loop brings rows ahead; this op reads none") end
+    if row_inputs(inst).bytes == 0 or row_inputs(inst).apart then refuse("loop brings rows ahead; there are none, or their last dim is not before N") end
     if s.stages < 2 or s.stages > 8 then refuse("stages is 2 to 8") end
     if s.rows * s.threads ~= s.warps * 32 then refuse("a loop's tile has a row for each group of threads: rows * threads = 32 * warps") end
   end

@@ -146,10 +146,16 @@ local function collapse_lists(inst, seg, pinned)
     for _, t in ipairs(inst.tensors) do if t.present and text.has(t.dims, d) then table.insert(names, t.name) end end
     return table.concat(names, " ")
   end
+  local function follows(outer, d) -- in each tensor, and at once
+    for _, t in ipairs(inst.tensors) do
+      for i, own in ipairs(t.present and t.dims or {}) do if own == d and t.dims[i - 1] ~= outer then return false end end
+    end
+    return true
+  end
   local before
-  for _, d in ipairs(seg.rows) do
+  for k, d in ipairs(seg.rows) do
     local own = owners(d)
-    if open and own == before and not pinned[d] and not open.pinned then
+    if open and own == before and follows(seg.rows[k - 1], d) and not pinned[d] and not open.pinned then
       for _, slot in ipairs(expand({ d }, seg.count)) do table.insert(open, slot) end
     else
       open = expand({ d }, seg.count)
@@ -189,9 +195,10 @@ function segments.find(inst, graph)
       local kept = {}
       for _, d in ipairs(seg.rows) do if not reduced[d] then table.insert(kept, d) end end
       core.at(o.loc[1], o.loc[2])
-      if not column or not text.has(o.tensor.dims, column) then error("output '" .. o.tensor.name .. "' is a sum over rows that has no column dim", 0) end
+      local refuse = inst.op.declared.gradient_of and core.refuse or function(why) error(why, 0) end -- a derived op is nobody's mistake
+      if not column or not text.has(o.tensor.dims, column) then refuse("output '" .. o.tensor.name .. "' is a sum over rows that has no column dim") end
       if #kept == #seg.rows or kept[#kept] == seg.rows[#seg.rows] then
-        error("output '" .. o.tensor.name .. "' sums over rows but keeps the innermost of their dims, " .. seg.rows[#seg.rows] .. "; that is not made yet", 0)
+        refuse("output '" .. o.tensor.name .. "' sums over rows but keeps the innermost of their dims, " .. seg.rows[#seg.rows] .. "; that is not made yet")
       end
       core.at()
       table.insert(seg.sums, { tensor = o.tensor, value = value, kept = kept, kind = kind, loc = o.loc })

@@ -560,8 +560,10 @@ function values.write(p, e, o)
   elseif v.kind ~= "frag" then -- the same for all rows
     v = tile.reduce(spread(p, v), "max", 1)
   end
-  local inside = p.sure and tile_dims(p, t)[1] >= 0 and { 0 } or nil
-  tile.store(p.view[t.name], tile.to(v, t.dtype), values.coordinates(p, t, p.column), { dims = o.dims, inside = inside })
+  local dims = tile_dims(p, t)
+  local inside = p.sure and dims[1] >= 0 and { 0 } or nil
+  if not has_dim(t, p.seg.column) then dims = { dims[1] } end
+  tile.store(p.view[t.name], tile.to(v, t.dtype), values.coordinates(p, t, p.column), { dims = dims, inside = inside })
   core.at()
 end
 

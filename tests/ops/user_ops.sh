@@ -199,6 +199,20 @@ else
   passed=$((passed + 1))
 fi
 
+# One that nothing makes is refused, and no failure of its op.
+cat >"$work/op.lua" <<'E'
+return {
+  rowwise.op "broadcast" { tensors = { "x M N", "y B M N out" }, forward = function(t) t.y = t.x end },
+  gemm.op "scaled" { tensors = { "a B M K", "b B K N", "s", "d B M N out" }, epilogue = function(e) return e.acc * e.s end },
+}
+E
+if "$kiln" check "$work/op.lua" --device sim:sm_80 --set dtype=f16 --quick >"$work/out" 2>&1 && grep -q '^[1-9][0-9]* passed, 0 failed' "$work/out" &&
+  grep -qF "refused: output 'dx' sums over rows but keeps the innermost" "$work/out" && grep -qF "the gradient of 's' is no product and no sum over rows" "$work/out"; then
+  passed=$((passed + 1))
+else
+  echo "FAIL gradients that nothing makes:"; tail -20 "$work/out"; failed=$((failed + 1))
+fi
+
 # Beside an op stands its gradient, which a name picks; the op's own name, or none, picks the op.
 cp ../../lua/examples/3_center.lua "$work/op.lua"
 picks() { # NAME OP

@@ -19,5 +19,9 @@ return {
   row("s_i32", { { "x M N i32", "y M N out" }, function(t) t.y = t.x * t.k end, { "k i32 = 3" } }),
   row("s_i64", { { "x M N i64", "y M N out" }, function(t) t.y = t.x * t.k end, { "k i64 = 3" } }),
   row("s_f64_scalar", { { "x M N", "y M N out" }, function(t) t.y = t.x * t.k end, { "k f64 = 0.1" } }),
+  -- dims in another order than the rows have: of outputs, of inputs, of both; their loops are none, and their gradients not all made
+  row("s_first_of_rows", { { "x M N", "y B M N out" }, function(t) t.y = t.x end }),
+  row("s_turned", { { "x B M N", "y M B N out", "s M B f32 out" }, function(t) t.s = sum(t.x * t.x) t.y = t.x * t.s end }),
+  row("s_turned_inputs", { { "x B T N", "g T B N", "q T B", "y B T N out", "z B T N out" }, function(t) t.y = t.x * t.g t.z = t.x + t.g * t.q end }),
   row("s_ptx_words", { { "add M N", "tid M N", "ret M N out" }, function(t) t.ret = t.add + t.tid end }),
 }
