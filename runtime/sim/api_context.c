@@ -85,7 +85,7 @@ static int attribute_value(const SimDevice *d, unsigned attribute) {
   case DRV_DEVICE_WARP_SIZE: return SIM_LANES;
   case DRV_DEVICE_CLOCK_RATE: return 1000000;
   case DRV_DEVICE_MEMORY_CLOCK_RATE: return 1000000;
-  case DRV_DEVICE_GLOBAL_MEMORY_BUS_WIDTH: return 512;
+  case DRV_DEVICE_GLOBAL_MEMORY_BUS_WIDTH: return 128 * d->sms; /* so that with any number of SMs memory and tensor cores are to each other as on a GPU */
   case DRV_DEVICE_L2_CACHE_SIZE: return 4 << 20;
   case DRV_DEVICE_MULTIPROCESSOR_COUNT: return d->sms;
   case DRV_DEVICE_MAX_THREADS_PER_MULTIPROCESSOR: return t->threads_sm;
