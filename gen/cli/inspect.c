@@ -19,7 +19,7 @@ static const char help[] =
     "  --device D           whose rates the bound is for (default: a simulated device of the target, of few SMs)\n"
     "  --lua DIR            the language, families and ops from this folder\n\n"
     "examples:\n"
-    "  kiln inspect ptx_out/rms_norm/sm_90a/rms_norm-bf16.ptx\n"
+    "  kiln inspect ptx_out/rms_norm/sm_90a/rms_norm-bf16-r1x4096.ptx\n"
     "  kiln inspect gemm --target sm_80 --size M=4096,N=4096,K=4096 --device sim:sm_80,sms=108\n";
 
 /* A multiprocessor of every target has 65536 registers, given out to warps in pieces of 256. */

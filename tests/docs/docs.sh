@@ -1,6 +1,6 @@
 #!/bin/bash
 # docs.sh BUILD - what README.md and docs/ name is there:
-#   paths in backticks exist; a function named as `function` (`file`) is defined in that file
+#   paths in backticks exist, and files of ptx_out in help texts; a function named as `function` (`file`) is defined in that file
 #   a Lua block whose first line names its file is that file
 #   every command that begins with build/kiln, needs no GPU and is not `check all` (which ./bootstrap test does) runs, in a copy of what it
 #   reads; my_op.lua is add-an-op.md's
@@ -21,6 +21,9 @@ for page in "${pages[@]}"; do
     [ -e "$path" ] || [ -e "docs/$path" ] || { [ "$page" = tests/README.md ] && [ -e "tests/$path" ]; } || complain "$page: there is no $path"
   done < <(grep -oE '`((gen|lua|runtime|tests|docs|ptx_out|kernels)/[A-Za-z0-9_./-]*|[a-z][a-z-]*\.md)`' "$page" | tr -d '`' | sort -u)
 done
+while read -r path; do
+  [ -e "$path" ] || complain "gen/cli: a help text names $path, which is not there"
+done < <(grep -ohE 'ptx_out/[A-Za-z0-9_./-]+\.ptx' gen/cli/*.c | sort -u)
 [ $paths -gt 50 ] || complain "only $paths paths were found"
 
 # ---- functions of the tour ----
