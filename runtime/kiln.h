@@ -133,8 +133,8 @@ typedef struct kiln_device kiln_device;
 /* Opens a device. `where`:
  *   "cuda:N"   GPU number N of the driver (libcuda.so.1); retains its primary context, as the CUDA runtime and frameworks do
  *   "current"  the device of the context that is current now; that context is used and not retained (it must outlive dev)
- *   "sim:sm_90a,sms=4,..."  a simulated device (docs/simulator.md lists the options), from libkilnsim.so.0 beside libkiln or the
- *              executable
+ *   "sim:sm_90a,sms=4,..."  a simulated device (docs/simulator.md lists the options), from libkilnsim.so.0 beside libkiln or
+ *              the executable
  *   NULL       the first GPU; there is no silent change to the simulator
  * *out is owned by the caller: kiln_close. Errors: BAD_CALL, NO_DEVICE, DRIVER_TOO_OLD, NO_SIMULATOR, DRIVER, NO_MEMORY. */
 KILN_API kiln_status kiln_open(kiln_device **out, const char *where);
