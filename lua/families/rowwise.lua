@@ -102,9 +102,9 @@ local function largest_bytes(inst)
   return bytes
 end
 
--- What is read along rows: bytes per element, of the segment that has most; narrow: whether an element has 1 or 8 bytes, which do not go through
--- shared memory; apart: whether the rows' innermost dim stands elsewhere than before the columns, where a ring's copies look for it; rows, columns: how
--- many tensors are read along rows, how many have one value per column (and their bytes); most: of one segment; tables: whether there are look-ups.
+-- What is read along rows: bytes per element, of the segment that has most; narrow: an element has 1 or 8 bytes, which do not go through shared
+-- memory; apart: no ring can bring it, whose copies look for the rows' innermost dim before the columns, and are as many in each segment; rows, columns:
+-- how many tensors are read along rows, how many have one value per column (and their bytes); most: of one segment; tables: there are look-ups.
 local function row_inputs(inst)
   local r = { bytes = 0, rows = 0, most = 0, narrow = false, apart = false, columns = 0, column_bytes = 0, tables = false }
   for _, seg in ipairs(inst.segments) do
@@ -125,7 +125,7 @@ local function row_inputs(inst)
     r.bytes = math.max(r.bytes, bytes)
     r.columns = math.max(r.columns, columns)
     r.column_bytes = math.max(r.column_bytes, column_bytes)
-    r.most = math.max(r.most, r.rows - before)
+    r.apart, r.most = r.apart or seg ~= inst.segments[1] and r.rows - before ~= r.most, math.max(r.most, r.rows - before)
   end
   return r
 end
@@ -387,7 +387,7 @@ local function check_schedule(inst, s)
   if s.kind == "passes" and s.cols % (s.threads * least) ~= 0 then refuse("cols (of a piece) is a multiple of " .. times) end
   if s.kind == "loop" then
     if s.vec == 1 or row_inputs(inst).narrow then refuse("loop needs vectors (vec) of elements of 2 or 4 bytes") end
-    if row_inputs(inst).bytes == 0 or row_inputs(inst).apart then refuse("loop brings rows ahead; there are none, or their last dim is not before N") end
+    if row_inputs(inst).bytes == 0 or row_inputs(inst).apart then refuse("loop brings rows ahead; there are none that a ring can bring") end
     if s.stages < 2 or s.stages > 8 then refuse("stages is 2 to 8") end
     if s.rows * s.threads ~= s.warps * 32 then refuse("a loop's tile has a row for each group of threads: rows * threads = 32 * warps") end
   end

@@ -54,7 +54,7 @@ end
 
 local function put_tensors(inst, list, s)
   for _, seg in ipairs(list) do
-    for _, m in ipairs(seg.merged) do if #m > 1 then contract.line("collapse %s", table.concat(m, " ")) end end
+    for _, m in ipairs(seg.collapse) do contract.line("collapse %s", table.concat(m, " ")) end
   end
   for _, t in ipairs(inst.tensors) do
     if t.present then

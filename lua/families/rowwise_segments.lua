@@ -214,13 +214,18 @@ function segments.find(inst, graph)
     end
   end
   inst.dim_count = count
+  local stated = {}
   for _, s in ipairs(list) do
     if not s.column then op.fail(inst.op, "rows along " .. table.concat(s.rows, " ") .. " have no column dim; its name begins with N") end
     s.count = count
     s.slots = expand(s.rows, count)
     if #s.slots == 0 then op.fail(inst.op, "what lies along " .. s.column .. " alone has no rows; give it a dim M") end
     s.tiled = s.rows[#s.rows]
-    s.merged = collapse_lists(inst, s, pinned)
+    s.merged, s.collapse = collapse_lists(inst, s, pinned), {}
+    for _, m in ipairs(s.merged) do -- segments of the same rows have the same lists, and the contract each of them once
+      if #m > 1 and not stated[m[1]] then table.insert(s.collapse, m) end
+      stated[m[1]] = true
+    end
     s.kept = {} -- slots of dims that some sum keeps: they lead, and a CTA stays within one of each
     for _, sum in ipairs(s.sums) do
       for i, d in ipairs(sum.kept) do

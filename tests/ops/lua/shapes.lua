@@ -23,5 +23,8 @@ return {
   row("s_first_of_rows", { { "x M N", "y B M N out" }, function(t) t.y = t.x end }),
   row("s_turned", { { "x B M N", "y M B N out", "s M B f32 out" }, function(t) t.s = sum(t.x * t.x) t.y = t.x * t.s end }),
   row("s_turned_inputs", { { "x B T N", "g T B N", "q T B", "y B T N out", "z B T N out" }, function(t) t.y = t.x * t.g t.z = t.x + t.g * t.q end }),
+  -- parts of a launch that have the same rows, and read different numbers of tensors
+  row("s_columns_of_two", { { "x M N1", "w M N2", "y M N1 out", "v M N2 out" }, function(t) t.y = t.x * t.x t.v = t.w * 2 end }),
+  row("s_two_and_one", { { "x M N1", "z M N1", "w M N2", "y M N1 out", "v M N2 out" }, function(t) t.y = t.x * t.z t.v = t.w / sum(t.w * t.w) end }),
   row("s_ptx_words", { { "add M N", "tid M N", "ret M N out" }, function(t) t.ret = t.add + t.tid end }),
 }
