@@ -229,7 +229,8 @@ function segments.find(inst, graph)
     s.kept = {} -- slots of dims that some sum keeps: they lead, and a CTA stays within one of each
     for _, sum in ipairs(s.sums) do
       for i, d in ipairs(sum.kept) do
-        if s.rows[i] ~= d then op.fail(inst.op, "output '" .. sum.tensor.name .. "' keeps " .. d .. ", which is not the outermost dim of the rows") end
+        local why = s.rows[i] ~= d and "output '" .. sum.tensor.name .. "' keeps " .. d .. ", which is not the outermost dim of the rows"
+        if why and inst.op.declared.gradient_of then core.refuse(why) elseif why then op.fail(inst.op, why) end
         if #sum.kept > #s.kept then s.kept = sum.kept end
       end
     end

@@ -203,11 +203,13 @@ fi
 cat >"$work/op.lua" <<'E'
 return {
   rowwise.op "broadcast" { tensors = { "x M N", "y B M N out" }, forward = function(t) t.y = t.x end },
+  rowwise.op "middle" { tensors = { "x B H T N", "c H N", "y B H T N out" }, forward = function(t) t.y = t.x * t.c end },
   gemm.op "scaled" { tensors = { "a B M K", "b B K N", "s", "d B M N out" }, epilogue = function(e) return e.acc * e.s end },
 }
 E
 if "$kiln" check "$work/op.lua" --device sim:sm_80 --set dtype=f16 --quick >"$work/out" 2>&1 && grep -q '^[1-9][0-9]* passed, 0 failed' "$work/out" &&
-  grep -qF "refused: output 'dx' sums over rows but keeps the innermost" "$work/out" && grep -qF "the gradient of 's' is no product and no sum over rows" "$work/out"; then
+  grep -qF "refused: output 'dx' sums over rows but keeps the innermost" "$work/out" &&
+  grep -qF "refused: output 'dc' keeps H, which is not the outermost" "$work/out" && grep -qF "the gradient of 's' is no product and no sum over rows" "$work/out"; then
   passed=$((passed + 1))
 else
   echo "FAIL gradients that nothing makes:"; tail -20 "$work/out"; failed=$((failed + 1))
