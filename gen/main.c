@@ -72,6 +72,7 @@ static int run(int argc, char **argv) {
 int main(int argc, char **argv) {
   hold_streams();
   signal(SIGPIPE, SIG_IGN); /* a reader that went away shows as a failed write below */
+  signal(SIGXFSZ, SIG_IGN); /* a file that may grow no longer: a failed write, too, after which nothing half-written stays */
   int code = run(argc, argv);
   if (fflush(stdout) != 0 || ferror(stdout)) {
     if (errno != EPIPE) cli_error("cannot write to standard output: %s", strerror(errno)); /* head(1) and the like just leave */

@@ -5,6 +5,7 @@
 #include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char help[] =
@@ -14,7 +15,7 @@ static const char help[] =
     "  --target SM          the architecture: sm_75 .. (kiln list --targets)\n"
     "  --set K=V,..         settings of the op: dtype=f16,w=no (kiln list OP shows them)\n"
     "  --schedule K=V,..    how it is laid on the target (kiln list --variants OP shows what is offered)\n"
-    "  -o FILE              to a file, which is written whole or not at all\n"
+    "  -o FILE              to a file, which is written whole or not at all; - is standard output\n"
     "  --as ptx|c           c: a C array, ended by NUL, ready for kiln_add_text\n"
     "  --dump PASS          the tile IR after script, layout or hazard, instead of PTX\n"
     "  --all DIR            every file of the curated set, below DIR; files that no longer belong to it are removed\n"
@@ -74,13 +75,15 @@ static bool deliver(const Options *o, const char *name, const char *text, size_t
     text = made;
     bytes = made_bytes;
   }
-  bool done = o->out ? write_whole(o->out, text, bytes) : fwrite(text, 1, bytes, stdout) == bytes;
+  bool to_file = o->out && strcmp(o->out, "-") != 0;
+  bool done = to_file ? write_whole(o->out, text, bytes) : fwrite(text, 1, bytes, stdout) == bytes;
   free(made); /* open_memstream's own, outside the hook */
-  return done || o->out == NULL; /* main reports a failed standard output */
+  return done || !to_file; /* main reports a failed standard output */
 }
 
 static int emit_one(const Options *o) {
   if (!o->target) return cli_usage("emit: --target is needed, one of %s", target_names());
+  if (o->dump && o->as) return cli_usage("emit: --as is about PTX; --dump %s writes the tile IR as it is", o->dump);
   KilnGen *g = cli_open_generator(o);
   if (!g) return CLI_FAILED;
   kiln_gen_request r = {.op = o->operand[0], .target = o->target, .set = o->set, .nset = o->nset,
@@ -201,11 +204,18 @@ static void remove_stale(const char *folder, const Curated *set, int n, bool dif
   nkept = n;
   only_show = diff;
   stale_tally = tally;
-  root_bytes = strlen(folder) + 1;
+  root_bytes = strlen(folder) + (strcmp(folder, "/") != 0);
   if (access(folder, F_OK) == 0) nftw(folder, visit_file, 16, FTW_PHYS);
 }
 
 static int emit_all(const Options *o) {
+  char folder[3072];
+  size_t length = (size_t)snprintf(folder, sizeof folder, "%s", o->operand[0]);
+  if (length >= sizeof folder) return cli_error("the folder's name has %zu bytes; the most is %zu", length, sizeof folder - 1), CLI_FAILED;
+  while (length > 1 && folder[length - 1] == '/') folder[--length] = 0;
+  struct stat st;
+  if (stat(folder, &st) == 0 && !S_ISDIR(st.st_mode))
+    return cli_error("%s: is a file, a folder was expected", folder), CLI_FAILED;
   KilnGen *g = cli_open_generator(o);
   if (!g) return CLI_FAILED;
   bool diff = options_has(o, OPTION_DIFF);
@@ -219,9 +229,6 @@ static int emit_all(const Options *o) {
   }
   Curated *set = copy_set(list, n);
   Tally tally = {0};
-  char folder[3072];
-  size_t length = (size_t)snprintf(folder, sizeof folder, "%.3000s", o->operand[0]);
-  while (length > 1 && folder[length - 1] == '/') folder[--length] = 0;
   for (int i = 0; i < n; i++) {
     const Curated *c = &set[i];
     kiln_gen_request r = {c->op, c->target, c->set, c->nset, c->nschedule ? c->schedule : NULL, c->nschedule};
@@ -241,7 +248,9 @@ static int emit_all(const Options *o) {
     snprintf(path, sizeof path, "%s/%.1000s", folder, c->path);
     settle_file(path, text, bytes, diff, &tally);
   }
-  remove_stale(folder, set, n, diff, &tally);
+  /* of what was not emitted the name is not known, so that a file of before could be it */
+  if (tally.failed) cli_note("nothing is removed, since not all could be written");
+  else remove_stale(folder, set, n, diff, &tally);
   printf("%d %s, %d unchanged, %d %s, %d failed\n", tally.written, diff ? "would change" : "written", tally.same, tally.removed,
          diff ? "stale" : "removed", tally.failed);
   free_set(set, n);

@@ -4,6 +4,7 @@
 #include "cli.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,20 +24,33 @@ static bool write_direct(const char *path, const char *text, size_t bytes) {
   return done;
 }
 
+/* A name that nobody has: an earlier run with this process's number may have been killed and have left its file, as happens in containers. */
+static int open_beside(const char *path, char *temporary, size_t room, mode_t mode) {
+  int fd = -1;
+  for (int i = 0; i < 100; i++) {
+    snprintf(temporary, room, "%s.%ld-%d.tmp", path, (long)getpid(), i);
+    fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    if (fd >= 0 || errno != EEXIST) break;
+  }
+  return fd;
+}
+
 static bool replace(const char *path, const char *text, size_t bytes, mode_t mode) {
   size_t n = strlen(path);
-  char *temporary = cli_alloc(n + 32);
-  snprintf(temporary, n + 32, "%s.%ld.tmp", path, (long)getpid());
-  int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-  if (fd < 0) {
-    complain(path, "create a file beside it");
-    cli_free(temporary);
-    return false;
-  }
-  bool done = cache_write_all(fd, text, bytes) || complain(path, "write");
-  if (close(fd) != 0 && done) done = complain(path, "write");
+  char *temporary = cli_alloc(n + 48);
+  sigset_t stops, before; /* Ctrl-C and the like wait until the file stands or the temporary one is gone: it takes no time */
+  sigemptyset(&stops);
+  sigaddset(&stops, SIGINT);
+  sigaddset(&stops, SIGTERM);
+  sigaddset(&stops, SIGHUP);
+  sigaddset(&stops, SIGQUIT);
+  sigprocmask(SIG_BLOCK, &stops, &before);
+  int fd = open_beside(path, temporary, n + 48, mode);
+  bool done = fd >= 0 ? write_all(fd, text, bytes) || complain(path, "write") : complain(path, "create a file beside it");
+  if (fd >= 0 && close(fd) != 0 && done) done = complain(path, "write");
   if (done && rename(temporary, path) != 0) done = complain(path, "rename to it");
-  if (!done) unlink(temporary);
+  if (fd >= 0 && !done) unlink(temporary);
+  sigprocmask(SIG_SETMASK, &before, NULL);
   cli_free(temporary);
   return done;
 }

@@ -33,6 +33,26 @@ truth "/dev/null is still a device" test -c /dev/null
 )
 truth "a file that does not fit is not begun" test ! -e "$work/big.ptx"
 truth "and leaves nothing" test -z "$(find "$work" -name '*.tmp')"
+(
+  ulimit -f 8
+  "$kiln" emit gemm --target sm_80 -o "$work/big.ptx" 2>"$work/err"
+)
+truth "without a trap, either: it is said" grep -q 'cannot write: File too large' "$work/err"
+truth "and leaves nothing" test -z "$(find "$work" -name '*.tmp')"
+# A killed run's temporary file has the number of a process that may come again: in a container each run has the same one.
+bash -c "touch '$work/again.ptx.'\$\$.tmp '$work/again.ptx.'\$\$-0.tmp; exec '$kiln' emit rms_norm --target sm_80 -o '$work/again.ptx'"
+truth "what a killed run left is no obstacle" test -s "$work/again.ptx"
+rm -f "$work"/again.ptx.*
+if strace -o /dev/null true 2>/dev/null; then # which can send a signal in the midst of a write
+  strace -o /dev/null -e inject=write:signal=SIGTERM:when=1 "$kiln" emit rms_norm --target sm_80 -o "$work/ended.ptx" 2>/dev/null
+  truth "a run that is ended while it writes leaves no temporary file" test -z "$(find "$work" -name '*.tmp')"
+fi
+
+# ---- standard output by name ----
+(cd "$work" && "$kiln" emit rms_norm --target sm_90a -o - >"$work/dash.ptx")
+truth "-o - is standard output" cmp -s "$work/dash.ptx" "$work/a.ptx"
+truth "and makes no file of that name" test ! -e "$work/-"
+expect 2 '--as is about PTX' "$kiln" emit rms_norm --target sm_80 --dump script --as c
 
 # ---- C ----
 "$kiln" emit rms_norm --target sm_90a --as c -o "$work/text.c"
@@ -63,6 +83,15 @@ expect 1 'changed ' "$kiln" emit --all "$work/set" --diff
 expect 1 'stale .*old.ptx' "$kiln" emit --all "$work/set" --diff
 expect 0 '^1 written, [0-9]* unchanged, 1 removed' "$kiln" emit --all "$work/set"
 truth "what kiln did not emit is left alone" grep -qx mine "$work/set/mine.ptx"
+
+# What could not be emitted is not taken for a file that no longer belongs to the set.
+cp -r "$(dirname "$0")/../../lua" "$work/lua"
+sed -i 's/forward = function(t)/forward = function(t) error("broken on purpose")/' "$work/lua/ops/softmax.lua"
+files=$(find "$work/set" -name '*.ptx' | sort)
+expect 1 'broken on purpose' "$kiln" emit --all "$work/set" --lua "$work/lua"
+truth "a script that is broken removes no file" test "$files" = "$(find "$work/set" -name '*.ptx' | sort)"
+expect 1 'nothing is removed' "$kiln" emit --all "$work/set" --lua "$work/lua"
+expect 1 'is a file, a folder was expected' "$kiln" emit --all "$work/b.ptx"
 
 # Names of variants tell them apart: in a folder one would take the other's place.
 for op in $("$kiln" list | awk 'NR > 1 { print $1 }'); do
