@@ -10,10 +10,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 const char script_key_library, script_key_user, script_key_modules, script_key_core;
@@ -331,15 +333,36 @@ static int explain_error(lua_State *L) {
 
 /* ---- files ---- */
 
+enum { MOST_WAIT_MS = 1500 };
+
+static int64_t now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* A script may come through a pipe (`kiln emit <(...)`), but one that nobody writes to is waited for no longer than any script may take. */
+static ssize_t read_some(int fd, char *to, size_t room, int64_t until) {
+  for (;;) {
+    int64_t left = until - now_ms();
+    struct pollfd one = {.fd = fd, .events = POLLIN};
+    int ready = left > 0 ? poll(&one, 1, (int)left) : 0;
+    if (!ready) errno = ETIMEDOUT;
+    ssize_t got = ready > 0 ? read(fd, to, room) : -1;
+    if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return got;
+  }
+}
+
 static bool read_file(Arena *a, const char *path, char **text, size_t *bytes) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return false;
   struct stat about;
   size_t room = SCRIPT_MOST_SOURCE + 1, n = 0; /* one byte more than a script may have, to see that it has more */
   if (fstat(fd, &about) == 0 && S_ISREG(about.st_mode) && about.st_size < (off_t)room) room = (size_t)about.st_size;
   char *at = arena_try(a, KEEP, room + 1);
   ssize_t got = 1;
-  while (at && n < room && (got = read(fd, at + n, room - n)) > 0) n += (size_t)got;
+  int64_t until = now_ms() + MOST_WAIT_MS;
+  while (at && n < room && (got = read_some(fd, at + n, room - n, until)) > 0) n += (size_t)got;
   int why = errno;
   close(fd);
   if (got < 0 || !at) {
@@ -357,7 +380,12 @@ static void read_text(lua_State *L, ScriptFile *f, const char *path) {
   char *text;
   if (!read_file(&s->arena, path, &text, &f->bytes)) {
     if (errno == ENOMEM) script_fail_memory(L);
+    if (errno == ETIMEDOUT) script_fail(L, "cannot read '%s': it is a pipe through which no script came to its end within %d ms", path, MOST_WAIT_MS);
     script_fail(L, "cannot read '%s': %s", path, strerror(errno));
+  }
+  if (f->bytes >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) { /* a mark that some editors put in front of UTF-8 */
+    text += 3;
+    f->bytes -= 3;
   }
   f->text = text;
 }
@@ -366,6 +394,8 @@ static void load_chunk(lua_State *L, ScriptFile *f, const void *environment) {
   Script *s = script_of(L);
   if (f->bytes > SCRIPT_MOST_SOURCE) script_fail(L, "'%s' is longer than 256 KB, the most that a script may have", f->name);
   if (f->bytes && f->text[0] == LUA_SIGNATURE[0]) script_fail(L, "'%s' is bytecode; kiln takes scripts as text only", f->name);
+  const char *zero = memchr(f->text, 0, f->bytes);
+  if (zero) script_fail(L, "'%s' is no text: its byte %zu is zero", f->name, (size_t)(zero - f->text) + 1);
   char chunk[16];
   snprintf(chunk, sizeof chunk, "=\1%d", (int)(f - s->file));
   s->parsing = true;

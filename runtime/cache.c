@@ -46,7 +46,7 @@ void cache_free(CacheFile *f) {
 bool cache_read(const char *path, CacheFile *f) {
   struct stat about;
   *f = (CacheFile){0};
-  int file = open(path, O_RDONLY | O_CLOEXEC);
+  int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would be waited for */
   if (file < 0) return false;
   bool whole = fstat(file, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0 && about.st_size < CACHE_MAX_BYTES;
   if (whole) {

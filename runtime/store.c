@@ -164,7 +164,7 @@ static kiln_status read_bytes(int file, const char *path, char *text, size_t byt
 }
 
 static kiln_status add_file(kiln_device *dev, const char *path) {
-  int file = open(path, O_RDONLY | O_CLOEXEC);
+  int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would be waited for */
   if (file < 0) return error_set(errno == ENOENT ? KILN_NOT_FOUND : KILN_FILE, "%s: cannot be opened: %s", path, strerror(errno));
   struct stat about;
   kiln_status s = KILN_OK;

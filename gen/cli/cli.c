@@ -2,10 +2,12 @@
 #include "cli.h"
 #include "../../runtime/alloc.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static void say(const char *fmt, va_list args) {
   fflush(stdout);
@@ -174,12 +176,17 @@ bool cli_list_ops(KilnGen *g, const char *operand, OpList *out) {
   return false;
 }
 
+enum { MOST_FILE_BYTES = 64 << 20 }; /* as libkiln takes them */
+
 char *cli_read_file(const char *path, size_t *bytes) {
   struct stat st;
-  FILE *f = fopen(path, "rb");
-  if (!f || fstat(fileno(f), &st) != 0 || S_ISDIR(st.st_mode)) {
-    cli_error("%s: %s", path, f && S_ISDIR(st.st_mode) ? "is a folder, a file was expected" : strerror(errno));
-    if (f) fclose(f);
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would be waited for */
+  FILE *f = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= MOST_FILE_BYTES ? fdopen(fd, "rb") : NULL;
+  if (!f) {
+    if (fd < 0) cli_error("%s: %s", path, strerror(errno));
+    else if (S_ISREG(st.st_mode)) cli_error("%s: has %lld bytes; the most is %d", path, (long long)st.st_size, MOST_FILE_BYTES);
+    else cli_error("%s: is %s, a file was expected", path, S_ISDIR(st.st_mode) ? "a folder" : "a pipe or a device");
+    if (fd >= 0) close(fd);
     return NULL;
   }
   size_t room = 1 << 16, used = 0;

@@ -179,10 +179,9 @@ static Tally *stale_tally;
 static size_t root_bytes;
 
 static int visit_file(const char *path, const struct stat *st, int kind, struct FTW *where) {
-  (void)st;
   (void)where;
   size_t n = strlen(path);
-  if (kind != FTW_F || n < 4 || strcmp(path + n - 4, ".ptx") != 0) return 0;
+  if (kind != FTW_F || !S_ISREG(st->st_mode) || n < 4 || strcmp(path + n - 4, ".ptx") != 0) return 0;
   for (int i = 0; i < nkept; i++)
     if (strcmp(path + root_bytes, kept[i].path) == 0) return 0;
   char head[16] = "";

@@ -328,6 +328,14 @@ static void bad_files(void **state) {
   assert_string_equal(kiln_gen_message(g), "'t.lua' is bytecode; kiln takes scripts as text only\n");
   write_bytes("return \0 1", 10);
   assert_int_equal(work_on(g, OPS, "t.lua"), KILN_GEN_ERROR);
+  assert_string_equal(kiln_gen_message(g), "'t.lua' is no text: its byte 8 is zero\n");
+  write_bytes("\xef\xbb\xbfreturn 5 +", 13); /* behind a byte order mark the script begins as ever */
+  assert_int_equal(work_on(g, OPS, "t.lua"), KILN_GEN_ERROR);
+  assert_non_null(strstr(kiln_gen_message(g), "t.lua:1: unexpected symbol near <eof>\n  return 5 +\n"));
+  assert_int_equal(mkfifo("pipe.lua", 0600), 0); /* nobody writes to it */
+  assert_int_equal(work_on(g, OPS, "pipe.lua"), KILN_GEN_ERROR);
+  assert_non_null(strstr(kiln_gen_message(g), "cannot read 'pipe.lua': it is a pipe"));
+  unlink("pipe.lua");
   char *big = malloc(300000);
   assert_non_null(big);
   memset(big, ' ', 300000);

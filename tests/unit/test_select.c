@@ -517,6 +517,15 @@ static void test_files(void **state) {
   (void)state;
   assert_status(KILN_NOT_FOUND, kiln_add(dev, "/nonexistent/folder"));
   assert_status(KILN_FILE, kiln_add(dev, "/dev/null"));
+  char pipe[] = "/tmp/kiln-pipe-XXXXXX", path[64];
+  assert_non_null(mkdtemp(pipe));
+  snprintf(path, sizeof path, "%s/a.ptx", pipe);
+  assert_int_equal(mkfifo(path, 0600), 0); /* nobody writes to it: to be refused, not waited for */
+  assert_status(KILN_FILE, kiln_add(dev, path));
+  assert_says("is no ordinary file");
+  assert_status(KILN_NOT_FOUND, kiln_add(dev, pipe));
+  unlink(path);
+  rmdir(pipe);
   assert_status(KILN_NO_CONTRACT, kiln_add_text(dev, "n.ptx", ".version 7.0\n", 13));
   assert_status(KILN_BAD_CONTRACT, kiln_add_text(dev, "n.ptx", "//@ kiln 1\n\0more", 16));
   assert_status(KILN_TRUNCATED, kiln_add_text(dev, "n.ptx", "//@ kiln 1\n//@ op a\n", 20));
