@@ -87,7 +87,7 @@ static bool read_size(Size *s, const char *at, size_t n, const char *word, size_
       return SAY(m, "--size: \"%.*s\" has more than %d factors", (int)word_bytes, word, OPTIONS_MAX_LEADS);
     if (!read_number(at, (size_t)((x ? x : end) - at), &s->part[s->nparts])) {
       const char *equals = memchr(word, '=', word_bytes);
-      return SAY(m, "--size: expected a number from 0 on (or 2x3x5 for leading dims) after \"%.*s=\", got \"%.*s\"",
+      return SAY(m, "--size: expected a number from 0 on, of at most 18 digits (or 2x3x5 for leading dims), after \"%.*s=\", got \"%.*s\"",
                  (int)(equals - word), word, (int)(word + word_bytes - equals - 1), equals + 1);
     }
     if (__builtin_mul_overflow(s->value, s->part[s->nparts++], &s->value))
