@@ -273,6 +273,35 @@ class Errors(unittest.TestCase):
             call()
         return caught.exception
 
+    def test_sizes_that_memory_cannot_have(self):
+        """What ctypes would cut to 64 bits, and what int() would round: an array of 2^62 + 1 elements had 4 bytes."""
+        for shape in [(-2, 3), (-2, -3), (1 << 62, 4), ((1 << 62) + 1,), (2.5,), None]:
+            e = self.refused(kiln.BadSize, lambda: DEVICE.empty(shape))
+            self.assertTrue(str(e).startswith("array: "))
+        for cls, arguments in [(kiln.BadSize, (0, "f32", (2.7,))), (kiln.BadSize, (0, "f32", (-1,))), (kiln.BadPointer, (-5, "f32", (2,))), (kiln.BadPointer, (1 << 64, "f32", (2,))),
+                               (kiln.BadStride, (0, "f32", (2,), (1.5,))), (kiln.BadRank, (0, "f32", (2,), (1, 1)))]:
+            self.refused(cls, lambda: kiln.View(*arguments))
+        self.refused(kiln.BadStride, lambda: DEVICE.empty((4, 8)).strided((4,), (1.5,)))
+
+    def test_memory_of_others(self):
+        other = kiln.Device("sim:sm_90a,sms=2")
+        same = kiln.Device(DEVICE.where)
+        x, y, away = DEVICE.array(random(4, 64)), DEVICE.empty((4, 64)), other.array(random(4, 64))
+        e = self.refused(kiln.BadPointer, lambda: kiln.Plan(DEVICE, "rms_norm", {"x": away, "y": y}))
+        self.assertEqual(e.tensor, "x")
+        plan = kiln.Plan(DEVICE, "rms_norm", {"x": x, "y": y})
+        e = self.refused(kiln.BadPointer, lambda: plan({"x": away}))
+        self.assertEqual(e.tensor, "x")
+        plan({"x": same.array(random(4, 64))})
+        dx, dw, w = DEVICE.empty((300, 64)), DEVICE.empty(64), DEVICE.array(random(64))
+        x, dy = DEVICE.array(random(300, 64)), DEVICE.array(random(300, 64))
+        back = kiln.Plan(DEVICE, "rms_norm.grad", {"dy": dy, "x": x, "w": w, "dx": dx, "dw": dw})
+        self.assertGreater(back.workspace_bytes, 16)
+        self.assertEqual(self.refused(kiln.BadSize, lambda: back(workspace=DEVICE.empty(back.workspace_bytes - 1, "u8"))).tensor, "workspace")
+        self.refused(kiln.BadPointer, lambda: back(workspace=other.empty(back.workspace_bytes, "u8")))
+        self.refused(kiln.BadStride, lambda: back(workspace=DEVICE.empty(16, "u8").strided((back.workspace_bytes,), (0,))))
+        back(workspace=DEVICE.empty(back.workspace_bytes, "u8"))
+
     def test_what_they_say(self):
         x, y = DEVICE.array(random(4, 64)), DEVICE.empty((4, 64))
         norm = lambda **given: kiln.Plan(DEVICE, "rms_norm", given)  # noqa: E731
@@ -298,6 +327,9 @@ class Errors(unittest.TestCase):
         self.assertRegex(e.expected, "a multiple of [0-9]+ bytes")
         e = self.refused(kiln.NullPointer, lambda: plan({"x": kiln.View(0, "f32", (4, 64))}))
         self.assertEqual((e.tensor, e.actual), ("x", "null"))
+        for stream in ("s", 1.5, -1, 1 << 64):
+            self.assertIn("stream is", str(self.refused(kiln.BadCall, lambda: plan(stream=stream))))
+        self.assertIn("scalar eps is 'a'", str(self.refused(kiln.BadCall, lambda: kiln.Plan(DEVICE, "rms_norm", {"x": x, "y": y}, scalars={"eps": "a"}))))
         self.refused(kiln.ProviderFailed, lambda: kiln.Plan(DEVICE, "no_such_op", {"x": x}))
         self.refused(kiln.BadCall, lambda: kiln.Device("gpu"))
         self.refused(kiln.NotFound, lambda: DEVICE.add("/nowhere.ptx"))

@@ -208,6 +208,49 @@ class Values(Comparison):
             y, _ = launch(x, None, 1e-6, False)
             self.close(y, _math.rms_norm(wide(x).cpu(), None, 1e-6)[0], torch.bfloat16, "first element %d" % first)
 
+    def test_devices_are_looked_at_in_each_call(self):
+        """A plan that is kept says nothing of where the tensors of the next call are."""
+        class Elsewhere(torch.Tensor):
+            device = property(lambda _: torch.device("cuda", 5))
+
+            def get_device(self):
+                return 5
+
+        launch = SIMULATOR.launch(ops.FORWARD["rms_norm"]) if not GPU else _core.launcher(ops.FORWARD["rms_norm"])
+        x, w = torch.randn(4, 24, device=DEVICE), torch.randn(24, device=DEVICE)
+        away = w.cpu() if GPU else w.as_subclass(Elsewhere)
+        launch(x, w, 1e-6, False)
+        with self.assertRaises(kiln.BadPointer) as caught:
+            launch(x, away, 1e-6, False)
+        self.assertEqual(caught.exception.tensor, "w")
+        kt._products.launch_linear(x, w.expand(24, 24), None, "none")
+        with self.assertRaises(kiln.BadPointer) as caught:
+            kt._products.launch_linear(x, away.expand(24, 24), None, "none")
+        self.assertEqual(caught.exception.tensor, "w")
+        q, scale = kt._fp8.launch_quantize(x, None, "e4m3", "row")
+        kt._fp8.launch_dequantize(q, scale, "e4m3", "row", torch.float32)
+        with self.assertRaises(kiln.BadPointer) as caught:
+            kt._fp8.launch_dequantize(q, scale.cpu() if GPU else scale.as_subclass(Elsewhere), "e4m3", "row", torch.float32)
+        self.assertEqual(caught.exception.tensor, "scale")
+
+    def test_signs_beside_the_memory(self):
+        """torch negates z.conj().imag by a bit of the tensor, which its memory does not show."""
+        launch = SIMULATOR.launch(ops.FORWARD["rms_norm"]) if not GPU else _core.launcher(ops.FORWARD["rms_norm"])
+        back = SIMULATOR.launch(ops.GRADIENT["rms_norm"]) if not GPU else _core.launcher(ops.GRADIENT["rms_norm"])
+        negated = lambda: torch.view_as_complex(torch.randn(4, 24, 2, device=DEVICE)).conj().imag  # noqa: E731
+        x, dy, w = negated(), negated(), torch.randn(24, device=DEVICE)
+        plain_x, plain_dy = x.resolve_neg().contiguous(), dy.resolve_neg().contiguous()
+        self.assertTrue(x.is_neg() and not plain_x.is_neg())
+        torch.testing.assert_close(launch(x, w, 1e-6, False)[0], launch(plain_x, w, 1e-6, False)[0])
+        for got, want in zip(back(dy, x, w, None, 1e-6, True, True), back(plain_dy, plain_x, w, None, 1e-6, True, True)):
+            torch.testing.assert_close(got, want)
+        w = torch.randn(16, 24, device=DEVICE)
+        torch.testing.assert_close(kt._products.launch_linear(x, w, None, "none"), kt._products.launch_linear(plain_x, w, None, "none"))
+        for got, want in zip(kt._fp8.launch_quantize(x, None, "e4m3", "row"), kt._fp8.launch_quantize(plain_x, None, "e4m3", "row")):
+            torch.testing.assert_close(got.float(), want.float())
+        with self.assertRaises(kiln.BadStride):
+            kiln.Plan("sim:sm_80", "rms_norm", {"x": x, "y": plain_x})
+
     def test_in_place(self):
         op = ops.FORWARD["rope"]
         q, k = torch.randn(1, 2, 6, 16, device=DEVICE), torch.randn(1, 2, 4, 16, device=DEVICE)

@@ -18,7 +18,7 @@ class Device:
     def __init__(self, where=None, provider=True):
         handle = ctypes.c_void_p()
         check(LIB.kiln_open(ctypes.byref(handle), None if where is None else str(where).encode()))
-        self.handle, self.where = handle.value, where
+        self.handle, self.where, self._place = handle.value, where, None
         if provider:
             path = COMMAND_PATH if provider is True else provider
             self._command = None if path is None else ctypes.create_string_buffer(str(path).encode())
@@ -54,6 +54,14 @@ class Device:
         values = {name: getattr(info, name) for name in _FIELDS}
         return {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
 
+    @property
+    def place(self):
+        """What memory belongs to: (1 for a simulated device, the driver's number). Two Devices may be of one."""
+        if self._place is None:
+            info = self.info
+            self._place = (info["simulated"], info["ordinal"])
+        return self._place
+
     def sync(self):
         """Waits for all work of the device; a kernel's failure shows here."""
         check(LIB.kiln_sync(self.handle))
@@ -79,15 +87,17 @@ class Array:
     """Memory on a device with dtype, shape and strides; freed when nothing refers to it. Views share it."""
 
     def __init__(self, device, shape, dtype="f32", strides=None, base=None, offset=0):
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        shape = tensors.sizes((shape,) if isinstance(shape, int) else shape, "array")
         if dtype not in tensors.CODES or dtype == "none":
             raise errors.BadDtype("array: %r is no dtype; expected one of %s" % (dtype, " ".join(tensors.NAMES[1:])))
         self.device, self.shape, self.dtype = device, shape, dtype
-        self.strides = tensors.dense(shape) if strides is None else tuple(strides)
+        self.strides = tensors.dense(shape) if strides is None else tensors.whole(strides, "array: a stride", errors.BadStride)
         self.offset, self.base, element = offset, base, tensors.BYTES[dtype]
         self._owned = None
         if base is None:
             self.elements = _product(shape)
+            if self.elements * element >= 1 << 63:
+                raise errors.BadSize("array: %s of %s has %d bytes; expected fewer than 2^63" % (dtype, list(shape), self.elements * element))
             pointer = ctypes.c_void_p()
             check(LIB.kiln_malloc(device.handle, ctypes.byref(pointer), self.elements * element))
             self._owned = self.pointer = pointer.value or 0

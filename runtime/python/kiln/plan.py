@@ -5,6 +5,7 @@ import struct
 
 from . import errors, tensors
 from ._lib import LIB, Arg, PlanInfo, PlanOptions, StepInfo, VerdictFn, check
+from .device import Array
 from .device import device as find_device
 
 Step = collections.namedtuple("Step", "name entry grid block cluster shared_bytes static_shared_bytes local_bytes registers blocks_sm")
@@ -26,10 +27,29 @@ class Arguments:
             self.keep.append((argument, alive))
             rows.append((name.encode(), ctypes.pointer(argument), 0.0, None))
         for name, value in (scalars or {}).items():
-            rows.append((name.encode(), None, float(value), None))
+            rows.append((name.encode(), None, _number(name, value), None))
         for name, value in (settings or {}).items():
             rows.append((name.encode(), None, 0.0, str(value).encode()))
         self.array, self.count = (Arg * max(len(rows), 1))(*rows), len(rows)
+
+
+def _number(name, value, kind=float):
+    try:
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        raise errors.BadCall("scalar %s is %r; expected a number" % (name, value)) from None
+
+
+def _whole(value):
+    if int(value) != value:
+        raise ValueError
+    return int(value)
+
+
+def _check_place(name, v, device):
+    """Memory of another device, which at a launch is an address like any other; on simulated devices even the same one."""
+    if isinstance(v.owner, Array) and v.owner.device is not device and v.owner.device.place != device.place:
+        raise errors.BadPointer("tensor %s: memory of %r; expected memory of %r" % (name, v.owner.device, device), tensor=name)
 
 
 def _options(target, variant):
@@ -69,6 +89,8 @@ class Plan:
         self.handle = None
         self.device = find_device(device)
         arguments = Arguments(given, scalars, settings)
+        for name, v in arguments.views.items():
+            _check_place(name, v, self.device)
         handle = ctypes.c_void_p()
         check(LIB.kiln_plan_create_with(ctypes.byref(handle), self.device.handle, op.encode(), arguments.array, arguments.count,
                                         _options(target, variant)))
@@ -103,7 +125,10 @@ class Plan:
                 value = self._values.get(name)
             if value is None:
                 raise errors.MissingArg("%s: scalar %s comes with each launch; expected a number" % (self.op, name), tensor=name)
-            packed += struct.pack(form, float(value) if form == "d" else int(value))
+            value = _number(name, value, float if form == "d" else _whole)
+            if form == "q" and not -1 << 63 <= value < 1 << 63:
+                raise errors.TooLarge("%s: scalar %s is %d; expected an integer of 64 bits" % (self.op, name, value), tensor=name)
+            packed += struct.pack(form, value)
         return packed
 
     def workspace(self):
@@ -133,11 +158,31 @@ class Plan:
             stream = _current_stream(views)
         elif hasattr(stream, "cuda_stream"):
             stream = stream.cuda_stream
-        scratch = self.workspace() if workspace is None else tensors.view(workspace, "workspace").pointer
-        check(LIB.kiln_launch_parts(self.handle, self.pack(*[v.pointer for v in views]), self.pack_scalars(scalars), scratch, stream))
+        if stream is not None and not (hasattr(stream, "__index__") and 0 <= stream < 1 << 64):
+            raise errors.BadCall("%s: stream is %r; expected the driver's handle as a number, or anything with cuda_stream" % (self.op, stream))
+        scratch = self.workspace() if workspace is None else self._brought(workspace)
+        check(LIB.kiln_launch_parts(self.handle, self.pack(*[v.pointer for v in views]), self.pack_scalars(scalars), scratch,
+                                    None if stream is None else int(stream)))
+
+    def _brought(self, workspace):
+        """The address of a workspace of the caller's, which must be large enough."""
+        v = tensors.view(workspace, "workspace")
+        _check_place("workspace", v, self.device)
+        size = tensors.BYTES[v.dtype]
+        for n in v.shape:
+            size *= n
+        if v.strides != tensors.dense(v.shape) and 0 not in v.shape:
+            raise errors.BadStride("%s: tensor workspace has strides %s; expected dense memory" % (self.op, list(v.strides)), tensor="workspace")
+        if size < self.workspace_bytes:
+            raise errors.BadSize("%s: tensor workspace has %d bytes; expected at least %d" % (self.op, size, self.workspace_bytes), tensor="workspace")
+        return v.pointer
 
     def _same_kind(self, name, v):
         mine = self.views[self.tensors.index(name)]
+        _check_place(name, v, self.device)
+        there, here = getattr(mine.owner, "is_cuda", False), getattr(v.owner, "is_cuda", None)
+        if there and (here is False and not v.owner.is_pinned() or here and v.owner.device != mine.owner.device):
+            raise errors.BadPointer("%s: tensor %s is on %s; expected %s, as in the plan" % (self.op, name, v.owner.device, mine.owner.device), tensor=name)
         if v.dtype != mine.dtype:
             raise errors.BadDtype("%s: tensor %s is %s; expected %s, as in the plan" % (self.op, name, v.dtype, mine.dtype))
         if v.shape != mine.shape:

@@ -1,5 +1,6 @@
 """What a tensor is to kiln: an address with dtype, shape and strides. Read off torch tensors, kiln.Array, raw views, and DLPack."""
 import ctypes
+import operator
 from ctypes import c_int, c_int32, c_int64, c_uint8, c_uint16, c_uint64, c_void_p
 
 from . import errors
@@ -34,13 +35,34 @@ class View:
         if dtype not in CODES or dtype == "none":
             raise errors.BadDtype("tensor: %r is no dtype; expected one of %s" % (dtype, " ".join(NAMES[1:])))
         self.pointer, self.dtype, self.owner = int(pointer), dtype, owner
-        self.shape = tuple(int(n) for n in shape)
-        self.strides = dense(self.shape) if strides is None else tuple(int(n) for n in strides)
+        if not 0 <= self.pointer < 1 << 64:
+            raise errors.BadPointer("tensor: %d is no address; expected 0 to 2^64 - 1" % self.pointer)
+        self.shape = sizes(shape, "tensor")
+        self.strides = dense(self.shape) if strides is None else whole(strides, "tensor: a stride", errors.BadStride)
         if len(self.strides) != len(self.shape):
             raise errors.BadRank("tensor has %d strides; expected %d, one for each dim" % (len(self.strides), len(self.shape)))
 
     def __repr__(self):
         return "kiln.View(%#x, %s, %s, strides=%s)" % (self.pointer, self.dtype, list(self.shape), list(self.strides))
+
+
+def whole(numbers, what, error):
+    """Them as a tuple of integers of 64 bits; never rounded."""
+    try:
+        numbers = tuple(operator.index(n) for n in numbers)
+    except TypeError:
+        raise error("%s of %r is no whole number; expected integers" % (what, numbers)) from None
+    if any(not -1 << 63 <= n < 1 << 63 for n in numbers):
+        raise error("%s of %s has more than 63 bits" % (what, list(numbers)))
+    return numbers
+
+
+def sizes(shape, what):
+    """A shape as a tuple of integers from 0 on."""
+    shape = whole(shape, what + ": a size", errors.BadSize)
+    if any(n < 0 for n in shape):
+        raise errors.BadSize("%s: a size of %s is negative; expected sizes from 0 on" % (what, list(shape)))
+    return shape
 
 
 def dense(shape):
@@ -73,6 +95,9 @@ def view(tensor, name="", stream=None):
     if isinstance(tensor, View):
         return tensor
     if is_torch(tensor):
+        if tensor.is_neg():
+            raise errors.BadStride("tensor %s: torch keeps its sign beside the memory (is_neg), where kernels do not see it; expected plain memory: "
+                                   "x.resolve_neg() makes a copy" % name, tensor=name or None)
         return View(tensor.data_ptr(), torch_dtype_name(tensor.dtype), tensor.shape, tensor.stride(), tensor)
     if hasattr(tensor, "kiln_view"):
         return tensor.kiln_view()

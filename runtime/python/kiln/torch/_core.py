@@ -167,7 +167,7 @@ def _entry(op, given, scalars, settings, wanted, written):
             if not t.optional:
                 raise errors.MissingArg("%s: argument %s: this tensor is missing" % (op.name, t.name))
         elif x.device != device:
-            raise errors.BadPointer("%s: tensor %s is on %s; expected %s" % (op.name, t.name, x.device, device))
+            misplaced(op, given)
         elif t.dtype is None and not t.own and x.dtype not in _ACTIVATIONS:
             raise errors.BadDtype("%s: tensor %s is %s; expected float32, float16 or bfloat16" % (op.name, t.name, x.dtype))
     with torch.cuda.device(device) if device.type == "cuda" else _nothing:
@@ -180,6 +180,14 @@ def _entry(op, given, scalars, settings, wanted, written):
     e.scratch = ((made.workspace_bytes,), (1,), torch.uint8) if made.workspace_bytes else None
     made.views = []  # no tensor stays alive for the plan's sake
     return e
+
+
+def misplaced(op, given):
+    """Raises the error of tensors on several devices."""
+    first = next(x for x in given if x is not None)
+    for t, x in zip(op.inputs, given):
+        if x is not None and (x.device != first.device or x.get_device() != first.get_device()):
+            raise errors.BadPointer("%s: tensor %s is on %s; expected %s" % (op.name, t.name, x.device, first.device), tensor=t.name)
 
 
 def check_table(op, given, scalars, names=None):
@@ -262,7 +270,7 @@ def is_elsewhere(device):
 def make_launch(op, **names):
     """launch of the op; names: what tests put in the place of torch's allocator, stream and the rest."""
     space = {"NAME": op.name, "OP": op, "find": plans.get, "miss": miss, "empty": empty, "call": launch_parts, "stream": current_stream,
-             "refused": refused, "MANY": torch.cuda.is_available() and torch.cuda.device_count() > 1,
+             "refused": refused, "misplaced": misplaced, "MANY": torch.cuda.is_available() and torch.cuda.device_count() > 1,
              "pointer": c_void_p, "current_device": torch.cuda.current_device, "guard": torch.cuda.device}
     return _source.compiled(op.name + " launch", _source.launch(op), dict(space, **names))["launch"]
 

@@ -121,6 +121,12 @@ def _run(e, device, *all_tensors):
         raise _core.error(status)
 
 
+def _check_device(op, name, x, first):
+    """The key of a plan holds the first tensor's device alone."""
+    if x.get_device() != first.get_device():
+        raise errors.BadPointer("%s: tensor %s is on %s; expected %s" % (op, name, x.device, first.device), tensor=name)
+
+
 def launch_quantize(x, scale, format, per):
     """(codes, scales) by kiln's kernels."""
     device = x.get_device()
@@ -128,6 +134,10 @@ def launch_quantize(x, scale, format, per):
         with torch.cuda.device(device):
             return launch_quantize(x, scale, format, per)
     given = per == "given"
+    if given:
+        _check_device("quantize_fp8", "scale", scale, x)
+    if x.is_neg():
+        x = x.resolve_neg()
     align = (x.data_ptr() | (scale.data_ptr() if given else 0)) & 15
     key = ("quantize_fp8", device, align, x.shape, x.stride(), x.dtype, given and (scale.shape, scale.dtype), format, per)
     e = plans.get(key)
@@ -147,6 +157,7 @@ def launch_dequantize(q, scale, format, per, dtype):
     if _core.is_elsewhere(device):
         with torch.cuda.device(device):
             return launch_dequantize(q, scale, format, per, dtype)
+    _check_device("dequantize_fp8", "scale", scale, q)
     align = (q.data_ptr() | scale.data_ptr()) & 15
     key = ("dequantize_fp8", device, align, q.shape, q.stride(), scale.shape, scale.stride(), scale.dtype, format, per, dtype)
     e = plans.get(key)

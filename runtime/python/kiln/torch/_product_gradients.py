@@ -52,6 +52,8 @@ class Gradient:
             with torch.cuda.device(device):
                 return self.launch(dy, given, settings, wants)
         every = (dy,) + tuple(given)
+        if any(x is not None and x.is_neg() for x in every):  # torch keeps the sign beside the memory
+            return self.launch(dy.resolve_neg(), [x if x is None else x.resolve_neg() for x in given], settings, wants)
         pointers = [0 if x is None else x.data_ptr() for x in every]
         kinds = tuple(None if x is None else (x.shape, x.stride(), x.dtype) for x in every)
         key = (self.name, device, tuple(p & 15 for p in pointers), kinds, settings, wants, bool(precision(dy)))

@@ -42,6 +42,10 @@ class Product:
         pointers, kinds, align = [], [], 0
         for x in given:
             if x is not None:
+                if x.get_device() != device:
+                    self.check(given)
+                if x.is_neg():  # torch keeps the sign beside the memory
+                    return self.launch([x if x is None else x.resolve_neg() for x in given], numbers, settings, dtype)
                 pointers.append(x.data_ptr())
                 align |= pointers[-1]
                 kinds.append((x.shape, x.stride(), x.dtype))

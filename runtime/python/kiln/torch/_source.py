@@ -4,10 +4,16 @@ import linecache
 
 from .. import ops
 
-# (inputs, scalars, settings, and what says which outputs are wanted) -> a tuple of all outputs, None where not wanted
+# (inputs, scalars, settings, and what says which outputs are wanted) -> a tuple of all outputs, None where not wanted. The key of a plan holds
+# one device, so the others are looked at in each call. torch may keep a sign beside the memory (z.conj().imag): what is_neg() is read resolved.
 LAUNCH = '''\
 def launch({parameters}):
     device = {first}.get_device()
+    if {elsewhere}:
+        misplaced(OP, ({inputs},))
+    if {negated}:
+{resolved}
+        return launch({again})
     if MANY and current_device() != device:
         with guard(device):
             return launch({again})
@@ -63,7 +69,7 @@ def {name}_({signature}):
     if ({wants}) and recording():
         raise no_gradient("{name}_")
 {check_moved}
-    if compiling() or {special} or modes() or transforms() or not {first}.is_cuda:
+    if compiling() or {special} or {negated} or modes() or transforms() or not {first}.is_cuda:
         IN_PLACE({arguments})
     else:
         launch({arguments}, True)
@@ -128,6 +134,9 @@ def launch(op):
         "parameters": ", ".join(parameters(op)) + ", in_place=False" * in_place,
         "again": ", ".join(parameters(op)) + ", in_place" * in_place,
         "first": op.inputs[0].name,
+        "inputs": ", ".join(t.name for t in op.inputs),
+        "elsewhere": _each(op.inputs[1:], "{0}.get_device() != device") or "False",
+        "negated": _each(op.inputs, "{0}.is_neg()"),
         "together": " | ".join("p_" + t.name for t in op.inputs),
         "apart": ", ".join("p_%s & 15" % t.name for t in op.inputs),
         "key": ", ".join(keys) + ",",
@@ -140,6 +149,7 @@ def launch(op):
         "outputs": ", ".join(t.name for t in op.outputs) + "," * (len(op.outputs) == 1),
     }
     lines = {"addresses": [line for t in op.inputs for line in _address(t)],
+             "resolved": ["    " + line.format(t.name) for t in op.inputs for line in ("if {0} is not None:", "    {0} = {0}.resolve_neg()")],
              "results": [line for i, t in enumerate(op.outputs) for line in _result(op, i, t)]}
     return _filled(LAUNCH, lines, words)
 
@@ -191,6 +201,7 @@ def functions(op):
     }
     text = _filled(FUNCTION, lines, words)
     if is_in_place(op):
+        words["negated"] = _each([t for t in op.inputs if any(o.over == t.name for o in op.outputs)], "{0}.is_neg()")
         words["over"] = "%s if %s is None else (%s)" % (op.outputs[0].over, maybe.beside, ", ".join(t.over for t in op.outputs))
         text += _filled(IN_PLACE, lines, words)
     return text
