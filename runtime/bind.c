@@ -238,6 +238,21 @@ static kiln_status match_kind(Binder *b) {
   return KILN_OK;
 }
 
+/* "dim 1 (N)" of the tensor as the caller has it, who may have left out leading dims. */
+typedef struct DimWords { char at[CONTRACT_MAX_NAME + 64]; } DimWords;
+static DimWords dim_words(const Binder *b, int tensor, int d) {
+  const ContractTensor *t = &b->c->tensor[tensor];
+  int left_out = t->rank - b->out->tensor[tensor].arg->rank;
+  const char *name = t->dim[d].symbol >= 0 ? b->c->symbol[t->dim[d].symbol].name : NULL;
+  DimWords words;
+  if (d >= t->lead_at && d < t->lead_at + left_out)
+    snprintf(words.at, sizeof words.at, "dim %.*s, which is left out,", CONTRACT_MAX_NAME, name ? name : "");
+  else
+    snprintf(words.at, sizeof words.at, "dim %d%s%.*s%s", d < t->lead_at ? d : d - left_out, name ? " (" : "", CONTRACT_MAX_NAME, name ? name : "",
+             name ? ")" : "");
+  return words;
+}
+
 /* Dims of one name have one size, as the caller sees them: before anything is collapsed. */
 static kiln_status match_sizes(Binder *b) {
   for (int i = 0; i < b->c->ntensor; i++) {
@@ -250,8 +265,8 @@ static kiln_status match_sizes(Binder *b) {
         b->out->value[symbol].i = size;
         b->bound_by[symbol] = (uint8_t)i;
       } else if (size != b->out->value[symbol].i && !(t->dim[d].or_one && size == 1)) {
-        return refuse(b, KILN_BAD_SIZE, "tensor %s: dim %d (%s) is %lld; expected %lld%s, as in tensor %s", t->name, d,
-                      b->c->symbol[symbol].name, (long long)size, (long long)b->out->value[symbol].i,
+        return refuse(b, KILN_BAD_SIZE, "tensor %s: %s is %lld; expected %lld%s, as in tensor %s", t->name,
+                      dim_words(b, i, d).at, (long long)size, (long long)b->out->value[symbol].i,
                       t->dim[d].or_one ? " or 1" : "", b->c->tensor[b->bound_by[symbol]].name);
       }
     }
@@ -353,7 +368,7 @@ static kiln_status match_tensor(Binder *b, int tensor) {
     const char *why = expr_int(&t->dim[d].expr, b->out->value, &expected);
     if (why) return refuse(b, KILN_TOO_LARGE, "tensor %s: its dim %s %s", t->name, t->dim[d].expr.text, why);
     if (x->shape[d] != expected && !(t->dim[d].or_one && x->shape[d] == 1))
-      return refuse(b, KILN_BAD_SIZE, "tensor %s: dim %d is %lld; expected %s = %lld", t->name, d, (long long)x->shape[d],
+      return refuse(b, KILN_BAD_SIZE, "tensor %s: %s is %lld; expected %s = %lld", t->name, dim_words(b, tensor, d).at, (long long)x->shape[d],
                     t->dim[d].expr.text, (long long)expected);
   }
   for (int d = 0; d < t->rank; d++) {

@@ -83,6 +83,9 @@ static void test_lead_dims(void **state) {
   x = f32(at(0), 4, deep, NULL);
   assert_status(KILN_BAD_RANK, plan_copy(&plan, &x, &y, NULL));
   assert_says("tensor x has 4 dims; expected 1 to 3");
+  x = f32(at(0), 2, matrix, NULL), y = f32(at(4096), 1, row, NULL);
+  assert_status(KILN_BAD_SIZE, plan_copy(&plan, &x, &y, NULL));
+  assert_says("tensor y: dim M1, which is left out, is 1; expected 4, as in tensor x");
   assert_null(plan);
 }
 
@@ -101,7 +104,7 @@ static void test_refusals(void **state) {
   assert_says("tensor x is bf16; this variant takes f32");
   bad = x, bad.shape = other;
   assert_status(KILN_BAD_SIZE, plan_copy(&plan, &bad, &y, NULL));
-  assert_says("tensor y: dim 2 (N) is 8; expected 12, as in tensor x");
+  assert_says("tensor y: dim 1 (N) is 8; expected 12, as in tensor x");
   bad = x, bad.shape = minus;
   assert_status(KILN_BAD_SIZE, plan_copy(&plan, &bad, &y, NULL));
   bad = x, bad.strides = wide;
