@@ -9,6 +9,21 @@ use "kiln.rotary"
 
 local FAMILIES = { "rowwise", "gemm", "blockwise", "chain" }
 
+-- The fields of a declaration: of all families, and of each. Another one would be a misspelled word that nobody reads.
+local FIELDS = { "doc", "tensors", "scalars", "settings", "majors", "dtypes", "absent", "cases", "curated", "curated_grad" }
+local OWN = { rowwise = { "forward" }, gemm = { "epilogue", "products", "scales", "forms" }, blockwise = { "forward", "forms" },
+              chain = { "stages", "forms", "forward", "rows" } }
+
+local function check_fields(name, family, declared)
+  if type(declared) ~= "table" then error(family .. ".op \"" .. tostring(name) .. "\" takes a table of fields, not a " .. type(declared)) end
+  for field in pairs(declared) do
+    if not text.has(FIELDS, field) and not text.has(OWN[family], field) then
+      local known = table.concat(FIELDS, ", ") .. ", " .. table.concat(OWN[family], ", ")
+      error("op '" .. tostring(name) .. "': there is no field '" .. tostring(field) .. "'; there are " .. known)
+    end
+  end
+end
+
 -- What a user's script sees: the functions of traces, and the families.
 driver.env = {}
 for name, fn in pairs(trace.functions) do driver.env[name] = fn end
@@ -18,6 +33,8 @@ for _, name in ipairs(FAMILIES) do
     op = function(op_name)
       local file, line = core.where() -- here: `return family.op "name" {...}` leaves no frame of the script's behind
       return function(declared)
+        core.at(file, line)
+        check_fields(op_name, name, declared)
         family = family or use("families." .. name)
         return op.new(op_name, declared, family, { file, line })
       end

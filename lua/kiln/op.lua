@@ -90,6 +90,8 @@ local function parse_tensor(spec)
   return t
 end
 
+local LARGEST = { f32 = 0x1.fffffep127, f64 = 0x1.fffffffffffffp1023, i32 = 0x7fffffff, i64 = math.maxinteger }
+
 local function parse_scalar(spec)
   local words = type(spec) == "string" and text.split(spec, " ") or {}
   local call = #words > 2 and words[#words] == "call"
@@ -103,6 +105,8 @@ local function parse_scalar(spec)
     if not s.default then error("scalar \"" .. spec .. "\": the default is not a number") end
     local whole = s.dtype == "i32" or s.dtype == "i64"
     if whole and not math.tointeger(s.default) then error("scalar \"" .. spec .. "\": the default is not a whole number") end
+    local most = LARGEST[s.dtype]
+    if s.default > most or s.default < -most - (whole and 1 or 0) then error("scalar \"" .. spec .. "\": the default is none that " .. s.dtype .. " has") end
   end
   return s
 end

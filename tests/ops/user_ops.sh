@@ -78,6 +78,18 @@ E
 XY='"x M N", "y M N out"'
 ABD='"a B M K", "b B K N", "d B M N out"'
 
+# ---- declarations: a misspelled field is not passed over, and a default is a number that the contract can hold ----
+refused 1 "there is no field 'dtype'; there are doc, tensors," <<E
+return rowwise.op "mine" { tensors = { $XY }, dtype = { "f32" }, forward = function(t) t.y = t.x end }
+E
+refused 1 "there is no field 'forward'; there are doc, tensors," <<E
+return gemm.op "mine" { tensors = { $ABD }, forward = function(t) t.y = t.x end }
+E
+refused 1 'rowwise.op "mine" takes a table of fields, not a number' <<<'return rowwise.op "mine" (1)'
+row 1 "the default is none that f32 has" "$XY" "t.y = t.x" '"eps f32 = 1e999"'
+row 1 "the default is none that f32 has" "$XY" "t.y = t.x" '"eps f32 = -3.5e38"'
+row 1 "the default is none that i32 has" "$XY" "t.y = t.x" '"k i32 = 2147483648"'
+
 row 1 "has rows and columns" '"x M K", "y M K out"' 't.y = t.x'
 row 1 "the column dim, N, is the last one" '"x N M", "y N M out"' 't.y = t.x'
 row 1 "the column dim, N, is the last one" '"x M N K", "y M N out"' 't.y = t.x'
