@@ -2,6 +2,7 @@
 #include "alloc.h"
 #include "device.h"
 #include "error.h"
+#include <stdlib.h>
 #include <string.h>
 
 enum { LOG_BYTES = 4096 };
@@ -54,6 +55,62 @@ static kiln_status load_text(const kiln_device *dev, Variant *v, DrvModule *modu
   return result ? explain_load(dev, v, result, log) : KILN_OK;
 }
 
+/* ---- the parameters that the PTX declares: the driver copies as many bytes from where a launch points as the entry says ---- */
+
+static const char *skip_blank(const char *at) {
+  for (;;) {
+    at += strspn(at, " \t\r\n");
+    if (at[0] == '/' && at[1] == '/') at += strcspn(at, "\n");
+    else if (at[0] == '/' && at[1] == '*') at = strstr(at, "*/") ? strstr(at, "*/") + 2 : at + strlen(at);
+    else return at;
+  }
+}
+
+/* Behind the opening parenthesis of an entry; NULL: it is not found, or has none. */
+static const char *find_parameters(const char *text, const char *entry) {
+  size_t n = strlen(entry);
+  for (const char *at = strstr(text, ".entry"); at; at = strstr(at, ".entry")) {
+    at = skip_blank(at + 6);
+    if (strncmp(at, entry, n) != 0) continue;
+    const char *open = skip_blank(at + n);
+    if (*open == '(') return open + 1;
+  }
+  return NULL;
+}
+
+/* One of the list, ".param .align 64 .b8 map[128]": its bytes, and where the next one begins; false: the list ends here. */
+static bool next_parameter(const char **list, uint64_t *bytes) {
+  const char *at = skip_blank(*list), *end;
+  if (strncmp(at, ".param", 6) != 0) return false;
+  uint64_t width = 0, count = 1;
+  for (at = skip_blank(at + 6); *at && *at != ',' && *at != ')'; at = skip_blank(end)) {
+    end = at + 1 + strcspn(at + 1, " \t\r\n,)[");
+    if (at[0] == '.' && at[1] && strchr("bufs", at[1]) && at[2] >= '0' && at[2] <= '9') width = strtoull(at + 2, NULL, 10) / 8;
+    if (at[0] == '[') count = strtoull(at + 1, NULL, 0), end = at + strcspn(at, "],)") + (at[strcspn(at, "],)")] == ']');
+  }
+  *list = *at == ',' ? at + 1 : at;
+  if (__builtin_mul_overflow(width, count, bytes)) *bytes = UINT64_MAX;
+  return true;
+}
+
+/* What a launch points to is an address, a number of 8 bytes at most, or a tensor map. */
+static kiln_status check_parameters(const Variant *v, const ContractStep *x) {
+  const char *list = find_parameters(v->text, x->entry);
+  uint64_t bytes;
+  for (int i = 0; list && next_parameter(&list, &bytes); i++) {
+    if (i == x->nargs)
+      return error_set(KILN_BAD_CONTRACT, "%s: step %s: entry %s takes more parameters than the %d that the contract passes; emit the file anew",
+                       v->file, x->name, x->entry, x->nargs);
+    bool map = x->args[i].kind == ARG_MAP, address = x->args[i].kind == ARG_TENSOR || x->args[i].kind == ARG_WORKSPACE;
+    uint64_t most = map ? sizeof(DrvTensorMap) : sizeof(ExprValue);
+    if (bytes > most || ((map || address) && bytes && bytes != most)) /* 0: no type, which the driver will not take */
+      return error_set(KILN_BAD_CONTRACT, "%s: step %s: parameter %d of entry %s has %llu bytes; expected %s%llu, as the contract has it; emit the "
+                       "file anew", v->file, x->name, i, x->entry, (unsigned long long)bytes, map || address ? "" : "at most ",
+                       (unsigned long long)most);
+  }
+  return KILN_OK;
+}
+
 kiln_status module_load(const kiln_device *dev, Variant *v) {
   if (v->module) return KILN_OK;
   const Contract *c = &v->contract;
@@ -72,6 +129,8 @@ kiln_status module_load(const kiln_device *dev, Variant *v) {
                     c->step[i].name, c->step[i].entry);
     else if (result)
       s = device_result(dev, result, "cuModuleGetFunction");
+    else
+      s = check_parameters(v, &c->step[i]);
   }
   if (!s)
     v->module = module;

@@ -459,6 +459,30 @@ static void test_bad_modules(void **state) {
   assert_says("names entry missing");
 }
 
+/* The driver copies as many bytes from where a launch points as the entry declares: what it would read must be there. */
+static void test_parameters(void **state) {
+  (void)state;
+  static const struct { const char *params, *says; } cases[] = {
+      {".param .u64 a, .param .u64 b", NULL},
+      {"\n  .param .u64 a , // two\n .param /* of */ .b64 b\n", NULL},
+      {".param .u64 .ptr .global .align 4 a, .param .b8 b[8]", NULL},
+      {".param .u64 a, .param .u64 b, .param .u32 c", "takes more parameters than the 2 that the contract passes"},
+      {".param .u64 a, .param .align 4 .b8 b[11025]", "parameter 1 of entry e has 11025 bytes; expected 8"},
+      {".param .u32 a, .param .u64 b", "parameter 0 of entry e has 4 bytes; expected 8"},
+      {".param .b64 a[2305843009213693952], .param .u64 b", "parameter 0 of entry e has 18446744073709551615 bytes; expected 8"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char text[1024];
+    kiln_plan *plan;
+    int n = snprintf(text, sizeof text, "//@ kiln 1\n%s//@ end\n.visible .entry other(.param .u8 x) { ret; }\n.visible .entry e(%s) { ret; }\n",
+                     TINY("sm_80", ""), cases[i].params);
+    assert_status(KILN_OK, kiln_add_text(dev, "p.ptx", text, (size_t)n));
+    assert_status(cases[i].says ? KILN_BAD_CONTRACT : KILN_OK, plan_tiny(&plan, 4, NULL));
+    if (cases[i].says) assert_says(cases[i].says);
+    kiln_plan_destroy(plan);
+  }
+}
+
 /* Of the compiler's log what tells of something amiss is kept; of what it says besides, nothing. */
 static void test_remarks(void **state) {
   (void)state;
@@ -614,8 +638,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(test_choice_and_launch), TEST(test_lead_dims), TEST(test_refusals), TEST(test_alias_and_columns), TEST(test_empty),
       TEST(test_workspace_and_call_scalars), TEST(test_targets), TEST(test_explain), TEST(test_replacement_and_close),
-      TEST(test_limits), TEST(test_coresident_and_clusters), TEST(test_values), TEST(test_bad_modules), TEST(test_remarks), TEST(test_devices),
-      TEST(test_files), TEST(test_folder_errors), TEST(test_provider), TEST(test_streams_and_events),
+      TEST(test_limits), TEST(test_coresident_and_clusters), TEST(test_values), TEST(test_bad_modules), TEST(test_parameters), TEST(test_remarks),
+      TEST(test_devices),
+      TEST(test_files), TEST(test_provider), TEST(test_streams_and_events),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
