@@ -170,9 +170,13 @@ static int bench_case(const Options *o, const Group *g, Random *random) {
   tensors_fill_fast(&d, random);
   if (tensors_upload(&d, &g->device)) {
     kiln_status status = group_plan(g, &d, NULL, &plan);
-    if (status == KILN_OK) status = measure(g, &d, plan, &result);
+    if (status == KILN_OK) status = kiln_plan_query(plan, &result.plan);
+    bool empty = status == KILN_OK && result.plan.nsteps == 0;
+    if (status == KILN_OK && !empty) status = measure(g, &d, plan, &result);
     bool lines = options_has(o, OPTION_LINES), metered = g->device.info.simulated && status == KILN_OK;
-    if (status != KILN_OK) {
+    if (empty) {
+      cli_error("%s: no kernel runs at these sizes, so there is nothing to measure", cases.at[0].name);
+    } else if (status != KILN_OK) {
       cli_error("%s", kiln_error());
     } else if (metered && !meter_run(g, &d, &result.plan, &result.meter, message, sizeof message)) {
       cli_error("%s", message);

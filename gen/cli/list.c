@@ -193,7 +193,8 @@ static int list_variants(const Options *o) {
 
 static int run(const Options *o) {
   if (options_has(o, OPTION_TARGETS)) {
-    if (o->noperands) return cli_usage("list: --targets takes no op");
+    if (o->noperands || options_has(o, OPTION_VARIANTS) || o->target || o->nset || o->nsizes || o->ndevices)
+      return cli_usage("list: --targets takes no op and no other option");
     return list_targets();
   }
   if (options_has(o, OPTION_VARIANTS)) return list_variants(o);

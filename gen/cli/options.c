@@ -201,6 +201,13 @@ static bool check_device(const Options *o, const char *word, size_t n, Message m
   return SAY(m, "--device: expected cuda:N, sim:TARGET or sim, got \"%.*s\"", (int)n, word);
 }
 
+/* Whether the device that begins there has an option of this name before at. */
+static bool is_repeated(const char *begin, const char *at, size_t name) {
+  for (const char *word = begin; word < at; word += strcspn(word, ",") + 1)
+    if (strcspn(word, "=,") == name && memcmp(word, at, name) == 0) return true;
+  return false;
+}
+
 /* A word with "=" is an option of the device before it; one without begins the next device. */
 static bool read_devices(Options *o, const char *text, char *message, size_t bytes) {
   Message m = {message, bytes};
@@ -212,6 +219,8 @@ static bool read_devices(Options *o, const char *text, char *message, size_t byt
     if (is_option && !begin) return SAY(m, "--device: \"%.*s\" stands before any device", (int)length, at);
     if (is_option && strncmp(begin, "cuda", 4) == 0)
       return SAY(m, "--device: a GPU takes no options, got \"%.*s\"", (int)length, at);
+    if (is_option && is_repeated(begin, at, strcspn(at, "=")))
+      return SAY(m, "--device: %.*s is given twice in \"%s\"", (int)strcspn(at, "="), at, text);
     if (!is_option) {
       if (!check_device(o, at, length, m)) return false;
       begin = at;

@@ -105,14 +105,6 @@ static bool read_option(SimDevice *d, const char *s, size_t n) {
   return false;
 }
 
-/* Whether what stands before s has an option of the same name already. */
-static bool is_given(const char *options, const char *s) {
-  size_t name = strcspn(s, "=,");
-  for (const char *at = options + strcspn(options, ","); *at && at + 1 < s; at += 1 + strcspn(at + 1, ","))
-    if (strcspn(at + 1, "=,") == name && memcmp(at + 1, s, name) == 0) return true;
-  return false;
-}
-
 static DrvResult read_options(SimDevice *d, const char *options) {
   size_t n = strcspn(options, ",");
   d->target = n ? sim_target_find(options, n) : sim_target_default();
@@ -124,7 +116,6 @@ static DrvResult read_options(SimDevice *d, const char *options) {
       return sim_say(DRV_INVALID_VALUE, "option '%.*s': expected sms=N cores=N checks=on|off meter=on|off seed=N limit=N "
                      "policy=lazy|eager|random|alternate mma=fast|exact level=base|v3|v4 (of this host)",
                      (int)(n > 60 ? 60 : n), s);
-    if (is_given(options, s)) return sim_say(DRV_INVALID_VALUE, "option '%.*s': %.*s is given twice", (int)(n > 60 ? 60 : n), s, (int)strcspn(s, "="), s);
     s += n;
   }
   return DRV_SUCCESS;

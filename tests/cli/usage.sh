@@ -37,7 +37,11 @@ expect 2 'unknown target "sm_12"' "$kiln" emit rms_norm --target sm_12
 expect 2 'unknown target "sm_12"' "$kiln" check rms_norm --device sim:sm_12
 expect 2 'expected cuda:N' "$kiln" check rms_norm --device quantum
 expect 1 'colour' "$kiln" check rms_norm --device sim:sm_80,colour=red --quick
-expect 1 "'sms=8': sms is given twice" "$kiln" check rms_norm --device sim:sm_80,sms=4,cores=1,sms=8 --quick
+expect 2 '\-\-device: sms is given twice' "$kiln" check rms_norm --device sim:sm_80,sms=4,cores=1,sms=8 --quick
+expect 0 ' 0 failed' "$kiln" check rms_norm --device sim:sm_80,sms=4,sim:sm_75,sms=8 --quick --size M=2,N=8 --set dtype=f32
+expect 0 'lane-instructions' "$kiln" bench rms_norm --device sim:sm_80,meter=on --size M=2,N=8
+expect 1 'no kernel runs at these sizes' "$kiln" bench rms_norm --device sim:sm_80 --size M=0,N=8
+expect 2 'targets takes no op and no other option' "$kiln" list --targets --variants
 expect 2 'at most 18 digits' "$kiln" check rms_norm --device sim:sm_80 --size M=9223372036854775807,N=8
 expect 1 'cuda:99' "$kiln" check rms_norm --device cuda:99 --quick
 expect 1 'has no dim Q; its dims are' "$kiln" check rms_norm --device sim:sm_80 --size Q=3
