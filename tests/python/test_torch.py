@@ -504,6 +504,23 @@ class Library(Comparison):
             kt.rope(x.view(1, 1, 4, 32)[:, :, :2], None, cos, cos, pos=2)
         with self.assertRaises(kiln.BadCall):
             kt.rope_(x.view(1, 1, 4, 32).requires_grad_(), None, cos, cos)
+        for strange in (x + 0j, x.int(), x > 0):  # plain mathematics dropped the imaginary part
+            for call in (lambda: kt.rms_norm(strange), lambda: kt.softmax(strange), lambda: kt.gated(strange, strange)):
+                with self.assertRaises(kiln.BadDtype):
+                    call()
+            with self.assertRaises(kiln.BadDtype) as caught:
+                kt.quantize_fp8(strange)
+            self.assertEqual(caught.exception.tensor, "x")
+        codes, scale = kt.quantize_fp8(x)
+        with self.assertRaises(kiln.BadDtype):
+            kt.dequantize_fp8(codes, scale, dtype=torch.int8)
+        with self.assertRaises(kiln.MissingArg):
+            kt.dequantize_fp8(codes, None)
+        table = torch.ones(4, 16, device=device)
+        for words in ({"pairs": "no_such_word"}, {"table": "no_such_word"}):
+            with self.assertRaises(kiln.BadSetting) as caught:
+                kt.rope(x.view(1, 1, 4, 32), None, table, table, **words)
+            self.assertEqual(caught.exception.actual, '"no_such_word"')
 
 
 class OnGpu(Comparison):

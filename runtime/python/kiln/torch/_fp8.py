@@ -12,6 +12,7 @@ LARGEST = {"e4m3": 448.0, "e5m2": 57344.0, "u8": 448.0}
 CODES = {"e4m3": torch.float8_e4m3fn, "e5m2": torch.float8_e5m2, "u8": torch.uint8}
 FORMATS = {dtype: name for name, dtype in CODES.items()}
 PER = ("tensor", "row", "column", "block1", "block128")
+WIDE = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # of values; the last one by plain mathematics alone
 SMALLEST = 2.0 ** -126  # of a scale: its reciprocal is finite
 
 
@@ -219,6 +220,8 @@ def quantize_fp8(x, scale=None, *, format="e4m3", per="tensor"):
     """
     per = "given" if scale is not None else per
     _check("quantize_fp8", x, format, per)
+    if x.dtype not in WIDE:
+        raise errors.BadDtype("quantize_fp8: tensor x is %s; expected float32, float16 or bfloat16" % x.dtype, tensor="x")
     x = x.detach()
     if torch.compiler.is_compiling() or type(x) is not torch.Tensor or not x.is_cuda:
         q, made = torch.ops.kiln.quantize_fp8.default(x, scale, format, per)
@@ -233,6 +236,10 @@ def dequantize_fp8(q, scale, *, per="tensor", dtype=torch.bfloat16):
         raise errors.BadDtype("dequantize_fp8: tensor q is %s; expected one of %s" % (q.dtype, " ".join(str(d) for d in FORMATS)))
     format = FORMATS[q.dtype]
     _check("dequantize_fp8", q, format, per)
+    if dtype not in WIDE[:3]:
+        raise errors.BadDtype("dequantize_fp8: the result's dtype is %s; expected float32, float16 or bfloat16" % dtype)
+    if scale is None:
+        raise errors.MissingArg("dequantize_fp8: argument scale: this tensor is missing", tensor="scale")
     if torch.compiler.is_compiling() or type(q) is not torch.Tensor or not q.is_cuda:
         return torch.ops.kiln.dequantize_fp8.default(q, scale, format, per, dtype)
     return launch_dequantize(q, scale, format, per, dtype)

@@ -49,6 +49,19 @@ def promote(op, *activations):
     return tuple(None if x is None else x.to(dtype) for x in activations)
 
 
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # the last one by plain mathematics alone
+
+
+def check_call(op, given, words):
+    """What plain mathematics would take and make something else of: complex numbers and integers, unknown words."""
+    for t, x in zip(op.inputs, given):
+        if x is not None and t.dtype is None and x.dtype not in _FLOATS:
+            raise errors.BadDtype("%s: tensor %s is %s; expected float32, float16 or bfloat16" % (op.name, t.name, x.dtype), tensor=t.name)
+    for (setting, known), word in zip(op.settings.items(), words):
+        if word not in known:
+            raise errors.BadSetting('%s: setting %s is "%s"; expected one of %s' % (op.name, setting, word, ", ".join(known)))
+
+
 def no_gradient(name):
     return errors.BadCall("%s: it works in place, which has no gradient; expected tensors that require none, or torch.no_grad()" % name)
 
@@ -65,6 +78,7 @@ def make(op):
         "modes": _MODES, "transforms": _TRANSFORMS, "forward_ad": forward_ad,
         "recording": torch.is_grad_enabled, "launch": _core.launcher(op),
         "with_gradient": _gradients.function(op, _core.launcher(op), _core.launcher(ops.GRADIENT[op.name])).apply, "mathematics": getattr(_math, op.name), "promote": promote,
+        "check_call": check_call,
         "check": _core.check_table, "no_gradient": no_gradient,
         "IN_PLACE": getattr(torch.ops.kiln, op.name + "_").default if _source.is_in_place(op) else None})
     functions = {}

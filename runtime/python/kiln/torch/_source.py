@@ -42,6 +42,7 @@ def launch({parameters}):
 
 FUNCTION = '''\
 def general({arguments}):
+    check_call(OP, ({inputs},), ({words}))
 {masks}
     if not {first}.is_cuda:
         out = mathematics({arguments})
@@ -192,6 +193,7 @@ def functions(op):
         "check_moved": ["if pos:", "    " + check[0]] if moves else [],
     }
     words = {
+        "inputs": ", ".join(t.name for t in op.inputs), "words": "".join(k + ", " for k in op.settings),
         "name": op.name, "first": first, "signature": signature(op), "pick": pick, "wants": wants,
         "arguments": ", ".join([t.name for t in op.inputs] + [s.name for s in op.scalars] + list(op.settings)),
         "special": _each(op.inputs, "type({0}) not in PLAIN"),
