@@ -46,7 +46,7 @@ static bool replace(const char *path, const char *text, size_t bytes, mode_t mod
   sigaddset(&stops, SIGQUIT);
   sigprocmask(SIG_BLOCK, &stops, &before);
   int fd = open_beside(path, temporary, n + 48, mode);
-  bool done = fd >= 0 ? write_all(fd, text, bytes) || complain(path, "write") : complain(path, "create a file beside it");
+  bool done = fd >= 0 ? cache_write_all(fd, text, bytes) || complain(path, "write") : complain(path, "create a file beside it");
   if (fd >= 0 && close(fd) != 0 && done) done = complain(path, "write");
   if (done && rename(temporary, path) != 0) done = complain(path, "rename to it");
   if (fd >= 0 && !done) unlink(temporary);

@@ -104,9 +104,10 @@ end
 
 -- What is read along rows: bytes per element, of the segment that has most; narrow: an element has 1 or 8 bytes, which do not go through shared
 -- memory; apart: no ring can bring it, whose copies look for the rows' innermost dim before the columns, and are as many in each segment; rows, columns:
--- how many tensors are read along rows, how many have one value per column (and their bytes); most: of one segment; tables: there are look-ups.
+-- how many tensors are read along rows, how many have one value per column (and their bytes); sampled: one of those belongs to a
+-- sample; most: of one segment; tables: there are look-ups.
 local function row_inputs(inst)
-  local r = { bytes = 0, rows = 0, most = 0, narrow = false, apart = false, columns = 0, column_bytes = 0, tables = false }
+  local r = { bytes = 0, rows = 0, most = 0, narrow = false, apart = false, columns = 0, column_bytes = 0, sampled = false, tables = false }
   for _, seg in ipairs(inst.segments) do
     local bytes, columns, column_bytes, before = 0, 0, 0, r.rows
     for _, n in ipairs(seg.nodes) do

@@ -58,7 +58,7 @@ local function refuse_inner_sums(nodes)
   end
 end
 
-local function column_of(inst, nodes, tensor, loc)
+local function column_of(nodes, tensor, loc)
   local found
   for _, n in ipairs(nodes) do
     for d in pairs(n.dims) do
@@ -187,7 +187,7 @@ function segments.find(inst, graph)
     local value, reduced, kind = under_sums(o.value)
     local nodes = segments.reach { value or o.value }
     refuse_inner_sums(nodes)
-    local column = column_of(inst, nodes, o.tensor, o.loc)
+    local column = column_of(nodes, o.tensor, o.loc)
     local seg = find_segment(list, row_dims(inst, o.tensor, value or o.value, reduced), column)
     if not kind then
       table.insert(seg.outputs, o)

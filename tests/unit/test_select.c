@@ -640,7 +640,7 @@ int main(void) {
       TEST(test_workspace_and_call_scalars), TEST(test_targets), TEST(test_explain), TEST(test_replacement_and_close),
       TEST(test_limits), TEST(test_coresident_and_clusters), TEST(test_values), TEST(test_bad_modules), TEST(test_parameters), TEST(test_remarks),
       TEST(test_devices),
-      TEST(test_files), TEST(test_provider), TEST(test_streams_and_events),
+      TEST(test_files), TEST(test_folder_errors), TEST(test_provider), TEST(test_streams_and_events),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
