@@ -16,13 +16,16 @@
 
 /* ---- maps ---- */
 
+/* FRONT_TENSOR_map, shortened where it is long, and numbered where another has that name. */
 static const char *map_name(Lower *l, const ViewVal *v) {
   char name[96];
   const char *front = tile_attr_str(l->tiles, l->node, TA_name, "");
-  int n = 1;
-  for (int i = 0; i < l->nmaps; i++) n += strcmp(l->map[i]->view->tensor, v->tensor) == 0;
   int used = snprintf(name, sizeof name, "%.16s%s%.36s_map", front, *front ? "_" : "", v->tensor);
-  if (n > 1) snprintf(name + used, sizeof name - (size_t)used, "%d", n);
+  for (int n = 1, i = 0; i < l->nmaps; i++)
+    if (strcmp(l->map[i]->name, name) == 0) {
+      snprintf(name + used, sizeof name - (size_t)used, "%d", ++n);
+      i = -1; /* that one may be taken, too */
+    }
   return arena_str(l->arena, KEEP, name, strlen(name));
 }
 

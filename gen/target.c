@@ -24,6 +24,22 @@ const Target *target_find(const char *name) {
   return NULL;
 }
 
+/* Architectures that devices have and that have no row. */
+static const unsigned rowless[] = {87, 88, 101, 110, 121};
+
+const Target *target_for(const char *name) {
+  const Target *t = target_find(name);
+  char *end;
+  if (t || strncmp(name, "sm_", 3) != 0) return t;
+  unsigned long sm = strtoul(name + 3, &end, 10);
+  bool known = false;
+  for (size_t i = 0; i < sizeof rowless / sizeof *rowless; i++) known |= rowless[i] == sm;
+  if (!known || (*end && strcmp(end, "a") != 0)) return NULL;
+  for (int i = 0; i < TARGETS; i++)
+    if (!targets[i].suffix && targets[i].sm <= sm) t = &targets[i];
+  return t;
+}
+
 const char *target_names(void) {
   static const char names[] = ""
 #define TARGET(name, sm, suffix, version, block, sm_shared, threads, ctas, arch) " " name

@@ -1,4 +1,4 @@
-/* target.h - the architectures, and the only function that compares them. */
+/* target.h - the architectures, and the only functions that compare them. */
 #ifndef KILN_TARGET_H
 #define KILN_TARGET_H
 #include "isa/isa.h"
@@ -18,6 +18,7 @@ typedef struct Target {
 } Target;
 
 const Target *target_find(const char *name);             /* NULL: unknown */
+const Target *target_for(const char *name);              /* the same; of an architecture without a row ("sm_87") the newest elder whose PTX it runs */
 const Target *target_at(int i);                          /* in order of target.def; NULL past the last */
 const char *target_names(void);                          /* "sm_75 sm_80 ..." for messages */
 bool target_runs(const Target *t, const char *needs_sm); /* may PTX that needs "80" or "90a" be assembled for t? */

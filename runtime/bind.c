@@ -436,6 +436,8 @@ static kiln_status take_scalar(Binder *b, int i) {
   double given = b->scalar_view[i] >= 0 ? b->views[b->scalar_view[i]].arg->scalar : x->fallback;
   ExprValue *value = &b->out->value[x->symbol];
   if (x->dtype == KILN_F32 || x->dtype == KILN_F64) {
+    if (x->dtype == KILN_F32 && isfinite(given) && !isfinite((float)given))
+      return refuse(b, KILN_BAD_DTYPE, "scalar %s is %.17g; expected a number that f32 has, which go to 3.4028e38", x->name, given);
     value->d = given;
     return KILN_OK;
   }

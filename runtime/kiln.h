@@ -199,7 +199,8 @@ KILN_API kiln_status kiln_set_provider(kiln_device *dev, kiln_provider_fn fn, vo
 /* The shipped provider: runs the command `kiln emit` as a child process and keeps its output below $XDG_CACHE_HOME/kiln (or
  * ~/.cache/kiln), written to a temporary name and renamed; a damaged entry is ignored and made anew. The settings asked for
  * are the text arguments, `dtype` (the first tensor's), which optional tensors are there and their own dtypes; every schedule
- * that the op offers for them is added, and selection chooses. user: path of the command as const char *; NULL: "kiln" on PATH.
+ * that the op offers for them is added, and selection chooses. A child that takes longer than KILN_EMIT_SECONDS (environment;
+ * 120) is ended. user: path of the command as const char *; NULL: "kiln" on PATH.
  *   kiln_set_provider(dev, kiln_emit_provider, NULL);
  * Errors: PROVIDER (message: what the child said), NO_MEMORY. */
 KILN_API kiln_status kiln_emit_provider(void *user, kiln_device *dev, const kiln_request *request);

@@ -13,12 +13,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -28,7 +31,8 @@ enum {
   SET_BYTES = 1024,
   MAX_CHOICES = 16,
   MAX_OPEN = 4,
-  SCHEDULE_BYTES = 2048
+  SCHEDULE_BYTES = 2048,
+  CHILD_SECONDS = 120 /* unless KILN_EMIT_SECONDS says otherwise; an emission takes 10 to 50 ms */
 };
 
 typedef struct Job {
@@ -38,6 +42,8 @@ typedef struct Job {
   bool keeps; /* folder is a cache that can be written */
   uint64_t identity;
   char dtypes[64]; /* what `dtype` may be */
+  int seconds;     /* that a child may take */
+  bool late;       /* the last one took longer, and was ended */
   char output[OUTPUT_BYTES];                            /* of the last child: standard output and error */
   char settings[OUTPUT_BYTES], schedules[OUTPUT_BYTES]; /* what it listed */
 } Job;
@@ -46,14 +52,34 @@ typedef struct Job {
 
 static kiln_status refuse(const Job *job, const char *what) {
   const char *said = job->output;
+  if (job->late)
+    return error_set(KILN_PROVIDER, "%s: `%s` had not ended after %d s (KILN_EMIT_SECONDS gives it more); emit the file by hand and kiln_add it",
+                     job->request->op, job->command, job->seconds);
   return error_set(KILN_PROVIDER, "%s: `%s` %s%s%s; emit the file by hand and kiln_add it", job->request->op, job->command, what,
                    *said ? ": " : "", said);
 }
 
-static void read_output(Job *job, int from) {
+static int64_t now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Until the child closes its output; false: it has not in time. */
+static bool read_output(Job *job, int from) {
   size_t n = 0;
   char rest[512];
+  int64_t end = now_ms() + (int64_t)job->seconds * 1000;
+  bool late = false;
   for (;;) {
+    int64_t left = end - now_ms();
+    struct pollfd wait = {.fd = from, .events = POLLIN};
+    int ready = left > 0 ? poll(&wait, 1, (int)left) : 0;
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready == 0) {
+      late = true;
+      break;
+    }
     bool room = n < OUTPUT_BYTES - 1;
     ssize_t got = read(from, room ? job->output + n : rest, room ? OUTPUT_BYTES - 1 - n : sizeof rest);
     if (got < 0 && errno == EINTR) continue;
@@ -62,6 +88,7 @@ static void read_output(Job *job, int from) {
   }
   while (n && (job->output[n - 1] == '\n' || job->output[n - 1] == ' ')) n--;
   job->output[n] = 0;
+  return !late;
 }
 
 /* Runs the command with its output in job->output; its exit code, or -1 if it could not be run. */
@@ -69,6 +96,7 @@ static int run(Job *job, char *const argv[]) {
   int ends[2], code = -1;
   pid_t child;
   job->output[0] = 0;
+  job->late = false;
   if (pipe2(ends, O_CLOEXEC)) return -1;
   posix_spawn_file_actions_t actions;
   if (posix_spawn_file_actions_init(&actions) == 0) {
@@ -82,7 +110,8 @@ static int run(Job *job, char *const argv[]) {
     if (!failed) {
       int state;
       pid_t done;
-      read_output(job, ends[0]);
+      job->late = !read_output(job, ends[0]);
+      if (job->late) kill(child, SIGKILL);
       do done = waitpid(child, &state, 0);
       while (done < 0 && errno == EINTR);
       if (done == child && WIFEXITED(state)) code = WEXITSTATUS(state);
@@ -91,6 +120,12 @@ static int run(Job *job, char *const argv[]) {
   if (ends[1] >= 0) close(ends[1]);
   close(ends[0]);
   return code;
+}
+
+static int child_seconds(void) {
+  const char *given = getenv("KILN_EMIT_SECONDS");
+  int64_t n;
+  return given && expr_integer(given, strlen(given), &n) && n > 0 && n < 86400 ? (int)n : CHILD_SECONDS;
 }
 
 /* The command's file, found as a shell would; its identity goes into every entry's name. */
@@ -425,6 +460,7 @@ kiln_status kiln_emit_provider(void *user, kiln_device *dev, const kiln_request 
   memset(job, 0, sizeof *job);
   job->dev = dev;
   job->request = request;
+  job->seconds = child_seconds();
   choose_folder(job);
   kiln_status s = find_command(job, user ? user : "kiln");
   if (!s) s = request->schedule ? supply_named(job) : supply_needed(job);

@@ -55,13 +55,15 @@ bool device_open(Device *d, const char *where, const char *target) {
     device_close(d);
     return false;
   }
-  snprintf(d->target, sizeof d->target, "%s", target ? target : d->info.target);
-  if (!target_find(d->target)) {
-    cli_error("%s is %s, for which kiln has no target of its own; name one that it runs with --target (%s)", where, d->target,
+  const Target *own = target_for(target ? target : d->info.target);
+  if (!own) {
+    cli_error("%s is %s, for which kiln has no target of its own; name one that it runs with --target (%s)", where, d->info.target,
               target_names());
     device_close(d);
     return false;
   }
+  if (!target && strcmp(own->name, d->info.target) != 0) cli_note("%s is %s: %s is taken, whose PTX it runs", where, d->info.target, own->name);
+  snprintf(d->target, sizeof d->target, "%s", own->name);
   return true;
 }
 

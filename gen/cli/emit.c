@@ -12,13 +12,15 @@ static const char help[] =
     "usage: kiln emit OP --target SM [options]\n"
     "       kiln emit --all DIR [--diff]\n\n"
     "Writes the PTX of one variant to standard output. What is not set takes the op's default.\n\n"
-    "  --target SM          the architecture: sm_75 .. (kiln list --targets)\n"
+    "  --target SM          the architecture: sm_75 .. (kiln list --targets); of a card that has none of its own (sm_87)\n"
+    "                       the newest elder that it runs is taken\n"
     "  --set K=V,..         settings of the op: dtype=f16,w=no (kiln list OP shows them)\n"
     "  --schedule K=V,..    how it is laid on the target (kiln list --variants OP shows what is offered)\n"
     "  -o FILE              to a file, which is written whole or not at all; - is standard output\n"
     "  --as ptx|c           c: a C array, ended by NUL, ready for kiln_add_text\n"
     "  --dump PASS          the tile IR after script, layout or hazard, instead of PTX\n"
-    "  --all DIR            every file of the curated set, below DIR; files that no longer belong to it are removed\n"
+    "  --all DIR            every file of the curated set, as DIR/OP/TARGET/NAME.ptx; kiln's files there that no longer belong\n"
+    "                       to it are removed, those that lie otherwise are left\n"
     "  --diff               with --all: writes nothing, says what would change, and exits with 1 if anything would\n"
     "  --lua DIR            the language, families and ops from this folder, not those inside the command\n\n"
     "examples:\n"
@@ -178,20 +180,28 @@ static bool only_show;
 static Tally *stale_tally;
 static size_t root_bytes;
 
+/* Does it lie as OP/TARGET/NAME, and says that it is of that op and target? Whatever else kiln wrote there somebody has put there. */
+static bool is_of_a_set(const char *path, const char *below) {
+  char head[2048], op[512], target[32], start[600];
+  FILE *f = fopen(path, "rb");
+  if (!f) return false;
+  size_t got = fread(head, 1, sizeof head - 1, f);
+  head[got] = 0;
+  fclose(f);
+  const char *first = strstr(head, "\n//@ op "), *second = strstr(head, "\n//@ target ");
+  if (strncmp(head, "//@ kiln ", 9) != 0 || !first || !second) return false;
+  if (sscanf(first, "\n//@ op %511s", op) != 1 || sscanf(second, "\n//@ target %31s", target) != 1) return false;
+  int n = snprintf(start, sizeof start, "%s/%s/", op, target);
+  return strncmp(below, start, (size_t)n) == 0 && !strchr(below + n, '/');
+}
+
 static int visit_file(const char *path, const struct stat *st, int kind, struct FTW *where) {
   (void)where;
   size_t n = strlen(path);
   if (kind != FTW_F || !S_ISREG(st->st_mode) || n < 4 || strcmp(path + n - 4, ".ptx") != 0) return 0;
   for (int i = 0; i < nkept; i++)
     if (strcmp(path + root_bytes, kept[i].path) == 0) return 0;
-  char head[16] = "";
-  FILE *f = fopen(path, "rb");
-  if (f) {
-    size_t got = fread(head, 1, 8, f);
-    head[got] = 0;
-    fclose(f);
-  }
-  if (strcmp(head, "//@ kiln") != 0) return 0; /* not ours */
+  if (!is_of_a_set(path, path + root_bytes)) return 0;
   printf("%s  %s\n", only_show ? "stale " : "removed", path);
   if (only_show || unlink(path) == 0) stale_tally->removed++;
   else stale_tally->failed++;

@@ -193,7 +193,7 @@ static bool check_device(const Options *o, const char *word, size_t n, Message m
     if (n == 3) return true;
     char name[32];
     snprintf(name, sizeof name, "%.*s", (int)(n - 4), word + 4);
-    if (o->foreign || target_find(name)) return true;
+    if (o->foreign || target_for(name)) return true;
     return SAY(m, "--device: unknown target \"%s\"; there are %s", name, target_names());
   }
   int64_t ordinal;
@@ -243,6 +243,13 @@ static bool take_text(Options *o, const char **field, const char *spelling, cons
   if (!*value) return SAY(m, "%s: expected a value, got nothing", spelling);
   *field = keep(o, value, strlen(value));
   return *field || SAY(m, "%s: too long", spelling);
+}
+
+static bool take_target(Options *o, const char *value, Message m) {
+  if (o->foreign) return take_text(o, &o->target, "--target", value, m);
+  const Target *t = target_for(value);
+  if (!t) return SAY(m, "--target: unknown target \"%s\"; there are %s", value, target_names());
+  return take_text(o, &o->target, "--target", t->name, m);
 }
 
 static bool take_seconds(Options *o, const char *value, Message m) {
@@ -300,8 +307,7 @@ static bool take(Options *o, OptionId id, const char *value, Message m) {
   case OPTION_SMS: return take_sms(o, value, m);
   case OPTION_SEEDS: return take_seeds(o, value, m);
   case OPTION_TARGET:
-    if (!o->foreign && !target_find(value)) return SAY(m, "--target: unknown target \"%s\"; there are %s", value, target_names());
-    return take_text(o, &o->target, "--target", value, m);
+    return take_target(o, value, m);
   case OPTION_AS:
     if (strcmp(value, "ptx") && strcmp(value, "c")) return SAY(m, "--as: expected ptx or c, got \"%s\"", value);
     return take_text(o, &o->as, "--as", value, m);

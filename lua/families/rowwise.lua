@@ -284,7 +284,7 @@ local candidates = op.once("candidates", function(inst)
   local values, _, exponential, levels = load_of(inst)
   local many, vec = values > MANY, 16 // largest_bytes(inst)
   local enough = inputs.columns > 1 and vec == 8 and 4 or 1 -- CTAs of an SM for 32 columns of a thread
-  if exponential then enough = levels and (inputs.rows == 1 and 1 or 2) or inputs.rows == 2 and values <= 8 and 4 or 2 end
+  if exponential then enough = levels and (inputs.rows == 1 and 1 or 2) or inputs.rows == 2 and values <= 8 and vec == 8 and 4 or 2 end
   if core.target.threads_sm < 512 * enough then enough = math.min(enough, 2) end -- more than half of an SM's threads: ptxas spills, with 3 as well
   local cache = inputs.tables and "plain" or "keep" -- what stays in L2 is the tables then
   local walk = inputs.tables and "heads" or "rows"

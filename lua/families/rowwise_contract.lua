@@ -344,7 +344,14 @@ function writer.start(inst, list, s, keys)
 
   -- What is only known once the kernels are recorded; then the steps.
   function w.finish(asks)
+    local numbered = {}
     for _, seg in ipairs(list) do
+      for _, n in ipairs(seg.nodes) do
+        if n.op == "index" and n.dim ~= seg.column and not numbered[n.dim] then
+          numbered[n.dim] = true
+          contract.line("require %s<%d \"numbers of rows have 32 bits\"", n.dim, 1 << 31)
+        end
+      end
       if s.kind ~= "passes" then
         local where = s.kind == "shared" and "shared memory" or "registers"
         contract.line("require %s<=%d \"a row has at most %d columns in %s\"", sizes.span(inst, seg.column), s.cols, s.cols, where)

@@ -77,12 +77,14 @@ expect 0 ', 0 unchanged, 0 removed, 0 failed' "$kiln" emit --all "$work/set"
 expect 0 '^0 would change, [1-9][0-9]* unchanged, 0 stale' "$kiln" emit --all "$work/set" --diff
 one=$(find "$work/set" -name '*.ptx' | sort | head -1)
 sed -i '$s/$/ /' "$one"
-cp "$one" "$work/set/old.ptx"
-echo mine >"$work/set/mine.ptx"
+cp "$one" "$(dirname "$one")/old.ptx"
+cp "$one" "$work/set/mine.ptx"
+echo mine >"$(dirname "$one")/other.ptx"
 expect 1 'changed ' "$kiln" emit --all "$work/set" --diff
 expect 1 'stale .*old.ptx' "$kiln" emit --all "$work/set" --diff
 expect 0 '^1 written, [0-9]* unchanged, 1 removed' "$kiln" emit --all "$work/set"
-truth "what kiln did not emit is left alone" grep -qx mine "$work/set/mine.ptx"
+truth "what kiln did not emit is left alone" grep -qx mine "$(dirname "$one")/other.ptx"
+truth "so is what lies otherwise than as OP/TARGET/NAME" test -s "$work/set/mine.ptx"
 
 # What could not be emitted is not taken for a file that no longer belongs to the set.
 cp -r "$(dirname "$0")/../../lua" "$work/lua"
@@ -107,4 +109,8 @@ for op in softmax layer_norm layer_norm.grad; do
   truth "$op narrows no difference of 64 bits as it is" awk '/^\.visible/ { split("", left) } $1 == "sub.s64" { left[$2] = 1 }
     $1 == "cvt.u32.u64" { sub(";", ",", $3); bad = bad || $3 in left } END { exit bad }' "$work/long.ptx"
 done
+
+# A card without a target of its own takes the newest elder's code.
+expect 0 '^//@ target sm_86' "$kiln" emit rms_norm --target sm_87
+expect 0 'sim:sm_87 is sm_87: sm_86 is taken' "$kiln" check rms_norm --device sim:sm_87 --size B=1,M=2,N=8
 finish

@@ -31,6 +31,7 @@ static const char script[] =
     "fi\n"
     "op=$2; target=$4; out=$6; set=$8; schedule=${10}\n"
     "require=''; case $schedule in *vec=8*) require='//@ require N%%8==0 \"pieces of 8\"';; esac\n"
+    "case $op in endless) exec sleep 60;; esac\n"
     "case $op in refused) echo \"refused: $target lacks what $op needs\" >&2; exit 3;; esac\n"
     "major=n; stride='[x0,1]'\n"
     "case $set in *x_major=m*) stride='[1,x0]';; esac\n"
@@ -205,6 +206,10 @@ static void test_refusals(void **state) {
   assert_non_null(strstr(kiln_error(), "does not know the op: unknown op"));
   assert_int_equal(plan(&p, "refused", false, false), KILN_PROVIDER);
   assert_non_null(strstr(kiln_error(), "refused: sm_89 lacks what refused needs"));
+  setenv("KILN_EMIT_SECONDS", "1", 1);
+  assert_int_equal(plan(&p, "endless", false, false), KILN_PROVIDER);
+  unsetenv("KILN_EMIT_SECONDS");
+  assert_non_null(strstr(kiln_error(), "had not ended after 1 s"));
   assert_int_equal(plan(&p, "-o", false, false), KILN_BAD_CALL);
   kiln_set_provider(dev, kiln_emit_provider, "/nonexistent/kiln");
   assert_int_equal(plan(&p, "thing", false, false), KILN_PROVIDER);

@@ -493,6 +493,31 @@ static void constants_are_converted_as_by_hardware(void **state) {
   }
 }
 
+/* Maps are parameters of their own, also of tensors whose names begin alike for longer than a parameter's name is. */
+static void maps_have_names_of_their_own(void **state) {
+  (void)state;
+  KilnGen *g = open_session();
+  static const char script[] = "return op 'o' { emit = function()\n"
+    "  local names = { string.rep('n', 40) .. '1', string.rep('n', 40) .. '2' }\n"
+    "  for _, t in ipairs(names) do contract('tensor ' .. t .. ' in f32 [M,N] strides [s,1] align 16') end\n"
+    "  kernel('k', function()\n"
+    "    for _, t in ipairs(names) do\n"
+    "      local y = node('view', nil, { tensor = t, rank = 2, dtype = 'f32', align = 16, sizes = 'M,N', strides = 's,1' })\n"
+    "      node('map', { y }, { dims = 'M,N', box = { 8, 4 } })\n"
+    "    end\n"
+    "  end)\n"
+    "  contract('step main entry $entry0 grid 1,1,1 block $block0 shared $shared0 args $args0')\n"
+    "end }";
+  write_bytes(script, strlen(script));
+  kiln_gen_request r = {.op = "t.lua", .target = "sm_90a"};
+  const char *text;
+  size_t bytes;
+  if (kiln_gen_emit(g, &r, &text, &bytes, NULL) != KILN_GEN_OK) fail_msg("%s", kiln_gen_message(g));
+  assert_non_null(strstr(text, " nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn_map["));
+  assert_non_null(strstr(text, " nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn_map2["));
+  kiln_gen_close(g);
+}
+
 /* The contract's line of a tensor map has names whole, however long they are. */
 static void maps_of_long_names(void **state) {
   (void)state;
@@ -807,6 +832,7 @@ int main(void) {
     cmocka_unit_test(long_strings), cmocka_unit_test(deep_recursion), cmocka_unit_test(too_many_nodes), cmocka_unit_test(bad_scripts),
     cmocka_unit_test(bad_arguments), cmocka_unit_test(bad_files), cmocka_unit_test(names_of_ops), cmocka_unit_test(bad_statements),
     cmocka_unit_test(statements), cmocka_unit_test(constants_are_converted_as_by_hardware), cmocka_unit_test(maps_of_long_names),
+    cmocka_unit_test(maps_have_names_of_their_own),
     cmocka_unit_test(lists), cmocka_unit_test(definition), cmocka_unit_test(bad_definitions),
     cmocka_unit_test(bad_definitions_by_position),
     cmocka_unit_test(same_bytes), cmocka_unit_test(any_allocation_fails),

@@ -426,6 +426,10 @@ static void test_values(void **state) {
   kiln_plan_destroy(plan);
   assert_status(KILN_BAD_DTYPE, kiln_plan_create(&plan, dev, "values", args, 6));
   assert_says("scalar k is 1.5; expected an integer that fits i32");
+  args[4].scalar = 1e300;
+  assert_status(KILN_BAD_DTYPE, kiln_plan_create(&plan, dev, "values", args, 5));
+  assert_says("expected a number that f32 has");
+  args[4].scalar = 2;
   assert_status(KILN_MISSING_ARG, kiln_plan_create(&plan, dev, "values", args, 4));
   assert_says("scale: this scalar is missing");
   o.shape = sizes;

@@ -110,7 +110,7 @@ class Plan:
         self._workspace = None
 
     def __del__(self):
-        handle, self.handle = self.handle, None
+        handle, self.handle = getattr(self, "handle", None), None  # none where creation was refused early
         if handle:
             LIB.kiln_plan_destroy(handle)
 
