@@ -1,6 +1,6 @@
 # common.sh - what the tests of the command share. Sourced; $1 of the test is the build folder.
 set -u
-build=$1
+build=$(readlink -f "$1")
 kiln=$build/kiln
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
