@@ -159,9 +159,17 @@ def _scalar_packer(op, made):
     return lambda *values: pack(*[values[i] for i in order])
 
 
+def check_words(op, settings):
+    """Pairs of a setting of the op and the word given for it."""
+    for setting, word in settings:
+        if word not in op.settings[setting]:
+            raise errors.BadSetting('%s: setting %s is "%s"; expected one of %s' % (op.name, setting, word, ", ".join(op.settings[setting])))
+
+
 def _entry(op, given, scalars, settings, wanted, written):
     device = next(x for x in given if x is not None).device
     check_table(op, given, scalars)
+    check_words(op, settings)
     for t, x in zip(op.inputs, given):
         if x is None:
             if not t.optional:

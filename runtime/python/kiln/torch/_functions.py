@@ -57,9 +57,7 @@ def check_call(op, given, words):
     for t, x in zip(op.inputs, given):
         if x is not None and t.dtype is None and x.dtype not in _FLOATS:
             raise errors.BadDtype("%s: tensor %s is %s; expected float32, float16 or bfloat16" % (op.name, t.name, x.dtype), tensor=t.name)
-    for (setting, known), word in zip(op.settings.items(), words):
-        if word not in known:
-            raise errors.BadSetting('%s: setting %s is "%s"; expected one of %s' % (op.name, setting, word, ", ".join(known)))
+    _core.check_words(op, zip(op.settings, words))
 
 
 def no_gradient(name):
