@@ -296,12 +296,13 @@ static bool enter_slow(const Now *n, Line *x, uint32_t m) { /* true: faulted */
     Access reader = {.agent = x->many_agent[group == (uint32_t)n->w->cta->group->index], .how = x->many_how, .mask = x->many};
     note_race(n, &reader, x->many & m, false);
   }
+  uint32_t all = m; /* a reader of granules that many have read is judged with their writers: it may be the lowest */
   if (!write && x->many & m) keep_reader(n, x, n->agent, n->how);
   if (!write) m &= ~x->many;
   for (uint32_t i = 0; i < others + 2; i++) {
     Access *e = i == 0 ? &x->write : i == 1 ? &x->read : &x->more->at[i - 2];
     if (!e->mask) continue;
-    if (judge(n, e, m)) return true;
+    if (judge(n, e, e->how & HOW_WRITE ? all : m)) return true;
     if (!write && !meets) m = share_reads(n, x, e, m);
     if (e->agent != n->agent) continue;
     if (same_epoch(n, e)) merge = e;
