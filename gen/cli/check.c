@@ -405,14 +405,14 @@ static void choose_together(const Offer *offers, int n, Choices *c) {
 }
 
 /* The given settings; or the defaults, then each setting in turn away from its default, and, in a full check, all together. */
-static void choose_settings(const Job *job, const char *offered, Choices *c) {
+static void choose_settings(Job *job, const char *offered, Choices *c) {
   char text[256] = "";
   if (job->o->nset) {
     size_t n = 0;
-    for (int i = 0; i < job->o->nset; i++)
-      n += (size_t)snprintf(text + n, n < sizeof text ? sizeof text - n : 0, "%s%s=%s", i ? " " : "", job->o->set[i].key,
-                            job->o->set[i].value);
-    add_choice(c, text);
+    for (int i = 0; i < job->o->nset && n < sizeof text; i++)
+      n += (size_t)snprintf(text + n, sizeof text - n, "%s%s=%s", i ? " " : "", job->o->set[i].key, job->o->set[i].value);
+    if (n < sizeof text) add_choice(c, text);
+    else cli_error("--set has more than %zu characters; leave out what is the default", sizeof text - 1), job->failed++;
     return;
   }
   add_choice(c, "");

@@ -7,6 +7,7 @@ expect 0 '^[1-9][0-9]* passed, 0 failed$' "$kiln" check rms_norm --device $devic
 truth "the count is the last line" bash -c "tail -1 '$work/out' | grep -Eq '^[0-9]+ passed, 0 failed$'"
 expect 0 'M=3,N=5 .*pass$' "$kiln" check rms_norm --device $device --size M=3,N=5
 expect 0 'M=2x3,N=64 ' "$kiln" check rms_norm --device $device --size M=2x3,N=64 --set dtype=f32,w=no
+expect 1 'set has more than 255 characters' "$kiln" check rms_norm --device $device --set "dtype=$(printf 'x%.0s' {1..300})"
 expect 0 '^seed 42' "$kiln" check rms_norm --device $device --size M=3,N=5 --seed 42
 cp "$work/out" "$work/first"
 "$kiln" check rms_norm --device $device --size M=3,N=5 --seed 42 >"$work/second"
