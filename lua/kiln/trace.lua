@@ -372,7 +372,7 @@ function trace.finish(graph, op)
     if tensor.out and tensor.present then
       local found = false
       for _, o in ipairs(graph.outputs) do found = found or o.tensor == tensor end
-      if not found then op_library.fail(op.op, "output '" .. tensor.name .. "' is never assigned") end
+      if not found then op_library.fail(op.op, "output '" .. tensor.name .. "' is never assigned; it is nil until then, also where the caller wants it") end
     end
   end
 end
