@@ -17,8 +17,8 @@ end
 function f.rotate(x, by)
   local takes = "rotate takes a value and a table { cos, sin, row, entries, pairs, table, blocks }"
   if not trace.is_node(x) or type(by) ~= "table" then error(takes, 2) end
-  for _, key in ipairs { "cos", "sin", "row", "entries" } do if by[key] == nil then error(takes .. "; " .. key .. " is not there", 2) end end
   local column = column_of(x)
+  for _, key in ipairs { "cos", "sin", "row", "entries" } do if by[key] == nil then error(takes .. "; " .. key .. " is not there", 2) end end
   local c, width = f.index(column), by.table == "pair" and 2 * by.entries or by.entries // 2 * 2
   local block = f.max(width, 1) -- a table without entries turns nothing
   local neighbours, all = by.pairs == "neighbours", by.blocks == "all"

@@ -136,7 +136,7 @@ row 5 "swap_halves: the width is an even integer" "$XY" 't.y = swap_halves(t.x, 
 row 5 "halves of blocks of one width are exchanged along N already" "$XY" 't.y = swap_halves(t.x, 4) + swap_halves(t.x, 8)'
 row 5 "the width of swap_halves is made of sizes and numbers" "$XY" 't.y = swap_halves(t.x, t.k * 2)' '"k i32 = 2 call"'
 row 5 "rotate takes a value and a table" "$XY" 't.y = rotate(t.x, 4)'
-row 5 "entries }; cos is not there" "$XY" 't.y = rotate(t.x, {})'
+row 5 "; cos is not there" "$XY" 't.y = rotate(t.x, {})'
 row 5 "rotate: the value is the same in the whole row" '"x M N", "g M", "y M N out"' 't.y = t.x + rotate(t.g, {})'
 row 5 "lookup: the table is a tensor of two dims" "$XY" 't.y = lookup(t.x * 2, 1, 1)'
 row 5 "sum: the value has no dim 'K'" "$XY" 't.y = t.x * sum(t.x, "K")'
