@@ -358,8 +358,10 @@ static bool find_gathered(Pair *p, int block) {
   int first = seen[0].n - 1 - 2 * lives; /* pairs of name and value stand before the last */
   for (int i = 0; i < seen[0].n && found; i++) {
     if (seen[0].at[i] == seen[1].at[i]) continue;
+    found = i >= first && i < seen[0].n - 1 && (i - first) % 2 == 1 && g.n < GROUP_MAX; /* the value of a pair: an expression */
+    if (!found) break;
     const int *key = p->v->pool + p->v->expr[seen[0].at[i]].first;
-    found = i >= first && i < seen[0].n - 1 && g.n < GROUP_MAX && key[0] == EXPR_MANY && (g.n == 0 || g.op == key[1]);
+    found = key[0] == EXPR_MANY && (g.n == 0 || g.op == key[1]);
     if (!found) break;
     g.op = key[1];
     g.name[g.n++] = seen[0].at[i - 1];
