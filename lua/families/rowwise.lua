@@ -264,16 +264,15 @@ function REGS.columns(_, vec, inputs, levels, put)
 end
 
 -- 16 columns per thread measured best up to rows of 4096, 32 beyond: what a thread keeps of a row fits in its registers several times over.
--- Heads of 128: a vector each of two rows. A value per column is shared by two rows of a thread, where there are two. Exponentials: more columns,
--- so that fewer threads wait for the sum.
-function REGS.plain(inst, vec, inputs, levels, put, exponential)
-  local slow = exponential and levels and vec == 8 and inputs.rows == 1
+-- Heads of 128: a vector each of two rows. A value per column is shared by two rows of a thread, where there are two. Sums of exponentials: more
+-- columns, so that fewer threads meet for them.
+function REGS.plain(inst, vec, inputs, _, put, meets, simple)
   for _, t in ipairs { 2, 4, 8, 16, 32, 64, 128, 256 } do
     if t == 8 and vec == 8 and least_columns(inst, vec) == 8 then put(16, 8, vec, { rows = 2 })
-    elseif t >= 128 and slow then put(t // 2, 32, vec)
+    elseif t >= 128 and meets then put(t // 2, 32, vec)
     else put(t, 16, vec) end
   end
-  if vec ~= 8 or inputs.most ~= 1 or inputs.columns ~= 1 or exponential or core.target.threads_sm <= 1024 then return end
+  if vec ~= 8 or inputs.most ~= 1 or inputs.columns ~= 1 or not simple or core.target.threads_sm <= 1024 then return end
   put(128, 16, vec, { rows = 2 })
   put(128, 32, vec, { rows = 2 })
   put(256, 32, vec, { rows = 2 })
@@ -309,11 +308,12 @@ local candidates = op.once("candidates", function(inst)
   if vec > 1 then
     if not inst.has_sums then
       local beside = inputs.tables and "tables" or inputs.columns > 1 and not many and not exponential and "columns" or "plain"
-      REGS[beside](inst, vec, inputs, levels, regs, exponential)
+      local meets = exponential and levels and vec == 8 and inputs.rows == 1
+      REGS[beside](inst, vec, inputs, levels, regs, meets, not many and not exponential)
       -- 1024 of 16 bits: no barrier
       if beside == "plain" and vec == 8 and not many then regs(16, 64, vec, { ctas = (exponential or inputs.rows > 2) and 2 or 3 }) end
       if not many and not inputs.tables then
-        if exponential and levels and vec == 8 and inputs.rows == 1 then regs(128, 64, vec) else regs(256, 32, vec, { ctas = enough }) end
+        if meets then regs(128, 64, vec) else regs(256, 32, vec, { ctas = enough }) end
         if vec == 8 or values <= 12 then regs(512, 32, vec) end
       elseif vec == 8 and not inputs.tables then
         regs(512, 16, vec)
