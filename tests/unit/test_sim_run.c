@@ -1,6 +1,7 @@
 /* test_sim_run.c - kernels through the simulated driver: results, launch paths, divergence, tensor cores, asynchronous copies. */
 #include "sim_case.h"
 #include "alloc.h"
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <math.h>
 
@@ -263,11 +264,11 @@ static void test_options(void **state) {
 
 /* ---- every allocation of loading and launching fails in turn: out of memory each time, and nothing is lost ---- */
 
-static int countdown;
-static long live_bytes;
+static atomic_int countdown; /* the host's cores ask for memory at the same time */
+static atomic_long live_bytes;
 static void *failing_memory(void *user, void *ptr, size_t old_bytes, size_t new_bytes) {
   (void)user;
-  if (new_bytes && countdown > 0 && --countdown == 0) return NULL;
+  if (new_bytes && countdown > 0 && atomic_fetch_sub(&countdown, 1) == 1) return NULL;
   live_bytes += (long)new_bytes - (long)(ptr ? old_bytes : 0);
   if (new_bytes == 0) {
     free(ptr);
