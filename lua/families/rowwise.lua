@@ -251,6 +251,9 @@ function REGS.tables(inst, vec, inputs, levels, put)
   else put(512, math.max(least, 16), vec) end
 end
 
+-- Can a thread hold two rows of 32 columns? Where an SM has few threads, the assembler spills instead.
+local function holds_two(vec, inputs) return vec == 8 and inputs.most == 1 and core.target.threads_sm > 1024 end
+
 -- Several values per column: two rows of a thread share what it reads of them.
 function REGS.columns(_, vec, inputs, levels, put)
   local each = vec == 8 and 16 or 8
@@ -258,7 +261,7 @@ function REGS.columns(_, vec, inputs, levels, put)
   for _, t in ipairs { 32, 64, 128 } do put(t * 8 // each * 2, each, vec, { rows = 2 }) end
   put(vec == 8 and 128 or 256, vec == 8 and 32 or 16, vec, { ctas = vec == 8 and 8 or 1 })
   -- of 32 columns where the assembler has 128 registers for them without spilling: with one row sum, or two where they belong to a sample
-  if vec ~= 8 or inputs.most ~= 1 or core.target.threads_sm <= 1024 or not levels or levels > (inputs.sampled and 2 or 1) then return end
+  if not holds_two(vec, inputs) or not levels or levels > (inputs.sampled and 2 or 1) then return end
   put(128, 32, vec, { rows = 2, ctas = 4 })
   if levels == 1 then put(256, 32, vec, { rows = 2, ctas = 2 }) end
 end
@@ -272,7 +275,7 @@ function REGS.plain(inst, vec, inputs, _, put, meets, simple)
     elseif t >= 128 and meets then put(t // 2, 32, vec)
     else put(t, 16, vec) end
   end
-  if vec ~= 8 or inputs.most ~= 1 or inputs.columns ~= 1 or not simple or core.target.threads_sm <= 1024 then return end
+  if not holds_two(vec, inputs) or inputs.columns ~= 1 or not simple then return end
   put(128, 16, vec, { rows = 2 })
   put(128, 32, vec, { rows = 2 })
   put(256, 32, vec, { rows = 2 })
