@@ -376,6 +376,9 @@ local function check_schedule(inst, s)
     refuse("stages (of tiles in turn: how many are read at once) is 1 to 8 and divides reuse")
   end
   if s.walk ~= "heads" and s.walk ~= "planes" and s.walk ~= "rows" then refuse("walk (where tiles in turn differ) is heads, planes or rows") end
+  if s.reuse > 1 and s.walk ~= "rows" and not row_inputs(inst).tables then
+    refuse("walk=heads and planes are for ops that look something up in tables; take rows")
+  end
   if s.ctas > 32 then refuse("ctas (the least number on an SM, for the registers) is at most 32") end
   local in_pieces = s.kind == "shared" or s.kind == "passes"
   if in_pieces and (s.rows ~= 1 or s.threads ~= s.warps * 32) then refuse("shared and passes give a row to the whole CTA: rows=1, threads=32*warps") end

@@ -110,6 +110,9 @@ for op in softmax layer_norm layer_norm.grad; do
     $1 == "cvt.u32.u64" { sub(";", ",", $3); bad = bad || $3 in left } END { exit bad }' "$work/long.ptx"
 done
 
+# Tiles in turn along heads are for tables.
+expect 1 'are for ops that look something up in tables' "$kiln" emit l2_normalize --target sm_80 --schedule kind=regs,reuse=2,stages=2,walk=planes
+
 # A card without a target of its own takes the newest elder's code.
 expect 0 '^//@ target sm_86' "$kiln" emit rms_norm --target sm_87
 expect 0 'sim:sm_87 is sm_87: sm_86 is taken' "$kiln" check rms_norm --device sim:sm_87 --size B=1,M=2,N=8
