@@ -2,7 +2,9 @@
  *
  * Ceilings. Instructions are counted by a hook, work inside C functions is charged to the same account, bytes are counted by the
  * allocator. The first breach stays: from then on the hook fires on every instruction, so nothing can go on. The price of an
- * instruction grows with the longest string that was ever made, since one comparison may read all of it. */
+ * instruction grows with the longest string that was ever made, since one comparison may read all of it. What no count shows is how
+ * many keys of a table collide: for these the hook looks at the thread's processor time, too. Honest scripts take milliseconds of
+ * it, so that no result depends on the clock. */
 #include "script.h"
 #include "../runtime/alloc.h"
 #include "embed.h"
@@ -28,10 +30,17 @@ static const char *breach_words(ScriptBreach b) {
   case SCRIPT_LIVE: return "the script takes more than 64 MB of memory";
   case SCRIPT_CHURN: return "the script allocates without end: more than 512 MB in all";
   case SCRIPT_STRING: return "the script makes a string of more than 1 MB";
-  case SCRIPT_TABLE: return "the script makes a table of more than 32768 keys";
+  case SCRIPT_TABLE: return "the script makes a table of more than 16384 keys";
+  case SCRIPT_TIME: return "the script does not come to an end: it took more than 1.5 s of processor time (do the keys of a large table collide?)";
   case SCRIPT_NO_BREACH: break;
   }
   return "";
+}
+
+static int64_t cpu_ns(void) { /* of this thread: other programs on a busy machine do not count */
+  struct timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 static void stop_on_breach(lua_State *L, lua_Debug *ar) {
@@ -41,6 +50,7 @@ static void stop_on_breach(lua_State *L, lua_Debug *ar) {
     size_t bytes = s->longest_string; /* scanned at each use as a number: those that no op needs cost more, for the two seconds on a busy machine */
     s->steps -= SCRIPT_HOOK_STEPS * (int64_t)(1 + bytes / (bytes < 65536 ? 256 : 64));
     if (s->steps < 0) s->breach = SCRIPT_STEPS;
+    else if (cpu_ns() - s->began_ns > SCRIPT_MOST_CPU_NS) s->breach = SCRIPT_TIME;
   }
   if (s->breach) {
     lua_sethook(L, stop_on_breach, LUA_MASKCOUNT, 1);
@@ -69,14 +79,11 @@ static void breach(Script *s, ScriptBreach b) {
   if (s->L) lua_sethook(s->L, stop_on_breach, LUA_MASKCOUNT, 1);
 }
 
-/* Lua's allocator. A ceiling is soft at first, so that the message has a line; a request far beyond it fails here. */
-/* Lua 5.4 makes the hash part of a table as a fresh vector of 2^n nodes of 24 bytes (32 without packing); its stack has 16 to a slot. */
-static bool is_hash_part(size_t bytes) {
-  for (size_t node = 24; node <= 32; node += 8)
-    if (bytes % node == 0 && ((bytes / node) & (bytes / node - 1)) == 0) return true;
-  return false;
-}
+/* Lua 5.4 makes the hash part of a table as a fresh vector of 2^n nodes of 24 bytes; its stack has 16 to a slot, its buffers are made
+ * for a string's length or grow from 1024 by halves. */
+static bool is_hash_part(size_t bytes) { return bytes % 24 == 0 && ((bytes / 24) & (bytes / 24 - 1)) == 0; }
 
+/* Lua's allocator. A ceiling is soft at first, so that the message has a line; a request far beyond it fails here. */
 static void *allocate(void *user, void *ptr, size_t old_bytes, size_t new_bytes) {
   Script *s = user;
   bool is_string = !ptr && old_bytes == LUA_TSTRING;
@@ -548,6 +555,7 @@ static void begin_call(Script *s, ScriptWork work, ScriptCall *call) {
   s->work = work;
   s->call = call;
   s->steps = SCRIPT_MOST_STEPS;
+  s->began_ns = cpu_ns();
   s->churn_bytes = 0;
   s->reported = s->refused = s->about_request = s->exhausted = s->parsing = false;
   s->at_file = s->at_line = 0;

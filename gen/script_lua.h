@@ -20,7 +20,8 @@
 #define SCRIPT_HARD_LIVE (128u << 20)   /* bytes alive: a single request beyond it fails at once */
 #define SCRIPT_MOST_CHURN (512u << 20)  /* bytes allocated in a call, freed or not */
 #define SCRIPT_MOST_STRING (1u << 20)   /* bytes of one string */
-#define SCRIPT_MOST_HASH (1u << 20)     /* bytes of a table's hash part: 32768 keys. Keys chosen to collide cost the square of their number */
+#define SCRIPT_MOST_HASH (24u << 14)    /* bytes of a table's hash part: 16384 keys. Keys chosen to collide cost the square of their number */
+#define SCRIPT_MOST_CPU_NS 1500000000   /* processor time of a call, looked at every SCRIPT_HOOK_STEPS */
 #define SCRIPT_MOST_SOURCE (256u << 10) /* bytes of a script */
 #define SCRIPT_GC_STARTS (24u << 20)    /* below this the collector sleeps: most calls end before it */
 enum { SCRIPT_MOST_FILES = 256, SCRIPT_HOOK_STEPS = 1000 };
@@ -38,7 +39,7 @@ typedef struct ScriptFile {
   uint16_t diag_index;   /* of the running call; 0: not used in it yet */
 } ScriptFile;
 
-typedef enum { SCRIPT_NO_BREACH, SCRIPT_STEPS, SCRIPT_LIVE, SCRIPT_CHURN, SCRIPT_STRING, SCRIPT_TABLE } ScriptBreach;
+typedef enum { SCRIPT_NO_BREACH, SCRIPT_STEPS, SCRIPT_LIVE, SCRIPT_CHURN, SCRIPT_STRING, SCRIPT_TABLE, SCRIPT_TIME } ScriptBreach;
 
 struct Script {
   lua_State *L;
@@ -48,6 +49,7 @@ struct Script {
   int nfiles;
   size_t live_bytes, churn_bytes, longest_string;
   int64_t steps;            /* left in this call */
+  int64_t began_ns;         /* the thread's processor time when this call began */
   ScriptBreach breach;      /* the first one; it stays */
   bool gc_runs;
   bool reported;            /* the error that is being raised stands in diag already */
