@@ -30,8 +30,8 @@ static const char *breach_words(ScriptBreach b) {
   case SCRIPT_LIVE: return "the script takes more than 64 MB of memory";
   case SCRIPT_CHURN: return "the script allocates without end: more than 512 MB in all";
   case SCRIPT_STRING: return "the script makes a string of more than 1 MB";
-  case SCRIPT_TABLE: return "the script makes a table of more than 16384 keys";
-  case SCRIPT_TIME: return "the script does not come to an end: it took more than 1.5 s of processor time (do the keys of a large table collide?)";
+  case SCRIPT_TABLE: return "the script makes a table of more than 32768 keys";
+  case SCRIPT_TIME: return "the script does not come to an end: it took more than 1.2 s of processor time (do the keys of a large table collide?)";
   case SCRIPT_NO_BREACH: break;
   }
   return "";

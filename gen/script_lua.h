@@ -20,8 +20,8 @@
 #define SCRIPT_HARD_LIVE (128u << 20)   /* bytes alive: a single request beyond it fails at once */
 #define SCRIPT_MOST_CHURN (512u << 20)  /* bytes allocated in a call, freed or not */
 #define SCRIPT_MOST_STRING (1u << 20)   /* bytes of one string */
-#define SCRIPT_MOST_HASH (24u << 14)    /* bytes of a table's hash part: 16384 keys. Keys chosen to collide cost the square of their number */
-#define SCRIPT_MOST_CPU_NS 1500000000   /* processor time of a call, looked at every SCRIPT_HOOK_STEPS */
+#define SCRIPT_MOST_HASH (24u << 15)    /* bytes of a table's hash part: 32768 keys. Keys chosen to collide cost the square of their number */
+#define SCRIPT_MOST_CPU_NS 1200000000   /* processor time of a call, looked at every SCRIPT_HOOK_STEPS */
 #define SCRIPT_MOST_SOURCE (256u << 10) /* bytes of a script */
 #define SCRIPT_GC_STARTS (24u << 20)    /* below this the collector sleeps: most calls end before it */
 enum { SCRIPT_MOST_FILES = 256, SCRIPT_HOOK_STEPS = 1000 };
