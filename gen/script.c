@@ -291,9 +291,9 @@ static void write_report(void *with) {
   }
 }
 
-/* The frames of ops, families and users' scripts that led here, without the first. */
-static void collect_frames(lua_State *L, Report *r) {
-  bool first = true;
+/* The frames of ops, families and users' scripts that led here, maybe without the first, at which the error stands. */
+static void collect_frames(lua_State *L, Report *r, bool without_first) {
+  bool first = without_first;
   for (int level = 0, file, line; level < MOST_LEVELS && r->nframes < 6 && frame_at(L, level, &file, &line); level++) {
     if (!file || r->s->file[file].kind == SCRIPT_LIBRARY) continue;
     int i = r->nframes;
@@ -331,8 +331,13 @@ static int explain_error(lua_State *L) {
     } else if (r.file && !r.inner_file && s->file[r.file].kind == SCRIPT_LIBRARY) {
       r.file = 0; /* what the library says of its own accord, with no script running, is not about a line of the library */
     }
+    bool in_family = s->about_file && r.file && s->file[r.file].kind == SCRIPT_FAMILY;
+    if (in_family) {
+      r.file = s->about_file;
+      r.line = s->about_line;
+    }
     if (!script_loc(L, r.file, r.line, &r.loc)) s->exhausted = true;
-    collect_frames(L, &r);
+    collect_frames(L, &r, !in_family);
   }
   if (!s->exhausted && !script_guard(s, write_report, &r)) s->exhausted = true;
   return 1;
@@ -559,6 +564,7 @@ static void begin_call(Script *s, ScriptWork work, ScriptCall *call) {
   s->churn_bytes = 0;
   s->reported = s->refused = s->about_request = s->exhausted = s->parsing = false;
   s->at_file = s->at_line = 0;
+  s->about_file = s->about_line = 0;
   s->stage[0] = 0;
   for (int i = 1; i <= s->nfiles; i++) s->file[i].diag_index = 0;
   lua_sethook(s->L, stop_on_breach, LUA_MASKCOUNT, SCRIPT_HOOK_STEPS);

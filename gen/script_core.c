@@ -293,6 +293,18 @@ static int core_at(lua_State *L) {
   return 0;
 }
 
+/* core.about(file, line): what goes wrong in a family is about that place of a user's script, its op. `return softmax(x)` leaves no frame
+   of the script's behind, and its nodes and errors would stand at the line of the family that called the op's function. */
+static int core_about(lua_State *L) {
+  Script *s = script_of(L);
+  lua_Integer file = luaL_optinteger(L, 1, 0), line = luaL_optinteger(L, 2, 0);
+  if (file < 0 || file > s->nfiles || line < 0 || line > 0xffffff) script_fail(L, "core.about: no such place");
+  if (file && s->file[file].kind != SCRIPT_USER) file = 0; /* those who write families want their own lines */
+  s->about_file = (int)file;
+  s->about_line = (int)line;
+  return 0;
+}
+
 /* core.stage(name): what is refused from here on is refused of that stage of a chain; core.stage(): of the op */
 static int core_stage(lua_State *L) {
   Script *s = script_of(L);
@@ -338,7 +350,7 @@ static void push_names(lua_State *L) {
 
 void script_core_open(lua_State *L) {
   static const luaL_Reg functions[] = {
-    {"at", core_at}, {"close", core_close}, {"contract", core_contract}, {"define", script_define}, {"fail", core_fail},
+    {"about", core_about}, {"at", core_at}, {"close", core_close}, {"contract", core_contract}, {"define", script_define}, {"fail", core_fail},
     {"has", core_has}, {"load_op", script_load_op}, {"name", core_name}, {"open", core_open}, {"refuse", core_refuse},
     {"stage", core_stage}, {"type", core_type}, {"where", core_where}, {NULL, NULL}};
   lua_createtable(L, 0, 16);

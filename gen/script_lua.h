@@ -62,6 +62,7 @@ struct Script {
   ScriptWork work;
   ScriptCall *call;         /* NULL between calls */
   int at_file, at_line;     /* core.at; 0: off */
+  int about_file, about_line; /* core.about; 0: off */
   char stage[48];           /* core.stage; "": none */
 };
 

@@ -86,7 +86,10 @@ static size_t register_ops(lua_State *L, const char *name) {
   int chunk = lua_gettop(L);
   push_driver(L, "script");
   lua_insert(L, chunk);
-  lua_call(L, 0, 1);
+  lua_call(L, 0, LUA_MULTRET);
+  int results = lua_gettop(L) - chunk; /* the driver's function stands where the chunk stood */
+  if (results > 1) script_fail(L, "%s: the script returns %d values; several ops are returned as a list, return { a, b }", name, results);
+  lua_settop(L, chunk + 1);
   if (lua_type(L, -1) == LUA_TNIL)
     script_fail(L, "%s: the script returns no op; its last line is 'return family.op \"name\" {...}'", name);
   lua_pushstring(L, name);

@@ -175,8 +175,46 @@ local function bind_tensor(inst, stage, own, t, targets)
     target.writer = stage.name
   elseif (target.workspace or target.out) and not target.writer then
     refuse("reads '" .. name .. "', which no stage before it has written")
+  elseif target.gone then
+    refuse("reads '" .. name .. "', whose memory may be that of '" .. target.gone .. "', which a stage before it has written")
   end
   return target
+end
+
+-- Where an output may be the memory of an input, no stage reads the input after the one that writes the output; nor does that one itself,
+-- unless its op says the same of its tensors.
+local function mark_gone(inst, stage, own, s, targets)
+  for _, t in ipairs(own.tensors) do
+    local target = t.present and t.out and s.targets[t.name]
+    local over = target and inst.by_name[target.name] and inst.by_name[target.name].over
+    for _, u in ipairs(over and own.tensors or {}) do
+      if u.present and not u.out and s.targets[u.name].name == over and t.over ~= u.name then
+        op.fail(inst.op, string.format("stage '%s': writes '%s', which may be the memory of '%s', while it reads that", stage.name, target.name, over))
+      end
+    end
+    if over and targets[over] then targets[over].gone = target.name end
+  end
+end
+
+local STAGE = { "name", "op", "set", "tensors", "dims", "scalars", "schedules", "group", "few", "reach" }
+-- A misspelled word would be a field that nobody reads, or a name of the op's that stays bound to its namesake.
+local function check_words(inst, stage, own)
+  for field in pairs(stage) do
+    if not text.has(STAGE, field) then
+      op.fail(inst.op, string.format("stage '%s': there is no field '%s'; there are %s", stage.name, tostring(field), table.concat(STAGE, ", ")))
+    end
+  end
+  local known = { tensors = {}, dims = { own.op.dims, own.dims }, scalars = {} }
+  for _, t in ipairs(own.op.specs) do known.tensors[t.name] = true end
+  for _, s in ipairs(own.scalars) do known.scalars[s.name] = true end
+  for _, list in ipairs(known.dims) do for _, d in ipairs(list) do known.dims[d] = true end end
+  for _, field in ipairs { "tensors", "dims", "scalars" } do
+    for name in pairs(stage[field] or {}) do
+      if not known[field][name] then
+        op.fail(inst.op, string.format("stage '%s': its op has no '%s', of which %s speaks", stage.name, tostring(name), field))
+      end
+    end
+  end
 end
 
 -- inst.chain = { stages, targets (by name), workspaces }, made once.
@@ -194,7 +232,10 @@ local function setup(inst)
   end
   for _, stage in ipairs(declared) do
     if type(stage.name) ~= "string" or type(stage.op) ~= "table" or not stage.op.is_op then op.fail(inst.op, "a stage is { name =, op =, ... }") end
+    if not op.is_name(stage.name) then op.fail(inst.op, "'" .. stage.name .. "' is no name for a stage; letters, digits and _ make one, 40 at most") end
+    for _, s in ipairs(c.stages) do if s.name == stage.name then op.fail(inst.op, "two stages are called '" .. s.name .. "'") end end
     local own = instance_of(inst, stage)
+    check_words(inst, stage, own)
     local s = { name = stage.name, inst = own, dims = {}, targets = {}, scalars = {} }
     s.choose, s.group, s.few, s.reach = stage.schedules, stage.group or "", stage.few, stage.reach
     for _, d in ipairs(own.dims) do s.dims[d] = bind_dim(inst, stage, own, d) end
@@ -205,6 +246,7 @@ local function setup(inst)
         if t.present and t.out == out then s.targets[t.name] = bind_tensor(inst, stage, own, t, c.targets) end
       end
     end
+    mark_gone(inst, stage, own, s, c.targets)
     table.insert(c.stages, s)
   end
   for _, t in ipairs(inst.tensors) do
