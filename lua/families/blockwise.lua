@@ -93,6 +93,9 @@ end
 function blockwise.refine(inst)
   local forms = inst.declared.forms and inst.declared.forms(inst.values) or {}
   inst.blocks = {}
+  for name in pairs(forms) do
+    if not inst.by_name[name] then op.fail(inst.op, "forms: there is no tensor '" .. tostring(name) .. "'") end
+  end
   for _, t in ipairs(inst.tensors) do
     for _, b in ipairs(apply_form(inst.op, t, forms[t.name] or table.concat(t.dims, " "))) do
       local known = false
@@ -107,6 +110,12 @@ function blockwise.trace(inst)
   local graph = trace.new_graph("N")
   inst.declared.forward(trace.arguments(graph, inst))
   trace.finish(graph, inst)
+  for _, n in ipairs(graph.nodes) do
+    if n.op == "size" then
+      core.at(n.loc[1], n.loc[2])
+      error("size: blockwise ops do not have it; pass it as a scalar", 0)
+    end
+  end
   return graph
 end
 
@@ -177,7 +186,10 @@ local function kind_of(inst, graph)
   local over = {}
   for _, n in ipairs(graph.nodes) do
     if n.op == "amax" or n.op == "block_amax" then over[n.dim] = true
-    elseif n.op == "sum" or n.op == "amin" then op.fail(inst.op, "blockwise ops make largest values (amax, block_amax) only") end
+    elseif n.op == "sum" or n.op == "amin" then
+      core.at(n.loc[1], n.loc[2])
+      error("blockwise ops make largest values (amax, block_amax) only", 0)
+    end
   end
   local cols, rows = block_sizes(inst)
   if over.M and over.N then return "whole" end

@@ -199,7 +199,7 @@ end
 -- Names of the contract beside the op's own.
 function gemm.names(o, claim)
   local own = { "tiles_m", "tiles_n", "tiles", "k_tiles", "by_batch", "by_band", "by_last", "turned_K" }
-  for _, name in ipairs(own) do claim(name, "a value of the family") end
+  for _, name in ipairs(own) do claim(name, "a value of the family") end for _, d in ipairs(o.dims) do claim("size_" .. d, "a value of the family") end
   if o.flat then
     claim("B", "a value of the family")
     for _, name in ipairs(contract.lead_names(o.specs, "M")) do claim(name, "a leading dim of the family") end
@@ -258,6 +258,8 @@ function gemm.trace(inst)
     end
   end
   trace.finish(graph, inst)
+  inst.sized = {} -- dims whose size the epilogue reads: the contract has it by a name of its own
+  for _, n in ipairs(graph.nodes) do if n.op == "size" and not text.has(inst.sized, n.dim) then table.insert(inst.sized, n.dim) end end
   return graph
 end
 

@@ -185,6 +185,7 @@ function common.put_tensors(inst, align_of)
   for _, b in ipairs(inst.blocks) do contract.line("let %s ceildiv(%s,%d)", b.dim, b.of, b.size) end
   for _, sc in ipairs(inst.scalars) do contract.scalar(sc) end
   if inst.op.flat then contract.line("let B 1") end
+  for _, d in ipairs(inst.sized or {}) do contract.line("let size_%s %s", d, d) end
 end
 
 -- Bytes and operations, each tensor once.

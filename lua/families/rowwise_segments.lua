@@ -48,10 +48,11 @@ local function under_sums(value)
 end
 
 -- A sum over rows is there when all rows have been walked, which is too late for anything but an output.
-local function refuse_inner_sums(nodes)
+local function refuse_inner_sums(inst, nodes)
   for _, n in ipairs(nodes) do
     if REDUCE[n.op] and not segments.is_column(n.dim) then
       core.at(n.loc[1], n.loc[2])
+      if inst.op.declared.gradient_of then core.refuse("the gradient needs the " .. n.op .. " over rows, along " .. n.dim .. "; that is not made yet") end
       error(n.op .. " over rows, along " .. n.dim .. ": it may be an output, but nothing is computed from it; factors stand inside, as in sum(2 * x, \"" ..
         n.dim .. "\")", 0)
     end
@@ -186,7 +187,7 @@ function segments.find(inst, graph)
   for _, o in ipairs(graph.outputs) do
     local value, reduced, kind = under_sums(o.value)
     local nodes = segments.reach { value or o.value }
-    refuse_inner_sums(nodes)
+    refuse_inner_sums(inst, nodes)
     local column = column_of(nodes, o.tensor, o.loc)
     local seg = find_segment(list, row_dims(inst, o.tensor, value or o.value, reduced), column)
     if not kind then

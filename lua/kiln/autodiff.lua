@@ -438,7 +438,12 @@ end
 local function in_stages(o, outputs)
   local maker = o.family.gradient()
   local function plan(inst)
-    inst.plan = inst.plan or maker.plan(inst, derive_for(o, inst, outputs))
+    if inst.plan then return inst.plan end
+    local d, read = derive_for(o, inst, outputs)
+    for _, n in ipairs(d.graph.nodes) do -- in the stages dims have other names
+      if n.op == "size" then core.refuse("the gradient of '" .. o.name .. "', which reads the size of " .. n.dim .. ", is not made yet") end
+    end
+    inst.plan = maker.plan(inst, d, read)
     return inst.plan
   end
   local function forward(t) maker.define(plan(trace.current().op), t) end

@@ -24,6 +24,22 @@ local function check_fields(name, family, declared)
   end
 end
 
+-- How many arguments the functions of traces take, where it is not one. Lua would drop the others without a word, and softmax(x, "M")
+-- run over the row, max(x, 0, 6) be max(x, 0).
+local TAKES = {
+  where = 3, lookup = 3, min = 2, max = 2, lt = 2, le = 2, eq = 2, ne = 2, idiv = 2, mod = 2, all = 2, any = 2, sum = 2, mean = 2, var = 2,
+  amax = 2, amin = 2, block_amax = 2, spread = 2, swap_halves = 2, rotate = 2,
+}
+local function counted(name, fn)
+  local most = TAKES[name] or 1
+  return function(...)
+    local given = select("#", ...)
+    if given > most then error(name .. " takes " .. most .. " argument" .. (most > 1 and "s" or "") .. ", these are " .. given, 2) end
+    return fn(...)
+  end
+end
+for name, fn in pairs(trace.functions) do if type(fn) == "function" then trace.functions[name] = counted(name, fn) end end
+
 -- What a user's script sees: the functions of traces, and the families.
 driver.env = {}
 for name, fn in pairs(trace.functions) do driver.env[name] = fn end
@@ -75,6 +91,7 @@ end
 -- result: what a script returned, an op or a list of ops. Returns their names, and those of their gradients.
 function driver.script(result, name)
   local list = type(result) == "table" and result.is_op and { result } or result
+  if type(list) == "function" then core.fail(name .. ": an op is declared as family.op \"name\" { ... }, first the name by itself, then the table") end
   if type(list) ~= "table" or #list == 0 then
     core.fail(name .. " returns no op; a script ends in `return family.op \"name\" { ... }`, or returns a list of ops")
   end
@@ -102,18 +119,24 @@ function driver.ops()
   return rows
 end
 
+local function instance(name, set)
+  local o = find(name)
+  core.about(o.loc[1], o.loc[2])
+  return op.instance(o, set)
+end
+
 function driver.schedules(o, set)
-  local inst = op.instance(find(o), set)
+  local inst = instance(o, set)
   return inst.op.family.schedules(inst)
 end
 
 function driver.emit(o, set, schedule)
-  local inst = op.instance(find(o), set)
+  local inst = instance(o, set)
   return inst.op.family.emit(inst, schedule)
 end
 
 function driver.define(o, set)
-  local inst = op.instance(find(o), set)
+  local inst = instance(o, set)
   trace.definition(inst.op.family.trace(inst), inst, inst.op.family.lead)
 end
 

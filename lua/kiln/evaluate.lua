@@ -16,6 +16,8 @@ E.__index = E
 
 local UNARY = { neg = 1, abs = 1, exp = 1, exp2 = 1, log = 1, log2 = 1, sqrt = 1, rsqrt = 1, rcp = 1, tanh = 1, erf = 1, sin = 1, cos = 1, rint = 1 }
 local REDUCE = { sum = 1, amax = 1, amin = 1 }
+-- What an evaluator has a function for, where its family makes it at all.
+local HELPED = { index = "index", lookup = "lookup", swap_pairs = "swap_pairs", swap_halves = "swap_halves", sum = "reduce", amax = "reduce", amin = "reduce" }
 
 local function has_both(n) return n.dims.M and n.dims.N or false end -- a product's rows and columns
 
@@ -46,6 +48,10 @@ end
 function E:make(n)
   local special = self.special and self.special(n)
   if special then return special end
+  if HELPED[n.op] and not self[HELPED[n.op]] then
+    core.at(n.loc[1], n.loc[2])
+    error(n.op .. ": row-wise ops have it, this op's family has not", 0)
+  end
   if n.op == "lookup" then return self.lookup(n) end
   local number = n.op == "float" and n.args[1].op == "scalar" and not n.args[1].call and n.args[1] -- converted once per plan
   if number then return tile.param(number.name .. "_f32", "f32") end

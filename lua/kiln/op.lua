@@ -35,6 +35,8 @@ local function is_name(word)
   return is_word(word) and (c < 48 or c > 57)
 end
 
+op.is_name = is_name
+
 -- Stops with a mistake in the op's declaration, at its place in the script.
 function op.fail(o, message)
   core.at(o.loc[1], o.loc[2])
@@ -77,7 +79,9 @@ local function parse_tensor(spec)
       if text.has(t.dims, dim) then error("tensor \"" .. spec .. "\" has the dim " .. dim .. " twice") end
       table.insert(t.dims, dim)
       t.maybe[dim] = maybe
-    elseif text.has(FIXED, w) then t.fixed = w
+    elseif text.has(FIXED, w) then
+      if t.fixed then error("tensor \"" .. spec .. "\": has the dtypes " .. t.fixed .. " and " .. w) end
+      t.fixed = w
     elseif string.find(w, "|", 1, true) then t.choice = choice_of(spec, w)
     else
       error("tensor \"" .. spec .. "\": '" .. w .. "' is neither a dim (capital), a dtype, own, out, saved, const, strided, finite, as, with, over, nor ?")
@@ -85,6 +89,9 @@ local function parse_tensor(spec)
     i = i + 1
   end
   t.out = t.out or false
+  if (t.fixed and 1 or 0) + (t.choice and 1 or 0) + (t.own and 1 or 0) > 1 then
+    error("tensor \"" .. spec .. "\": has one dtype, a choice such as e4m3|e5m2, or `own`")
+  end
   if (t.saved or t.over) and not t.out then error("tensor \"" .. spec .. "\": only an output is saved or over another") end
   if t.const and t.out then error("tensor \"" .. spec .. "\": const is said of inputs") end
   return t
@@ -132,6 +139,9 @@ local function check_names(o)
     if s.dtype ~= "f32" then claim(s.name .. "_f32", "scalar '" .. s.name .. "' as f32") end
   end
   for _, d in ipairs(o.dims) do claim(d, "a dim") end
+  for _, s in ipairs(o.settings) do -- what an op's function reads by its name, too
+    if s.kind == "option" and owner[s.key] then op.fail(o, "a setting is called '" .. s.key .. "' like " .. owner[s.key] .. "; give it another name") end
+  end
   o.family.names(o, claim)
 end
 
@@ -171,6 +181,10 @@ local function check_references(o)
       at, steps = find(o.all_specs, at.with or at.as), steps + 1
       if not at then break end -- said when its turn comes
       if steps > #o.all_specs then op.fail(o, "tensor '" .. t.name .. "' follows itself") end
+    end
+    local under = t.over and find(o.all_specs, t.over)
+    if under and (under.out or table.concat(under.dims, " ") ~= table.concat(t.dims, " ")) then
+      op.fail(o, "tensor '" .. t.name .. "' is over '" .. t.over .. "', which is no input of the same dims")
     end
     if t.with and t.as then op.fail(o, "tensor '" .. t.name .. "': `as` says `with`, too") end
   end
@@ -212,6 +226,10 @@ function op.new(name, declared, family, loc)
     if not text.has(DTYPES, d) then op.fail(o, "dtypes: '" .. tostring(d) .. "' is none of " .. table.concat(DTYPES, ", ")) end
   end
   check_references(o)
+  for name in pairs(not declared.gradient_of and declared.absent or {}) do -- a gradient's are derived
+    local t = find(o.all_specs, name)
+    if not t or not t.optional then op.fail(o, "absent: '" .. tostring(name) .. "' is no optional tensor; a field of it is NAME = true or false") end
+  end
   add_setting(o, "dtype", declared.dtypes or DTYPES, "dtype")
   for _, t in ipairs(o.all_specs) do add_tensor_settings(o, t) end
   for _, s in ipairs(family.settings or {}) do add_setting(o, s.key, s.values, s.kind) end

@@ -7,6 +7,7 @@
 -- "halves" of a block, which is as wide as the table says. blocks: "first", or "all" whole ones of the row. The second result is the
 -- condition under which a column is one of those that turn; elsewhere the first is of no use.
 local trace = use "kiln.trace"
+local text = use "kiln.text"
 local f = trace.functions
 
 local function column_of(x)
@@ -14,11 +15,18 @@ local function column_of(x)
   error("rotate: the value is the same in the whole row", 3)
 end
 
+local WORDS = { pairs = { "neighbours", "halves" }, table = { "channel", "pair" }, blocks = { "first", "all" } } -- of blocks, the first if left out
+
 function f.rotate(x, by)
   local takes = "rotate takes a value and a table { cos, sin, row, entries, pairs, table, blocks }"
   if not trace.is_node(x) or type(by) ~= "table" then error(takes, 2) end
   local column = column_of(x)
   for _, key in ipairs { "cos", "sin", "row", "entries" } do if by[key] == nil then error(takes .. "; " .. key .. " is not there", 2) end end
+  for key, words in pairs(WORDS) do
+    if not text.has(words, by[key]) and not (key == "blocks" and by[key] == nil) then
+      error("rotate: " .. key .. " is \"" .. table.concat(words, "\" or \"") .. "\", this is " .. tostring(by[key]), 2)
+    end
+  end
   local c, width = f.index(column), by.table == "pair" and 2 * by.entries or by.entries // 2 * 2
   local block = f.max(width, 1) -- a table without entries turns nothing
   local neighbours, all = by.pairs == "neighbours", by.blocks == "all"

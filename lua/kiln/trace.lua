@@ -56,7 +56,7 @@ local function operands(list, integers_from)
     if is_node(v) then graph = v.graph
     elseif type(v) ~= "number" then error("a traced tensor or a number is expected, argument " .. i .. " is a " .. type(v), 3) end
   end
-  if not graph then error("a traced tensor is expected among the arguments", 3) end
+  if not graph then error("a traced tensor is expected among the arguments; of numbers alone there are math.sqrt, math.exp and the like", 3) end
   local integers, traced = integers_from ~= nil, false
   for i = integers_from or 1, #list do
     integers = integers and is_integer(list[i])
@@ -113,6 +113,7 @@ local function integer(op)
   return function(a, b)
     local g, l, integers = operands({ a, b }, 1)
     if not integers then error(op .. ": takes integers: what index and size give, integer scalars, whole numbers", 2) end
+    if l[2].op == "const" and l[2].value <= 0 then error(op .. ": the divisor is a positive number, this is " .. math.tointeger(l[2].value), 2) end
     return new(g, { op = op, args = l, dtype = "i32" })
   end
 end
@@ -152,6 +153,10 @@ local function of_dim(op, dtype)
     if not current then error(op .. ": is there while an op's function runs", 2) end
     if type(dim) ~= "string" or current.dims and not text.has(current.dims, dim) then
       error(op .. ": the op has no dim '" .. tostring(dim) .. "'", 2)
+    end
+    local lead = op == "index" and current.op and current.op.op.family.lead
+    if lead and string.sub(dim, 1, #lead) == lead then
+      error("index: " .. dim .. " stands for several dims of the caller's; the one that is meant needs a name of its own, such as T in \"x M T N\"", 2)
     end
     return new(current, { op = op, dim = dim, dims = op == "index" and { [dim] = true } or {}, dtype = dtype })
   end
@@ -209,7 +214,7 @@ function f.swap_halves(a, width)
   local varies = false
   for _ in pairs(is_node(width) and width.dims or {}) do varies = true end
   if not is_integer(width) or varies then error("swap_halves: the width is an even integer, the same everywhere", 2) end
-  if type(width) == "number" and width % 2 ~= 0 then error("swap_halves: the width is even", 2) end
+  if type(width) == "number" and (width % 2 ~= 0 or width <= 0) then error("swap_halves: the width is even, and 2 at least", 2) end
   width = is_node(width) and width or const(g, width, "i32")
   return new(g, { op = "swap_halves", args = { l[1], width }, dims = l[1].dims, dim = column_of(g, l[1], "swap") })
 end
@@ -347,7 +352,10 @@ function trace.arguments(graph, op, extra, hidden)
       local tensor = op.by_name[key]
       if not tensor or not tensor.out then error("'" .. tostring(key) .. "' is not an output of the op", 2) end
       if type(v) == "number" then v = const(graph, v) end
-      if not is_node(v) then error("an output takes a traced value", 2) end
+      if not is_node(v) then
+        local hint = type(v) == "boolean" and "; `==` and `~=` are Lua's own, write eq(a, b) or ne(a, b)" or ""
+        error("an output takes a traced value, this is a " .. type(v) .. hint, 2)
+      end
       v = float(v)
       if values[key] then error("output '" .. key .. "' is assigned twice", 2) end
       for d in pairs(v.dims) do

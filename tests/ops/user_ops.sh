@@ -160,6 +160,44 @@ product 1 'outputs are B M N' "$ABD, \"s N out\"" 'return e.acc'
 product 1 "is called 'tiles_m' like a tensor" "$ABD, \"tiles_m N\"" 'return e.acc'
 product 1 "an operand has the op's dtype, a fixed one" '"a B M K", "b B K N own", "d B M N out"' 'return e.acc'
 product 4 "has no row to reduce over" "$ABD" 'return e.acc / sum(e.acc)'
+# What Lua would drop without a word, and what means something else than is written.
+row 5 "softmax takes 1 argument, these are 2" "$XY" 't.y = softmax(t.x, "M")'
+row 5 "max takes 2 arguments, these are 3" "$XY" 't.y = max(t.x, 0, 6)'
+row 5 "idiv: the divisor is a positive number, this is 0" "$XY" 't.y = t.x * (index "N" // 0)'
+row 5 "mod: the divisor is a positive number, this is -3" "$XY" 't.y = t.x * (index "N" % -3)'
+row 5 "swap_halves: the width is even, and 2 at least" "$XY" 't.y = swap_halves(t.x, 0)'
+row 5 "const: 1e+39 is infinite in f32" "$XY" 't.y = t.x * 1e39'
+row 5 "const: 1e-50 is 0 in f32" "$XY" 't.y = t.x / max(abs(t.x), 1e-50)'
+row 5 "index: M stands for several dims of the caller's" "$XY" 't.y = t.x * index "M"'
+row 5 "this is a boolean; \`==\` and \`~=\` are Lua's own" "$XY" 't.y = t.x == t.x'
+ROTATE='cos = t.c, sin = t.s, row = index "T", entries = size "R"'
+for by in 'table = "pair", pairs = "halfs"' 'table = "pairs", pairs = "halves"' 'pairs = "halves"' 'table = "pair", pairs = "halves", blocks = "none"'; do
+  row 5 'rotate: ' '"x B T N", "c P R const", "s P R const", "y B T N out"' "t.y = rotate(t.x, { $ROTATE, $by })"
+done
+row 1 "has the dtypes f16 and f32" '"x M N f16 f32", "y M N out"' 't.y = t.x'
+row 1 "has one dtype, a choice such as" '"x M N f16 own", "y M N out"' 't.y = t.x'
+row 1 "'y' is over 'w', which is no input of the same dims" '"x M N", "w N", "y M N out over w"' 't.y = t.x * t.w'
+row 1 "'z' is over 'y', which is no input of the same dims" '"x M N", "y M N out", "z M N out over y"' 't.y = t.x t.z = t.x'
+product 1 "'d' is over 'a', which is no input of the same dims" '"a B M K", "b B K N", "d B M N out over a"' 'return e.acc'
+product 4 "index: row-wise ops have it, this op's family has not" "$ABD" 'return e.acc * index "N"'
+# `return f(x)` leaves no line of the script's behind: the op's own
+product 1 "this family has no row to reduce over" "$ABD" 'return softmax(e.acc)'
+product 1 "output 'd' has no dim K" "$ABD" 'return e.acc * size "N" + index "K"'
+refused 1 "absent: 'v' is no optional tensor" <<E
+return rowwise.op "mine" { tensors = { $XY }, absent = { v = true }, forward = function(t) t.y = t.x end }
+E
+refused 1 "a setting is called 'x' like a tensor" <<E
+return rowwise.op "mine" { tensors = { $XY }, settings = { x = { "a", "b" } }, forward = function(t) t.y = t.x end }
+E
+refused 1 "forms: there is no tensor 'z'" <<E
+return blockwise.op "mine" { tensors = { $XY }, forms = function() return { z = "M N f32" } end, forward = function(t) t.y = t.x end }
+E
+refused 3 "blockwise ops make largest values" <<E
+return blockwise.op "mine" { tensors = { $XY },
+  forward = function(t)
+    t.y = t.x - mean(t.x)
+  end }
+E
 MUL='name = "m", op = p, tensors = { a = "x", b = "w", d = "y" }'
 stages 3 "returns a list of them" ''
 stages 3 "a stage is { name =" '{ name = "m" }'
@@ -179,6 +217,22 @@ stages 3 "reads the workspace 'h' along K, which lies together along M" \
   '"h B K M bf16"'
 stages 3 "reads 'w' along N, which lies together along K for another stage" \
   "{ $MUL }, { name = \"n\", op = p, set = { b_major = \"n\" }, tensors = { a = \"x\", b = \"w\", d = \"h\" } }" '"h B M N bf16"'
+stages 3 "stage 'm': there is no field 'tensorz'" '{ name = "m", op = p, tensorz = { a = "x" } }'
+stages 3 "stage 'm': its op has no 'v', of which tensors speaks" '{ name = "m", op = p, tensors = { v = "x" } }'
+stages 3 "stage 'm': its op has no 's', of which scalars speaks" '{ name = "m", op = p, scalars = { s = 1 } }'
+stages 3 "'m n' is no name for a stage" '{ name = "m n", op = p }'
+stages 3 "two stages are called 'm'" "{ $MUL }, { $MUL }"
+# over LINE WORDS STAGES: of a chain whose output z may be the memory of x
+over() {
+  refused "$1" "$2" <<E
+local q = rowwise.op "q" { tensors = { "x M N", "y M N out over x" }, forward = function(t) t.y = t.x * 2 end }
+local r = rowwise.op "r" { tensors = { "x M N", "z M N", "y M N out" }, forward = function(t) t.y = t.x + sum(t.z) end }
+return chain.op "mine" { tensors = { "x M N", "y M N out", "z M N out over x" }, stages = function(c) return { $3 } end }
+E
+}
+over 3 "reads 'x', whose memory may be that of 'z'" '{ name = "m", op = q, tensors = { y = "z" } }, { name = "n", op = r }'
+over 3 "stage 'n': writes 'z', which may be the memory of 'x', while it reads that" \
+  '{ name = "m", op = q }, { name = "n", op = r, tensors = { z = "y", y = "z" } }'
 stages 5 "there is no op 'foo'" '{ name = "m", op = op "foo" }'
 product 4 "an operand of a product" "$ABD" 'return e.acc + e.a'
 product 4 "more than 200000 instructions" "$ABD" 'local v = e.acc for i = 1, 10000 do v = v * 1.5 + 0.1 end return v'
@@ -194,6 +248,22 @@ local function op(k)
 end
 return { op(1), op(2) }
 E
+
+# These are about the script, and no line of it.
+for text in 'rowwise.op("mine", FIELDS)' 'rowwise.op(FIELDS)'; do
+  echo "local FIELDS = { tensors = { $XY }, forward = function(t) t.y = t.x end } return $text" >"$work/op.lua"
+  if ! "$kiln" emit "$work/op.lua" --target sm_80 >"$work/out" 2>"$work/log" && grep -qF "first the name by itself, then the table" "$work/log"; then
+    passed=$((passed + 1))
+  else
+    echo "FAIL $text"; cat "$work/log"; failed=$((failed + 1))
+  fi
+done
+echo "local o = rowwise.op 'mine' { tensors = { $XY }, forward = function(t) t.y = t.x end } return o, o" >"$work/op.lua"
+if ! "$kiln" emit "$work/op.lua" --target sm_80 >"$work/out" 2>"$work/log" && grep -qF "returns 2 values; several ops are returned as a list" "$work/log"; then
+  passed=$((passed + 1))
+else
+  echo "FAIL a script that returns two ops"; cat "$work/log"; failed=$((failed + 1))
+fi
 
 # A gradient that is asked for and cannot be: said at the line without derivative, and none is listed.
 cat >"$work/op.lua" <<'E'
@@ -217,12 +287,14 @@ cat >"$work/op.lua" <<'E'
 return {
   rowwise.op "broadcast" { tensors = { "x M N", "y B M N out" }, forward = function(t) t.y = t.x end },
   rowwise.op "middle" { tensors = { "x B H T N", "c H N", "y B H T N out" }, forward = function(t) t.y = t.x * t.c end },
+  rowwise.op "largest" { tensors = { "x M N", "y M N out", "hi N f32 out" }, forward = function(t) t.y = t.x t.hi = amax(t.x, "M") end },
   gemm.op "scaled" { tensors = { "a B M K", "b B K N", "s", "d B M N out" }, epilogue = function(e) return e.acc * e.s end },
 }
 E
 if "$kiln" check "$work/op.lua" --device sim:sm_80 --set dtype=f16 --quick >"$work/out" 2>&1 && grep -q '^[1-9][0-9]* passed, 0 failed' "$work/out" &&
   grep -qF "refused: output 'dx' sums over rows but keeps the innermost" "$work/out" &&
-  grep -qF "refused: output 'dc' keeps H, which is not the outermost" "$work/out" && grep -qF "the gradient of 's' is no product and no sum over rows" "$work/out"; then
+  grep -qF "refused: output 'dc' keeps H, which is not the outermost" "$work/out" && grep -qF "the gradient of 's' is no product and no sum over rows" "$work/out" &&
+  grep -qF "refused: the gradient needs the amax over rows, along M" "$work/out"; then
   passed=$((passed + 1))
 else
   echo "FAIL gradients that nothing makes:"; tail -20 "$work/out"; failed=$((failed + 1))
