@@ -353,6 +353,9 @@ static bool infer_for(TileProgram *p, TileNode *n) {
     if (type_of(p, n, k)->dtype != dtype || (dtype != KILN_I32 && dtype != KILN_I64))
       REFUSE("for: bounds and step have one dtype, i32 or i64; came %s, %s, %s", tile_dtype_name(dtype),
              tile_dtype_name(type_of(p, n, 1)->dtype), tile_dtype_name(type_of(p, n, 2)->dtype));
+  const TileNode *step = tile_at(p, tile_arg(p, n, 2));
+  if (step->op == TILE_const && tile_attr_num(p, step, TA_value, 0) < 1)
+    REFUSE("for: step %g; it is 1 or more, also where `down` counts from hi - step to lo", tile_attr_num(p, step, TA_value, 0));
   if (tile_attr_int(p, n, TA_unroll, 1) < 1) REFUSE("for: unroll is 1 or more");
   n->type = (TileType){.kind = TK_SCALAR, .dtype = (uint8_t)dtype};
   return true;

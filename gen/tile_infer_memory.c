@@ -37,8 +37,23 @@ static bool check_coords(TileProgram *p, const TileNode *n, int first, const Til
   return true;
 }
 
+/* Words that lowering would take for another, or pass over: an unknown cache is read by ld.global.nc, as only constant memory may be. */
+static bool check_access(TileProgram *p, const TileNode *n, int rank) {
+  static const char *const known[] = {"nc", "stream", "keep", "keep_written", "keep_some"};
+  const char *cache = tile_attr_str(p, n, TA_cache, NULL);
+  bool is_known = !cache;
+  for (size_t i = 0; i < sizeof known / sizeof *known && !is_known; i++) is_known = !strcmp(cache, known[i]);
+  if (!is_known) REFUSE("%s: cache \"%s\"; expected nc, stream, keep, keep_written or keep_some", op_name(n), cache);
+  const TileAttr *a = tile_attr(p, n, TA_inside);
+  for (int k = 0; a && k < (int)a->i; k++)
+    if (a->list[k] < 0 || a->list[k] >= rank)
+      REFUSE("%s: 'inside' names dim %lld of the tile, which has dims 0 to %d", op_name(n), (long long)a->list[k], rank - 1);
+  return true;
+}
+
 /* `dims`: for each dim of a tile of this rank, the memory's dim, or -1 where that is allowed. Without it, the last dims. */
 static bool take_dims(TileProgram *p, const TileNode *n, const TileType *mem, int rank, bool may_lack, int dims[TILE_RANK]) {
+  if (!check_access(p, n, rank)) return false;
   const TileAttr *a = tile_attr(p, n, TA_dims);
   if (!a) {
     for (int d = 0; d < rank; d++) dims[d] = d + mem->rank - rank; /* below 0: lacking */
@@ -329,7 +344,7 @@ static bool infer_element(TileProgram *p, TileNode *n) {
   const TileType *v = type_of(p, n, 0);
   if (n->op == TILE_load1) {
     n->type = (TileType){.kind = TK_SCALAR, .dtype = v->dtype};
-    return check_coords(p, n, 1, v);
+    return check_coords(p, n, 1, v) && check_access(p, n, 0);
   }
   if (type_of(p, n, 1)->dtype != v->dtype)
     REFUSE("store1: the view holds %s, the value is %s; convert with cvt", tile_dtype_name(v->dtype),
