@@ -209,6 +209,16 @@ bool eval_reduce_start(const DefNode *node, EvalValue *out, const EvalShape *s) 
 
 typedef struct Fold { double *v, *e, *q; } Fold; /* one place of the result */
 
+/* Does a term that f32 has as infinite meet a sum of the other sign that it has as infinite, too? It makes NaN of them. */
+static bool meets_opposite(double sum, const double *v, int64_t n) {
+  for (int64_t i = 0; i < n && !isnan(v[i]); i++) {
+    bool both = fabs(v[i]) > 0x1p127 && fabs(sum) > 0x1p127;
+    if (both && signbit(v[i]) != signbit(sum) && (isfinite(v[i]) || isfinite(sum))) return true;
+    sum += v[i];
+  }
+  return false;
+}
+
 static void fold_sum(Fold f, const double *v, const double *e, int64_t n) {
   double sum = *f.v, error = *f.e, squares = *f.q;
   for (int64_t i = 0; i < n; i++) {
@@ -216,6 +226,7 @@ static void fold_sum(Fold f, const double *v, const double *e, int64_t n) {
     squares += v[i] * v[i];
     if (e) error += e[i];
   }
+  if (!(squares <= 0x1p254) && meets_opposite(*f.v, v, n)) error = INFINITY; /* no term can be so large where the squares are not */
   *f.v = sum;
   *f.e = error;
   *f.q = squares;

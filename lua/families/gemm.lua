@@ -125,7 +125,7 @@ function gemm.check(o)
       found[t.name] = true
       if t.fixed ~= "f32" or t.optional then op.fail(o, what .. ", scales, is f32 and not optional") end
     elseif not EPILOGUE[dims] then
-      op.fail(o, what .. " has the dims \"" .. dims .. "\"; beside operands and outputs stand B M N, M N, B M, B N, M, N or none")
+      op.fail(o, what .. " has the dims \"" .. dims .. "\"; beside operands (a, b or of `products`) and outputs stand B M N, M N, B M, B N, M, N or none")
     end
     if t.strided and (o.side[t.name] or t.out) then op.fail(o, what .. ": `strided` is for the inputs of the epilogue and for scales") end
     if t.fixed and not (t.out and WRITES or READS)[t.fixed] then

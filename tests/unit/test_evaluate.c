@@ -558,6 +558,37 @@ static void the_own_extreme_is_decided(void **state) {
   assert_true(fabs(v[1] - 0.3) < 1e-15 && e[1] < 1e-7 && v[0] == 0.1 && v[2] == 0.1);
 }
 
+/* Terms beyond f32: of one sign they are an infinity there, of both NaN, which a sum of doubles does not show. */
+static void terms_beyond_f32_of_both_signs_are_undecided(void **state) {
+  (void)state;
+  static const struct { float x[3]; bool undecided; } cases[] = {
+      {{1e30f, 2, 3e30f}, false}, {{1e30f, 2, -3e30f}, true}, {{-1e30f, 1e-30f, 1e30f}, true}, {{1e30f, INFINITY, 1}, false},
+      {{-1e30f, INFINITY, 1}, true}, {{INFINITY, -INFINITY, 1}, false}, {{1e-9f, -2e-9f, 3e-9f}, false}};
+  int64_t at[3] = {0, 1, 2};
+  DefNode nodes[] = {{.op = DEF_ARG, .index = 0},
+                     {.op = DEF_CONST, .value = 0x1p40},
+                     {.op = DEF_MUL, .arg = {0, 1}},
+                     {.op = DEF_SUM, .index = 0, .arg = {2}},
+                     {.op = DEF_EQ, .arg = {1, 1}, .dtype = KILN_BOOL},
+                     {.op = DEF_WHERE, .arg = {4, 3, 0}}};
+  KilnDef def = {.op = "terms",
+                 .dims = {"N"},
+                 .ndims = 1,
+                 .ntensors = 2,
+                 .tensor = {{.name = "x", .dtype = KILN_F32, .present = true, .rank = 1, .dim = {0}},
+                            {.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 1, .dim = {0}, .value = 5}},
+                 .node = nodes,
+                 .nnodes = 6};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    double v[3], e[3];
+    Collected to = {v, e, 3, -1, 0, 0};
+    char why[256];
+    EvalInput in = {.def = &def, .size = {3}, .count = {3}, .tensor = {{KILN_F32, cases[i].x, {at}}}};
+    assert_true(evaluate(&in, collect, &to, why, sizeof why));
+    assert_int_equal(isinf(e[0]), cases[i].undecided);
+  }
+}
+
 /* ---- definitions that are none ---- */
 
 static void refuses_broken_definitions(void **state) {
@@ -667,6 +698,7 @@ int main(void) {
       cmocka_unit_test(tables_are_looked_up),
       cmocka_unit_test(integers_stay_exact),
       cmocka_unit_test(what_f32_may_make_of_infinities_is_undecided),
+      cmocka_unit_test(terms_beyond_f32_of_both_signs_are_undecided),
       cmocka_unit_test(the_own_extreme_is_decided),
       cmocka_unit_test(refuses_broken_definitions),
       cmocka_unit_test(survives_lack_of_memory),
