@@ -134,7 +134,14 @@ function sizes.find_halves(inst, list)
       end
     end
     for _, n in ipairs(seg.nodes) do
-      if n.op == "swap_pairs" and inst.halves[n.dim] then inst.halves[n.dim].swaps_pairs = true end
+      local h = n.op == "swap_pairs" and inst.halves[n.dim]
+      if h then
+        h.swaps_pairs = true
+        if h.width.op == "const" and h.width.value % 4 ~= 0 then
+          core.at(n.loc[1], n.loc[2])
+          error("swap_pairs: halves of " .. h.text .. " columns are exchanged, too; a pair is of one half where the width is a multiple of 4", 0)
+        end
+      end
     end
   end
 end

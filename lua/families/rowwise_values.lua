@@ -383,10 +383,10 @@ end
 -- The evaluator of a place. keeps(node): values that stay when the place moves along the row.
 function values.evaluator(p, keeps)
   local e = evaluate.new(keeps or function(n) return not n.dims[p.seg.column] end)
-  local column, tiled = p.seg.column, p.seg.tiled
-  e.whole = function(n)
-    return n.dims[tiled] and n.dims[column] or false
-  end
+  local column, tiled, depths = p.seg.column, p.seg.tiled, {}
+  e.whole = function(n) return n.dims[tiled] and n.dims[column] or false end
+  e.per_row = function(n) return not n.dims[column] and (n.dims[tiled] or values.depth(n, column, depths) > 0) end
+  e.per_column = function(n) return n.dims[column] and not n.dims[tiled] or false end
   e.spread = function(v) return spread(p, v) end
   e.argument = function(n)
     if p.read then return p.read(n) end -- a skeleton that has it in shared memory, say

@@ -4,6 +4,7 @@
 --   e.special(node)         anything of the family's own (a product's accumulator), or nil
 --   e.spread(value)         a value that lies along one dim of the tile, over the whole tile
 --   e.whole(node)           does the node's value lie along both dims of the tile?
+--   e.per_row(node), e.per_column(node)   along one of them only? What is made of row sums lies along the rows, whatever its dims are
 -- and, where its definitions have them: e.index(node), e.swap_pairs(node, value), e.swap_halves(node, value), e.lookup(node), and
 --   e.alternates(condition)   of how many elements the runs are at which the condition holds and does not, in turns; nil: it is not so
 --   e.even_odd(a, b, run)     a where it holds, b elsewhere
@@ -20,9 +21,11 @@ local REDUCE = { sum = 1, amax = 1, amin = 1 }
 local HELPED = { index = "index", lookup = "lookup", swap_pairs = "swap_pairs", swap_halves = "swap_halves", sum = "reduce", amax = "reduce", amin = "reduce" }
 
 local function has_both(n) return n.dims.M and n.dims.N or false end -- a product's rows and columns
+local function has_rows(n) return n.dims.M and not n.dims.N or false end
+local function has_columns(n) return n.dims.N and not n.dims.M or false end
 
 function evaluate.new(keeps)
-  return setmetatable({ memo = {}, kept = {}, keeps = keeps or function() return false end, whole = has_both }, E)
+  return setmetatable({ memo = {}, kept = {}, keeps = keeps or function() return false end, whole = has_both, per_row = has_rows, per_column = has_columns }, E)
 end
 
 function E:forget() self.memo = {} end
@@ -42,6 +45,16 @@ function E:within(memo, f)
   local v = f()
   self.memo = outer
   return v
+end
+
+-- Is it of a value per row and one per column only? One of them is spread first.
+function E:is_across(n)
+  local per_row, per_column = false, false
+  for _, arg in ipairs(n.args) do
+    if self.whole(arg) then return false end
+    if self.per_row(arg) then per_row = true else per_column = per_column or self.per_column(arg) end
+  end
+  return per_row and per_column
 end
 
 -- Statements recorded for a node carry the line of the op's script.
@@ -68,9 +81,7 @@ function E:make(n)
     core.at()
     return v
   end
-  local across = #n.args > 1 and self.whole(n) -- of a value per row and one per column only: one of them is spread first
-  for _, arg in ipairs(n.args) do across = across and not self.whole(arg) end
-  if across then a[#a] = self.spread(a[#a]) end
+  if self:is_across(n) then a[#a] = self.spread(a[#a]) end
   local v = self:apply(n, a, is_mean)
   core.at()
   return v

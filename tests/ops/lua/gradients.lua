@@ -26,6 +26,9 @@ return {
   end, { "pos i32 = 1 call" }),
   row("g_column_and_row", { "x M N", "g M", "w N", "y M N out" }, function(t) t.y = exp(t.g * t.w) * t.x + t.w * t.w * t.g end),
   row("g_only_column", { "x M N", "w N", "y M N out" }, function(t) t.y = t.x * sum(t.w * t.w) + t.w end),
+  row("g_column_norms", { "x M N", "w N", "y M N out" }, function(t)
+    t.y = t.x * softmax(t.w) + t.w * rsqrt(sum(t.w * t.w) + 0.1) - min(t.w, amax(t.w) * 0.5)
+  end),
   row("g_only_row", { "x M N", "g M", "y M N out", "s M f32 out" }, function(t) t.y = t.g * 2 t.s = t.g * mean(t.x) end),
   row("g_scalar", two, function(t) t.y = t.x * (t.k * 3) * t.z / t.k end, { "k f32 = 2" }),
   row("g_integers", one, function(t) t.y = t.x * ((index "N" + t.k) % 3 * 2 - min(index "N", 2)) end, { "k i32 = 2" }),
