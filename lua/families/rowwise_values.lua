@@ -344,14 +344,14 @@ local function lookup(p, e, n)
   end
   local at = p.at[dim]
   if shift then at = at + tile.i64(e:value(shift)) end
-  local rows = dim == p.seg.tiled and 0 or -1
-  local dims = { rows, 1 }
+  local dims = { dim == p.seg.tiled and 0 or -1, 1 }
+  local function from(column) return dims[1] == 0 and column or tile.column_of_row(at, column, t.dims[1], t.dims[2]) end
   local cache = p.lookup_cache or "keep"
   if entry.op == "index" and not p.halves then
-    return tile.f32(tile.load(p.view[t.name], { at, p.column }, { shape = { p.rows, p.cols }, layout = p.lay, cache = cache, dims = dims }))
+    return tile.f32(values.load_entries(p, p.view[t.name], { at, from(p.column) }, dims, cache))
   end
   local is_half = entry.op == "idiv" and entry.args[1].op == "index" and entry.args[2].op == "const" and entry.args[2].value == 2
-  if is_half and not p.halves and rows == 0 then
+  if is_half and not p.halves and dims[1] == 0 then
     local lay = layout.rowwise(p.rows, p.cols // 2, p.s.warps, p.s.threads, p.lane_vec // 2)
     local half = p.column == 0 and 0 or p.column / tile.const(2, "i64")
     local entries = tile.load(p.view[t.name], { at, half }, { shape = { p.rows, p.cols // 2 }, layout = lay, cache = cache, dims = dims })
@@ -365,7 +365,7 @@ local function lookup(p, e, n)
     local first = c - tile.fastdiv(c, tile.param(sizes.divisor(p.asks, name), "i64")) * width
     columns = widen(p, first - tile.coord(pair_like(p), 1) * p.s.vec) + tile.coord(first_like(p), 1)
     if p.s.vec > 1 then is_run(p, entry) end
-    local entries = tile.gather(p.view[t.name], columns, { at, 0 }, { run = p.s.vec, cache = cache, dims = dims })
+    local entries = tile.gather(p.view[t.name], columns, { at, from(0) }, { run = p.s.vec, cache = cache, dims = dims })
     local times = p.cols // pair_columns(p)
     if times > 1 then sizes.need_divisor(p.asks, p.halves.half, p.s.threads) end
     return tile.repeat_(tile.twice(tile.f32(entries), p.s.vec), times)
@@ -377,7 +377,7 @@ local function lookup(p, e, n)
     columns, run = e:value(entry), 1
     if columns.kind ~= "frag" then error("lookup: the entry does not depend on the column", 0) end
   end
-  return tile.f32(tile.gather(p.view[t.name], columns, { at, 0 }, { run = run, cache = cache, dims = dims }))
+  return tile.f32(tile.gather(p.view[t.name], columns, { at, from(0) }, { run = run, cache = cache, dims = dims }))
 end
 
 -- The evaluator of a place. keeps(node): values that stay when the place moves along the row.
@@ -484,14 +484,15 @@ end
 -- thread has few columns all that lies along them. Gives a function that forgets everything else, for the next tile at the same
 -- columns.
 function values.keep_fixed(p, e, varies)
-  local few = p.cols // p.s.threads <= 8
+  local few, depths = p.cols // p.s.threads <= 8, {} -- what rests on a row sum waits for it
   local function is_fixed(n)
     for d in pairs(n.dims) do if varies[d] then return false end end
     return true
   end
   for _, n in ipairs(p.seg.nodes) do
     for _, a in ipairs(not is_fixed(n) and n.op ~= "lookup" and n.args or {}) do
-      if is_fixed(a) and a.dims[p.seg.column] and a.dtype ~= "i32" and (few or is_looked_up(a)) then e:value(a) end
+      local now = is_fixed(a) and a.dims[p.seg.column] and a.dtype ~= "i32" and values.depth(a, p.seg.column, depths) == 0
+      if now and (few or is_looked_up(a)) then e:value(a) end
     end
   end
   local kept, memo, heads = e.kept, e.memo, p.own_head_memo
@@ -565,6 +566,12 @@ function values.write(p, e, o)
   if not has_dim(t, p.seg.column) then dims = { dims[1] } end
   tile.store(p.view[t.name], tile.to(v, t.dtype), values.coordinates(p, t, p.column), { dims = dims, inside = inside })
   core.at()
+end
+
+-- A table's entries column by column: of a row for each of the tile's, or (dims[1] is -1) of one for all.
+function values.load_entries(p, view, at, dims, cache)
+  if dims[1] < 0 then return tile.load_like(view, values.like(p), at, { cache = cache, dims = dims }) end
+  return tile.load(view, at, { shape = { p.rows, p.cols }, layout = p.lay, cache = cache, dims = dims })
 end
 
 values.spread = spread

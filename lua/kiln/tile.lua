@@ -208,6 +208,12 @@ function tile.load(memory, coordinates, attrs)
   end
   return node("load", with_coordinates({ memory.id }, coordinates, "i64"), attrs)
 end
+-- Loads test against the memory's bounds what is a dim of the tile. Of a row `at` that is none: the column to begin with, behind the last
+-- one where the row is not there. rows, columns: names of the memory's sizes.
+function tile.column_of_row(at, column, rows, columns)
+  local there = tile.and_(tile.le(0, at), tile.lt(at, tile.param(rows, "i64")))
+  return tile.where(there, tile.i64(column), tile.param(columns, "i64"))
+end
 function tile.load_like(memory, like, coordinates, attrs) return node("load_like", with_coordinates({ memory.id, like.id }, coordinates, "i64"), attrs) end
 function tile.gather(memory, index, coordinates, attrs) return node("gather", with_coordinates({ memory.id, index.id }, coordinates, "i64"), attrs) end
 function tile.store(memory, f, coordinates, attrs) core.node("store", with_coordinates({ memory.id, f.id }, coordinates, "i64"), attrs) end

@@ -24,6 +24,14 @@ return {
     local s = where(eq(c % 2, 0), -swap_pairs(t.x), swap_pairs(t.x))
     t.y = where(lt(c, size "R"), t.x * lookup(t.cos, n + t.pos, c) + s * lookup(t.sin, n + t.pos, c), t.x)
   end, { "pos i32 = 1 call" }),
+  row("g_table_norm", { "x B T N", "tab P R const", "y B T N out" }, function(t)
+    local l = lookup(t.tab, index "T" + t.pos, index "N" % size "R")
+    local c = l - mean(l)
+    t.y = t.x * c * rsqrt(mean(c * c) + 0.1)
+  end, { "pos i32 = 1 call" }),
+  row("g_lookup_by_outer_rows", { "x T B N", "tab P R const", "y T B N out" }, function(t) -- one table row per tile, maybe outside of the table
+    t.y = t.x * lookup(t.tab, index "T" + t.pos, index "N" % size "R") + lookup(t.tab, index "T" + t.pos, index "N")
+  end, { "pos i32 = 1 call" }),
   row("g_column_and_row", { "x M N", "g M", "w N", "y M N out" }, function(t) t.y = exp(t.g * t.w) * t.x + t.w * t.w * t.g end),
   row("g_only_column", { "x M N", "w N", "y M N out" }, function(t) t.y = t.x * sum(t.w * t.w) + t.w end),
   row("g_column_norms", { "x M N", "w N", "y M N out" }, function(t)
