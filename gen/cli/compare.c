@@ -8,8 +8,14 @@
  * divisor (an exponential, say) has passed 2^128, though the exact one times a moderate factor is still above 2^-126. */
 #define FLUSHED 0x1p-120
 
+/* Integers have no NaN, which becomes 0, and no infinities, which become the ends of their range. */
+static double as_stored(kiln_dtype dtype, double want) {
+  return number_is_float(dtype) || isfinite(want) ? want : number_round(dtype, want);
+}
+
 bool compare_element(kiln_dtype dtype, double got, double want, double e, double *error, double *bound) {
   *error = *bound = 0;
+  want = as_stored(dtype, want);
   if (isnan(want) || isinf(want)) {
     bool same = isnan(want) ? isnan(got) : got == want;
     if (!same) *error = INFINITY;
@@ -38,6 +44,7 @@ void compare_start(Compare *c, kiln_dtype dtype, int64_t twin_index) {
 
 void compare_add(Compare *c, int64_t index, double got, double want, double e) {
   double error, bound;
+  want = as_stored(c->dtype, want);
   bool right = compare_element(c->dtype, got, want, e, &error, &bound);
   if (!right && c->bad++ == 0) {
     c->first_index = index;

@@ -106,6 +106,17 @@ function blockwise.refine(inst)
   end
 end
 
+-- Blocks of which the op has largest values, and no tensor a dim.
+local function add_block(inst, n)
+  local of = string.sub(n.dim, 1, 1)
+  local b = { dim = n.dim, of = of, size = tonumber(string.sub(n.dim, 3)) }
+  core.at(n.loc[1], n.loc[2])
+  check_block(inst.op, b, inst.blocks)
+  core.at()
+  table.insert(inst.blocks, b)
+  table.insert(inst.dims, n.dim)
+end
+
 function blockwise.trace(inst)
   local graph = trace.new_graph("N")
   inst.declared.forward(trace.arguments(graph, inst))
@@ -115,6 +126,7 @@ function blockwise.trace(inst)
       core.at(n.loc[1], n.loc[2])
       error("size: blockwise ops do not have it; pass it as a scalar", 0)
     end
+    if n.op == "block_amax" and not text.has(inst.dims, n.dim) then add_block(inst, n) end
   end
   return graph
 end

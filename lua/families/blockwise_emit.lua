@@ -14,8 +14,8 @@ local MOST_PARTS = 1024 -- of a whole tensor; each CTA of the second kernel read
 -- ---- shape: what the kernels of one emission share ----
 
 local function new_shape(inst, graph, s)
-  local z = { inst = inst, graph = graph, s = s, blocks = {}, R = false }
-  for _, t in ipairs(inst.tensors) do for _, d in ipairs(t.dims) do z.R = z.R or d == "R" end end
+  local z = { inst = inst, graph = graph, s = s, blocks = {}, R = false, tensors = op.present(inst) }
+  for _, t in ipairs(z.tensors) do for _, d in ipairs(t.dims) do z.R = z.R or d == "R" end end
   for _, b in ipairs(inst.blocks) do
     z.blocks[b.dim] = b
     z.R = z.R or b.of == "R"
@@ -57,16 +57,16 @@ end
 
 -- ---- contract ----
 
--- Do all tensors that have columns have every row, too? Then rows may be merged with columns where they lie together.
+-- Do all tensors that have columns have every row, too, and no largest value either? Rows may be merged with columns where they lie together.
 local function merges_columns(z)
-  if z.R or #z.inst.blocks > 0 then return false end
-  for _, t in ipairs(z.inst.tensors) do if (has(z, t, "col") == nil) ~= (has(z, t, "row") == nil) then return false end end
+  if z.R or #z.inst.blocks > 0 or (z.s.kind ~= "map" and z.s.kind ~= "whole") then return false end
+  for _, t in ipairs(z.tensors) do if (has(z, t, "col") == nil) ~= (has(z, t, "row") == nil) then return false end end
   return true
 end
 
 local function bytes_text(z)
   local terms = {}
-  for _, t in ipairs(z.inst.tensors) do
+  for _, t in ipairs(z.tensors) do
     local factors = { tostring(contract.bytes_of[t.dtype] * (not t.out and (z.s.kind == "whole" or z.s.kind == "column") and 2 or 1)) }
     for _, p in ipairs(places(z, t)) do table.insert(factors, p.size) end
     table.insert(terms, table.concat(factors, "*"))
@@ -77,7 +77,7 @@ end
 local function put_contract(z)
   local s = z.s
   contract.line("collapse %s%s", table.concat(z.leads, " "), merges_columns(z) and " N" or "")
-  for _, t in ipairs(z.inst.tensors) do
+  for _, t in ipairs(z.tensors) do
     local sizes, strides = {}, {}
     for _, p in ipairs(places(z, t)) do
       table.insert(sizes, p.size)
@@ -99,7 +99,7 @@ local function put_contract(z)
   contract.line("bytes %s", bytes)
   local col_waste, row_waste = string.format("roundup(N,%d)/max(N,1)", s.cols), string.format("roundup(%s,%d)/max(%s,1)", z.row, s.rows, z.row)
   local again = (s.kind == "whole" or s.kind == "column") and "+4000" or ""
-  for _, t in ipairs(z.inst.tensors) do -- one value per column is read once per tile, from the cache, at about twice the rate
+  for _, t in ipairs(z.tensors) do -- one value per column is read once per tile, from the cache, at about twice the rate
     if not t.out and has(z, t, "col") and not has(z, t, "row") and s.kind ~= "column" then
       again = again .. string.format("+lead*%s*N*%.6g/bw", z.row, contract.bytes_of[t.dtype] / s.rows / 2)
     end
@@ -175,7 +175,7 @@ end
 -- Views of the tensors that a kernel accesses, made at its beginning.
 local function views(z, wanted)
   local v = {}
-  for _, t in ipairs(z.inst.tensors) do if wanted(t) then v[t.name] = view_of(z, t) end end
+  for _, t in ipairs(z.tensors) do if wanted(t) then v[t.name] = view_of(z, t) end end
   return v
 end
 
@@ -191,7 +191,7 @@ local CACHE = { keep = "keep", some = "keep_some", plain = "nc" }
 local KEPT = "kept"
 local function put_kept(z)
   local bytes = 0 -- of one place of a tile, over all that is read
-  for _, t in ipairs(z.inst.tensors) do if not t.out and is_tile(z, t) then bytes = bytes + contract.bytes_of[t.dtype] end end
+  for _, t in ipairs(z.tensors) do if not t.out and is_tile(z, t) then bytes = bytes + contract.bytes_of[t.dtype] end end
   contract.line("derived %s f32 min(1,max(0.4,tiles*%d/268435456))", KEPT, z.s.rows * z.s.cols * bytes)
 end
 

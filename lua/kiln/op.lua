@@ -328,6 +328,13 @@ function op.instance(o, set)
   return inst
 end
 
+-- The tensors that are there.
+function op.present(inst)
+  local list = {}
+  for _, t in ipairs(inst.tensors) do if t.present then table.insert(list, t) end end
+  return list
+end
+
 -- "dtype=bf16 w=yes act=none": every setting, for the contract's set line.
 function op.values_text(inst)
   local list = {}

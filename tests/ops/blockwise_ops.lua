@@ -57,6 +57,27 @@ local function ops()
       doc = "blocks of 16 x 16, the largest value alone", tensors = { "x M R N", "y M R N out" },
       forms = function() return { y = "M R/16 N/16 f32" } end,
       forward = function(t) t.y = 2 * block_amax(block_amax(abs(t.x), "N/16"), "R/16") end,
+    },
+    blockwise.op "rows" {
+      doc = "a row's largest value, and no tensor of one value per row: rows are not merged with columns", tensors = { "x M N", "b N ?", "y M N out" },
+      forward = function(t)
+        local v = t.x / max(amax(abs(t.x)), 1e-12)
+        t.y = t.b and v + t.b or v
+      end,
+    },
+    blockwise.op "levelled" {
+      doc = "a block's largest value, and no tensor of blocks; the largest of all is left out unless asked for",
+      tensors = { "x M N", "y M N out" },
+      forward = function(t) t.y = t.x / max(spread(block_amax(abs(t.x), "N/64"), "N/64"), 1e-12) end,
+    },
+    blockwise.op "bytes" {
+      doc = "to i8, of NaN 0", tensors = { "x M N", "q M N out", "top f32 out ?" },
+      forms = function() return { q = "M N i8" } end,
+      forward = function(t)
+        local s = max(amax(amax(abs(t.x), "N"), "M"), 1e-12)
+        t.top = s
+        t.q = rint(t.x / s * 127)
+      end,
     }
 end
 return { ops() }

@@ -61,6 +61,9 @@ static void an_endless_bound_admits_nothing(void **state) {
 
 static void integers_are_exact(void **state) {
   (void)state;
+  assert_true(is_right(KILN_I8, 0, NAN, 0) && is_right(KILN_I8, 127, INFINITY, 0) && is_right(KILN_I8, -128, -INFINITY, 0));
+  assert_true(is_right(KILN_U8, 0, NAN, 0) && is_right(KILN_U8, 255, INFINITY, 0) && is_right(KILN_U8, 0, -INFINITY, 0));
+  assert_false(is_right(KILN_I8, 1, NAN, 0) || is_right(KILN_U8, 254, INFINITY, 0));
   assert_true(is_right(KILN_I32, 7, 7, 0));
   assert_false(is_right(KILN_I32, 8, 7, 0));
   assert_false(is_right(KILN_BOOL, 0, 1, 0));
