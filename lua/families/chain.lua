@@ -455,7 +455,7 @@ function chain.emit(inst, given)
   for k, stage in ipairs(c.stages) do
     local family = stage.inst.op.family
     stage.kernels = tile.kernels - first
-    scopes[k] = scope.new(stage)
+    scopes[k] = scope.new(stage, inst.declared.rows and contract.lead_names(inst.op.specs, inst.declared.rows) or {})
     scope.enter(scopes[k])
     local own = family.emit(stage.inst, by_stage[stage.name])
     scope.leave()

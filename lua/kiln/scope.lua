@@ -11,9 +11,10 @@ local S = {}
 S.__index = S
 
 -- stage: { name, inst, dims (of the stage's op -> list of the chain's dims), targets (by tensor of the stage's op), scalars (by scalar of
--- the stage's op: the chain's scalar, or a number), kernels (how many the chain has before) }.
-function scope.new(stage)
-  local s = { stage = stage, prefix = stage.name .. "_", names = {}, known = {}, lines = {}, steps = {}, sums = {}, bound = {} }
+-- the stage's op: the chain's scalar, or a number), kernels (how many the chain has before) }. taken: names that the chain has itself, which
+-- a stage that is called like a tensor could make once more (the stage drb has a lead0, the tensor drb leading dims).
+function scope.new(stage, taken)
+  local s = { taken = taken, stage = stage, prefix = stage.name .. "_", names = {}, known = {}, lines = {}, steps = {}, sums = {}, bound = {} }
   for dim, to in pairs(stage.dims) do
     if #to <= 1 then s.names[dim] = to[1] or "1" end -- one that stands for several is named by its tensors
   end
@@ -41,6 +42,7 @@ function S:name(name)
   local own = self.names[name]
   if not own then
     own = self.prefix .. name
+    if text.has(self.taken, own) then own = own .. "_" end
     self.names[name] = own
   end
   return own

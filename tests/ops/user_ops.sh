@@ -301,6 +301,20 @@ else
   echo "FAIL gradients that nothing makes:"; tail -20 "$work/out"; failed=$((failed + 1))
 fi
 
+# A stage of a gradient is called as the tensor that it makes, and both may have names that end alike; the size of a dim in an epilogue.
+cat >"$work/op.lua" <<'E'
+return {
+  gemm.op "tokens" { tensors = { "a M K", "b K N", "r M f32", "d M N out" }, epilogue = function(e) return tanh(e.acc * e.r) end },
+  gemm.op "sized" { tensors = { "a M K", "b K N", "d M N out" }, epilogue = function(e) return e.acc / size "K" + size "M" end },
+}
+E
+if "$kiln" check "$work/op.lua" --device sim:sm_80 --set dtype=f16 --quick >"$work/out" 2>&1 && grep -q ':tokens.grad ' "$work/out" &&
+  grep -qF "refused: the gradient of 'sized', which reads the size of K, is not made yet" "$work/out"; then
+  passed=$((passed + 1))
+else
+  echo "FAIL names of stages, and sizes:"; grep -A3 FAIL "$work/out" | head -12; failed=$((failed + 1))
+fi
+
 # Beside an op stands its gradient, which a name picks; the op's own name, or none, picks the op.
 cp ../../lua/examples/3_center.lua "$work/op.lua"
 picks() { # NAME OP
