@@ -3,7 +3,6 @@
  * An elementwise operation takes operands of one dtype. Scalars go with anything; a fragment of one dim less goes with a full one
  * as a slice of it (one value per row or per column) and takes the full one's layout. */
 #include "tile_impl.h"
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -341,7 +340,7 @@ static bool infer_const(TileProgram *p, TileNode *n) {
   double low = is_signed ? -ldexp(1, bits - 1) : 0, high = is_signed ? ldexp(1, bits - 1) : ldexp(1, bits);
   if (!is_float(dtype) && !(v == floor(v) && v >= low && v < high)) REFUSE("const: %g is not a %s", v, tile_dtype_name(dtype));
   /* a finite number that f32 has as infinity or 0 would mean another one than is written */
-  if (dtype == KILN_F32 && isfinite(v) && (fabs(v) > FLT_MAX || (v != 0 && (float)v == 0)))
+  if (dtype == KILN_F32 && isfinite(v) && (isinf((float)v) || (v != 0 && (float)v == 0)))
     REFUSE("const: %g is %s in f32", v, fabs(v) > 1 ? "infinite" : "0");
   n->type = (TileType){.kind = TK_SCALAR, .dtype = (uint8_t)dtype};
   return true;

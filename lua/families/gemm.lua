@@ -199,7 +199,8 @@ end
 -- Names of the contract beside the op's own.
 function gemm.names(o, claim)
   local own = { "tiles_m", "tiles_n", "tiles", "k_tiles", "by_batch", "by_band", "by_last", "turned_K" }
-  for _, name in ipairs(own) do claim(name, "a value of the family") end for _, d in ipairs(o.dims) do claim("size_" .. d, "a value of the family") end
+  for _, name in ipairs(own) do claim(name, "a value of the family") end
+  for _, d in ipairs(o.dims) do claim("size_" .. d, "a value of the family") end
   if o.flat then
     claim("B", "a value of the family")
     for _, name in ipairs(contract.lead_names(o.specs, "M")) do claim(name, "a leading dim of the family") end

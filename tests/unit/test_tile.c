@@ -94,6 +94,7 @@ static void builders_infer_elementwise(void **state) {
   assert_true(type(&c, f)->is_mutable);
   assert_int_not_equal(type(&c, f)->layout, 0);
   assert_int_equal(type(&c, g)->layout, 0);
+  assert_true(number(&c, KILN_F32, -3.4028235e38).i != 0); /* as people write the largest f32, which it rounds to */
   TileId s = number(&c, KILN_F32, 0.5), sum = two(&c, TILE_add, g, f), scaled = two(&c, TILE_mul, s, sum);
   assert_int_equal(type(&c, sum)->layout, type(&c, f)->layout); /* the layout that is known */
   assert_false(type(&c, sum)->is_mutable);
