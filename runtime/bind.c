@@ -1,8 +1,9 @@
 /* bind.c - see bind.h. The checks run in the order of the statuses' values, cheap ones first: most candidates fall at the
  * first. */
 #include "bind.h"
-#include "whole.h"
 #include "error.h"
+#include "overlap.h"
+#include "whole.h"
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,11 +19,13 @@ static kiln_status view_tensor(const kiln_arg *arg, ArgView *v) {
     return error_set(KILN_BAD_RANK, "tensor %s has %d dims; expected 0 to %d", arg->name, t->rank, CONTRACT_MAX_RANK);
   if (t->rank && !t->shape) return error_set(KILN_BAD_CALL, "tensor %s has %d dims and shape NULL", arg->name, t->rank);
   int64_t dense = 1, last = 0, elements = 1;
-  bool large = false;
+  bool large = false, empty = false;
+  for (int i = 0; i < t->rank; i++) empty |= t->shape[i] == 0;
   for (int i = t->rank - 1; i >= 0; i--) {
     if (t->shape[i] < 0)
       return error_set(KILN_BAD_SIZE, "tensor %s: dim %d is %lld; expected 0 or more", arg->name, i, (long long)t->shape[i]);
     v->stride[i] = t->strides ? t->strides[i] : dense;
+    if (empty) continue; /* no stride matters, and none need be representable */
     if (v->stride[i] < 0 && t->shape[i] > 1)
       return error_set(KILN_BAD_STRIDE,
                        "tensor %s: the stride of dim %d is %lld; expected 0 or more (copy a reversed tensor first)", arg->name, i,
@@ -30,16 +33,15 @@ static kiln_status view_tensor(const kiln_arg *arg, ArgView *v) {
     int64_t reach = 0;
     if (t->shape[i] > 1) large |= __builtin_mul_overflow(t->shape[i] - 1, v->stride[i], &reach);
     large |= __builtin_add_overflow(last, reach, &last);
-    large |= t->shape[i] && __builtin_mul_overflow(elements, t->shape[i], &elements);
-    if (t->shape[i]) large |= __builtin_mul_overflow(dense, t->shape[i], &dense);
+    large |= __builtin_mul_overflow(elements, t->shape[i], &elements);
+    large |= __builtin_mul_overflow(dense, t->shape[i], &dense);
   }
-  for (int i = 0; i < t->rank; i++)
-    if (t->shape[i] == 0) elements = 0;
   large |=
       __builtin_add_overflow(last, 1, &last) || __builtin_mul_overflow(last, (int64_t)element, &last) || last > INT64_MAX / 2;
-  if (large && elements) return error_set(KILN_TOO_LARGE, "tensor %s: sizes and strides reach beyond 2^62 bytes", arg->name);
+  if (large) return error_set(KILN_TOO_LARGE, "tensor %s: sizes and strides reach beyond 2^62 bytes, or 2^63 elements", arg->name);
+  if (empty) elements = last = 0;
   v->elements = elements;
-  v->extent_bytes = elements ? last : 0;
+  v->extent_bytes = last;
   return KILN_OK;
 }
 
@@ -55,66 +57,6 @@ kiln_status bind_view(const kiln_arg *args, int nargs, ArgView *views) {
     if (s) return s;
   }
   return KILN_OK;
-}
-
-/* ---- overlap ---- */
-
-/* Bytes that a view covers within one period: strides that are multiples of it only move by whole periods. */
-static int64_t covered(const ArgView *v, int64_t period_bytes, int64_t element) {
-  const kiln_tensor *t = v->arg->tensor;
-  int64_t bytes = element;
-  for (int i = 0; i < t->rank; i++)
-    if (t->shape[i] > 1 && v->stride[i] * element % period_bytes) bytes += (t->shape[i] - 1) * v->stride[i] * element;
-  return bytes;
-}
-
-static bool apart_by_period(const ArgView *a, const ArgView *b, int64_t distance, int64_t period) {
-  int64_t in_a = covered(a, period, (int64_t)kiln_dtype_bytes(a->arg->tensor->dtype));
-  int64_t in_b = covered(b, period, (int64_t)kiln_dtype_bytes(b->arg->tensor->dtype));
-  int64_t from = ((distance % period) + period) % period;
-  return from >= in_a && from + in_b <= period;
-}
-
-bool bind_overlap(const ArgView *a, uint64_t a_address, const ArgView *b, uint64_t b_address) {
-  if (!a->elements || !b->elements) return false;
-  if (a_address + (uint64_t)a->extent_bytes <= b_address || b_address + (uint64_t)b->extent_bytes <= a_address) return false;
-  const ArgView *both[] = {a, b};
-  for (int k = 0; k < 2; k++) {
-    const kiln_tensor *t = both[k]->arg->tensor;
-    for (int i = 0; i < t->rank; i++) {
-      int64_t period = t->shape[i] > 1 ? both[k]->stride[i] * (int64_t)kiln_dtype_bytes(t->dtype) : 0;
-      if (period > 0 && apart_by_period(a, b, (int64_t)(b_address - a_address), period)) return false;
-    }
-  }
-  return true;
-}
-
-bool bind_same_elements(const ArgView *a, const ArgView *b) {
-  const kiln_tensor *x = a->arg->tensor, *y = b->arg->tensor;
-  if (x->rank != y->rank || kiln_dtype_bytes(x->dtype) != kiln_dtype_bytes(y->dtype)) return false;
-  for (int i = 0; i < x->rank; i++)
-    if (x->shape[i] != y->shape[i] || (x->shape[i] > 1 && a->stride[i] != b->stride[i])) return false;
-  return true;
-}
-
-/* The first dim in which two different coordinates meet at one address, alone or with a later dim; -1: none such. */
-static int self_overlap(const ArgView *v) {
-  const kiln_tensor *t = v->arg->tensor;
-  for (int i = 0; v->elements && i < t->rank; i++) {
-    if (t->shape[i] <= 1) continue;
-    if (v->stride[i] == 0) return i;
-    for (int j = i + 1; j < t->rank; j++) {
-      if (t->shape[j] <= 1 || v->stride[j] == 0) continue;
-      int64_t a = v->stride[i], b = v->stride[j];
-      while (b) {
-        int64_t rest = a % b;
-        a = b;
-        b = rest;
-      }
-      if (v->stride[j] / a < t->shape[i] && v->stride[i] / a < t->shape[j]) return i;
-    }
-  }
-  return -1;
 }
 
 /* ---- one contract ---- */
@@ -403,22 +345,48 @@ static kiln_status match_pair(const Binder *b, int output, int other) {
   const BoundTensor *x = &b->out->tensor[output], *y = &b->out->tensor[other];
   const ArgView *vx = &b->views[x->view], *vy = &b->views[y->view];
   if (!x->arg->data || !y->arg->data) return KILN_OK;
-  if (!bind_overlap(vx, (uintptr_t)x->arg->data, vy, (uintptr_t)y->arg->data)) return KILN_OK;
+  if (!overlap_pair(vx, (uintptr_t)x->arg->data, vy, (uintptr_t)y->arg->data)) return KILN_OK;
   bool alias = t->alias == other || u->alias == output;
-  if (alias && x->arg->data == y->arg->data && bind_same_elements(vx, vy)) return KILN_OK;
+  if (alias && x->arg->data == y->arg->data && overlap_same_elements(vx, vy)) return KILN_OK;
   return refuse(b, KILN_OVERLAP, "output %s (%p, %lld bytes) overlaps tensor %s (%p, %lld bytes); expected separate memory%s",
                 t->name, x->arg->data, (long long)vx->extent_bytes, u->name, y->arg->data, (long long)vy->extent_bytes,
                 alias ? ", or the same pointer, sizes and strides" : "");
 }
 
+/* "[1,0,2]" of the first element that meets another (sign 1), or of that other one (sign -1). */
+typedef struct Place { char at[CONTRACT_MAX_RANK * 21 + 2]; } Place;
+static Place place_words(const OverlapSteps *s, int rank, int sign) {
+  int64_t coordinate[CONTRACT_MAX_RANK] = {0};
+  Place words = {"["};
+  for (int k = 0; k < s->n; k++)
+    if (s->d[k] * sign > 0) coordinate[s->dim[k]] = s->d[k] * sign;
+  for (int i = 0, used = 1; i < rank; i++)
+    used += snprintf(words.at + used, sizeof words.at - (size_t)used, "%lld%s", (long long)coordinate[i], i + 1 < rank ? "," : "]");
+  return words;
+}
+
+static kiln_status match_own(const Binder *b, int output) {
+  const ArgView *v = &b->views[b->out->tensor[output].view];
+  OverlapSteps steps;
+  OverlapMeeting meeting = overlap_own(v, &steps);
+  if (meeting == OVERLAP_APART) return KILN_OK;
+  if (b->quiet) return KILN_OVERLAP;
+  char strides[CONTRACT_MAX_RANK * 21 + 1] = "";
+  for (int i = 0, used = 0, rank = v->arg->tensor->rank; i < rank; i++)
+    used += snprintf(strides + used, sizeof strides - (size_t)used, "%s%lld", i ? "," : "", (long long)v->stride[i]);
+  if (meeting == OVERLAP_UNTOLD)
+    return refuse(b, KILN_OVERLAP, "output %s: strides [%s] are such that it takes too long to tell whether elements share an address; expected "
+                  "each stride to exceed what the smaller ones reach", b->c->tensor[output].name, strides);
+  return refuse(b, KILN_OVERLAP, "output %s: elements %s and %s share one address (strides [%s]); expected one address each",
+                b->c->tensor[output].name, place_words(&steps, v->arg->tensor->rank, 1).at,
+                place_words(&steps, v->arg->tensor->rank, -1).at, strides);
+}
+
 static kiln_status match_overlap(const Binder *b) {
   for (int i = 0; i < b->c->ntensor; i++) {
     if (!b->c->tensor[i].out) continue;
-    int d = self_overlap(&b->views[b->out->tensor[i].view]);
-    if (d >= 0)
-      return refuse(b, KILN_OVERLAP,
-                    "output %s: along dim %d several elements share one address (stride %lld); expected one address each",
-                    b->c->tensor[i].name, d, (long long)b->views[b->out->tensor[i].view].stride[d]);
+    kiln_status own = match_own(b, i);
+    if (own) return own;
     for (int j = 0; j < b->c->ntensor; j++) {
       if (j == i || (b->c->tensor[j].out && j < i)) continue;
       kiln_status s = match_pair(b, i, j);

@@ -56,9 +56,4 @@ typedef struct Binding {
 /* KILN_OK, or the first rule that is broken. Rules are checked in the order of the statuses' values, so of several refusals
  * the highest came closest. quiet: no message is written (selection asks again about the one that matters). */
 kiln_status bind_contract(const kiln_device *dev, const Contract *c, const ArgView *views, int nviews, bool quiet, Binding *out);
-
-/* Do the elements of two views share memory? Exact for contiguous tensors and for strided ones with a common period (columns
- * of one matrix); in doubt, yes. Offsets are those of data pointers. */
-bool bind_overlap(const ArgView *a, uint64_t a_address, const ArgView *b, uint64_t b_address);
-bool bind_same_elements(const ArgView *a, const ArgView *b); /* same sizes and, where they matter, same strides */
 #endif

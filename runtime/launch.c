@@ -1,5 +1,6 @@
 /* launch.c - kiln_launch: nothing is allocated, looked up, locked or written to the plan on this path. */
 #include "error.h"
+#include "overlap.h"
 #include "plan.h"
 #include <string.h>
 
@@ -25,7 +26,7 @@ static inline kiln_status check_tensors(const kiln_plan *plan, void *const *poin
 static kiln_status check_meeting(const kiln_plan *plan, const PlanPair *pair, void *const *pointers) {
   uint64_t output = (uintptr_t)pointers[pair->output], other = (uintptr_t)pointers[pair->other];
   if (pair->alias && output == other) return KILN_OK;
-  if (!bind_overlap(&plan->views[pair->output], output, &plan->views[pair->other], other)) return KILN_OK;
+  if (!overlap_pair(&plan->views[pair->output], output, &plan->views[pair->other], other)) return KILN_OK;
   return error_set(KILN_OVERLAP, "%s: output %s (%p, %lld bytes) overlaps tensor %s (%p, %lld bytes); expected separate memory",
                    plan->variant->contract.op, plan->tensor[pair->output].name, pointers[pair->output],
                    (long long)plan->tensor[pair->output].extent_bytes, plan->tensor[pair->other].name, pointers[pair->other],

@@ -2,6 +2,7 @@
 #include "plan.h"
 #include "alloc.h"
 #include "error.h"
+#include "overlap.h"
 #include "select.h"
 #include <math.h>
 #include <stdarg.h>
@@ -158,7 +159,7 @@ static void copy_tensors(kiln_plan *p, const Contract *c, const Binding *binding
     for (int j = 0; c->tensor[i].out && j < c->ntensor; j++) {
       if (j == i || (c->tensor[j].out && j < i)) continue;
       bool alias = c->tensor[i].alias == j || c->tensor[j].alias == i;
-      *pair++ = (PlanPair){(uint16_t)i, (uint16_t)j, alias && bind_same_elements(&p->views[i], &p->views[j])};
+      *pair++ = (PlanPair){(uint16_t)i, (uint16_t)j, alias && overlap_same_elements(&p->views[i], &p->views[j])};
     }
 }
 

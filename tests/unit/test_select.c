@@ -174,6 +174,42 @@ static void test_alias_and_columns(void **state) {
   assert_says("or the same pointer, sizes and strides");
 }
 
+/* Sizes whose product is 2^64, which 64 bits hold as 0: such a tensor was taken for an empty one, and nothing was computed. */
+static void test_too_many_elements(void **state) {
+  (void)state;
+  assert_status(KILN_OK, kiln_add(dev, data_path("")));
+  int64_t large[] = {1ll << 32, 1ll << 32}, none[] = {0, 0}, shape[] = {4, 8};
+  kiln_plan *plan;
+  kiln_tensor x = f32(NULL, 2, large, NULL), y = x;
+  assert_status(KILN_TOO_LARGE, plan_copy(&plan, &x, &y, NULL));
+  assert_says("tensor x: sizes and strides reach beyond 2^62 bytes");
+  x.strides = none;
+  assert_status(KILN_TOO_LARGE, plan_copy(&plan, &x, &y, NULL));
+  x = f32(at(0), 2, shape, NULL), y = f32(at(4096), 2, shape, (int64_t[]){1ll << 62, 1});
+  assert_status(KILN_TOO_LARGE, plan_copy(&plan, &x, &y, NULL));
+  int64_t empty[] = {1ll << 31, 1ll << 32, 0}; /* dense strides go beyond 64 bits; none of them matters */
+  x = f32(NULL, 3, empty, NULL), y = x;
+  assert_status(KILN_OK, plan_copy(&plan, &x, &y, NULL));
+  kiln_plan_info info;
+  assert_status(KILN_OK, kiln_plan_query(plan, &info));
+  assert_int_equal(info.nsteps, 0);
+  kiln_plan_destroy(plan);
+}
+
+/* Three dims of which no two meet: elements [1,0,0] and [0,1,1] were both accepted as places of an output. */
+static void test_output_meets_itself(void **state) {
+  (void)state;
+  assert_status(KILN_OK, kiln_add(dev, data_path("")));
+  int64_t shape[] = {2, 2, 2}, longer[] = {2, 3, 2}, thrice[] = {3, 2, 1}, apart[] = {6, 4, 1};
+  kiln_plan *plan;
+  kiln_tensor x = f32(at(0), 3, shape, NULL), y = f32(at(4096), 3, shape, thrice);
+  assert_status(KILN_OVERLAP, plan_copy(&plan, &x, &y, NULL));
+  assert_says("output y: elements [1,0,0] and [0,1,1] share one address (strides [3,2,1]); expected one address each");
+  x.shape = y.shape = longer, y.strides = apart;
+  assert_status(KILN_OK, plan_copy(&plan, &x, &y, NULL));
+  kiln_plan_destroy(plan);
+}
+
 static void test_empty(void **state) {
   (void)state;
   assert_status(KILN_OK, kiln_add(dev, data_path("")));
@@ -640,7 +676,8 @@ static void test_streams_and_events(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
-      TEST(test_choice_and_launch), TEST(test_lead_dims), TEST(test_refusals), TEST(test_alias_and_columns), TEST(test_empty),
+      TEST(test_choice_and_launch), TEST(test_lead_dims), TEST(test_refusals), TEST(test_alias_and_columns),
+      TEST(test_too_many_elements), TEST(test_output_meets_itself), TEST(test_empty),
       TEST(test_workspace_and_call_scalars), TEST(test_targets), TEST(test_explain), TEST(test_replacement_and_close),
       TEST(test_limits), TEST(test_coresident_and_clusters), TEST(test_values), TEST(test_bad_modules), TEST(test_parameters), TEST(test_remarks),
       TEST(test_devices),
