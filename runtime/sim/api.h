@@ -44,6 +44,7 @@ bool sim_handle_known(const SimBuf *list, const void *h);
 void sim_handle_drop(SimBuf *list, const void *h);
 DrvResult sim_pending(SimDevice *dev);       /* the code of a failed launch, once */
 bool sim_stream_ok(DrvStream s);
+bool sim_stream_of(DrvStream s, const SimDevice *dev); /* one that is ok: does the device have it? Kernels and events ask, copies do not */
 
 SimModule *sim_known_module(DrvModule module);        /* NULL: no such module, said */
 SimFunction *sim_known_function(DrvFunction function); /* likewise */

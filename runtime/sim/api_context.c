@@ -258,6 +258,12 @@ bool sim_stream_ok(DrvStream s) {
   return false;
 }
 
+bool sim_stream_of(DrvStream s, const SimDevice *dev) {
+  if (s == NULL || s == DRV_STREAM_LEGACY || s == DRV_STREAM_PER_THREAD || s->dev == dev) return true;
+  sim_say(DRV_INVALID_HANDLE, "the stream belongs to device %d, not to device %d", s->dev->ordinal, dev->ordinal);
+  return false;
+}
+
 DRV_EXPORT DrvResult cuStreamCreate(DrvStream *stream, unsigned flags) {
   sim_enter();
   SimDevice *d = sim_current_device();
@@ -323,7 +329,8 @@ DRV_EXPORT DrvResult cuEventDestroy_v2(DrvEvent event) {
 
 DRV_EXPORT DrvResult cuEventRecord(DrvEvent event, DrvStream stream) {
   sim_enter();
-  if (!sim_stream_ok(stream) || !sim_handle_known(&sim_state.events, event)) return sim_leave(DRV_INVALID_HANDLE);
+  bool ok = sim_stream_ok(stream) && sim_handle_known(&sim_state.events, event) && sim_stream_of(stream, event->dev);
+  if (!ok) return sim_leave(DRV_INVALID_HANDLE);
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   event->seconds = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;

@@ -142,16 +142,19 @@ DRV_EXPORT DrvResult cuMemsetD32Async(DrvPtr to, unsigned v, size_t n, DrvStream
 
 /* ---- pointers: any device's ---- */
 
-static SimDevice *owner_of(DrvPtr ptr, SimAlloc **a) { /* devices number their addresses alike: the current one is asked first */
-  SimDevice *d = sim_current_device();
-  if (d && (*a = sim_memory_find(&d->memory, ptr)) && !(*a)->freed) return d;
+static SimDevice *owner_of(DrvPtr ptr, SimAlloc **a) {
+  for (int i = -1; i < sim_state.ndevices; i++) {
+    SimDevice *d = i < 0 ? sim_current_device() : sim_state.device[i]; /* the one that it mostly is, first */
+    if (!d) return NULL;
+    if ((*a = sim_memory_find(&d->memory, ptr)) && !(*a)->freed) return d;
+  }
   return NULL;
 }
 
 static DrvResult pointer_attribute(void *value, unsigned attribute, DrvPtr ptr) {
   SimAlloc *a;
   SimDevice *d = owner_of(ptr, &a);
-  if (!d) return sim_say(DRV_INVALID_VALUE, "0x%llx is no live address of the current device", ptr);
+  if (!d) return sim_say(DRV_INVALID_VALUE, "0x%llx is no live address of a device", ptr);
   switch (attribute) {
   case DRV_POINTER_MEMORY_TYPE: *(unsigned *)value = DRV_MEMORYTYPE_DEVICE; return DRV_SUCCESS;
   case 3: *(DrvPtr *)value = ptr; return DRV_SUCCESS; /* device pointer */

@@ -312,6 +312,7 @@ static DrvResult launch_config(const DrvLaunchConfig *c, DrvFunction function, c
   SimFunction *f = sim_known_function(function);
   if (!f || !sim_stream_ok(c->stream)) return DRV_INVALID_HANDLE;
   if (f->module->dev != d) return sim_say(DRV_INVALID_CONTEXT, "%s belongs to another device", f->name);
+  if (!sim_stream_of(c->stream, d)) return DRV_INVALID_HANDLE;
   uint64_t before = d->launches;
   DrvResult code = launch(d, f, c, x, params, extra);
   sim_report_hand(!code ? 'l' : d->launches != before ? 'f' : 'r', sim_message());

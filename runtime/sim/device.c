@@ -132,7 +132,10 @@ static DrvResult add_device(const char *options, int *ordinal) {
     return sim_say(DRV_OUT_OF_MEMORY, "out of memory");
   }
   *d = (SimDevice){.options = text, .ordinal = sim_state.ndevices, .sms = 4, .checks = true, .policy = POLICY_ALTERNATE,
-                   .limit = 20000000000ull, .level = sim_level(NULL, 0), .memory.total_bytes = (uint64_t)64 << 30};
+                   .limit = 20000000000ull, .level = sim_level(NULL, 0),
+                   .memory = {.total_bytes = (uint64_t)64 << 30,
+                              .next_base = SIM_GLOBAL_BASE + (uint64_t)sim_state.ndevices * SIM_DEVICE_STEP + SIM_GUARD_BYTES}};
+  _Static_assert(SIM_MAX_DEVICES * SIM_DEVICE_STEP <= SIM_SHARED_BASE - SIM_GLOBAL_BASE, "devices' parts of the global window");
   DrvResult code = read_options(d, options);
   if (code) {
     sim_delete(text, strlen(text) + 1);

@@ -40,6 +40,7 @@
 
 /* Generic addresses: where the windows of the state spaces lie. Beyond any host address, so that a host pointer is never valid. */
 #define SIM_GLOBAL_BASE 0x0010000000000000ull
+#define SIM_DEVICE_STEP 0x0000040000000000ull /* each device has a part of the global window, so that an address says whose it is */
 #define SIM_SHARED_BASE 0x0020000000000000ull
 #define SIM_LOCAL_BASE 0x0030000000000000ull
 #define SIM_PARAM_BASE 0x0040000000000000ull

@@ -262,6 +262,43 @@ static void test_options(void **state) {
   }
 }
 
+/* Two devices are told apart as two GPUs are: by addresses, and by the streams that kernels and events take. */
+static void test_two_devices(void **state) {
+  (void)state;
+  static const char ptx[] = ".version 7.8\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 p)\n{\n .reg .b64 %rd<2>;\n"
+                            " ld.param.u64 %rd1, [p];\n st.global.u32 [%rd1], 7;\n ret;\n}\n";
+  SimCase a, b;
+  DrvStream stream_a, stream_b;
+  DrvEvent event;
+  DrvFunction f;
+  int ordinal;
+  case_open(&a, "sm_80,seed=11", ptx);
+  DrvPtr of_a = device_copy(NULL, 64);
+  OK(cuStreamCreate(&stream_a, 1));
+  case_open(&b, "sm_80,seed=12", ptx);
+  DrvPtr of_b = device_copy(NULL, 64);
+  OK(cuStreamCreate(&stream_b, 1));
+  OK(cuEventCreate(&event, 0));
+  assert_true(a.ordinal != b.ordinal && of_a != of_b);
+  OK(cuPointerGetAttribute(&ordinal, DRV_POINTER_DEVICE_ORDINAL, of_a));
+  assert_int_equal(ordinal, a.ordinal);
+  OK(cuPointerGetAttribute(&ordinal, DRV_POINTER_DEVICE_ORDINAL, of_b));
+  assert_int_equal(ordinal, b.ordinal);
+  OK(cuModuleGetFunction(&f, b.module, "k"));
+  OK(cuLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, stream_b, (void *[]){&of_b}, NULL));
+  assert_int_equal(cuLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, stream_b, (void *[]){&of_a}, NULL), DRV_ILLEGAL_ADDRESS);
+  assert_int_equal(cuLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, stream_a, (void *[]){&of_b}, NULL), DRV_INVALID_HANDLE);
+  assert_non_null(strstr(last_message(), "the stream belongs to device"));
+  assert_int_equal(cuEventRecord(event, stream_a), DRV_INVALID_HANDLE);
+  OK(cuEventRecord(event, stream_b));
+  OK(cuMemsetD8Async(of_b, 0, 64, stream_a)); /* memory operations take the stream of any device */
+  OK(cuEventDestroy_v2(event));
+  OK(cuStreamDestroy_v2(stream_b));
+  case_close(&b);
+  OK(cuStreamDestroy_v2(stream_a));
+  case_close(&a);
+}
+
 /* ---- every allocation of loading and launching fails in turn: out of memory each time, and nothing is lost ---- */
 
 static atomic_int countdown; /* the host's cores ask for memory at the same time */
@@ -320,6 +357,6 @@ int main(void) {
   kiln_mem_hook(failing_memory, NULL);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_row_sum), cmocka_unit_test(test_divergence), cmocka_unit_test(test_mma),
                                      cmocka_unit_test(test_limits), cmocka_unit_test(test_memory),
-                                     cmocka_unit_test(test_options), cmocka_unit_test(test_no_memory)};
+                                     cmocka_unit_test(test_options), cmocka_unit_test(test_two_devices), cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
