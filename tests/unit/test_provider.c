@@ -9,6 +9,7 @@
 #include "fake_driver.h"
 #include "kiln.h"
 #include <dirent.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -216,6 +217,19 @@ static void test_refusals(void **state) {
   assert_non_null(strstr(kiln_error(), "was not found"));
 }
 
+/* A program that ignores SIGCHLD never learns how a child ended. */
+static void test_children_unseen(void **state) {
+  (void)state;
+  kiln_plan *p;
+  void (*before)(int) = signal(SIGCHLD, SIG_IGN);
+  kiln_status made = plan(&p, "unseen", true, false), refused = plan(&(kiln_plan *){0}, "refused", false, false);
+  signal(SIGCHLD, before);
+  assert_int_equal(refused, KILN_PROVIDER);
+  assert_non_null(strstr(kiln_error(), "emit wrote nothing that can be read: refused: sm_89 lacks"));
+  if (made) fail_msg("%s", kiln_status_name(made));
+  kiln_plan_destroy(p);
+}
+
 static void test_without_cache(void **state) {
   (void)state;
   setenv("XDG_CACHE_HOME", "/proc/nowhere", 1);
@@ -243,7 +257,7 @@ static void test_memory(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {TEST(test_settings), TEST(test_dtype), TEST(test_chain),
-                                     TEST(test_cache), TEST(test_named), TEST(test_refusals), TEST(test_without_cache),
+                                     TEST(test_cache), TEST(test_named), TEST(test_refusals), TEST(test_children_unseen), TEST(test_without_cache),
                                      TEST(test_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
