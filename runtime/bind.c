@@ -136,8 +136,9 @@ static kiln_status match_names(Binder *b) {
     int v = find_view(b, c->scalar[i].name);
     b->scalar_view[i] = v;
     if (v >= 0) b->used |= 1ull << v;
-    if (c->scalar[i].call || lacks) continue; /* a call scalar comes with each launch */
-    if (v < 0 ? !c->scalar[i].has_default : b->views[v].arg->tensor || b->views[v].arg->text)
+    bool other = v >= 0 && (b->views[v].arg->tensor || b->views[v].arg->text);
+    if (lacks || (c->scalar[i].call && !other)) continue; /* a call scalar comes with each launch */
+    if (v < 0 ? !c->scalar[i].has_default : other)
       lacks = c->scalar[i].name, kind = v < 0 ? "this scalar is missing" : "a scalar is expected";
   }
   for (int v = 0; v < b->nviews; v++)
@@ -461,16 +462,41 @@ static kiln_status check_require(Binder *b, const ContractItem *item) {
                 why ? why : "");
 }
 
+static const char *call_name(const Contract *c, int call) {
+  int i = 0;
+  while (!c->scalar[i].call || c->symbol[c->scalar[i].symbol].index != call) i++;
+  return c->scalar[i].name;
+}
+
+/* Held against each launch; what no launch could keep is refused here. */
+static kiln_status take_limit(Binder *b, int index) {
+  const ContractItem *item = &b->c->item[index];
+  BoundLimit *x = &b->out->limit[b->out->nlimits];
+  if (b->out->empty) return KILN_OK;
+  const Expr *failed = &item->expr;
+  const char *why = expr_int(failed, b->out->value, &x->low), *name = call_name(b->c, item->index);
+  if (!why) why = expr_int(failed = &item->high, b->out->value, &x->high);
+  if (why) return refuse(b, KILN_TOO_LARGE, "the limit %s of scalar %s %s for these sizes", failed->text, name, why);
+  if (x->low > x->high)
+    return refuse(b, KILN_REQUIRE, "no value of scalar %s will do: it is %lld to %lld, from %s to %s (%s)", name, (long long)x->low,
+                  (long long)x->high, item->expr.text, item->high.text, item->text);
+  x->scalar = item->index;
+  x->item = (uint16_t)index;
+  b->out->nlimits++;
+  return KILN_OK;
+}
+
 static kiln_status walk_items(Binder *b, bool requires) {
   kiln_status s = KILN_OK;
   for (int i = 0; !s && i < b->c->nitem; i++) {
     const ContractItem *item = &b->c->item[i];
-    if ((item->kind == ITEM_REQUIRE) != requires) continue;
+    if ((item->kind == ITEM_REQUIRE || item->kind == ITEM_LIMIT) != requires) continue;
     switch ((ItemKind)item->kind) {
     case ITEM_TENSOR: s = match_tensor(b, item->index); break;
     case ITEM_SCALAR: s = take_scalar(b, item->index); break;
     case ITEM_VALUE: s = take_value(b, item); break;
     case ITEM_REQUIRE: s = check_require(b, item); break;
+    case ITEM_LIMIT: s = take_limit(b, i); break;
     }
   }
   return s;
@@ -675,6 +701,7 @@ static void prepare(Binder *b) {
   out->value[SYMBOL_TENSOR_RATE].d = b->dev->info.tensor_flop_ns;
   out->cost_ns = HUGE_VAL;
   out->demand = 0;
+  out->nlimits = 0;
 }
 
 static void find_empty(Binder *b) {

@@ -41,6 +41,13 @@ typedef struct BoundMap {
   uint64_t dim[CONTRACT_MAX_MAP_RANK], stride_bytes[CONTRACT_MAX_MAP_RANK - 1];
 } BoundMap;
 
+/* What a call scalar may be at each launch. */
+typedef struct BoundLimit {
+  int64_t low, high;
+  uint16_t scalar; /* of the call */
+  uint16_t item;   /* of the contract */
+} BoundLimit;
+
 typedef struct Binding {
   ExprValue value[CONTRACT_MAX_SYMBOLS];
   BoundTensor tensor[CONTRACT_MAX_TENSORS];
@@ -48,6 +55,8 @@ typedef struct Binding {
   int64_t workspace_bytes[CONTRACT_MAX_WORKSPACES];
   BoundMap map[CONTRACT_MAX_MAPS];
   DrvTensorMap encoded[CONTRACT_MAX_MAPS]; /* of used maps; their addresses come with each launch */
+  BoundLimit limit[CONTRACT_MAX_LIMITS];
+  int nlimits;
   bool empty;      /* no output has elements */
   double cost_ns;  /* HUGE_VAL if the contract has no cost */
   unsigned demand; /* after BAD_ALIGN: the alignment asked for; of two such refusals the milder one tells more */

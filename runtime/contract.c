@@ -264,18 +264,41 @@ static kiln_status read_let(Reader *r) {
   return s ? s : add_value(r, name, SYMBOL_LET, KILN_I64);
 }
 
+/* The rest of the line. */
+static kiln_status read_reason(Reader *r, const char *after, const char **out) {
+  while (r->at < r->end && *r->at == ' ') r->at++;
+  if (r->end - r->at < 2 || *r->at != '"' || r->end[-1] != '"') return reader_wrong(r, "the reason in double quotes is expected after %s", after);
+  return reader_keep(r, (Word){r->at + 1, (size_t)(r->end - r->at - 2)}, out);
+}
+
 static kiln_status read_require(Reader *r) {
   Contract *c = r->c;
   READER_GROW(r, c->item, c->nitem, r->cap_item, CONTRACT_MAX_ITEMS, "lines");
   ContractItem *item = &c->item[c->nitem];
   item->kind = ITEM_REQUIRE;
   kiln_status s = reader_need_expr(r, "a condition", false, &item->expr);
-  if (s) return s;
-  while (r->at < r->end && *r->at == ' ') r->at++;
-  if (r->end - r->at < 2 || *r->at != '"' || r->end[-1] != '"')
-    return reader_wrong(r, "the reason in double quotes is expected after the condition");
-  s = reader_keep(r, (Word){r->at + 1, (size_t)(r->end - r->at - 2)}, &item->text);
+  if (!s) s = read_reason(r, "the condition", &item->text);
   if (!s) c->nitem++;
+  return s;
+}
+
+static kiln_status read_limit(Reader *r) {
+  Contract *c = r->c;
+  Word name;
+  kiln_status s = reader_name(r, &name, "the call scalar's name");
+  if (s) return s;
+  int symbol = contract_find(c, name.at, name.n);
+  if (symbol < 0 || c->symbol[symbol].kind != SYMBOL_CALL || reader_is_real(c->symbol[symbol].dtype))
+    return reader_wrong(r, "'%.*s' is no i32 or i64 call scalar before this line", WORD_SHOWN(name));
+  if (c->nlimit == CONTRACT_MAX_LIMITS) return reader_wrong(r, "more than %d limits", CONTRACT_MAX_LIMITS);
+  READER_GROW(r, c->item, c->nitem, r->cap_item, CONTRACT_MAX_ITEMS, "lines");
+  ContractItem *item = &c->item[c->nitem];
+  item->kind = ITEM_LIMIT;
+  item->index = c->symbol[symbol].index;
+  s = reader_need_expr(r, "the least value", false, &item->expr);
+  if (!s) s = reader_need_expr(r, "the greatest value", false, &item->high);
+  if (!s) s = read_reason(r, "the greatest value", &item->text);
+  if (!s) c->nitem++, c->nlimit++;
   return s;
 }
 
@@ -512,7 +535,7 @@ static const struct {
     {"tensor", read_tensor}, {"scalar", read_scalar},       {"derived", read_derived},
     {"let", read_let},       {"workspace", read_workspace}, {"require", read_require},
     {"cost", read_cost},     {"bytes", read_bytes},         {"flop", read_flop},
-    {"step", read_step},     {"map", read_map},
+    {"step", read_step},     {"map", read_map},       {"limit", read_limit},
 };
 
 static kiln_status read_version(Reader *r) {

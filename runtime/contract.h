@@ -16,6 +16,7 @@ enum {
   CONTRACT_MAX_SETTINGS = 64,
   CONTRACT_MAX_OPTIONS = 32,
   CONTRACT_MAX_ITEMS = 512,
+  CONTRACT_MAX_LIMITS = 16,
   CONTRACT_MAX_WORKSPACES = 16,
   CONTRACT_MAX_MAPS = 32,
   CONTRACT_MAX_MAP_RANK = 5,
@@ -102,13 +103,13 @@ typedef struct ContractStep {
   const ContractArg *args;
 } ContractStep;
 
-typedef enum ItemKind { ITEM_TENSOR, ITEM_SCALAR, ITEM_VALUE, ITEM_REQUIRE } ItemKind;
+typedef enum ItemKind { ITEM_TENSOR, ITEM_SCALAR, ITEM_VALUE, ITEM_REQUIRE, ITEM_LIMIT } ItemKind;
 typedef struct ContractItem {
   uint8_t kind, dtype; /* ITEM_VALUE: dtype of the value */
   bool fastdiv;
-  uint16_t index;      /* tensor, scalar; ITEM_VALUE: symbol */
-  Expr expr;           /* ITEM_VALUE, ITEM_REQUIRE */
-  const char *text;    /* ITEM_REQUIRE: the reason */
+  uint16_t index;      /* tensor, scalar; ITEM_VALUE: symbol; ITEM_LIMIT: call scalar */
+  Expr expr, high;     /* ITEM_VALUE, ITEM_REQUIRE: expr; ITEM_LIMIT: from expr to high */
+  const char *text;    /* ITEM_REQUIRE, ITEM_LIMIT: the reason */
 } ContractItem;
 
 typedef struct Contract {
@@ -125,7 +126,7 @@ typedef struct Contract {
   Symbol *symbol;
   int nset, noption, ntensor, nscalar, nworkspace, nmap, nitem, nstep, nsymbol, ncollapse;
   int ncollapse_list;                       /* 'collapse' lines */
-  int ncall;                                /* call scalars */
+  int ncall, nlimit;                        /* call scalars, 'limit' lines */
   int16_t collapse[CONTRACT_MAX_COLLAPSE];  /* symbols of dims, list after list */
   uint8_t collapse_end[CONTRACT_MAX_COLLAPSE]; /* by list: where the next one begins */
   Expr cost, bytes, flop;

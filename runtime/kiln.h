@@ -71,7 +71,7 @@ typedef enum kiln_status {
   KILN_BAD_POINTER = 41,      /* host memory, or another device's */
   KILN_NULL_POINTER = 42,
   KILN_OVERLAP = 43,          /* an output shares memory with another tensor, or with itself */
-  KILN_REQUIRE = 44,          /* a `require` of the contract */
+  KILN_REQUIRE = 44,          /* a `require` or a `limit` of the contract */
   KILN_TOO_LARGE = 45,        /* an expression overflows, or a grid exceeds the device's limit */
   KILN_UNSUPPORTED = 46,      /* the device or driver lacks what the kernel needs (clusters, tensor maps, shared memory) */
   KILN_PROVIDER = 47
@@ -317,7 +317,8 @@ typedef struct kiln_call {
  * workspace all are. Whatever it refers to may be reused at return, device memory excepted. A tensor that a map describes must be
  * aligned to 16 bytes, whatever its own line in the contract asks for. A kernel of `attr pdl` may start before what stands before it
  * on the stream has ended, and waits for that by itself.
- * Errors: BAD_CALL, NULL_POINTER, BAD_ALIGN, OVERLAP, TOO_LARGE (an i32 call scalar out of range), DRIVER, KERNEL_FAULT. */
+ * Errors: BAD_CALL, NULL_POINTER, BAD_ALIGN, OVERLAP, TOO_LARGE (a call scalar that its i32 or f32 cannot hold), REQUIRE (a call scalar beyond a
+ * `limit` of the contract: a position after the end of a table, say), DRIVER, KERNEL_FAULT. */
 KILN_API kiln_status kiln_launch(const kiln_plan *plan, const kiln_call *call, void *stream);
 
 /* The same with the members of kiln_call as arguments, for callers that put pointers into a text of bytes rather than a structure

@@ -2,6 +2,7 @@
 #include "error.h"
 #include "overlap.h"
 #include "plan.h"
+#include <math.h> /* isinf: no call */
 #include <string.h>
 
 static kiln_status refuse_pointer(const kiln_plan *plan, int i, const void *ptr) {
@@ -55,6 +56,9 @@ static kiln_status narrow_scalars(const kiln_plan *plan, const kiln_scalar *give
     if (plan->scalar[i].dtype == KILN_F64) out[i].d = given[i].f;
     if (plan->scalar[i].dtype == KILN_F32) {
       float narrow = (float)given[i].f;
+      if (isinf(narrow) && !isinf(given[i].f))
+        return error_set(KILN_TOO_LARGE, "%s: scalar %s is %.17g; expected a number that f32 has, which go to 3.4028e38",
+                         plan->variant->contract.op, plan->scalar[i].name, given[i].f);
       memcpy(&out[i], &narrow, sizeof narrow);
     }
     if (plan->scalar[i].dtype == KILN_I32) {
@@ -64,6 +68,21 @@ static kiln_status narrow_scalars(const kiln_plan *plan, const kiln_scalar *give
       int32_t narrow = (int32_t)given[i].i;
       memcpy(&out[i], &narrow, sizeof narrow);
     }
+  }
+  return KILN_OK;
+}
+
+static kiln_status refuse_scalar(const kiln_plan *plan, const BoundLimit *x, int64_t value) {
+  const ContractItem *item = &plan->variant->contract.item[x->item];
+  return error_set(KILN_REQUIRE, "%s: scalar %s is %lld; expected %lld to %lld (%s to %s: %s)", plan->variant->contract.op,
+                   plan->scalar[x->scalar].name, (long long)value, (long long)x->low, (long long)x->high, item->expr.text, item->high.text,
+                   item->text);
+}
+
+static inline kiln_status check_limits(const kiln_plan *plan, const kiln_scalar *given) {
+  for (int i = 0; i < plan->nlimits; i++) {
+    const BoundLimit *x = &plan->limit[i];
+    if (given[x->scalar].i < x->low || given[x->scalar].i > x->high) return refuse_scalar(plan, x, given[x->scalar].i);
   }
   return KILN_OK;
 }
@@ -174,6 +193,7 @@ kiln_status kiln_launch(const kiln_plan *plan, const kiln_call *call, void *stre
   kiln_status s = check_tensors(plan, pointers);
   if (!s) s = check_pairs(plan, pointers);
   if (!s && plan->nscalars) s = narrow_scalars(plan, call->scalars, scalars);
+  if (!s) s = check_limits(plan, call->scalars);
   if (!s && plan->workspace_bytes) s = check_workspace(plan, call->workspace);
   if (s || !plan->nsteps) return s;
   for (int i = 0; i < plan->nworkspaces; i++) workspaces[i] = (char *)call->workspace + plan->workspace_offset[i];

@@ -81,11 +81,11 @@ static kiln_status load_variant(const kiln_device *dev, Variant *v, const Bindin
 /* ---- the plan's block ---- */
 
 typedef struct Counts {
-  int tensors, pairs, scalars, steps, memsets, workspaces, maps, params, patches;
+  int tensors, pairs, scalars, limits, steps, memsets, workspaces, maps, params, patches;
 } Counts;
 
 static Counts count(const Contract *c, const Binding *binding) {
-  Counts n = {.tensors = c->ntensor, .scalars = c->ncall, .workspaces = c->nworkspace};
+  Counts n = {.tensors = c->ntensor, .scalars = c->ncall, .limits = binding->nlimits, .workspaces = c->nworkspace};
   for (int i = 0; i < c->ntensor; i++)
     for (int j = 0; c->tensor[i].out && j < c->ntensor; j++) n.pairs += j != i && !(c->tensor[j].out && j < i);
   for (int i = 0; i < c->nstep; i++) {
@@ -126,6 +126,7 @@ static Room carve_all(Block *block, kiln_plan *p, const Counts *n) {
   p->tensor = carve(block, tensors * sizeof *p->tensor);
   p->pair = carve(block, (size_t)n->pairs * sizeof *p->pair);
   p->scalar = carve(block, (size_t)n->scalars * sizeof *p->scalar);
+  p->limit = carve(block, (size_t)n->limits * sizeof *p->limit);
   p->step = carve(block, (size_t)n->steps * sizeof *p->step);
   p->memset = carve(block, (size_t)n->memsets * sizeof *p->memset);
   p->map = carve(block, (size_t)n->maps * sizeof *p->map);
@@ -266,12 +267,14 @@ static kiln_status build(kiln_plan **out, kiln_device *dev, Variant *v, const Ar
   p->ntensors = n.tensors;
   p->npairs = n.pairs;
   p->nscalars = n.scalars;
+  p->nlimits = n.limits;
   p->nsteps = n.steps;
   p->nmemsets = n.memsets;
   p->nworkspaces = n.workspaces;
   p->nmaps = n.maps;
   for (int i = 0; i < c->nscalar; i++)
     if (c->scalar[i].call) p->scalar[c->symbol[c->scalar[i].symbol].index] = (PlanScalar){c->scalar[i].name, c->scalar[i].dtype};
+  for (int i = 0; i < n.limits; i++) p->limit[i] = binding->limit[i];
   copy_tensors(p, c, binding, views, &room);
   place_workspaces(p, c, binding);
   copy_maps(p, c, binding, place);
@@ -526,7 +529,12 @@ size_t kiln_plan_describe(const kiln_plan *plan, char *text, size_t size_bytes) 
   if (*c->settings) put(&w, "  set %s\n", c->settings);
   if (*c->schedule) put(&w, "  schedule %s\n", c->schedule);
   for (int i = 0; i < plan->ntensors; i++) describe_tensor(&w, plan, i);
-  for (int i = 0; i < plan->nscalars; i++) put(&w, "  scalar %s with each launch\n", plan->scalar[i].name);
+  for (int i = 0; i < plan->nscalars; i++) {
+    put(&w, "  scalar %s with each launch", plan->scalar[i].name);
+    for (int k = 0; k < plan->nlimits; k++)
+      if (plan->limit[k].scalar == i) put(&w, ", %lld to %lld", (long long)plan->limit[k].low, (long long)plan->limit[k].high);
+    put(&w, "\n");
+  }
   for (int i = 0; i < plan->nmaps; i++) describe_map(&w, plan, i);
   if (plan->workspace_bytes) put(&w, "  workspace %lld bytes\n", (long long)plan->workspace_bytes);
   if (!plan->nsteps) put(&w, "  nothing to compute for these sizes\n");

@@ -53,10 +53,11 @@ struct kiln_plan {
   Variant *variant;
   const DriverTable *driver;
   DrvContext context;
-  int ntensors, npairs, nscalars, nsteps, nmemsets, nworkspaces, nmaps;
+  int ntensors, npairs, nscalars, nlimits, nsteps, nmemsets, nworkspaces, nmaps;
   PlanTensor *tensor;
   PlanPair *pair;
   PlanScalar *scalar;
+  BoundLimit *limit;
   PlanStep *step;
   PlanMemset *memset;
   PlanMap *map;                /* those that a step takes */

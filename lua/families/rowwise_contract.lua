@@ -167,6 +167,45 @@ local function find_stats(seg)
   return stats
 end
 
+-- ---- what call scalars may be ----
+
+-- Of a lookup whose row is index "T" plus a call scalar: T and the scalar's name.
+local function find_shift(inst, n)
+  local row = n.op == "lookup" and n.args[2]
+  for i = 1, row and row.op == "add" and 2 or 0 do
+    local dim, shift = row.args[i], row.args[3 - i]
+    for _, sc in ipairs(inst.scalars) do
+      if sc.call and dim.op == "index" and shift.op == "scalar" and shift.name == sc.name then return dim.dim, sc.name end
+    end
+  end
+end
+
+-- How many of a dim's rows are told from the others by their number, as lt(index "T", t.rows) does: the expression, all where none are.
+local function count_rows(seg, dim)
+  local rows = dim
+  for _, n in ipairs(seg.nodes) do
+    local known = n.op == "lt" and n.args[1].op == "index" and n.args[1].dim == dim and n.args[2].op == "scalar" and n.args[2].dtype == "i32"
+    if known and not n.args[2].call then rows = string.format("min(%s,%s)", rows, n.args[2].name) end
+  end
+  return rows
+end
+
+-- Tables have a row for each row that looks one up, from a call scalar on. Kernels know where a table ends (what lies there is 0), not where it begins.
+local function put_limits(inst, list)
+  local said = {}
+  for _, seg in ipairs(list) do
+    for _, n in ipairs(seg.nodes) do
+      local dim, scalar = find_shift(inst, n)
+      if dim then
+        local rows, t = count_rows(seg, dim), inst.by_name[n.args[1].name]
+        local most = string.format("(%s>0?%s-%s:2147483647)", rows, segments.slots_of(inst, t)[1], rows)
+        if not said[scalar .. most] then contract.line("limit %s 0 %s \"each of these rows of %s has one of %s\"", scalar, most, dim, t.name) end
+        said[scalar .. most] = true
+      end
+    end
+  end
+end
+
 -- ---- cost ----
 
 -- Does it read values that are the same for all rows of a tile?
@@ -375,6 +414,7 @@ function writer.start(inst, list, s, keys)
       end
       for _, text in ipairs(asks.positive) do contract.line("require %s>0 \"there are blocks whose halves are exchanged\"", text) end
     end
+    put_limits(inst, list)
     for k, text in ipairs(asks.lets) do contract.line("let expr_%d %s", k, text) end
     for _, name in ipairs(asks.divisors) do contract.line("derived by_%s fastdiv %s", name, name) end
     put_cost(inst, list, s)

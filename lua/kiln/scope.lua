@@ -123,6 +123,15 @@ LINES["require"] = function(s, rest)
   return "require " .. s:expr(string.sub(rest, 1, quote - 1)) .. '"' .. s.stage.name .. ": " .. string.sub(rest, quote + 1)
 end
 
+-- The chain may have a scalar of the plan, or a number, where the stage has one that comes with each launch.
+function LINES.limit(s, rest)
+  local name, low, high, reason = string.match(rest, '^(%S+) (%S+) (%S+) "(.*)"$')
+  local to, own = s.stage.scalars[name], s:name(name)
+  reason = '"' .. s.stage.name .. ": " .. reason .. '"'
+  if type(to) == "table" and to.call then return string.format("limit %s %s %s %s", own, s:expr(low), s:expr(high), reason) end
+  return string.format("require %s>=%s&&%s<=%s %s", own, s:expr(low), own, s:expr(high), reason)
+end
+
 local ADDED = { bytes = true, flop = true, cost = true }
 local KEPT_WORD = { attr = true }
 

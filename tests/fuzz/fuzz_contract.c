@@ -19,7 +19,10 @@ static void evaluate(const Expr *e, bool real, const ExprValue *values) {
 static void evaluate_all(const Contract *c, int64_t filler) {
   ExprValue values[CONTRACT_MAX_SYMBOLS];
   for (int i = 0; i < CONTRACT_MAX_SYMBOLS; i++) values[i].i = filler;
-  for (int i = 0; i < c->nitem; i++) evaluate(&c->item[i].expr, c->item[i].dtype == KILN_F32 || c->item[i].dtype == KILN_F64, values);
+  for (int i = 0; i < c->nitem; i++) {
+    evaluate(&c->item[i].expr, c->item[i].dtype == KILN_F32 || c->item[i].dtype == KILN_F64, values);
+    evaluate(&c->item[i].high, false, values);
+  }
   for (int i = 0; i < c->nstep; i++) {
     for (int d = 0; d < 3; d++) {
       evaluate(&c->step[i].grid[d], false, values);

@@ -34,6 +34,7 @@ static const char whole[] =
     "//@ map x_map x dims [M3,N] strides [x3,1] box [64,64] swizzle 128 l2 256 fill nan\n"
     "//@ map dq_map dq dims [M3, N] strides [roundup(N,128)*M2, 1] swizzle 0 box [1,32] round tf32\n"
     "//@ require N%8==0 \"rows are read in 16-byte pieces\"\n"
+    "//@ limit pos -1 M3-min(N, 4) \"the table has a row\"\n"
     "//@ cost 2*M3*N*2/bw\n"
     "//@ bytes 4*M3*N\n"
     "//@ flop 2*M3*N\n"
@@ -66,6 +67,12 @@ static void test_whole(void **state) {
   assert_true(c.scalar[0].fallback == 1e-6);
   assert_true(c.scalar[1].call);
   assert_int_equal(c.ncall, 1);
+  assert_int_equal(c.nlimit, 1);
+  const ContractItem *limit = &c.item[c.nitem - 1];
+  assert_int_equal(limit->kind, ITEM_LIMIT);
+  assert_int_equal(limit->index, 0);
+  assert_string_equal(limit->high.text, "M3-min(N, 4)");
+  assert_string_equal(limit->text, "the table has a row");
   assert_int_equal(c.ncollapse, 4);
   assert_int_equal(c.collapse[3], contract_find(&c, "M3", 2));
   assert_true(c.workspace[0].zero);
@@ -186,6 +193,12 @@ static void test_damage(void **state) {
   assert_damaged("N%8==0 \"", "dq_map==0 \"", KILN_BAD_CONTRACT, "'dq_map' is a tensor map and has no value");
   assert_damaged("N%8==0 \"", "N%8=0 \"", KILN_BAD_CONTRACT, "column 4 of \"N%8=0\"");
   assert_damaged("\"rows are read in 16-byte pieces\"", "because", KILN_BAD_CONTRACT, "the reason in double quotes");
+  assert_damaged("limit pos", "limit eps", KILN_BAD_CONTRACT, "'eps' is no i32 or i64 call scalar before this line");
+  assert_damaged("limit pos", "limit elsewhere", KILN_BAD_CONTRACT, "'elsewhere' is no i32 or i64 call scalar");
+  assert_damaged("i64 call", "f32 call", KILN_BAD_CONTRACT, "'pos' is no i32 or i64 call scalar");
+  assert_damaged("limit pos -1", "limit pos pos", KILN_BAD_CONTRACT, "'pos' changes at each launch");
+  assert_damaged("M3-min(N, 4)", "M3-eps", KILN_BAD_CONTRACT, "'eps' is no integer");
+  assert_damaged(" \"the table has a row\"", "", KILN_BAD_CONTRACT, "the reason in double quotes is expected after the greatest value");
   assert_damaged("grid M3,1,1", "grid M3,1", KILN_BAD_CONTRACT, "grid needs three numbers");
   assert_damaged("grid M3,1,1 ", "", KILN_BAD_CONTRACT, "the step has no 'grid'");
   assert_damaged("args x w y", "args x w q", KILN_BAD_CONTRACT, "argument 'q' is not defined");

@@ -271,6 +271,55 @@ static void test_workspace_and_call_scalars(void **state) {
   kiln_plan_destroy(plan);
 }
 
+/* What a call scalar may be is worked out for the plan and held against each launch; every reason by itself. */
+static void test_limits_of_call_scalars(void **state) {
+  (void)state;
+  assert_status(KILN_OK, add("turn.ptx", "//@ op turn\n//@ target sm_80\n//@ tensor x in f32 [T] strides [1]\n//@ tensor t in f32 [P] strides [1]\n"
+                                         "//@ tensor y out f32 [T] strides [1]\n//@ scalar pos i32 call\n//@ scalar rows i32 default 100\n"
+                                         "//@ scalar gain f32 call\n//@ limit pos 0 P-min(T,rows) \"each row has one of t\"\n"
+                                         "//@ limit pos T-90 1000 \"as many as that\"\n//@ step s entry e grid T,1,1 block 32 shared 0 args x y\n"));
+  int64_t few[] = {5}, many[] = {8}, none[] = {0}, most[] = {94};
+  kiln_tensor x = f32(at(0), 1, few, NULL), y = f32(at(4096), 1, few, NULL), t = f32(at(8192), 1, many, NULL);
+  kiln_arg args[] = {{.name = "x", .tensor = &x}, {.name = "y", .tensor = &y}, {.name = "t", .tensor = &t}, {.name = "rows", .scalar = 100}};
+  kiln_plan *plan;
+  assert_status(KILN_OK, kiln_plan_create(&plan, dev, "turn", args, 4));
+  kiln_scalar scalars[] = {{.i = 3}, {.f = 1}};
+  kiln_call call = {.scalars = scalars};
+  assert_status(KILN_OK, kiln_launch(plan, &call, NULL));
+  scalars[0].i = 0;
+  assert_status(KILN_OK, kiln_launch(plan, &call, NULL));
+  scalars[0].i = 4;
+  assert_status(KILN_REQUIRE, kiln_launch(plan, &call, NULL));
+  assert_says("turn: scalar pos is 4; expected 0 to 3 (0 to P-min(T,rows): each row has one of t)");
+  scalars[0].i = -1;
+  assert_status(KILN_REQUIRE, kiln_launch(plan, &call, NULL));
+  scalars[0].i = 0, scalars[1].f = 1e39;
+  assert_status(KILN_TOO_LARGE, kiln_launch(plan, &call, NULL));
+  assert_says("scalar gain is");
+  scalars[1].f = (double)INFINITY;
+  assert_status(KILN_OK, kiln_launch(plan, &call, NULL));
+  assert_int_equal(fake.launches, 3);
+  char text[1024];
+  kiln_plan_describe(plan, text, sizeof text);
+  assert_non_null(strstr(text, "scalar pos with each launch, 0 to 3, -85 to 1000\n  scalar gain with each launch\n"));
+  kiln_plan_destroy(plan);
+  x.shape = y.shape = most, args[3].scalar = 2; /* the second one's turn */
+  assert_status(KILN_OK, kiln_plan_create(&plan, dev, "turn", args, 4));
+  assert_status(KILN_REQUIRE, kiln_launch(plan, &call, NULL));
+  assert_says("expected 4 to 1000 (T-90 to 1000: as many as that)");
+  kiln_plan_destroy(plan);
+  args[3].scalar = 9;
+  assert_status(KILN_REQUIRE, kiln_plan_create(&plan, dev, "turn", args, 4));
+  assert_says("no value of scalar pos will do: it is 0 to -1, from 0 to P-min(T,rows) (each row has one of t)");
+  x.shape = y.shape = none; /* nothing is computed, whatever the scalars */
+  assert_status(KILN_OK, kiln_plan_create(&plan, dev, "turn", args, 4));
+  assert_status(KILN_OK, kiln_launch(plan, &call, NULL));
+  kiln_plan_destroy(plan);
+  args[3] = (kiln_arg){.name = "pos", .tensor = &t}; /* its name, but no scalar */
+  assert_status(KILN_MISSING_ARG, kiln_plan_create(&plan, dev, "turn", args, 4));
+  assert_says("argument pos: a scalar is expected");
+}
+
 /* ---- targets, options, explanations ---- */
 
 #define TINY(target, extra) \
@@ -678,7 +727,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(test_choice_and_launch), TEST(test_lead_dims), TEST(test_refusals), TEST(test_alias_and_columns),
       TEST(test_too_many_elements), TEST(test_output_meets_itself), TEST(test_empty),
-      TEST(test_workspace_and_call_scalars), TEST(test_targets), TEST(test_explain), TEST(test_replacement_and_close),
+      TEST(test_workspace_and_call_scalars), TEST(test_limits_of_call_scalars), TEST(test_targets), TEST(test_explain), TEST(test_replacement_and_close),
       TEST(test_limits), TEST(test_coresident_and_clusters), TEST(test_values), TEST(test_bad_modules), TEST(test_parameters), TEST(test_remarks),
       TEST(test_devices),
       TEST(test_files), TEST(test_folder_errors), TEST(test_provider), TEST(test_streams_and_events),
