@@ -167,15 +167,15 @@ local function find_stats(seg)
   return stats
 end
 
--- ---- what call scalars may be ----
+-- ---- where the rows of tables begin ----
 
--- Of a lookup whose row is index "T" plus a call scalar: T and the scalar's name.
+-- Of a lookup whose row is index "T" plus a scalar: T and the scalar.
 local function find_shift(inst, n)
   local row = n.op == "lookup" and n.args[2]
   for i = 1, row and row.op == "add" and 2 or 0 do
     local dim, shift = row.args[i], row.args[3 - i]
     for _, sc in ipairs(inst.scalars) do
-      if sc.call and dim.op == "index" and shift.op == "scalar" and shift.name == sc.name then return dim.dim, sc.name end
+      if dim.op == "index" and shift.op == "scalar" and shift.name == sc.name then return dim.dim, sc end
     end
   end
 end
@@ -190,7 +190,7 @@ local function count_rows(seg, dim)
   return rows
 end
 
--- Tables have a row for each row that looks one up, from a call scalar on. Kernels know where a table ends (what lies there is 0), not where it begins.
+-- Tables have a row for each row that looks one up, from a scalar on. Kernels know where a table ends (what lies there is 0), not where it begins.
 local function put_limits(inst, list)
   local said = {}
   for _, seg in ipairs(list) do
@@ -198,9 +198,10 @@ local function put_limits(inst, list)
       local dim, scalar = find_shift(inst, n)
       if dim then
         local rows, t = count_rows(seg, dim), inst.by_name[n.args[1].name]
-        local most = string.format("(%s>0?%s-%s:2147483647)", rows, segments.slots_of(inst, t)[1], rows)
-        if not said[scalar .. most] then contract.line("limit %s 0 %s \"each of these rows of %s has one of %s\"", scalar, most, dim, t.name) end
-        said[scalar .. most] = true
+        local name, most = scalar.name, string.format("(%s>0?%s-%s:2147483647)", rows, segments.slots_of(inst, t)[1], rows)
+        local rule = scalar.call and string.format("limit %s 0 %s", name, most) or string.format("require %s>=0&&%s<=%s", name, name, most)
+        if not said[rule] then contract.line("%s \"each of these rows of %s has one of %s\"", rule, dim, t.name) end
+        said[rule] = true
       end
     end
   end

@@ -125,9 +125,10 @@ end
 
 -- The chain may have a scalar of the plan, or a number, where the stage has one that comes with each launch.
 function LINES.limit(s, rest)
-  local name, low, high, reason = string.match(rest, '^(%S+) (%S+) (%S+) "(.*)"$')
-  local to, own = s.stage.scalars[name], s:name(name)
-  reason = '"' .. s.stage.name .. ": " .. reason .. '"'
+  local name, after = split_first(rest)
+  local low, most = split_first(after)
+  local high, quoted = split_first(most)
+  local to, own, reason = s.stage.scalars[name], s:name(name), '"' .. s.stage.name .. ": " .. string.sub(quoted, 2)
   if type(to) == "table" and to.call then return string.format("limit %s %s %s %s", own, s:expr(low), s:expr(high), reason) end
   return string.format("require %s>=%s&&%s<=%s %s", own, s:expr(low), own, s:expr(high), reason)
 end

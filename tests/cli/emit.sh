@@ -48,6 +48,41 @@ if strace -o /dev/null true 2>/dev/null; then # which can send a signal in the m
   truth "a run that is ended while it writes leaves no temporary file" test -z "$(find "$work" -name '*.tmp')"
 fi
 
+# ---- where the rows of tables begin: the contract holds the scalar against the table, at each launch or for the plan, of a stage as well ----
+turned() { # FILE SCALARS OF-THE-STAGE: an op that turns rows, and a chain of it
+  cat >"$work/$1" <<END
+local turn = rowwise.op "turn" {
+  tensors = { "x B T N", "cos P R const", "sin P R const", "y B T N out" }, scalars = { "pos i32 = 0$2", "rows i32 = 9" },
+  forward = function(t)
+    local n = index "T"
+    local turned, turns = rotate(t.x, { cos = t.cos, sin = t.sin, row = n + t.pos, entries = size "R", pairs = "halves", table = "pair" })
+    t.y = where(all(turns, lt(n, t.rows)), turned, t.x)
+  end,
+}
+return { turn, chain.op "chained" {
+  tensors = { "x B T N", "cos P R", "sin P R", "y B T N out" }, scalars = { $3 },
+  stages = function(c)
+    return { workspaces = { "mid B T N " .. c.set.dtype },
+      { name = "one", op = turn, set = { dtype = c.set.dtype }, tensors = { y = "mid" }, scalars = { rows = 7 } },
+      { name = "two", op = turn, set = { dtype = c.set.dtype }, tensors = { x = "mid" }, scalars = { pos = 2, rows = 7 } } }
+  end,
+} }
+END
+}
+turned call.lua " call" '"pos i32 = 0 call"'
+turned plan.lua "" '"pos i32 = 0"'
+most='(min(T,rows)>0?P-min(T,rows):2147483647)' least='(min(T,one_rows)>0?P-min(T,one_rows):2147483647)'
+expect_line() { truth "$1 has the line $2" grep -qF "//@ $2" "$work/$1.ptx"; }
+for file in call plan; do
+  "$kiln" emit "$work/$file.lua:turn" --target sm_80 --set dtype=f32 -o "$work/$file.ptx"
+  "$kiln" emit "$work/$file.lua:chained" --target sm_80 --set dtype=f32 -o "$work/$file-chain.ptx"
+done
+expect_line call "limit pos 0 $most \"each of these rows of T has one of cos\""
+expect_line plan "require pos>=0&&pos<=$most \"each of these rows of T has one of cos\""
+expect_line call-chain "limit pos 0 $least \"one: each of these rows of T has one of cos\""
+expect_line plan-chain "require pos>=0&&pos<=$least \"one: each of"
+expect_line call-chain "require two_pos>=0&&two_pos<=${least//one_/two_} \"two: each of"
+
 # ---- standard output by name ----
 (cd "$work" && "$kiln" emit rms_norm --target sm_90a -o - >"$work/dash.ptx")
 truth "-o - is standard output" cmp -s "$work/dash.ptx" "$work/a.ptx"
