@@ -39,8 +39,9 @@ static bool read_file(TuneStore *s) {
   CacheFile file;
   struct stat about;
   forget(s);
-  if (!cache_read(s->path, &file)) {
-    if (stat(s->path, &about) != 0 || about.st_size == 0) return true;
+  bool there = cache_read(s->path, &file);
+  if (!there && (stat(s->path, &about) != 0 || about.st_size == 0)) return true;
+  if (!there && !cache_read(s->path, &file)) { /* a second time: another process may have made it in between */
     cli_error("%s: cannot be read, or has %d MB or more, which no selection looks at; move it away", s->path, CACHE_MAX_BYTES >> 20);
     return false;
   }
