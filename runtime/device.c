@@ -225,6 +225,7 @@ void kiln_close(kiln_device *dev) {
 /* ---- queries ---- */
 
 kiln_status kiln_device_query(const kiln_device *dev, kiln_device_info *info) {
+  if (info) *info = (kiln_device_info){0};
   if (!dev || !info) return error_set(KILN_BAD_CALL, "kiln_device_query: %s is NULL", dev ? "info" : "dev");
   *info = dev->info;
   return KILN_OK;

@@ -9,13 +9,17 @@
  * Rules that hold for every function here
  *   Status     A function that can fail returns a kiln_status; KILN_OK is 0. kiln_error() then says, for this thread, what was
  *              expected, what came, where, and the way out. On failure, results are set to NULL or zero, and nothing is leaked
- *              or half done. Nothing here prints, exits or aborts.
+ *              or half done. Nothing here prints, exits or aborts. Once a kernel has failed on a GPU, any function that asks the
+ *              driver may say KILN_KERNEL_FAULT.
  *   Pointers   "device pointer" is an address that the device can read and write (cuMemAlloc, kiln_malloc, a framework's
  *              allocator). Shapes, strides, names and texts are borrowed for the duration of the call only.
  *   Units      Sizes and strides of tensors are in elements; what is in bytes or nanoseconds says so in its name.
  *   Contexts   Calls work whichever CUDA context is current, and leave the same one current.
  *   Threads    A plan is immutable: any number of threads may launch it at once. A device may be used by several threads;
  *              kiln_set_provider is called before they start. Destroying what another thread uses is the caller's mistake.
+ *              Plans of one device are selected, and their modules compiled, by one thread at a time; launches wait for nobody.
+ *   Fork       A GPU's driver does not survive fork: a child uses nothing that its parent opened, and opens devices only where the
+ *              parent had opened none.
  *   Memory     Host memory comes from the hook of kiln_mem_hook (malloc unless set). kiln_launch allocates none.
  *
  * The contract that arguments are checked against is described in docs/contract.md. */
@@ -110,19 +114,20 @@ KILN_API const char *kiln_dtype_name(kiln_dtype dtype);
 /* The dtype of a name; KILN_NO_DTYPE for an unknown name or NULL. */
 KILN_API kiln_dtype kiln_dtype_from_name(const char *name);
 
-/* A view of device memory; owns nothing. */
+/* A view of device memory; owns nothing. Sizes and strides are 0 or more; all of it lies within 2^62 bytes. Elements of an output have an
+ * address each. Where the size of a dim is 0 or 1 its stride does not matter. */
 typedef struct kiln_tensor {
   void *data;             /* device pointer; may be NULL at plan creation for sizes only, and for tensors without elements */
   kiln_dtype dtype;
-  int rank;
-  const int64_t *shape;   /* rank sizes */
+  int rank;               /* 0 to 8 */
+  const int64_t *shape;   /* rank sizes; may be NULL where rank is 0 */
   const int64_t *strides; /* rank strides in elements; NULL: dense row-major */
 } kiln_tensor;
 
 typedef struct kiln_arg { /* one named argument: a tensor, a scalar, or the text of a setting ("act" = "silu") */
   const char *name;
   const kiln_tensor *tensor; /* not NULL: a tensor */
-  double scalar;             /* tensor and text NULL: a scalar */
+  double scalar;             /* tensor and text NULL: a scalar; integers are exact up to 2^53 */
   const char *text;          /* not NULL: a setting */
 } kiln_arg;
 
@@ -132,7 +137,7 @@ typedef struct kiln_device kiln_device;
 
 /* Opens a device. `where`:
  *   "cuda:N"   GPU number N of the driver (libcuda.so.1); retains its primary context, as the CUDA runtime and frameworks do
- *   "current"  the device of the context that is current now; that context is used and not retained (it must outlive dev)
+ *   "current"  the device of the context that is current now; that context is used and not retained (it must outlive dev and its plans)
  *   "sim:sm_90a,sms=4,..."  a simulated device (docs/simulator.md lists the options), from libkilnsim.so.0 beside libkiln or
  *              the executable
  *   NULL       the first GPU; there is no silent change to the simulator
@@ -190,7 +195,8 @@ typedef struct kiln_request {
 
 /* Called during plan creation when no added file fits: adds some (kiln_add, kiln_add_text) and returns KILN_OK; selection then
  * runs once more. Any other status ends plan creation with it; a message set by a kiln call inside is kept. Called also, once each, for
- * schedules that `kiln tune` found best and no file has; then any other status means that what was added before serves. */
+ * schedules that `kiln tune` found best and no file has; then any other status means that what was added before serves. Several threads
+ * may be in it at once. */
 typedef kiln_status (*kiln_provider_fn)(void *user, kiln_device *dev, const kiln_request *request);
 
 /* fn NULL: none (the default). Errors: BAD_CALL. */
@@ -218,7 +224,7 @@ typedef struct kiln_plan_options { /* zeros: no wish */
 /* Checks args against the contracts of the op's files; takes of those that fit the one that `kiln tune` measured as the fastest at these
  * sizes on such a device (docs/tuning.md; KILN_TUNED=0 in the environment switches that off), or else the cheapest; loads its module (once per device) and
  * prepares its launches.
- *   args   in any order. Shapes, strides, dtypes, which optional tensors are there, and scalars are fixed for the plan's life;
+ *   args   in any order, 64 at most. Shapes, strides, dtypes, which optional tensors are there, and scalars are fixed for the plan's life;
  *          pointers are not: they are checked here if they are not NULL (device, alignment, overlap), and are the default of
  *          kiln_launch.
  * *out is owned by the caller: kiln_plan_destroy. If nothing fits, the error is that of the file which came closest, and names
@@ -308,17 +314,18 @@ typedef union kiln_scalar { /* a `call` scalar: f for f32 and f64, i for i32 and
 typedef struct kiln_call {
   void *const *pointers;      /* ntensors device pointers in contract order; NULL: those given at plan creation */
   const kiln_scalar *scalars; /* nscalars values in contract order; may be NULL when there are none */
-  void *workspace;            /* device memory of workspace_bytes; not that of another launch in flight */
+  void *workspace;            /* device memory of workspace_bytes; not that of another launch in flight, nor a tensor's */
 } kiln_call;
 
 /* Puts the plan's kernels on a stream (a CUstream; NULL: the default stream) and returns; results are there when the stream
  * has come that far. Allocates nothing, takes no lock and writes nothing to the plan (tensor maps are encoded at plan creation; a
  * launch puts its pointers into copies of its own); may be captured into a CUDA graph. call may be NULL if pointers, scalars and
  * workspace all are. Whatever it refers to may be reused at return, device memory excepted. A tensor that a map describes must be
- * aligned to 16 bytes, whatever its own line in the contract asks for. A kernel of `attr pdl` may start before what stands before it
- * on the stream has ended, and waits for that by itself.
- * Errors: BAD_CALL, NULL_POINTER, BAD_ALIGN, OVERLAP, TOO_LARGE (a call scalar that its i32 or f32 cannot hold), REQUIRE (a call scalar beyond a
- * `limit` of the contract: a position after the end of a table, say), DRIVER, KERNEL_FAULT. */
+ * aligned to 16 bytes, whatever its own line in the contract asks for. Addresses are compared, not looked up: memory that was freed,
+ * or is another device's, makes the kernel fail. A kernel of `attr pdl` may start before what stands before it on the stream has
+ * ended, and waits for that by itself.
+ * Errors: BAD_CALL, NULL_POINTER, BAD_ALIGN, OVERLAP, TOO_LARGE (a call scalar that its i32 or f32 cannot hold), REQUIRE (a call scalar
+ * beyond a `limit` of the contract: a position behind the end of a table, say), DRIVER, KERNEL_FAULT. */
 KILN_API kiln_status kiln_launch(const kiln_plan *plan, const kiln_call *call, void *stream);
 
 /* The same with the members of kiln_call as arguments, for callers that put pointers into a text of bytes rather than a structure
@@ -363,7 +370,8 @@ KILN_API kiln_status kiln_event_elapsed(kiln_device *dev, void *start, void *end
 /* ---- host memory ---- */
 
 /* The allocation hook: new_bytes == 0 frees; ptr == NULL allocates; NULL means out of memory, and the old block then stays
- * valid. fn NULL restores realloc and free. Set it before any other call of the library. */
+ * valid. fn NULL restores realloc and free. Set it before any other call of the library. Several threads
+ * may be in fn at once; it calls nothing of kiln. */
 typedef void *(*kiln_mem_fn)(void *user, void *ptr, size_t old_bytes, size_t new_bytes);
 KILN_API void kiln_mem_hook(kiln_mem_fn fn, void *user);
 

@@ -97,6 +97,28 @@ static kiln_status check_workspace(const kiln_plan *plan, const void *workspace)
   return KILN_OK;
 }
 
+/* As with two tensors: intervals that meet are looked at closely. */
+static kiln_status check_workspace_meeting(const kiln_plan *plan, int i, const void *pointer, const void *workspace) {
+  kiln_tensor bytes = {.dtype = KILN_U8, .rank = 1, .shape = &plan->workspace_bytes};
+  kiln_arg arg = {.tensor = &bytes};
+  ArgView view = {.arg = &arg, .stride = {1}, .elements = plan->workspace_bytes, .extent_bytes = plan->workspace_bytes};
+  if (!overlap_pair(&view, (uintptr_t)workspace, &plan->views[i], (uintptr_t)pointer)) return KILN_OK;
+  return error_set(KILN_OVERLAP, "%s: call.workspace (%p, %lld bytes) overlaps tensor %s (%p, %lld bytes); expected separate memory",
+                   plan->variant->contract.op, workspace, (long long)plan->workspace_bytes, plan->tensor[i].name, pointer,
+                   (long long)plan->tensor[i].extent_bytes);
+}
+
+static inline kiln_status check_workspace_apart(const kiln_plan *plan, void *const *pointers, const void *workspace) {
+  uint64_t a = (uintptr_t)workspace, end = a + (uint64_t)plan->workspace_bytes;
+  for (int i = 0; i < plan->ntensors; i++) {
+    uint64_t b = (uintptr_t)pointers[i];
+    if (b >= end || a >= b + (uint64_t)plan->tensor[i].extent_bytes) continue;
+    kiln_status s = check_workspace_meeting(plan, i, pointers[i], workspace);
+    if (s) return s;
+  }
+  return KILN_OK;
+}
+
 static DrvResult launch_extended(const kiln_plan *plan, const PlanStep *x, DrvStream stream, void **params) {
   DrvLaunchAttribute attributes[2];
   unsigned n = 0;
@@ -195,6 +217,7 @@ kiln_status kiln_launch(const kiln_plan *plan, const kiln_call *call, void *stre
   if (!s && plan->nscalars) s = narrow_scalars(plan, call->scalars, scalars);
   if (!s) s = check_limits(plan, call->scalars);
   if (!s && plan->workspace_bytes) s = check_workspace(plan, call->workspace);
+  if (!s && plan->workspace_bytes) s = check_workspace_apart(plan, pointers, call->workspace);
   if (s || !plan->nsteps) return s;
   for (int i = 0; i < plan->nworkspaces; i++) workspaces[i] = (char *)call->workspace + plan->workspace_offset[i];
   return launch_all(plan, &(Call){pointers, scalars, workspaces, NULL, (DrvStream)stream}, call->workspace);

@@ -310,7 +310,7 @@ static kiln_status acquire(Order *o) {
   if (!s) s = device_enter(dev, &scope);
   if (!s) {
     s = load_variant(dev, v, &o->binding);
-    if (!s) s = check_pointers(dev, &v->contract, o->views, &o->binding);
+    if (!s && (s = check_pointers(dev, &v->contract, o->views, &o->binding))) error_prefix(s, "%s: ", v->contract.op);
     device_leave(dev, &scope);
   }
   if (!s) {
@@ -364,15 +364,15 @@ kiln_status kiln_plan_create_with(kiln_plan **out, kiln_device *dev, const char 
                                   const kiln_plan_options *options) {
   if (!out) return error_set(KILN_BAD_CALL, "kiln_plan_create: out is NULL");
   *out = NULL;
-  if (!dev || !op || (nargs && !args))
-    return error_set(KILN_BAD_CALL, "kiln_plan_create: %s is NULL", !dev ? "dev" : !op ? "op" : "args");
+  if (!dev || !op || !*op || (nargs && !args))
+    return error_set(KILN_BAD_CALL, "kiln_plan_create: %s is %s", !dev ? "dev" : !op || !*op ? "op" : "args", dev && op && !*op ? "empty" : "NULL");
   if (nargs < 0 || nargs > BIND_MAX_ARGS)
     return error_set(KILN_BAD_CALL, "kiln_plan_create: nargs is %d; expected 0 to %d", nargs, BIND_MAX_ARGS);
   Order o; /* not zeroed: its views and binding are long */
   o.dev = dev, o.op = op, o.args = args, o.nargs = nargs;
   o.options = options ? *options : (kiln_plan_options){0};
   kiln_status s = bind_view(args, nargs, o.views);
-  if (s) return s;
+  if (s) return error_prefix(s, "%.64s: ", op);
   s = acquire_either(&o);
   if (s && dev->provider && provider_may_help(s)) {
     s = ask_provider(&o, NULL);
@@ -402,6 +402,7 @@ void kiln_plan_destroy(kiln_plan *plan) {
 /* ---- queries ---- */
 
 kiln_status kiln_plan_query(const kiln_plan *plan, kiln_plan_info *info) {
+  if (info) *info = (kiln_plan_info){0};
   if (!plan || !info) return error_set(KILN_BAD_CALL, "kiln_plan_query: %s is NULL", plan ? "info" : "plan");
   const Variant *v = plan->variant;
   *info = (kiln_plan_info){.op = v->contract.op,
@@ -427,8 +428,8 @@ typedef struct FunctionAttribute {
 } FunctionAttribute;
 
 kiln_status kiln_plan_step(const kiln_plan *plan, int step, kiln_step_info *info) {
+  if (info) *info = (kiln_step_info){0};
   if (!plan || !info) return error_set(KILN_BAD_CALL, "kiln_plan_step: %s is NULL", plan ? "info" : "plan");
-  *info = (kiln_step_info){0};
   if (step < 0 || step >= plan->nsteps)
     return error_set(KILN_BAD_CALL, "kiln_plan_step: step %d; the plan has %d, from 0", step, plan->nsteps);
   const PlanStep *x = &plan->step[step];

@@ -274,7 +274,8 @@ static void add_folder(kiln_device *dev, const char *path, int depth, Adding *a)
 }
 
 kiln_status kiln_add(kiln_device *dev, const char *path) {
-  if (!dev || !path) return error_set(KILN_BAD_CALL, "kiln_add: %s is NULL", dev ? "path" : "dev");
+  if (!dev || !path || !*path)
+    return error_set(KILN_BAD_CALL, "kiln_add: %s is %s", dev ? "path" : "dev", dev && path ? "empty; \".\" is the current folder" : "NULL");
   struct stat about;
   if (stat(path, &about))
     return error_set(errno == ENOENT || errno == ENOTDIR ? KILN_NOT_FOUND : KILN_FILE,

@@ -255,6 +255,13 @@ static void test_workspace_and_call_scalars(void **state) {
   assert_status(KILN_NULL_POINTER, kiln_launch(plan, &call, NULL));
   call.workspace = at((1 << 20) + 64);
   assert_status(KILN_BAD_ALIGN, kiln_launch(plan, &call, NULL));
+  call.workspace = at(512); /* in the midst of x, whose elements have gaps of one between them */
+  assert_status(KILN_OVERLAP, kiln_launch(plan, &call, NULL));
+  assert_says("accumulate: call.workspace");
+  assert_says("512 bytes) overlaps tensor x (");
+  call.workspace = at((1 << 16) - 256);
+  assert_status(KILN_OVERLAP, kiln_launch(plan, &call, NULL));
+  assert_says("overlaps tensor y");
   call.scalars = NULL;
   assert_status(KILN_BAD_CALL, kiln_launch(plan, &call, NULL));
   scalars[1].i = 1ll << 40;
