@@ -159,7 +159,24 @@ DRV_EXPORT DrvResult cuDevicePrimaryCtxRetain(DrvContext *context, DrvDevice dev
   return sim_leave(DRV_SUCCESS);
 }
 
-/* The last release ends modules and memory of the device; the context itself stays for the next retain. */
+/* With the last context in use. Whose an allocation is, is not kept: the memory of one context lives as long as another of its device is used. */
+static void end_memory(SimDevice *d) {
+  if (d->primary_users) return;
+  for (uint32_t i = 0; i < SIM_COUNT(&sim_state.contexts, struct CUctx_st *); i++) {
+    const struct CUctx_st *c = SIM_AT(&sim_state.contexts, struct CUctx_st *, i);
+    if (c->dev == d && !c->primary && !c->dead) return;
+  }
+  uint64_t next = d->memory.next_base, serial = d->memory.serial, total = d->memory.total_bytes;
+  sim_memory_close(&d->memory);
+  d->memory = (SimMemory){.next_base = next, .serial = serial, .total_bytes = total};
+  sim_buf_free(&d->forms);
+  sim_buf_free(&d->rows);
+  for (uint32_t i = 0; i < SIM_COUNT(&d->blocks, SimBlock); i++) sim_delete(SIM_AT(&d->blocks, SimBlock, i).at, SIM_AT(&d->blocks, SimBlock, i).bytes);
+  sim_buf_free(&d->blocks);
+  d->pending = DRV_SUCCESS;
+}
+
+/* The last release ends the context's modules, and the device's memory; the context itself stays for the next retain. */
 DRV_EXPORT DrvResult cuDevicePrimaryCtxRelease_v2(DrvDevice device) {
   sim_enter();
   SimDevice *d = sim_device_at(device);
@@ -167,14 +184,7 @@ DRV_EXPORT DrvResult cuDevicePrimaryCtxRelease_v2(DrvDevice device) {
   if (!d->primary_users) return sim_leave(sim_say(DRV_INVALID_CONTEXT, "the primary context is not retained"));
   if (--d->primary_users == 0) {
     end_modules(d, d->primary);
-    uint64_t next = d->memory.next_base, serial = d->memory.serial, total = d->memory.total_bytes;
-    sim_memory_close(&d->memory);
-    d->memory = (SimMemory){.next_base = next, .serial = serial, .total_bytes = total};
-    sim_buf_free(&d->forms);
-    sim_buf_free(&d->rows);
-    for (uint32_t i = 0; i < SIM_COUNT(&d->blocks, SimBlock); i++) sim_delete(SIM_AT(&d->blocks, SimBlock, i).at, SIM_AT(&d->blocks, SimBlock, i).bytes);
-    sim_buf_free(&d->blocks);
-    d->pending = DRV_SUCCESS;
+    end_memory(d);
   }
   return sim_leave(DRV_SUCCESS);
 }
@@ -204,6 +214,7 @@ DRV_EXPORT DrvResult cuCtxDestroy_v2(DrvContext context) {
     return sim_leave(sim_say(DRV_INVALID_CONTEXT, "no context that can be destroyed"));
   end_modules(context->dev, context);
   context->dead = true; /* other threads may still have it on their stacks */
+  end_memory(context->dev);
   if (depth && stack[depth - 1] == context) depth--;
   return sim_leave(DRV_SUCCESS);
 }

@@ -18,6 +18,8 @@
 
 /* entry points that libkiln itself does not call */
 DrvResult cuModuleGetGlobal_v2(DrvPtr *ptr, size_t *bytes, DrvModule module, const char *name);
+DrvResult cuCtxCreate_v2(DrvContext *context, unsigned flags, DrvDevice device);
+DrvResult cuCtxDestroy_v2(DrvContext context);
 DrvResult cuMemcpyDtoD_v2(DrvPtr to, DrvPtr from, size_t bytes);
 DrvResult cuMemsetD8_v2(DrvPtr to, unsigned char v, size_t n);
 DrvResult cuMemsetD32_v2(DrvPtr to, unsigned v, size_t n);

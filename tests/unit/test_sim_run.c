@@ -299,6 +299,28 @@ static void test_two_devices(void **state) {
   case_close(&a);
 }
 
+/* A context of the program's own keeps its memory when a library has given back the primary one, and ends with it. */
+static void test_own_context(void **state) {
+  (void)state;
+  int ordinal;
+  uint32_t value = 7, got = 0;
+  DrvContext own, primary;
+  OK(kilnsim_configure("sm_80,seed=13", &ordinal));
+  OK(cuInit(0));
+  OK(cuCtxCreate_v2(&own, 0, ordinal));
+  DrvPtr p = device_copy(&value, sizeof value);
+  OK(cuDevicePrimaryCtxRetain(&primary, ordinal));
+  OK(cuDevicePrimaryCtxRelease_v2(ordinal));
+  OK(cuMemcpyDtoH_v2(&got, p, sizeof got));
+  assert_int_equal(got, 7);
+  OK(cuCtxDestroy_v2(own));
+  OK(cuDevicePrimaryCtxRetain(&primary, ordinal));
+  OK(cuCtxPushCurrent_v2(primary));
+  assert_int_equal(cuMemcpyDtoH_v2(&got, p, sizeof got), DRV_INVALID_VALUE);
+  OK(cuCtxPopCurrent_v2(NULL));
+  OK(cuDevicePrimaryCtxRelease_v2(ordinal));
+}
+
 /* ---- every allocation of loading and launching fails in turn: out of memory each time, and nothing is lost ---- */
 
 static atomic_int countdown; /* the host's cores ask for memory at the same time */
@@ -357,6 +379,7 @@ int main(void) {
   kiln_mem_hook(failing_memory, NULL);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_row_sum), cmocka_unit_test(test_divergence), cmocka_unit_test(test_mma),
                                      cmocka_unit_test(test_limits), cmocka_unit_test(test_memory),
-                                     cmocka_unit_test(test_options), cmocka_unit_test(test_two_devices), cmocka_unit_test(test_no_memory)};
+                                     cmocka_unit_test(test_options), cmocka_unit_test(test_two_devices),
+                                     cmocka_unit_test(test_own_context), cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
