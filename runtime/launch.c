@@ -74,9 +74,8 @@ static kiln_status narrow_scalars(const kiln_plan *plan, const kiln_scalar *give
 
 static kiln_status refuse_scalar(const kiln_plan *plan, const BoundLimit *x, int64_t value) {
   const ContractItem *item = &plan->variant->contract.item[x->item];
-  return error_set(KILN_REQUIRE, "%s: scalar %s is %lld; expected %lld to %lld (%s to %s: %s)", plan->variant->contract.op,
-                   plan->scalar[x->scalar].name, (long long)value, (long long)x->low, (long long)x->high, item->expr.text, item->high.text,
-                   item->text);
+  return error_set(KILN_REQUIRE, "%s: scalar %s is %lld; expected %lld to %lld (%s)", plan->variant->contract.op,
+                   plan->scalar[x->scalar].name, (long long)value, (long long)x->low, (long long)x->high, item->text);
 }
 
 static inline kiln_status check_limits(const kiln_plan *plan, const kiln_scalar *given) {

@@ -200,7 +200,7 @@ local function put_limits(inst, list)
         local rows, t = count_rows(seg, dim), inst.by_name[n.args[1].name]
         local name, most = scalar.name, string.format("(%s>0?%s-%s:2147483647)", rows, segments.slots_of(inst, t)[1], rows)
         local rule = scalar.call and string.format("limit %s 0 %s", name, most) or string.format("require %s>=0&&%s<=%s", name, name, most)
-        if not said[rule] then contract.line("%s \"each of these rows of %s has one of %s\"", rule, dim, t.name) end
+        if not said[rule] then contract.line("%s \"row n of %s takes row n + %s of %s\"", rule, dim, name, t.name) end
         said[rule] = true
       end
     end

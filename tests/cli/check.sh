@@ -21,7 +21,7 @@ expect 0 'N=192 broadcast .*pass$' "$kiln" check rms_norm --device $device --qui
 expect 0 '^[1-9][0-9]* passed, 0 failed$' "$kiln" check rms_norm.grad --device $device --quick
 expect 0 'M=300,N=40 .*pass$' "$kiln" check layer_norm.grad --device $device --quick --set dtype=f32
 expect 0 'special .*pass$' "$kiln" check softmax.grad --device $device --quick --set dtype=f32
-expect 0 ', again .*pass$' "$kiln" check rope --device $device --size B=2,H=3,T=4,N=16
+expect 0 ', again .*pass$' "$kiln" check rope --device $device --size B=2,H=3,T=4,N=16,P=5
 expect 0 'B=1,H=1,T=4,N=16,G=1,S=7,P=9,R=8 .*pass$' "$kiln" check rope.grad --device $device --size H=1,T=4,N=16,S=7,P=9,R=8
 expect 0 'in_place' "$kiln" check rope --device $device --quick --set dtype=f16
 expect 1 'rope also needs T' "$kiln" check rope --device $device --size N=16

@@ -77,11 +77,11 @@ for file in call plan; do
   "$kiln" emit "$work/$file.lua:turn" --target sm_80 --set dtype=f32 -o "$work/$file.ptx"
   "$kiln" emit "$work/$file.lua:chained" --target sm_80 --set dtype=f32 -o "$work/$file-chain.ptx"
 done
-expect_line call "limit pos 0 $most \"each of these rows of T has one of cos\""
-expect_line plan "require pos>=0&&pos<=$most \"each of these rows of T has one of cos\""
-expect_line call-chain "limit pos 0 $least \"one: each of these rows of T has one of cos\""
-expect_line plan-chain "require pos>=0&&pos<=$least \"one: each of"
-expect_line call-chain "require two_pos>=0&&two_pos<=${least//one_/two_} \"two: each of"
+expect_line call "limit pos 0 $most \"row n of T takes row n + pos of cos\""
+expect_line plan "require pos>=0&&pos<=$most \"row n of T takes row n + pos of cos\""
+expect_line call-chain "limit pos 0 $least \"one: row n of T takes row n + pos of cos\""
+expect_line plan-chain "require pos>=0&&pos<=$least \"one: row n of"
+expect_line call-chain "require two_pos>=0&&two_pos<=${least//one_/two_} \"two: row n of"
 
 # ---- standard output by name ----
 (cd "$work" && "$kiln" emit rms_norm --target sm_90a -o - >"$work/dash.ptx")

@@ -9,15 +9,15 @@
 #define TWO_ROWS "M1=1 N1=1 M2=2 N2=3", "M1=2x3 N1=77 M2=5 N2=130", "M1=2 N1=1024 M2=3 N2=40"
 #define EXTREME_ROWS_OF_SAMPLES {"B=1 M=1 N=262144", "B=3 M=2x3000 N=8", "B=200 M=3x3 N=9", "B=2 M=0 N=24"}
 #define EXTREME_ROWS {"M=1 N=262144", "M=2x20000 N=8", "M=30x60 N=9", "M=2x0 N=40"}
-#define EXTREME_ROPE {"B=1 H=1 T=2 G=1 S=1 N=32768 P=2 R=128", "B=10 H=20 T=50 G=3 S=40 N=8 P=50 R=2"}
+#define EXTREME_ROPE {"B=1 H=1 T=2 G=1 S=1 N=32768 P=4 R=128", "B=10 H=20 T=50 G=3 S=40 N=8 P=52 R=2"}
 #define EPS "", "eps=0.25", "eps=1e-5"
 #define ADALN {"", "dtype=f16", "dtype=f32 scale_dtype=f16", "scale_dtype=f32 shift_dtype=f32", "rstd=yes"}
 #define ADALN_GRAD {"", "dtype=f16", "dtype=f32", "scale_dtype=f32 shift_dtype=f32 rstd=no", "dtype=f32 rstd=no", "dtype=f32 dx=no", \
                     "dtype=f32 dscale=no dshift=no"}
 /* exactly as many rows of the table as are used; all channels turn, a part of them does, heads of one pair */
-#define ROPE_CHANNELS "B=2 H=3 T=5 G=2 S=4 N=64 P=8 R=64", "B=1 H=2 T=9 G=1 S=12 N=40 P=12 R=24", "B=2 H=1 T=3 G=1 S=3 N=2 P=6 R=2"
+#define ROPE_CHANNELS "B=2 H=3 T=5 G=2 S=4 N=64 P=8 R=64", "B=1 H=2 T=9 G=1 S=12 N=40 P=14 R=24", "B=2 H=1 T=3 G=1 S=3 N=2 P=6 R=2"
 /* two channels have no norm worth comparing: it is +-1 */
-#define LN_ROPE_CHANNELS "B=2 H=3 T=5 G=2 S=4 N=64 P=8 R=64", "B=1 H=2 T=9 G=1 S=12 N=40 P=12 R=24", "B=2 H=1 T=3 G=1 S=3 N=6 P=6 R=2"
+#define LN_ROPE_CHANNELS "B=2 H=3 T=5 G=2 S=4 N=64 P=8 R=64", "B=1 H=2 T=9 G=1 S=12 N=40 P=14 R=24", "B=2 H=1 T=3 G=1 S=3 N=6 P=6 R=2"
 #define ROPE_SCALARS "", "q_rows=2 k_rows=3", "q_rows=0 k_rows=1", "eps=0.25"
 #define ROPE_SETTINGS {"", "dtype=f32 k=no", "dtype=f16 pairs=halves", "dtype=f32 cos_dtype=f32 sin_dtype=f32", "k=no pairs=halves dtype=f32"}
 #define ROPE_PAIRS "B=2 H=3 T=5 G=2 S=4 N=64 P=8 R=32", "B=1 H=2 T=4 G=1 S=7 N=40 P=9 R=8"
@@ -87,13 +87,13 @@ const OpCases op_cases[] = {
      .forward = {"", "dtype=f16 w=no", "dtype=f32 pairs=neighbours", "rstd=yes w_dtype=f32"},
      .backward = {"", "dtype=f16 w=no", "dtype=f32 pairs=neighbours", "rstd=no", "dtype=f32 w_dtype=f16", "dtype=f32 rstd=no", "dtype=f32 dx=no"},
      .sizes = {"B=2 T=3 N=256 P=5 R=32", "B=1 T=5 N=96 P=7 R=24", "B=1 T=2 N=4 P=4 R=1"},
-     .extremes = {"B=1 T=1 N=131072 P=1 R=64", "B=30 T=100 N=8 P=100 R=2"},
+     .extremes = {"B=1 T=1 N=131072 P=3 R=64", "B=30 T=100 N=8 P=102 R=2"},
      .scalars = {"", "pos=2", "eps=0.25 pos=1"}},
     {.op = "rms_norm_rope",
      .forward = {"table=channel", "table=channel pairs=neighbours dtype=f32", "table=channel dtype=f32"},
      .backward = {"table=channel", "table=channel pairs=neighbours dtype=f32", "table=channel dtype=f32"},
      .sizes = {"B=2 T=3 N=256 P=5 R=64", "B=1 T=4 N=96 P=6 R=12"},
-     .extremes = {"B=1 T=1 N=131072 P=1 R=64", "B=30 T=100 N=8 P=100 R=2"},
+     .extremes = {"B=1 T=1 N=131072 P=3 R=64", "B=30 T=100 N=8 P=102 R=2"},
      .scalars = {"pos=2", ""}},
     {.op = "gated",
      .forward = {"", "act=gelu", "act=gelu_tanh", "dtype=f16 act=gelu", "dtype=f32", "dtype=f32 act=gelu_tanh"},

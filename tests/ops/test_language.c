@@ -226,9 +226,9 @@ static void per_sample(Problem *p) {
 static const Sample samples[] = {
     {"r_heads", heads, {"dtype=f16", "dtype=f32"}, {"B=2 H=3 T=4 N=40", "B=1 H=2 T=3 N=1001", "B=3 H=1 T=1 N=1"}, {""}},
     {"r_segments", segments, {"dtype=f16", "dtype=f32"}, {"B=2 M1=3 N1=64 M2=2x3 N2=130", "B=1 M1=1 N1=1 M2=1 N2=1200"}, {""}},
-    {"r_lookup", lookup, {"dtype=f16", "dtype=f32"}, {"B=2 T=5 N=72 P=8 R=7", "B=1 T=4 N=1000 P=5 R=8", "B=2 T=3 N=3 P=3 R=5"}, {"", "pos=0"}},
+    {"r_lookup", lookup, {"dtype=f16", "dtype=f32"}, {"B=2 T=5 N=72 P=8 R=7", "B=1 T=4 N=1000 P=5 R=8", "B=2 T=3 N=3 P=4 R=5"}, {"", "pos=0"}},
     {"r_turn", turn, {"dtype=f16 cos_dtype=f32", "dtype=f32"}, {"B=2 T=5 N=64 P=5 R=8", "B=1 T=4 N=100 P=6 R=12"}, {"", "rows=100", "rows=0"}},
-    {"r_rotate", rotated, {"dtype=f16", "dtype=f32"}, {"B=2 T=5 N=64 P=6 R=16", "B=1 T=4 N=100 P=4 R=13", "B=1 T=2 N=2080 P=3 R=32"}, {"", "pos=0"}},
+    {"r_rotate", rotated, {"dtype=f16", "dtype=f32"}, {"B=2 T=5 N=64 P=6 R=16", "B=1 T=4 N=100 P=5 R=13", "B=1 T=2 N=2080 P=3 R=32"}, {"", "pos=0"}},
     {"r_swap_pairs", swap_pairs, DTYPES, {"M=1 N=1", "M=2x5 N=77", "M=3 N=1040"}, {""}},
     {"r_swap_halves", swap_halves, DTYPES, {"M=3 N=5", "M=2x5 N=77", "M=3 N=1038"}, {""}},
     {"r_mask", mask, DTYPES, FLAT, {""}},

@@ -297,7 +297,7 @@ static void test_limits_of_call_scalars(void **state) {
   assert_status(KILN_OK, kiln_launch(plan, &call, NULL));
   scalars[0].i = 4;
   assert_status(KILN_REQUIRE, kiln_launch(plan, &call, NULL));
-  assert_says("turn: scalar pos is 4; expected 0 to 3 (0 to P-min(T,rows): each row has one of t)");
+  assert_says("turn: scalar pos is 4; expected 0 to 3 (each row has one of t)");
   scalars[0].i = -1;
   assert_status(KILN_REQUIRE, kiln_launch(plan, &call, NULL));
   scalars[0].i = 0, scalars[1].f = 1e39;
@@ -313,7 +313,7 @@ static void test_limits_of_call_scalars(void **state) {
   x.shape = y.shape = most, args[3].scalar = 2; /* the second one's turn */
   assert_status(KILN_OK, kiln_plan_create(&plan, dev, "turn", args, 4));
   assert_status(KILN_REQUIRE, kiln_launch(plan, &call, NULL));
-  assert_says("expected 4 to 1000 (T-90 to 1000: as many as that)");
+  assert_says("expected 4 to 1000 (as many as that)");
   kiln_plan_destroy(plan);
   args[3].scalar = 9;
   assert_status(KILN_REQUIRE, kiln_plan_create(&plan, dev, "turn", args, 4));
