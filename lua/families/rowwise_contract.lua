@@ -169,17 +169,6 @@ end
 
 -- ---- where the rows of tables begin ----
 
--- Of a lookup whose row is index "T" plus a scalar: T and the scalar.
-local function find_shift(inst, n)
-  local row = n.op == "lookup" and n.args[2]
-  for i = 1, row and row.op == "add" and 2 or 0 do
-    local dim, shift = row.args[i], row.args[3 - i]
-    for _, sc in ipairs(inst.scalars) do
-      if dim.op == "index" and shift.op == "scalar" and shift.name == sc.name then return dim.dim, sc end
-    end
-  end
-end
-
 -- How many of a dim's rows are told from the others by their number, as lt(index "T", t.rows) does: the expression, all where none are.
 local function count_rows(seg, dim)
   local rows = dim
@@ -195,12 +184,16 @@ local function put_limits(inst, list)
   local said = {}
   for _, seg in ipairs(list) do
     for _, n in ipairs(seg.nodes) do
-      local dim, scalar = find_shift(inst, n)
-      if dim then
+      local dim, shifts = nil, nil
+      if n.op == "lookup" then dim, shifts = sizes.split_row(n.args[2]) end
+      local call, rest = sizes.shift(shifts or {})
+      if dim and (call or rest) then
         local rows, t = count_rows(seg, dim), inst.by_name[n.args[1].name]
-        local name, most = scalar.name, string.format("(%s>0?%s-%s:2147483647)", rows, segments.slots_of(inst, t)[1], rows)
-        local rule = scalar.call and string.format("limit %s 0 %s", name, most) or string.format("require %s>=0&&%s<=%s", name, name, most)
-        if not said[rule] then contract.line("%s \"row n of %s takes row n + %s of %s\"", rule, dim, name, t.name) end
+        local most = string.format("(%s>0?%s-%s:2147483647)", rows, segments.slots_of(inst, t)[1], rows)
+        local rule, from = string.format("limit %s 0 %s", call or "", most), call or rest
+        if not call then rule = string.format("require %s>=0&&%s<=%s", rest, rest, most)
+        elseif rest then rule, from = string.format("limit %s (0-%s) (%s-%s)", call, rest, most, rest), call .. " + " .. rest end
+        if not said[rule] then contract.line("%s \"row n of %s takes row n + %s of %s\"", rule, dim, from, t.name) end
         said[rule] = true
       end
     end

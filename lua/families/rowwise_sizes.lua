@@ -31,6 +31,43 @@ function sizes.is_safe(n)
   return true
 end
 
+-- ---- rows of tables ----
+
+local function is_same_everywhere(n)
+  for _ in pairs(n.dims) do return false end
+  return true
+end
+
+-- The row of a lookup, index "T" and what is added to it, the same everywhere: T, and the list of that; nil: it is something else.
+function sizes.split_row(row)
+  if row.op == "index" then return row.dim, {} end
+  for i = 1, row.op == "add" and 2 or 0 do
+    local dim, shifts = sizes.split_row(row.args[i])
+    local other = row.args[3 - i]
+    if dim and is_same_everywhere(other) then
+      table.insert(shifts, other)
+      return dim, shifts
+    end
+  end
+end
+
+-- That, as the contract writes it: a call scalar's name, and the rest; nil for none of either, and for numbers, which lead behind the end of a table at
+-- most. false: it cannot be written, or leads in front of a table.
+function sizes.shift(shifts)
+  local scalar, rest, least = nil, nil, 0
+  for _, n in ipairs(shifts) do
+    local text = sizes.text(n)
+    if n.op == "scalar" and n.call and not scalar then scalar = n.name
+    elseif not text then return false
+    else
+      rest = rest and rest .. "+" .. text or text
+      least = n.op == "const" and least and least + n.value or nil
+    end
+  end
+  if not scalar and least then return least >= 0 and nil end
+  return scalar, rest and #shifts > 1 and "(" .. rest .. ")" or rest
+end
+
 -- ---- what kernels ask of the contract ----
 
 -- needs: sizes that vectors divide; positive: sizes above 0; dividing: remainders that are 0; lets: expressions that have a name; divisors: names to divide by.

@@ -327,23 +327,17 @@ end
 local function lookup(p, e, n)
   local arg, row, entry = n.args[1], n.args[2], n.args[3]
   local t = p.inst.by_name[arg.name]
-  local function split(r) -- the row as a dim of ours and what is added to it
-    if r.op == "index" then return r.dim, nil end
-    if r.op == "add" then
-      for i = 1, 2 do
-        local dim = split(r.args[i])
-        local other = r.args[3 - i]
-        if dim and segments.is_same_everywhere(other) then return dim, other end
-      end
-    end
-  end
-  local dim, shift = split(row)
+  local dim, shifts = sizes.split_row(row)
   if not dim or segments.is_column(dim) or segments.is_lead(dim) then
     core.at(n.loc[1], n.loc[2])
     error("lookup: the row is index \"T\" of a dim of the rows, or that plus a scalar", 0)
   end
+  if sizes.shift(shifts) == false then
+    core.at(n.loc[1], n.loc[2])
+    error("lookup: what is added to index \"" .. dim .. "\" is 0 or more: a scalar, or made of sizes, numbers and scalars of the plan", 0)
+  end
   local at = p.at[dim]
-  if shift then at = at + tile.i64(e:value(shift)) end
+  for _, shift in ipairs(shifts) do at = at + tile.i64(e:value(shift)) end
   local dims = { dim == p.seg.tiled and 0 or -1, 1 }
   local function from(column) return dims[1] == 0 and column or tile.column_of_row(at, column, t.dims[1], t.dims[2]) end
   local cache = p.lookup_cache or "keep"

@@ -24,6 +24,21 @@ expect 0 'special .*pass$' "$kiln" check softmax.grad --device $device --quick -
 expect 0 ', again .*pass$' "$kiln" check rope --device $device --size B=2,H=3,T=4,N=16,P=5
 expect 0 'B=1,H=1,T=4,N=16,G=1,S=7,P=9,R=8 .*pass$' "$kiln" check rope.grad --device $device --size H=1,T=4,N=16,S=7,P=9,R=8
 expect 0 'in_place' "$kiln" check rope --device $device --quick --set dtype=f16
+shifted() { # NAME ROW: an op that looks up that row of a table
+  cat >"$work/$1.lua" <<END
+return rowwise.op "$1" {
+  tensors = { "x B T N", "tab P R const", "y B T N out" }, scalars = { "pos i32 = 0 call", "first i32 = 0" },
+  forward = function(t) t.y = t.x + lookup(t.tab, $2, index "N" % size "R") end,
+}
+END
+}
+shifted several 'index "T" + t.pos + 1 + t.first' # of which all but the last were lost
+expect 0 '^[1-9][0-9]* passed, 0 failed$' "$kiln" check "$work/several.lua" --device $device --quick --set dtype=f32
+expect 0 '^//@ limit pos \(0-\(1\+first\)\) \(\(T>0\?P-T:2147483647\)-\(1\+first\)\) ' "$kiln" emit "$work/several.lua" --target sm_80
+shifted before 'index "T" + (-1)'
+expect 1 'what is added to index "T" is 0 or more' "$kiln" emit "$work/before.lua" --target sm_80
+shifted twice 'index "T" + t.pos * 2'
+expect 1 'what is added to index "T" is 0 or more' "$kiln" emit "$work/twice.lua" --target sm_80
 expect 1 'rope also needs T' "$kiln" check rope --device $device --size N=16
 cat >"$work/two.lua" <<'E'
 return rowwise.op "center" { tensors = { "x M N", "y M N out" }, forward = function(t) t.y = t.x - mean(t.x) end }
