@@ -514,8 +514,14 @@ static bool decode_exit(Decode *d) { return use(d, word_is(&d->w, 0, "ret") && !
 static bool decode_trap(Decode *d) { return use(d, "trap"); }
 static bool decode_nop(Decode *d) { return use(d, "nop"); }
 
+static bool use_members(Decode *d, const char *name) { /* the last operand is the member mask */
+  uint32_t v = opnd_vreg(d, d->nops - 1);
+  if (v && SIM_AT(&d->p->vregs, SimVreg, v).kind != VREG_CONST) d->in->flags |= SIM_I_MASKS;
+  return use(d, name);
+}
+
 static bool decode_bar(Decode *d) {
-  if (word_is(&d->w, 1, "warp")) return use(d, "bar_warp_sync");
+  if (word_is(&d->w, 1, "warp")) return use_members(d, "bar_warp_sync");
   d->in->n = d->nops > 1;
   if (has_word(&d->w, "sync")) return use(d, "bar_sync");
   if (has_word(&d->w, "arrive")) return use(d, "bar_arrive");
@@ -537,32 +543,33 @@ static bool decode_shfl(Decode *d) {
   int s = find_in(&d->w, 2, how, 4);
   d->in->sub = (uint16_t)s;
   d->in->n = d->ops[0].kind == OPND_PAIR ? 2 : 1;
-  return s < 0 ? refuse(d) : use(d, "shfl");
+  SIM_AT(&d->p->refs, SimRef, SIM_COUNT(&d->p->refs, SimRef) - 4).access |= SIM_REF_MAYBE; /* the value: only of lanes that are read */
+  return s < 0 ? refuse(d) : use_members(d, "shfl");
 }
 
 static bool decode_vote(Decode *d) {
   static const char *const how[] = {"all", "any", "uni", "ballot"};
   int s = find_in(&d->w, 2, how, 4);
   d->in->sub = (uint16_t)s;
-  return s < 0 ? refuse(d) : use(d, "vote");
+  return s < 0 ? refuse(d) : use_members(d, "vote");
 }
 
 static bool decode_match(Decode *d) {
   d->in->n = d->ops[0].kind == OPND_PAIR ? 2 : 1;
   d->in->sub = word_is(&d->w, 1, "all");
   d->in->size = has_word(&d->w, "b64") ? 8 : 4;
-  return use(d, "match");
+  return use_members(d, "match");
 }
 
 static bool decode_activemask(Decode *d) { return use(d, "activemask"); }
-static bool decode_elect(Decode *d) { return use(d, "elect"); }
+static bool decode_elect(Decode *d) { return use_members(d, "elect"); }
 
 static bool decode_redux(Decode *d) {
   static const char *const ops[] = {"add", "min", "max", "and", "or", "xor"};
   int s = find_in(&d->w, 2, ops, 6), last = d->w.count - 1;
   d->in->sub = (uint16_t)s;
   d->in->size = word_is(&d->w, last, "f32") ? (has_word(&d->w, "NaN") ? 3 : 2) : word_is(&d->w, last, "s32");
-  return s < 0 ? refuse(d) : use(d, "redux");
+  return s < 0 ? refuse(d) : use_members(d, "redux");
 }
 
 static const struct { const char *mnemonic; bool (*decode)(Decode *d); } decoders[] = {

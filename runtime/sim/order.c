@@ -162,6 +162,7 @@ static void add_own(SimWarp *w, SimPast *p, uint32_t mask) {
     p->near[w->agent] = g->time;
     return;
   }
+  for (uint32_t m = w->parted ? mask : 0; m; m &= m - 1) mask |= w->mates[__builtin_ctz(m)]; /* what they know of one another */
   g->parted = true;
   add_part(g, p, w->agent, g->time, mask);
 }
@@ -179,8 +180,25 @@ static void rejoin(SimWarp *w) {
   w->solo_mask = 0;
 }
 
+/* A part of the warp meets, as the tiles of a cooperative group do, each on its own: its lanes know what these have done. */
+static void join_mates(SimWarp *w, uint32_t mask) {
+  uint32_t all = mask;
+  w->parted = true;
+  for (uint32_t m = mask; m; m &= m - 1) all |= w->mates[__builtin_ctz(m)];
+  for (uint32_t m = mask; m; m &= m - 1) {
+    w->mates[__builtin_ctz(m)] = all;
+    w->mate_time[__builtin_ctz(m)] = w->cta->group->time;
+  }
+}
+
+static void forget_mates(SimWarp *w) { /* all lanes have been joined */
+  if (w->parted) memset(w->mates, 0, sizeof w->mates), memset(w->mate_time, 0, sizeof w->mate_time);
+  w->parted = false;
+}
+
 void sim_order_joined(SimWarp *w) {
   w->solo_mask = 0; /* the barrier has handed on what they knew */
+  forget_mates(w);
   w->dirty = 0;
 }
 
@@ -188,13 +206,16 @@ void sim_order_join(SimWarp *w, uint32_t mask) {
   SimGroup *g = w->cta->group;
   if (is_whole(w, mask)) {
     rejoin(w);
+    forget_mates(w);
     w->past[CLOCK_GENERIC].near[w->agent] = g->time;
     w->dirty = 0;
   } else {
-    if (!w->solo_mask || w->solo_mask & mask) set_apart(w, mask);
-    else return; /* others know more: these only what they are told, which is not kept apart from that */
-    g->parted = true;
-    add_part(g, &w->solo[CLOCK_GENERIC], w->agent, g->time, mask);
+    join_mates(w, mask);
+    if (!w->solo_mask || w->solo_mask & mask) { /* if others know more of other warps, these are only told what they themselves did */
+      set_apart(w, mask);
+      g->parted = true;
+      add_part(g, &w->solo[CLOCK_GENERIC], w->agent, g->time, mask);
+    }
   }
   sim_order_tick(w);
   refresh(w);

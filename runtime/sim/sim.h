@@ -169,7 +169,8 @@ struct SimInstr {          /* predecoded; 64 bytes or a little more */
   uint32_t track;          /* first entry in SimFunction.tracks, 0: registers need no run-time check */
 };
 enum { SIM_I_ADDR32 = 1, SIM_I_SIGNED = 2, SIM_I_WIDE = 4, SIM_I_NEGATE = 8, SIM_I_TRANS = 16, SIM_I_ADDR32B = 32, SIM_I_CONTROL = 64,
-       SIM_I_MACS = 128, SIM_I_ADDR32C = 256, SIM_I_REMOTE = 512 };
+       SIM_I_MACS = 128, SIM_I_ADDR32C = 256, SIM_I_REMOTE = 512,
+       SIM_I_MASKS = 1024 }; /* MASKS: a member mask out of a register, in which lanes may differ */
 
 typedef struct SimTrack { /* the registers of one instruction whose definedness must be watched at run time */
   SimHandler inner;
@@ -380,6 +381,8 @@ struct SimWarp {
   uint32_t *rd;                     /* shadow: SIM_READ of this warp's last read, per cell */
   uint8_t *wl;                      /* shadow: the lane of the last write, or SIM_LANE_* */
   uint32_t dirty;                   /* lanes that have accessed shared memory since all lanes were last joined, at least */
+  uint32_t mates[SIM_LANES], mate_time[SIM_LANES]; /* by lane: whom it was joined with without the others, and when */
+  bool parted;                      /* there are such */
   uint32_t solo_mask;               /* lanes that have waited for something without the others, and know what stands in solo */
   SimPast solo[CLOCKS];             /* near alone: all that past knows and more */
   uint32_t shift;
@@ -508,6 +511,9 @@ static inline uint32_t sim_column(const SimGroup *g, uint32_t agent) {
 static inline bool sim_knows(const SimWarp *w, int lane, int clock, uint32_t column, uint32_t time, uint32_t code) {
   const SimPast *p = lane >= 0 && w->solo_mask >> lane & 1 ? &w->solo[clock] : &w->past[clock];
   if (time <= p->near[column]) return true;
+  if (clock == CLOCK_GENERIC && column == w->agent && lane >= 0 && time <= w->mate_time[lane] &&
+      (code == SIM_LANE_MANY || (code < SIM_LANES && w->mates[lane] >> code & 1)))
+    return true;
   if (time > p->part[column]) return false;
   uint32_t all = w->cta->group->warp[column].threads;
   return code == SIM_LANE_WARP || (code < SIM_LANES ? p->who[column] >> code & 1 : (p->who[column] & all) == all);

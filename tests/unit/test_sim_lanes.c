@@ -31,6 +31,18 @@ static const Case cases[] = {
   /* a mask of some, twice at once, at different places */
   {NULL, "@%p2 bra odd;\n redux.sync.add.s32 %r10, %r3, 0x55555555;\n bra join;\nodd:\n redux.sync.add.s32 %r10, %r3, 0xaaaaaaaa;\njoin:\n"
          " selp.s32 %r8, 256, 240, %p2;\n" WANT("%r8"), NULL},
+  /* lanes at one place name different sets: tiles of 16, of 4 */
+  {NULL, "selp.b32 %r6, 0xffff, 0xffff0000, %p1;\n redux.sync.add.s32 %r10, %r20, %r6;\n" WANT("16") " and.b32 %r8, %r3, 16;\n"
+         " shfl.sync.idx.b32 %r10, %r3, 0, 0x101f, %r6;\n" WANT("%r8") " vote.sync.ballot.b32 %r10, %p2, %r6;\n and.b32 %r8, %r6, 0xaaaaaaaa;\n"
+         WANT("%r8") " match.any.sync.b32 %r10, %r4, %r6;\n not.b32 %r9, %r8;\n @!%p2 and.b32 %r8, %r9, %r6;\n" WANT("%r8"), NULL},
+  {NULL, "and.b32 %r7, %r3, 28;\n mov.b32 %r6, 15;\n shl.b32 %r6, %r6, %r7;\n shl.b32 %r8, %r2, 2;\n add.s32 %r8, %r8, %r5;\n"
+         " st.shared.b32 [%r8], %r2;\n bar.warp.sync %r6;\n xor.b32 %r9, %r8, 4;\n ld.shared.b32 %r10, [%r9];\n xor.b32 %r8, %r2, 1;\n" WANT("%r8"), NULL},
+  {NULL, "@%p2 bra odd;\n selp.b32 %r6, 0x5555, 0x55550000, %p1;\n redux.sync.add.s32 %r10, %r20, %r6;\n bra join;\nodd:\n"
+         " redux.sync.add.s32 %r10, %r20, 0xaaaaaaaa;\n add.s32 %r10, %r10, -8;\njoin:\n" WANT("8"), NULL},
+  {"collective", "selp.b32 %r6, 0xff, 0xffff0000, %p1;\n redux.sync.add.s32 %r10, %r20, %r6; // HERE\n", "leaves out 0x0000ff00"},
+  /* the value of a lane that nobody reads need not be there: one lane has added for all */
+  {NULL, "@!%p3 mov.b32 %r6, 7;\n shfl.sync.idx.b32 %r10, %r6, 0, 31, -1;\n" WANT("7"), NULL},
+  {"uninitialised", "@!%p3 mov.b32 %r6, 7;\n shfl.sync.bfly.b32 %r10, %r6, 1, 31, -1; // HERE\n", "lane 1 has not written"},
   /* guarded lanes come round a second time */
   {NULL, "mov.b32 %r10, 0;\n @%p1 shfl.sync.bfly.b32 %r10, %r3, 16, 31, -1;\n @!%p1 shfl.sync.bfly.b32 %r10, %r3, 16, 31, -1;\n"
          " xor.b32 %r8, %r3, 16;\n" WANT("%r8"), NULL},

@@ -76,6 +76,21 @@ static int touch_registers(SimWarp *w, const SimInstr *in, const uint32_t *reg, 
   return STEP_NEXT;
 }
 
+/* A shfl whose value some lanes have not written (`defined`: those that have): only a lane that is read must have. Lanes that are not
+ * here yet may still write it. */
+static bool exchange_undefined(SimWarp *w, const SimInstr *in, uint32_t mask, uint32_t defined) {
+  const L32 *b = R32(in->n + 1), *c = R32(in->n + 2);
+  if (!(mask & ~defined)) return false;
+  ACTIVE(l, mask) {
+    bool inside;
+    int from = shfl_source(in->sub, (int)l, b[l], c[l], &inside);
+    if (!(mask & ~defined & lane_bit[from])) continue;
+    sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "uninitialised", "register", 0, "reads a register that lane %d has not written", from);
+    return true;
+  }
+  return false;
+}
+
 /* An instruction whose registers are watched: reads must be defined in the executing lanes, writes define them. */
 static int op_tracked(SimWarp *w, const SimInstr *in, uint32_t mask) {
   const SimFunction *f = w->fn;
@@ -97,6 +112,8 @@ static int op_tracked(SimWarp *w, const SimInstr *in, uint32_t mask) {
       if (~w->init[reg[t->nread + i]] & mask)
         return sim_fault(w, in, (int)__builtin_ctz(~w->init[reg[t->nread + i]] & mask), DRV_LAUNCH_FAILED, "uninitialised", "register", 0,
                          "adds into an accumulator that this lane has not written (scale-d is true)");
+  } else if (w->checks && t->nmaybe && exchange_undefined(w, in, mask, w->init[reg[t->nread]])) {
+    return STEP_YIELD;
   } else if (w->checks && touch_registers(w, in, reg, t->nread + t->nmaybe + t->nwrite) != STEP_NEXT) {
     return STEP_YIELD;
   }

@@ -193,7 +193,7 @@ static void execute_together(SimWarp *w, const uint32_t *which, uint32_t n, uint
   char *regs = w->regs, *scratch = w->cta->group->scratch;
   for (int i = 0; i < s.n; i++) o[i] = (uint32_t)i * SIM_SCRATCH_SLOT_BYTES;
   t.o = o;
-  t.flags &= (uint8_t)~SIM_I_NEGATE;
+  t.flags &= (uint16_t)~(SIM_I_NEGATE | SIM_I_MASKS);
   for (int pass = 0; pass < 2; pass++) {
     for (uint32_t k = 0; k < n; k++) {
       const SimSplit *p = &w->split[which[k]];
@@ -249,14 +249,39 @@ static int members_here(SimWarp *w, const SimInstr *in, uint32_t mask, uint32_t 
   if (meet_waiting(w)) return STEP_YIELD;
   return take_split(w) ? STEP_JUMP : exhausted(w);
 }
-#define MEMBERS_HERE(members, what)                                                                                    \
+
+/* Lanes that name different sets of members (the tiles of a cooperative group): each set waits for its own, and is executed alone. */
+static int members_apart(SimWarp *w, const SimInstr *in, uint32_t mask, const L32 *m, const char *what) {
+  uint32_t here = (uint32_t)(in - w->code), rest = w->active & ~mask;
+  if (rest) add_split(w, here + 1, rest);
+  for (uint32_t left = mask; left;) {
+    uint32_t members = m[__builtin_ctz(left)], same = 0;
+    ACTIVE(l, left) same |= m[l] == members ? lane_bit[l] : 0;
+    if (same & ~members) return members_here(w, in, same, members, what); /* which says so */
+    w->split[w->nsplit++] = (SimSplit){.pc = here, .mask = same, .members = members};
+    left &= ~same;
+  }
+  if (meet_waiting(w)) return STEP_YIELD;
+  return take_split(w) ? STEP_JUMP : exhausted(w);
+}
+
+static bool members_differ(const SimInstr *in, uint32_t mask, const L32 *m) {
+  uint32_t first = m[__builtin_ctz(mask)], other = 0;
+  if (!(in->flags & SIM_I_MASKS)) return false;
+  LANES { other |= (mask & lane_bit[l]) ? m[l] ^ first : 0; }
+  return other != 0;
+}
+
+#define MEMBERS_HERE(slot, what)                                                                                       \
   do {                                                                                                                 \
-    int step_ = members_here(w, in, mask, members, what);                                                              \
+    const L32 *m_ = R32(slot);                                                                                         \
+    int step_ = members_differ(in, mask, m_) ? members_apart(w, in, mask, m_, what)                                    \
+                                             : members_here(w, in, mask, m_[__builtin_ctz(mask)], what);               \
     if (__builtin_expect(step_ != STEP_NEXT, 0)) return step_;                                                         \
   } while (0)
 
 HANDLER(bar_warp_sync) {
-  MEMBERS_HERE(R32(0)[__builtin_ctz(mask)], "bar.warp.sync");
+  MEMBERS_HERE(0, "bar.warp.sync");
   if (w->checks) sim_order_join(w, mask);
   return w->cta->group->faulted ? STEP_YIELD : STEP_NEXT;
 }
@@ -275,7 +300,7 @@ HANDLER(shfl) {
   L32 *d = R32(0);
   int k = in->n;
   const L32 *a = R32(k), *b = R32(k + 1), *c = R32(k + 2);
-  MEMBERS_HERE(R32(k + 3)[__builtin_ctz(mask)], "shfl.sync");
+  MEMBERS_HERE(k + 3, "shfl.sync");
   uint32_t src[SIM_LANES] __attribute__((aligned(64)));
   memcpy(src, a, sizeof src);
   uint32_t other = 0; /* lanes may name different distances */
@@ -300,7 +325,7 @@ HANDLER(shfl) {
 enum { VOTE_ALL, VOTE_ANY, VOTE_UNI, VOTE_BALLOT };
 HANDLER(vote) { /* d predicate members */
   uint32_t p = (PRED(1) ^ (in->flags & SIM_I_NEGATE ? SIM_FULL : 0)) & mask;
-  MEMBERS_HERE(R32(2)[__builtin_ctz(mask)], "vote.sync");
+  MEMBERS_HERE(2, "vote.sync");
   if (in->sub == VOTE_BALLOT) {
     L32 *d = R32(0);
     LANES { d[l] = (mask & lane_bit[l]) ? p : d[l]; }
@@ -315,7 +340,7 @@ HANDLER(match) { /* d[|p] a members; n: 2 with p; sub: 1 all */
   L32 *d = R32(0);
   uint64_t a[SIM_LANES];
   ACTIVE(i, mask) a[i] = in->size == 8 ? R64(k)[i] : R32(k)[i];
-  MEMBERS_HERE(R32(k + 1)[__builtin_ctz(mask)], "match.sync");
+  MEMBERS_HERE(k + 1, "match.sync");
   uint32_t r[SIM_LANES];
   bool all = true;
   ACTIVE(l, mask) {
@@ -338,7 +363,7 @@ enum { REDUX_ADD, REDUX_MIN, REDUX_MAX, REDUX_AND, REDUX_OR, REDUX_XOR };
 HANDLER(redux) { /* d a members; size: 1 signed, 2 float, 3 float with NaN */
   L32 *d = R32(0);
   const L32 *a = R32(1);
-  MEMBERS_HERE(R32(2)[__builtin_ctz(mask)], "redux.sync");
+  MEMBERS_HERE(2, "redux.sync");
   bool first = true;
   uint32_t r = 0;
   ACTIVE(l, mask) {
@@ -361,8 +386,7 @@ HANDLER(redux) { /* d a members; size: 1 signed, 2 float, 3 float with NaN */
 }
 
 HANDLER(elect) { /* d|p members: the lowest member */
-  uint32_t members = R32(2)[__builtin_ctz(mask)];
-  MEMBERS_HERE(members, "elect.sync");
+  MEMBERS_HERE(2, "elect.sync");
   uint32_t leader = (uint32_t)__builtin_ctz(mask);
   L32 *d = R32(0);
   ACTIVE(l, mask) d[l] = leader;
