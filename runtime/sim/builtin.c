@@ -84,7 +84,7 @@ static uint64_t take_argument(Printing *p, uint32_t bytes) { /* each lies at a m
 
 /* The specification from '%' to its letter goes to the host's snprintf with the length of the value that was taken. */
 static const char *put_conversion(Printing *p, const char *s) {
-  char spec[40], piece[MAX_PIECE], text[MAX_FORMAT];
+  char spec[40], piece[MAX_PIECE] = "", text[MAX_FORMAT];
   size_t n = 0;
   int length = 0;
   spec[n++] = *s++;
@@ -204,38 +204,58 @@ enum { HEAP_STEP = 16 };
 
 static uint64_t *heap_word(const SimAlloc *a, uint64_t at) { return (uint64_t *)(void *)(a->host + at); }
 
-static uint64_t heap_take(SimDevice *dev, uint64_t bytes) { /* first fit; 0: none */
-  SimAlloc *a = sim_memory_find(&dev->memory, dev->heap);
-  uint64_t need = (bytes + HEAP_STEP - 1) / HEAP_STEP * HEAP_STEP + HEAP_STEP;
-  if (!a || bytes == 0 || bytes > HEAP_BYTES) return 0;
-  for (uint64_t at = 0; at < HEAP_BYTES; at += *heap_word(a, at) & ~(uint64_t)1) {
+static SimAlloc *heap_of(const SimDevice *dev) { return sim_memory_range(&dev->memory, dev->heap, HEAP_BYTES); } /* NULL: none */
+
+/* The bytes of the block at `at`; 0: a kernel has written over them. */
+static uint64_t block_bytes(const SimAlloc *a, uint64_t at) {
+  uint64_t n = *heap_word(a, at) & ~(uint64_t)1;
+  return n % HEAP_STEP || n > HEAP_BYTES - at ? 0 : n;
+}
+
+/* First fit; 0: none. False: the books are overwritten. Whoever gets memory that others have freed begins anew with it. */
+static bool heap_take(const SimLaunch *l, uint64_t bytes, uint64_t *address) {
+  SimAlloc *a = heap_of(l->dev);
+  uint64_t need = (bytes + HEAP_STEP - 1) / HEAP_STEP * HEAP_STEP + HEAP_STEP, have;
+  *address = 0;
+  if (!a || bytes == 0 || bytes > HEAP_BYTES) return true;
+  for (uint64_t at = 0; at < HEAP_BYTES; at += have) {
     uint64_t *size = heap_word(a, at);
+    have = block_bytes(a, at);
+    if (!have) return false;
     if (!(*size & 1)) continue;
-    for (uint64_t next = at + (*size & ~(uint64_t)1); next < HEAP_BYTES && *heap_word(a, next) & 1; next = at + (*size & ~(uint64_t)1))
-      *size += *heap_word(a, next) & ~(uint64_t)1; /* neighbours that are free become one */
-    uint64_t have = *size & ~(uint64_t)1;
+    for (uint64_t next = at + have; next < HEAP_BYTES && *heap_word(a, next) & 1; next = at + have) { /* neighbours that are free become one */
+      if (!block_bytes(a, next)) return false;
+      *size += block_bytes(a, next);
+      have = block_bytes(a, at);
+    }
     if (have < need) continue;
     if (have > need) *heap_word(a, at + need) = (have - need) | 1;
     *size = need;
-    return a->base + at + HEAP_STEP;
-  }
-  return 0;
-}
-
-static bool heap_give(SimDevice *dev, uint64_t address) {
-  SimAlloc *a = sim_memory_find(&dev->memory, dev->heap);
-  if (address == 0) return true;
-  for (uint64_t at = 0; a && at < HEAP_BYTES; at += *heap_word(a, at) & ~(uint64_t)1) {
-    if (a->base + at + HEAP_STEP != address) continue;
-    if (*heap_word(a, at) & 1) return false;
-    *heap_word(a, at) |= 1;
+    *address = a->base + at + HEAP_STEP;
+    sim_memory_unmark(a, *address, need - HEAP_STEP);
+    sim_race_forget(l, a, at + HEAP_STEP, need - HEAP_STEP);
     return true;
   }
-  return false;
+  return true;
+}
+
+typedef enum { HEAP_GIVEN, HEAP_UNKNOWN, HEAP_OVERWRITTEN } HeapResult;
+
+static HeapResult heap_give(SimDevice *dev, uint64_t address) {
+  SimAlloc *a = heap_of(dev);
+  if (address == 0) return HEAP_GIVEN;
+  for (uint64_t at = 0; a && at < HEAP_BYTES; at += block_bytes(a, at)) {
+    if (!block_bytes(a, at)) return HEAP_OVERWRITTEN;
+    if (a->base + at + HEAP_STEP != address) continue;
+    if (*heap_word(a, at) & 1) return HEAP_UNKNOWN;
+    *heap_word(a, at) |= 1;
+    return HEAP_GIVEN;
+  }
+  return HEAP_UNKNOWN;
 }
 
 bool sim_heap_open(SimDevice *dev) {
-  if (sim_memory_find(&dev->memory, dev->heap)) return true;
+  if (heap_of(dev)) return true;
   if (sim_memory_alloc(&dev->memory, HEAP_BYTES, &dev->heap)) return false;
   SimAlloc *a = sim_memory_find(&dev->memory, dev->heap);
   *heap_word(a, 0) = HEAP_BYTES | 1;
@@ -243,6 +263,11 @@ bool sim_heap_open(SimDevice *dev) {
 }
 
 /* ---- the call ---- */
+
+static int heap_overwritten(SimWarp *w, const SimInstr *in, uint32_t lane) {
+  return sim_fault(w, in, (int)lane, DRV_ILLEGAL_ADDRESS, "out_of_bounds", "global", w->cta->launch->dev->heap,
+                   "finds the heap of malloc overwritten: somebody has written beyond a block");
+}
 
 static int call_lane(SimWarp *w, const SimInstr *in, const SimCall *call, const SimFunction *callee, uint32_t lane) {
   const SimArg *args = w->fn->args + call->first, *result = args + call->nargs;
@@ -262,10 +287,15 @@ static int call_lane(SimWarp *w, const SimInstr *in, const SimCall *call, const 
     read_text(w, a[3], lane, function, sizeof function);
     return sim_fault(w, in, (int)lane, DRV_ASSERT, "assert", "", 0, "%.150s:%u: %.100s: assertion `%.150s' failed", file, (unsigned)a[2],
                      function, message);
-  case BUILTIN_MALLOC: value = heap_take(dev, a[0]); break;
-  default:
-    if (!heap_give(dev, a[0]))
+  case BUILTIN_MALLOC:
+    if (!heap_take(w->cta->launch, a[0], &value)) return heap_overwritten(w, in, lane);
+    break;
+  default: {
+    HeapResult r = heap_give(dev, a[0]);
+    if (r == HEAP_OVERWRITTEN) return heap_overwritten(w, in, lane);
+    if (r == HEAP_UNKNOWN)
       return sim_fault(w, in, (int)lane, DRV_ILLEGAL_ADDRESS, "use_after_free", "global", a[0], "frees what malloc has not given, or a second time");
+  }
   }
   if (call->nresults) set_result(w, in, result, lane, value);
   return STEP_NEXT;

@@ -106,6 +106,10 @@ void sim_memory_mark(SimAlloc *a, uint64_t addr, uint64_t bytes) {
   else __atomic_fetch_or(&init[b1], tail, __ATOMIC_RELAXED);
 }
 
+void sim_memory_unmark(SimAlloc *a, uint64_t addr, uint64_t bytes) {
+  if (!atomic_load_explicit(&a->all_init, memory_order_relaxed)) memset(a->init + (addr - a->base) / 8, 0, bytes / 8);
+}
+
 bool sim_memory_written(const SimAlloc *a, uint64_t addr, uint64_t bytes, uint64_t *first_bad) {
   if (atomic_load_explicit(&a->all_init, memory_order_relaxed)) return true;
   uint64_t i = addr - a->base, end = i + bytes;

@@ -356,6 +356,26 @@ static bool enter_lines(Now *n, SimRacePage *p, uint64_t last, uint32_t first_ma
   return bad;
 }
 
+/* Memory that device code has freed and is given out again: what was before is over for whoever gets it. The launch is locked. */
+void sim_race_forget(const SimLaunch *l, SimAlloc *a, uint64_t offset, uint64_t bytes) {
+  uint32_t granule = l->fn->granule;
+  for (uint64_t at = offset >> granule, end = (offset + bytes) >> granule, next; at < end; at = next) {
+    uint64_t line = at >> LINE_BITS;
+    SimRacePage *p = a->pages ? a->pages[line / PAGE_LINES] : NULL;
+    next = (line + 1) << LINE_BITS;
+    if (!p || p->launch != l->serial) continue;
+    uint32_t keep = ~(SIM_FULL << (at & 31) & (next > end ? SIM_FULL >> (next - end) : SIM_FULL));
+    Line *x = &p->line[line % PAGE_LINES];
+    while (atomic_flag_test_and_set_explicit(&p->lock, memory_order_acquire)) {
+    }
+    x->write.mask &= keep;
+    x->read.mask &= keep;
+    x->many &= keep;
+    for (uint32_t i = 0; x->more && i < x->more->n; i++) x->more->at[i].mask &= keep;
+    atomic_flag_clear_explicit(&p->lock, memory_order_release);
+  }
+}
+
 /* Read by several groups, as weights are, two of them lower than this one: nothing to note. A write there is judged by the writer. */
 static bool known_shared(const SimRacePage *p, uint64_t line, uint64_t last, uint32_t mask, uint32_t agent) {
   if (line != last) mask = SIM_FULL;

@@ -103,6 +103,7 @@ SimAlloc *sim_memory_nearest(const SimMemory *m, uint64_t addr);    /* the last 
 SimAlloc *sim_memory_range(const SimMemory *m, uint64_t addr, uint64_t bytes); /* live and wholly inside, or NULL */
 void sim_memory_mark(SimAlloc *a, uint64_t addr, uint64_t bytes);   /* written */
 bool sim_memory_written(const SimAlloc *a, uint64_t addr, uint64_t bytes, uint64_t *first_bad);
+void sim_memory_unmark(SimAlloc *a, uint64_t addr, uint64_t bytes); /* not written any more: multiples of 8 */
 void sim_memory_settle(SimAlloc *a);                                /* drops the bitmap if every byte is written */
 void sim_memory_close(SimMemory *m);
 
@@ -615,6 +616,7 @@ bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int la
 bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset, uint64_t bytes, bool write);
 void sim_race_conclude(SimLaunch *l);                 /* the launch fails if groups have raced */
 void sim_race_free(SimAlloc *a);
+void sim_race_forget(const SimLaunch *l, SimAlloc *a, uint64_t offset, uint64_t bytes); /* these bytes begin anew */
 
 /* meter.c */
 bool sim_meter_wants(const SimInstr *in);             /* does the meter count at this instruction? */

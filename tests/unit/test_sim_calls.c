@@ -162,6 +162,46 @@ static const char heap[] = PTX_HEAD
   "  st.u32 [%rd2], %r9;\n  ld.u32 %r1, [%rd2];\n  add.s32 %r1, %r1, 1;\n  call free, (%rd2);\nend:\n"
   STORE "%r1;\n  ret;\n}\n";
 
+/* Two warps take and give back by turns: each block begins anew, whoever had it before. */
+static const char heap_again[] = PTX_HEAD
+  ".extern .func (.param .b64 r) malloc(.param .b64 n);\n.extern .func free(.param .b64 p);\n"
+  ENTRY
+  "  mov.b64 %rd1, 40;\n  mov.b32 %r1, 0;\nagain:\n  call (%rd2), malloc, (%rd1);\n  setp.gt.u32 %p1, %r8, 100;\n"
+  "  @!%p1 st.u32 [%rd2+4], %r9;\n  ld.u32 %r2, [%rd2+4];\n  call free, (%rd2);\n  add.s32 %r1, %r1, 1;\n  setp.lt.u32 %p1, %r1, 3;\n"
+  "  @%p1 bra again;\n" STORE "%r2;\n  ret;\n}\n";
+
+/* A block's end is written over: with 0, as with what looks like a size. */
+static const char heap_overrun[] = PTX_HEAD
+  ".extern .func (.param .b64 r) malloc(.param .b64 n);\n.extern .func free(.param .b64 p);\n"
+  ENTRY
+  "  mov.b64 %rd1, 16;\n  setp.ne.u32 %p1, %r9, 0;\n  @%p1 bra end;\n  call (%rd2), malloc, (%rd1);\n  st.u32 [%rd2+16], %r8;\n"
+  "  call (%rd3), malloc, (%rd1);\n  call free, (%rd3);\nend:\n  ret;\n}\n";
+
+static void test_heap_books(void **state) {
+  static const int over[] = {0, 24, 16 << 20};
+  uint32_t out[64];
+  int n = 1;
+  (void)state;
+  run(heap_again, n, 64, out, 64);
+  for (uint32_t i = 0; i < 64; i++) assert_int_equal(out[i], i);
+  SimCase c;
+  kilnsim_finding f;
+  case_open(&c, "sm_80", heap_again); /* what was there before is not: nobody has written it */
+  DrvPtr d = device_copy(NULL, 256);
+  n = 101;
+  assert_int_equal(case_launch(&c, 1, 32, 0, (void *[]){&d, &n}), DRV_LAUNCH_FAILED);
+  OK(kilnsim_report(c.ordinal, &f));
+  assert_string_equal(f.kind, "uninitialised");
+  case_close(&c);
+  for (int i = 0; i < 3; i++) {
+    case_open(&c, "sm_80", heap_overrun);
+    n = over[i];
+    assert_int_equal(case_launch(&c, 1, 32, 0, (void *[]){&d, &n}), DRV_ILLEGAL_ADDRESS);
+    assert_non_null(strstr(last_message(), "heap of malloc overwritten"));
+    case_close(&c);
+  }
+}
+
 static void test_heap(void **state) {
   uint32_t out[32];
   (void)state;
@@ -293,6 +333,7 @@ int main(void) {
   kiln_mem_hook(failing_memory, NULL);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_recursion), cmocka_unit_test(test_indirect), cmocka_unit_test(test_stack),
                                      cmocka_unit_test(test_jump_table), cmocka_unit_test(test_print), cmocka_unit_test(test_heap),
+                                     cmocka_unit_test(test_heap_books),
                                      cmocka_unit_test(test_assert), cmocka_unit_test(test_faults), cmocka_unit_test(test_refused),
                                      cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
