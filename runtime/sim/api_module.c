@@ -290,6 +290,8 @@ static DrvResult launch(SimDevice *d, const SimFunction *f, const DrvLaunchConfi
   if (cooperative && l.ctas > most)
     return sim_say(DRV_COOPERATIVE_LAUNCH_TOO_LARGE, "%s: a cooperative launch of %llu blocks; %d multiprocessors hold %u at a time", f->name,
                    (unsigned long long)l.ctas, d->sms, most);
+  if (cooperative && !sim_workspace_open(d)) return sim_say(DRV_OUT_OF_MEMORY, "out of memory");
+  l.workspace = cooperative ? d->workspace : 0;
   uint8_t *block = sim_new(f->param_bytes);
   if (!block) return sim_say(DRV_OUT_OF_MEMORY, "out of memory");
   code = gather_params(f, params, extra, block);

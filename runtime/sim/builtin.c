@@ -262,6 +262,20 @@ bool sim_heap_open(SimDevice *dev) {
   return true;
 }
 
+/* ---- what cooperative groups find in %envreg1 and %envreg2: a piece of memory that is 0 when the launch begins; without it, in a
+ * launch that is not cooperative, the grid's barrier executes trap ---- */
+
+enum { WORKSPACE_BYTES = 4096 };
+
+bool sim_workspace_open(SimDevice *dev) {
+  SimAlloc *a = sim_memory_range(&dev->memory, dev->workspace, WORKSPACE_BYTES);
+  if (!a && sim_memory_alloc(&dev->memory, WORKSPACE_BYTES, &dev->workspace)) return false;
+  if (!a) a = sim_memory_find(&dev->memory, dev->workspace);
+  memset(a->host, 0, WORKSPACE_BYTES);
+  sim_memory_mark(a, a->base, WORKSPACE_BYTES);
+  return true;
+}
+
 /* ---- the call ---- */
 
 static int heap_overwritten(SimWarp *w, const SimInstr *in, uint32_t lane) {

@@ -143,6 +143,8 @@ uint64_t sim_special_value(const SimCta *c, uint32_t warp, uint32_t lane, uint64
   case SPECIAL_LANEMASK_GE: return SIM_FULL << lane;
   case SPECIAL_DYNAMIC_SMEM: return l->dynamic_bytes;
   case SPECIAL_TOTAL_SMEM: return l->shared_bytes;
+  case SPECIAL_ENVREG1: return l->workspace >> 32; /* where cooperative groups look for the grid's workspace */
+  case SPECIAL_ENVREG2: return (uint32_t)l->workspace;
   case SPECIAL_CLUSTERID_X: return c->id[0] / l->cluster[0];
   case SPECIAL_CLUSTERID_Y: return c->id[1] / l->cluster[1];
   case SPECIAL_CLUSTERID_Z: return c->id[2] / l->cluster[2];

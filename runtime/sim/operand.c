@@ -20,7 +20,7 @@ static const struct { const char *name; uint8_t id, width; } specials[] = {
   {"%lanemask_le", SPECIAL_LANEMASK_LE, 4}, {"%lanemask_gt", SPECIAL_LANEMASK_GT, 4},
   {"%lanemask_ge", SPECIAL_LANEMASK_GE, 4}, {"%dynamic_smem_size", SPECIAL_DYNAMIC_SMEM, 4},
   {"%total_smem_size", SPECIAL_TOTAL_SMEM, 4}, {"%clock", SPECIAL_CLOCK, 4}, {"%clock64", SPECIAL_CLOCK64, 8},
-  {"%globaltimer", SPECIAL_TIMER, 8}, {"WARP_SZ", SPECIAL_NONE, 4},
+  {"%envreg1", SPECIAL_ENVREG1, 4}, {"%envreg2", SPECIAL_ENVREG2, 4}, {"%globaltimer", SPECIAL_TIMER, 8}, {"WARP_SZ", SPECIAL_NONE, 4},
 };
 
 static uint32_t special_vreg(SimParser *p, const SimToken *t) {

@@ -132,6 +132,7 @@ typedef struct SimDevice {
   int primary_users;
   SimBuf print;            /* output of device code that no synchronising call has passed on */
   uint64_t heap;           /* of malloc in device code; 0: none yet */
+  uint64_t workspace;      /* of cooperative launches; 0: none yet */
 } SimDevice;
 typedef struct SimFormCount { const char *opcode; uint64_t lanes; } SimFormCount;
 
@@ -199,7 +200,7 @@ typedef enum {
   SPECIAL_CLUSTERID_X, SPECIAL_CLUSTERID_Y, SPECIAL_CLUSTERID_Z, SPECIAL_NCLUSTERID_X, SPECIAL_NCLUSTERID_Y, SPECIAL_NCLUSTERID_Z,
   SPECIAL_CLUSTER_CTAID_X, SPECIAL_CLUSTER_CTAID_Y, SPECIAL_CLUSTER_CTAID_Z, SPECIAL_CLUSTER_NCTAID_X, SPECIAL_CLUSTER_NCTAID_Y,
   SPECIAL_CLUSTER_NCTAID_Z, SPECIAL_CLUSTER_CTARANK, SPECIAL_CLUSTER_NCTARANK,
-  SPECIAL_DYNAMIC_SMEM, SPECIAL_TOTAL_SMEM,
+  SPECIAL_DYNAMIC_SMEM, SPECIAL_TOTAL_SMEM, SPECIAL_ENVREG1, SPECIAL_ENVREG2,
   SPECIAL_STACK, /* local address of the activation's stack, plus what stands above SIM_SPECIAL_BITS */
   SPECIAL_CLOCK, SPECIAL_CLOCK64, SPECIAL_TIMER,
 } SimSpecial;
@@ -481,6 +482,7 @@ typedef struct SimLaunch {
   uint64_t ctas, ngroups;
   uint32_t group_ctas, resident;      /* CTAs of a group; groups that the device holds at a time */
   const uint8_t *params;
+  uint64_t workspace;                 /* of a cooperative launch */
   bool checks, cooperative;
   bool overlaps;                      /* may start before the launch before it has ended (programmatic stream serialization) */
   uint32_t engines;                   /* per CTA */
@@ -596,6 +598,7 @@ SimBuiltin sim_builtin_find(const char *name, size_t n);
 void sim_print_collect(SimLaunch *l); /* the launch is over */
 void sim_print_flush(SimDevice *dev);
 bool sim_heap_open(SimDevice *dev);   /* false: out of memory */
+bool sim_workspace_open(SimDevice *dev); /* memory in which the CTAs of a cooperative launch meet; likewise */
 int sim_builtin_call(SimWarp *w, const SimInstr *in, const SimCall *call, const SimFunction *callee, uint32_t mask);
 
 /* fault.c: every one records the finding of the CTA (the first stays) and returns STEP_YIELD. */

@@ -88,6 +88,32 @@ enum { DEVICES = sizeof devices / sizeof devices[0] };
   "  ld.global.b32 %r8, [%rd8];\n" ARRIVE("2")                                                                          \
   "  @%p1 ret;\n  mov.b32 %r9, 77;\n  st.global.b32 [%rd4], %r9;\n  st.global.b32 [%rd5], %r8;\n"
 
+/* The same as cooperative groups do it: the barrier lies in a workspace that %envreg1 and %envreg2 name, 0 where there is none. The first
+ * CTA adds what turns the highest bit when all have come. */
+#define MEET(n)                                                                                                        \
+  "  barrier.sync 0;\n  @%p1 bra in" n ";\n  atom.add.release.gpu.u32 %r5, [%rd9+4], %r11;\nwait" n ":\n"                \
+  "  ld.acquire.gpu.u32 %r6, [%rd9+4];\n  xor.b32 %r6, %r6, %r5;\n  setp.gt.s32 %p3, %r6, -1;\n  @%p3 bra wait" n ";\n"  \
+  "in" n ":\n  barrier.sync 0;\n"
+#define GRID_GROUP                                                                                                     \
+  "  mov.u32 %r5, %envreg2;\n  cvt.u64.u32 %rd7, %r5;\n  mov.u32 %r6, %envreg1;\n  cvt.u64.u32 %rd8, %r6;\n"            \
+  "  bfi.b64 %rd9, %rd8, %rd7, 32, 32;\n  setp.ne.s64 %p2, %rd9, 0;\n  @%p2 bra there;\n  trap; // HERE\nthere:\n"       \
+  "  setp.eq.s32 %p4, %r3, 0;\n  sub.s32 %r10, -2147483647, %r4;\n  selp.b32 %r11, %r10, 1, %p4;\n"                    \
+  "  @!%p1 st.global.b32 [%rd4], %r3;\n" MEET("1")                                                                     \
+  "  add.s32 %r7, %r3, 1;\n  rem.u32 %r7, %r7, %r4;\n  mul.wide.u32 %rd7, %r7, 4;\n  add.s64 %rd8, %rd1, %rd7;\n"       \
+  "  ld.global.b32 %r8, [%rd8];\n" MEET("2") "  @%p1 ret;\n  st.global.b32 [%rd4], %r4;\n  st.global.b32 [%rd5], %r8;\n"
+
+static void test_grid_group(void **state) {
+  (void)state;
+  static Run r;
+  for (int d = 0; d < DEVICES; d++) {
+    run(&r, devices[d], GRID_GROUP, 9, 64, 1);
+    if (r.code) fail_msg("%s: %s", devices[d], r.text);
+    for (unsigned i = 0; i < 9; i++) assert_int_equal(r.y[i], (i + 1) % 9);
+    run(&r, devices[d], GRID_GROUP, 9, 64, 0); /* a launch that is not cooperative */
+    assert_string_equal(r.kind, "trap");
+  }
+}
+
 static void test_patterns(void **state) {
   (void)state;
   static Run r;
@@ -212,7 +238,7 @@ static void test_no_memory(void **state) {
 
 int main(void) {
   kiln_mem_hook(failing_memory, NULL);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_memory), cmocka_unit_test(test_patterns),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_memory), cmocka_unit_test(test_patterns), cmocka_unit_test(test_grid_group),
                                      cmocka_unit_test(test_deadlock), cmocka_unit_test(test_order)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
