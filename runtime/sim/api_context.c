@@ -159,13 +159,12 @@ DRV_EXPORT DrvResult cuDevicePrimaryCtxRetain(DrvContext *context, DrvDevice dev
   return sim_leave(DRV_SUCCESS);
 }
 
-/* With the last context in use. Whose an allocation is, is not kept: the memory of one context lives as long as another of its device is used. */
-static void end_memory(SimDevice *d) {
-  if (d->primary_users) return;
-  for (uint32_t i = 0; i < SIM_COUNT(&sim_state.contexts, struct CUctx_st *); i++) {
-    const struct CUctx_st *c = SIM_AT(&sim_state.contexts, struct CUctx_st *, i);
-    if (c->dev == d && !c->primary && !c->dead) return;
-  }
+/* Modules and memory of a context end with it; with the last of them what the device keeps for launches. Memory of other contexts stays. */
+static void end_context(SimDevice *d, struct CUctx_st *c) {
+  end_modules(d, c);
+  bool last = sim_memory_free_of(&d->memory, c);
+  for (uint32_t i = 0; i < SIM_COUNT(&sim_state.modules, SimModule *); i++) last = last && SIM_AT(&sim_state.modules, SimModule *, i)->dev != d;
+  if (!last) return;
   uint64_t next = d->memory.next_base, serial = d->memory.serial, total = d->memory.total_bytes;
   sim_memory_close(&d->memory);
   d->memory = (SimMemory){.next_base = next, .serial = serial, .total_bytes = total};
@@ -173,23 +172,23 @@ static void end_memory(SimDevice *d) {
   sim_buf_free(&d->rows);
   for (uint32_t i = 0; i < SIM_COUNT(&d->blocks, SimBlock); i++) sim_delete(SIM_AT(&d->blocks, SimBlock, i).at, SIM_AT(&d->blocks, SimBlock, i).bytes);
   sim_buf_free(&d->blocks);
-  d->pending = DRV_SUCCESS;
 }
 
-/* The last release ends the context's modules, and the device's memory; the context itself stays for the next retain. */
+/* The context itself stays for the next retain. */
 DRV_EXPORT DrvResult cuDevicePrimaryCtxRelease_v2(DrvDevice device) {
   sim_enter();
   SimDevice *d = sim_device_at(device);
   if (!d) return sim_leave(DRV_INVALID_DEVICE);
   if (!d->primary_users) return sim_leave(sim_say(DRV_INVALID_CONTEXT, "the primary context is not retained"));
   if (--d->primary_users == 0) {
-    end_modules(d, d->primary);
-    end_memory(d);
+    end_context(d, d->primary);
+    d->pending = DRV_SUCCESS;
   }
   return sim_leave(DRV_SUCCESS);
 }
 
 static DrvResult push(struct CUctx_st *c) {
+  if (c->dead) return sim_say(DRV_CONTEXT_IS_DESTROYED, "the context is destroyed");
   if (depth == SIM_MAX_STACK) return sim_say(DRV_OUT_OF_MEMORY, "more than %d contexts pushed", SIM_MAX_STACK);
   stack[depth++] = c;
   return DRV_SUCCESS;
@@ -212,9 +211,8 @@ DRV_EXPORT DrvResult cuCtxDestroy_v2(DrvContext context) {
   sim_enter();
   if (!sim_handle_known(&sim_state.contexts, context) || context->primary || context->dead)
     return sim_leave(sim_say(DRV_INVALID_CONTEXT, "no context that can be destroyed"));
-  end_modules(context->dev, context);
+  end_context(context->dev, context);
   context->dead = true; /* other threads may still have it on their stacks */
-  end_memory(context->dev);
   if (depth && stack[depth - 1] == context) depth--;
   return sim_leave(DRV_SUCCESS);
 }
@@ -242,6 +240,7 @@ DRV_EXPORT DrvResult cuCtxGetCurrent(DrvContext *context) {
 DRV_EXPORT DrvResult cuCtxSetCurrent(DrvContext context) {
   sim_enter();
   if (context && !sim_handle_known(&sim_state.contexts, context)) return sim_leave(sim_say(DRV_INVALID_CONTEXT, "no such context"));
+  if (context && context->dead) return sim_leave(push(context)); /* which says so */
   if (depth) depth--;
   return sim_leave(context ? push(context) : DRV_SUCCESS);
 }

@@ -94,6 +94,7 @@ DRV_EXPORT DrvResult cuMemAllocManaged(DrvPtr *ptr, size_t bytes, unsigned flags
 
 DRV_EXPORT DrvResult cuMemAllocPitch_v2(DrvPtr *ptr, size_t *pitch, size_t width, size_t height, unsigned element_bytes) {
   if (!ptr || !pitch || !width || !height || (element_bytes != 4 && element_bytes != 8 && element_bytes != 16)) return DRV_INVALID_VALUE;
+  if (width > SIZE_MAX - 511) return DRV_OUT_OF_MEMORY;
   *pitch = (width + 511) / 512 * 512;
   return height > SIZE_MAX / *pitch ? DRV_OUT_OF_MEMORY : cuMemAlloc_v2(ptr, *pitch * height);
 }
@@ -153,19 +154,19 @@ DRV_EXPORT DrvResult cuMemcpy2D_v2(const Copy2D *copy) { return copy_rows(copy, 
 DRV_EXPORT DrvResult cuMemcpy2DUnaligned_v2(const Copy2D *copy) { return copy_rows(copy, NULL); }
 DRV_EXPORT DrvResult cuMemcpy2DAsync_v2(const Copy2D *copy, DrvStream stream) { return copy_rows(copy, stream); }
 
-#define FILL_ROWS(call)                                                                                                \
-  DrvResult code = DRV_SUCCESS;                                                                                        \
-  for (size_t row = 0; row < height && !code; row++, to += pitch) code = call;                                         \
+#define FILL_ROWS(call, element)                                                                                       \
+  DrvResult code = height > 1 && pitch / element < width ? DRV_INVALID_VALUE : DRV_SUCCESS;                            \
+  for (size_t row = 0; row < height && width && !code; row++, to += pitch) code = call;                                         \
   return code
 
 DRV_EXPORT DrvResult cuMemsetD2D8Async(DrvPtr to, size_t pitch, unsigned char v, size_t width, size_t height, DrvStream stream) {
-  FILL_ROWS(cuMemsetD8Async(to, v, width, stream));
+  FILL_ROWS(cuMemsetD8Async(to, v, width, stream), 1);
 }
 DRV_EXPORT DrvResult cuMemsetD2D16Async(DrvPtr to, size_t pitch, unsigned short v, size_t width, size_t height, DrvStream stream) {
-  FILL_ROWS(cuMemsetD16Async(to, v, width, stream));
+  FILL_ROWS(cuMemsetD16Async(to, v, width, stream), 2);
 }
 DRV_EXPORT DrvResult cuMemsetD2D32Async(DrvPtr to, size_t pitch, unsigned v, size_t width, size_t height, DrvStream stream) {
-  FILL_ROWS(cuMemsetD32Async(to, v, width, stream));
+  FILL_ROWS(cuMemsetD32Async(to, v, width, stream), 4);
 }
 DRV_EXPORT DrvResult cuMemsetD2D8_v2(DrvPtr to, size_t pitch, unsigned char v, size_t width, size_t height) {
   return cuMemsetD2D8Async(to, pitch, v, width, height, NULL);

@@ -11,7 +11,9 @@ DRV_EXPORT DrvResult cuMemAlloc_v2(DrvPtr *ptr, size_t bytes) {
   uint64_t base = 0;
   DrvResult code = sim_memory_alloc(&d->memory, bytes, &base);
   if (code) return sim_leave(sim_say(code, bytes ? "out of memory: %zu bytes asked for" : "an allocation needs at least one byte (%zu)", bytes));
-  if (!d->checks) atomic_store(&sim_memory_find(&d->memory, base)->all_init, true);
+  SimAlloc *a = sim_memory_find(&d->memory, base);
+  a->owner = sim_current();
+  if (!d->checks) atomic_store(&a->all_init, true);
   *ptr = base;
   return sim_leave(DRV_SUCCESS);
 }
@@ -21,7 +23,8 @@ DRV_EXPORT DrvResult cuMemFree_v2(DrvPtr ptr) {
   SimDevice *d = sim_current_device();
   if (!d) return sim_leave(DRV_INVALID_CONTEXT);
   if (ptr == 0) return sim_leave(DRV_SUCCESS);
-  DrvResult code = sim_memory_free(&d->memory, ptr);
+  SimAlloc *a = sim_memory_find(&d->memory, ptr);
+  DrvResult code = a && !a->owner ? DRV_INVALID_VALUE : sim_memory_free(&d->memory, ptr); /* a module's array is not the program's to free */
   return sim_leave(code ? sim_say(code, "0x%llx is not the start of a live allocation", ptr) : code);
 }
 
@@ -113,6 +116,7 @@ static DrvResult copy_any(SimDevice *d, DrvPtr to, DrvPtr from, size_t bytes) {
   if (to_dev && from_dev) return on_device(d, to, from, bytes);
   if (to_dev) return to_device(d, to, (const void *)(uintptr_t)from, bytes);
   if (from_dev) return to_host(d, (void *)(uintptr_t)to, from, bytes);
+  if (bytes && (!to || !from)) return sim_say(DRV_INVALID_VALUE, "a copy from 0x%llx to 0x%llx", from, to);
   memmove((void *)(uintptr_t)to, (const void *)(uintptr_t)from, bytes);
   return DRV_SUCCESS;
 }

@@ -88,6 +88,16 @@ DrvResult sim_memory_free(SimMemory *m, uint64_t base) {
   return DRV_SUCCESS;
 }
 
+bool sim_memory_free_of(SimMemory *m, const struct CUctx_st *owner) {
+  bool last = true;
+  for (uint32_t i = 0; i < SIM_COUNT(&m->allocs, SimAlloc *); i++) {
+    SimAlloc *a = allocs(m)[i];
+    if (a->owner == owner && !a->freed) sim_memory_free(m, a->base);
+    last = last && (a->freed || !a->owner);
+  }
+  return last;
+}
+
 /* CTAs on several host cores mark neighbouring bytes: partial bytes of the bitmap are set atomically. */
 void sim_memory_mark(SimAlloc *a, uint64_t addr, uint64_t bytes) {
   uint8_t *init = a->init;

@@ -88,6 +88,7 @@ typedef struct SimAlloc {
   uint8_t *init;       /* a bit per byte: written since allocation; NULL once all are */
   atomic_bool all_init;
   bool freed, constant; /* constant: a module's .const array */
+  const struct CUctx_st *owner; /* the context that ends it at the latest; NULL: the device */
   uint64_t serial;     /* nth allocation of the device */
   struct SimRacePage **pages; /* race.c; NULL until a checked launch touches it */
 } SimAlloc;
@@ -98,6 +99,7 @@ typedef struct SimMemory {
 } SimMemory;
 DrvResult sim_memory_alloc(SimMemory *m, uint64_t bytes, uint64_t *base);
 DrvResult sim_memory_free(SimMemory *m, uint64_t base);
+bool sim_memory_free_of(SimMemory *m, const struct CUctx_st *owner); /* all that is the owner's; true: no context owns anything any more */
 SimAlloc *sim_memory_find(const SimMemory *m, uint64_t addr);       /* the allocation containing addr, freed or not; NULL */
 SimAlloc *sim_memory_nearest(const SimMemory *m, uint64_t addr);    /* the last one at or below addr */
 SimAlloc *sim_memory_range(const SimMemory *m, uint64_t addr, uint64_t bytes); /* live and wholly inside, or NULL */

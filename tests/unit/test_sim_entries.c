@@ -215,6 +215,66 @@ static void test_occupancy(void **state) {
   OK(cuModuleUnload(m));
 }
 
+/* What a careless program asks for: refused, and neither a crash nor an endless loop. */
+static void test_careless(void **state) {
+  (void)state;
+  FIND(DrvResult, cuMemAllocPitch_v2, (DrvPtr *, size_t *, size_t, size_t, unsigned));
+  FIND(DrvResult, cuMemsetD2D8_v2, (DrvPtr, size_t, unsigned char, size_t, size_t));
+  FIND(DrvResult, cuMemsetD2D32_v2, (DrvPtr, size_t, unsigned, size_t, size_t));
+  FIND(DrvResult, cuMemcpy, (DrvPtr, DrvPtr, size_t));
+  FIND(DrvResult, cuMemAlloc_v2, (DrvPtr *, size_t));
+  FIND(DrvResult, cuMemFree_v2, (DrvPtr));
+  FIND(DrvResult, cuModuleLoadData, (DrvModule *, const void *));
+  FIND(DrvResult, cuModuleUnload, (DrvModule));
+  FIND(DrvResult, cuModuleGetGlobal_v2, (DrvPtr *, size_t *, DrvModule, const char *));
+  char own[16];
+  DrvPtr d, total;
+  size_t pitch;
+  DrvModule m;
+  open_library();
+  assert_int_equal(cuMemAllocPitch_v2(&d, &pitch, SIZE_MAX, 2, 4), DRV_OUT_OF_MEMORY);
+  OK(cuMemAlloc_v2(&d, 1024));
+  OK(cuMemsetD2D8_v2(d, 0, 1, 0, SIZE_MAX)); /* nothing, many times */
+  assert_int_equal(cuMemsetD2D32_v2(d, 12, 1, 4, 2), DRV_INVALID_VALUE);
+  OK(cuMemsetD2D32_v2(d, 16, 1, 4, 64));
+  assert_int_equal(cuMemcpy(0, (DrvPtr)(uintptr_t)own, 16), DRV_INVALID_VALUE);
+  assert_int_equal(cuMemcpy((DrvPtr)(uintptr_t)own, 0, 16), DRV_INVALID_VALUE);
+  OK(cuModuleLoadData(&m, text));
+  OK(cuModuleGetGlobal_v2(&total, NULL, m, "total"));
+  assert_int_equal(cuMemFree_v2(total), DRV_INVALID_VALUE); /* the module's, and not the program's */
+  OK(cuModuleUnload(m));
+  OK(cuMemFree_v2(d));
+}
+
+/* Memory ends with its context; that of others stays. */
+static void test_contexts(void **state) {
+  (void)state;
+  FIND(DrvResult, cuCtxCreate_v2, (DrvContext *, unsigned, int));
+  FIND(DrvResult, cuCtxDestroy_v2, (DrvContext));
+  FIND(DrvResult, cuCtxSetCurrent, (DrvContext));
+  FIND(DrvResult, cuCtxPushCurrent_v2, (DrvContext));
+  FIND(DrvResult, cuDevicePrimaryCtxRetain, (DrvContext *, int));
+  FIND(DrvResult, cuDevicePrimaryCtxRelease_v2, (int));
+  FIND(DrvResult, cuMemAlloc_v2, (DrvPtr *, size_t));
+  FIND(DrvResult, cuMemsetD8_v2, (DrvPtr, unsigned char, size_t));
+  FIND(DrvResult, cuMemFree_v2, (DrvPtr));
+  DrvContext primary, second;
+  DrvPtr mine, theirs;
+  open_library();
+  OK(cuMemAlloc_v2(&mine, 64));
+  OK(cuDevicePrimaryCtxRetain(&primary, 0));
+  OK(cuDevicePrimaryCtxRelease_v2(0)); /* a library that looks in */
+  OK(cuMemsetD8_v2(mine, 0, 64));
+  OK(cuCtxCreate_v2(&second, 0, 0));
+  OK(cuMemAlloc_v2(&theirs, 64));
+  OK(cuCtxDestroy_v2(second));
+  assert_int_equal(cuMemsetD8_v2(theirs, 0, 64), DRV_INVALID_VALUE);
+  OK(cuMemsetD8_v2(mine, 0, 64));
+  assert_int_equal(cuCtxSetCurrent(second), DRV_CONTEXT_IS_DESTROYED);
+  assert_int_equal(cuCtxPushCurrent_v2(second), DRV_CONTEXT_IS_DESTROYED);
+  OK(cuMemFree_v2(mine)); /* what was current still is */
+}
+
 static int called;
 static void count_call(void *user) { called += *(int *)user; }
 static void count_callback(DrvStream stream, DrvResult result, void *user) { called += *(int *)user + (stream == NULL) + (int)result; }
@@ -251,7 +311,7 @@ static void test_streams(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_exports), cmocka_unit_test(test_versions), cmocka_unit_test(test_settings),
-                                     cmocka_unit_test(test_memory),
+                                     cmocka_unit_test(test_memory), cmocka_unit_test(test_careless), cmocka_unit_test(test_contexts),
                                      cmocka_unit_test(test_modules), cmocka_unit_test(test_occupancy), cmocka_unit_test(test_streams)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
