@@ -36,6 +36,7 @@ typedef struct SimMbar {
   SimPast past[CLOCKS];    /* what its arrivals and copies hand on */
   SimPast seen[CLOCKS];    /* what those get that see its last phase end */
   uint32_t made, line;     /* of its initialisation: time, line */
+  uint32_t *used;          /* by warp of the group: time of its last operation on it, 0: none */
 } SimMbar;
 
 /* The live mbarrier at a cluster address, known to w; NULL: faulted. */

@@ -1,5 +1,6 @@
 /* engine_mbar.c - the mbarriers of a CTA: where they lie, who may use them, who waits for them. PTX ISA, mbarrier; mbarrier.init. */
 #include "engine.h"
+#include <string.h>
 
 static SimMbar *find_mbar(const SimCta *c, uint32_t address) {
   for (uint32_t i = 0; i < SIM_COUNT(&c->mbars, SimMbar *); i++)
@@ -50,7 +51,9 @@ SimMbar *sim_mbar_signalled(SimWarp *w, const SimInstr *in, int lane, uint32_t a
 
 SimMbar *sim_mbar_at(SimWarp *w, const SimInstr *in, int lane, uint32_t address) {
   SimMbar *b = sim_mbar_signalled(w, in, lane, address);
-  return b && sim_cluster_reach(w, in, lane, b->cta, b->address) ? b : NULL;
+  if (!b || !sim_cluster_reach(w, in, lane, b->cta, b->address)) return NULL;
+  b->used[w->agent] = w->cta->group->time;
+  return b;
 }
 
 static SimMbar *new_mbar(SimCta *c, uint32_t address) {
@@ -69,6 +72,7 @@ static SimMbar *new_mbar(SimCta *c, uint32_t address) {
     if (seen) sim_past_place(&b->seen[k], seen, g->ncolumns);
     if (!past || !seen) return NULL; /* stays in the list, and is freed with it */
   }
+  b->used = sim_new(g->nagents * sizeof *b->used);
   return b;
 }
 
@@ -81,13 +85,14 @@ int sim_mbar_make(SimWarp *w, const SimInstr *in, int lane, uint32_t address, ui
     return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "mbarrier", "shared", a.address,
                      "initialises an mbarrier that is live since ptx line %u: mbarrier.inval comes first", b->line);
   if (!b) b = new_mbar(a.cta, a.address);
-  if (!b || !b->seen[CLOCKS - 1].near) return sim_fault(w, in, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory");
+  if (!b || !b->used) return sim_fault(w, in, -1, DRV_OUT_OF_MEMORY, "memory", "", 0, "the simulator is out of memory");
   SimMbarFault f = sim_mbar_init(&b->s, count);
   if (f) return sim_mbar_fault_at(w, in, lane, b, f);
   if (!sim_area_write(w, in, lane, a, false)) return STEP_YIELD;
   sim_area_written(a, g->time << SIM_CELL_TIME | SIM_CELL_MBAR, (uint32_t)lane);
   sim_past_clear(b->past, g);
   sim_past_clear(b->seen, g);
+  memset(b->used, 0, g->nagents * sizeof *b->used);
   b->live = true;
   b->fenced = false;
   b->maker = w;
@@ -103,6 +108,11 @@ int sim_mbar_drop(SimWarp *w, const SimInstr *in, int lane, uint32_t address) {
   for (uint32_t i = 0; i < b->cta->nwarps; i++)
     if (b->cta->warp[i].held == b)
       return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "mbarrier", "shared", b->address, "invalidates an mbarrier that warp %u waits for", i);
+  const SimGroup *g = w->cta->group;
+  for (uint32_t i = 0; i < g->nagents && w->checks; i++)
+    if (i != w->agent && b->used[i] && !sim_knows(w, lane, CLOCK_GENERIC, i, b->used[i], SIM_LANE_WARP))
+      return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "race", "shared", b->address,
+                       "invalidates an mbarrier that warp %u has used, with no barrier between the two", i % w->cta->nwarps);
   b->live = false;
   sim_area_written((SimArea){b->cta, b->address, 8}, w->cta->group->time << SIM_CELL_TIME | w->agent, (uint32_t)lane);
   return STEP_NEXT;
@@ -143,6 +153,7 @@ void sim_mbar_close(SimCta *c) {
       sim_delete(b->past[k].near, SIM_PAST_ROWS * c->group->ncolumns * 4);
       sim_delete(b->seen[k].near, SIM_PAST_ROWS * c->group->ncolumns * 4);
     }
+    sim_delete(b->used, c->group->nagents * sizeof *b->used);
     sim_delete(b, sizeof *b);
   }
   sim_buf_free(&c->mbars);
