@@ -15,8 +15,19 @@ bool sim_cluster_lives(SimWarp *w, const SimInstr *in, int lane, const SimCta *c
   return true;
 }
 
+/* A CTA of the cluster may begin later than w: does w know of one of its warps, in whatever way? */
+static bool has_begun(SimWarp *w, const SimCta *c) {
+  const SimGroup *g = c->group;
+  for (uint32_t a = c->rank * c->nwarps, end = a + c->nwarps; a < end && !(w->begun >> c->rank & 1); a++)
+    if (g->settled[a] || sim_known_at_most(w, CLOCK_GENERIC, a)) w->begun |= 1u << c->rank;
+  return w->begun >> c->rank & 1;
+}
+
 bool sim_cluster_reach(SimWarp *w, const SimInstr *in, int lane, SimCta *c, uint32_t address) {
   if (!sim_cluster_lives(w, in, lane, c, address)) return false;
+  if (c != w->cta && w->checks && !has_begun(w, c))
+    return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "cluster", "shared", address,
+                     "touches the shared memory of the CTA of rank %u, which may not have begun: no barrier of the cluster comes before", c->rank), false;
   if (c != w->cta) c->touched[w->agent] = w->cta->group->time;
   return true;
 }

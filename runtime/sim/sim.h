@@ -359,6 +359,7 @@ struct SimWarp {
   bool held_any;                    /* or any other of its CTA */
   uint32_t depended;                /* time of its griddepcontrol.wait, 0: not yet */
   bool expired;                     /* its try_wait ends without success, since nobody can go on */
+  uint32_t begun;                   /* CTAs of the cluster, by rank, that it knows to have begun */
   bool waits_cluster, waits_regs;   /* WARP_HELD: at the cluster's barrier; for registers */
   uint32_t flights;                 /* areas of shared memory that its asynchronous operations are reading */
   uint32_t bulk_group[SIM_LANES];   /* groups of bulk copies that the thread has committed */
