@@ -73,13 +73,22 @@ static bool check_global(const SimBulk *b, bool write) {
     SimAlloc *a = sim_memory_range(m, row.address, row.inside);
     uint64_t bad;
     if (!a) return sim_fault_global(b->warp, b->in, b->lane, row.address, row.inside, write ? "copies to" : "copies from"), false;
-    if (b->warp->checks && sim_race_range(b->warp, b->in, a, row.address - a->base, row.inside, write)) return false;
+    if (b->warp->checks && sim_race_range(b->warp, b->in, a, row.address - a->base, row.inside, write, RACE_STARTED)) return false;
     if (!b->warp->checks || atomic_load_explicit(&a->all_init, memory_order_relaxed)) continue;
     if (write && KIND(b) == BULK_STORE) sim_memory_mark(a, row.address, row.inside);
     else if (!sim_memory_written(a, row.address, row.inside, &bad))
       return FAULT(b, DRV_LAUNCH_FAILED, "uninitialised", "global", bad, "copies from global memory that nobody has written"), false;
   }
   return true;
+}
+
+/* Its thread has waited for the store: from now on what it hands on includes the write. */
+static void wrote_global(const SimBulk *b) {
+  Rows rows = rows_of(b);
+  for (SimMapRow row; b->warp->checks && next_row(&rows, &row);) {
+    SimAlloc *a = row.inside ? sim_memory_range(&b->warp->cta->launch->dev->memory, row.address, row.inside) : NULL;
+    if (a && sim_race_range(b->warp, b->in, a, row.address - a->base, row.inside, true, RACE_WAITED)) return;
+  }
 }
 
 static bool check_place(const SimBulk *b, SimCta *c) {
@@ -483,9 +492,10 @@ int sim_bulk_wait(SimWarp *w, const SimInstr *in, uint32_t mask, uint32_t keep, 
       continue;
     }
     complete(b);
+    wrote_global(b);
     drop_bulk(g, i);
   }
-  return STEP_NEXT;
+  return g->faulted ? STEP_YIELD : STEP_NEXT;
 }
 
 bool sim_engine_step(SimGroup *g) {

@@ -19,7 +19,9 @@
 enum { MAX_READERS = 16, PAGE_LINES = 256, LINE_BITS = 5, PAGE_BITS = LINE_BITS + 8 };
 #define HOW_STRONG 0x80000000u
 #define HOW_WRITE 0x40000000u
-#define HOW_PC 0x3fffffffu
+#define HOW_ASYNC 0x20000000u /* of a bulk copy */
+#define HOW_PC 0x1fffffffu
+#define UNWAITED 0xffffffffu  /* time of a bulk store that its thread has not waited for: nobody knows of it */
 
 typedef struct Access { uint32_t agent, time, how, mask; } Access; /* how: instruction, HOW_*; mask: granules, 0: none */
 typedef struct More { uint32_t n, cap; Access at[]; } More;
@@ -111,6 +113,18 @@ static bool in_order(const Now *n, const Access *e) { /* e happens before the pr
   return g->launch->fn->meets && sim_clock_knows(n->w->past[CLOCK_GENERIC].far, sim_order_row(g->launch, group), a, e->time);
 }
 
+/* An ordinary write, which happens before a bulk copy: does the asynchronous proxy know of it? A fence.proxy.async on the way tells it,
+ * the writer's or one that comes after. */
+static bool is_fenced(const Now *n, const Access *e) {
+  const SimGroup *g = n->w->cta->group;
+  uint32_t group = e->agent / g->nagents, a = e->agent % g->nagents, row;
+  if (!(n->how & HOW_ASYNC) || (e->how & (HOW_WRITE | HOW_ASYNC)) != HOW_WRITE || g->launch->clocks < CLOCKS) return true;
+  if (group == (uint32_t)g->index) return e->time <= sim_known_at_most(n->w, CLOCK_ASYNC, a);
+  row = sim_order_row(g->launch, group);
+  return sim_clock_knows(n->w->past[CLOCK_ASYNC].far, row, a, e->time) ||
+         sim_clock_knows(n->w->past[CLOCK_GENERIC].far, row, g->ncolumns + a, e->time);
+}
+
 static uint32_t cta_of(const SimLaunch *l, uint32_t agent) { return agent / l->nwarps; }
 
 /* Two strong accesses whose scopes include each other do not race (PTX ISA: morally strong). */
@@ -161,7 +175,16 @@ static void keep_racer(SimRace *r, uint32_t agent, uint32_t how) {
   keep_lowest(how & HOW_WRITE ? r->writer : r->reader, agent, how);
 }
 
-static bool note_race(const Now *n, const Access *e, uint32_t mask, bool narrow) { /* between groups: false, they go on */
+typedef enum { WHY_RACE, WHY_SCOPE, WHY_UNWAITED, WHY_PROXY } Why;
+static const struct { const char *kind, *within, *between; } whys[] = {
+  {"race", "with no synchronisation between the two", "with no synchronisation between the two"},
+  {"scope", "ordered only if their scopes were wider", "ordered only if the scopes between the two were wider"},
+  {"race", "by a bulk store that has not been waited for: cp.async.bulk.wait_group, without .read",
+   "by a bulk store that had not been waited for: cp.async.bulk.wait_group, without .read"},
+  {"proxy", "with no fence.proxy.async between the two", "with no fence.proxy.async between the two"},
+};
+
+static bool note_race(const Now *n, const Access *e, uint32_t mask, Why why) { /* between groups: false, they go on */
   SimLaunch *l = n->w->cta->launch;
   uint64_t address = address_of(n, mask);
   pthread_mutex_lock(&l->lock);
@@ -169,21 +192,20 @@ static bool note_race(const Now *n, const Access *e, uint32_t mask, bool narrow)
   if (address == l->race.address) {
     keep_racer(&l->race, e->agent, e->how);
     keep_racer(&l->race, n->agent, n->how);
-    l->race.narrow |= narrow;
+    if (why > l->race.why) l->race.why = (uint8_t)why;
   }
   pthread_mutex_unlock(&l->lock);
   return false;
 }
 
 /* True: a fault of this group. */
-static bool report(const Now *n, const Access *e, uint32_t mask, bool narrow) {
+static bool report(const Now *n, const Access *e, uint32_t mask, Why why) {
   SimGroup *g = n->w->cta->group;
-  if (e->agent / g->nagents != (uint32_t)g->index) return note_race(n, e, mask, narrow);
+  if (e->agent / g->nagents != (uint32_t)g->index) return note_race(n, e, mask, why);
   uint32_t id[3], warp;
   place_agent(g->launch, e->agent, id, &warp);
-  sim_fault(n->w, n->in, -1, DRV_LAUNCH_FAILED, narrow ? "scope" : "race", "global", address_of(n, mask),
-            "%s what warp %u has %s at ptx line %u, %s", verb_of(n->how), warp, past_of(e->how), sim_code_at(g->launch, e->how & HOW_PC)->line,
-            narrow ? "ordered only if their scopes were wider" : "with no synchronisation between the two");
+  sim_fault(n->w, n->in, -1, DRV_LAUNCH_FAILED, whys[why].kind, "global", address_of(n, mask), "%s what warp %u has %s at ptx line %u, %s",
+            verb_of(n->how), warp, past_of(e->how), sim_code_at(g->launch, e->how & HOW_PC)->line, whys[why].within);
   return true;
 }
 
@@ -199,11 +221,10 @@ void sim_race_conclude(SimLaunch *l) { /* told by the lowest writer and the lowe
   place_agent(l, a.agent - 1, other, &other_warp);
   kilnsim_finding *f = &l->finding;
   *f = (kilnsim_finding){.cta = {id[0], id[1], id[2]}, .warp = (int)warp, .lane = -1, .address = r->address};
-  snprintf(f->kind, sizeof f->kind, "%s", r->narrow ? "scope" : "race");
+  snprintf(f->kind, sizeof f->kind, "%s", whys[r->why].kind);
   snprintf(f->space, sizeof f->space, "global");
   sim_fault_text(f, l->fn, sim_code_at(l, b.how & HOW_PC), "%s what cta (%u,%u,%u) warp %u has %s at ptx line %u, %s", verb_of(b.how), other[0],
-                 other[1], other[2], other_warp, past_of(a.how), sim_code_at(l, a.how & HOW_PC)->line,
-                 r->narrow ? "ordered only if the scopes between the two were wider" : "with no synchronisation between the two");
+                 other[1], other[2], other_warp, past_of(a.how), sim_code_at(l, a.how & HOW_PC)->line, whys[r->why].between);
   l->failed = true;
   l->code = DRV_LAUNCH_FAILED;
 }
@@ -214,22 +235,25 @@ void sim_race_conclude(SimLaunch *l) { /* told by the lowest writer and the lowe
 static bool stands_for(const Now *n, const Access *e) { return !(n->how & HOW_STRONG) || e->how & HOW_STRONG; }
 
 static bool judge(const Now *n, Access *e, uint32_t m) { /* true: faulted */
-  bool narrow = false;
+  bool narrow = false, own = e->agent == n->agent;
   uint32_t both = e->mask & m;
-  if (!both || e->agent == n->agent || !((e->how | n->how) & HOW_WRITE)) return false;
-  if (in_order(n, e)) {
-    if (n->how & HOW_WRITE && stands_for(n, e)) e->mask &= ~m;
+  if (!both || !((e->how | n->how) & HOW_WRITE)) return false;
+  if (own ? e->time != UNWAITED : in_order(n, e)) {
+    if (!is_fenced(n, e)) return report(n, e, both, WHY_PROXY);
+    if (!own && n->how & HOW_WRITE && stands_for(n, e)) e->mask &= ~m;
     return false;
   }
+  if (own && n->how & HOW_ASYNC) return false;
   if (morally_strong(n, e, &narrow)) return false;
+  if (e->time == UNWAITED) return report(n, e, both, WHY_UNWAITED);
   const SimGroup *g = n->w->cta->group;
   const SimClock *hyp = n->w->past[CLOCK_GENERIC].narrow;
   narrow |= sim_clock_knows(hyp, sim_order_row(g->launch, e->agent / g->nagents), e->agent % g->nagents, e->time);
-  return report(n, e, both, narrow);
+  return report(n, e, both, narrow ? WHY_SCOPE : WHY_RACE);
 }
 
 static bool same_epoch(const Now *n, const Access *e) {
-  return e->agent == n->agent && e->time == n->time && !((e->how ^ n->how) & (HOW_WRITE | HOW_STRONG));
+  return e->agent == n->agent && e->time == n->time && !((e->how ^ n->how) & (HOW_WRITE | HOW_STRONG | HOW_ASYNC));
 }
 
 static Access *free_access(Line *x, bool write) { /* NULL: out of memory */
@@ -294,7 +318,7 @@ static bool enter_slow(const Now *n, Line *x, uint32_t m) { /* true: faulted */
   if (write && x->many & m) {
     uint32_t group = x->many_agent[0] / n->w->cta->group->nagents;
     Access reader = {.agent = x->many_agent[group == (uint32_t)n->w->cta->group->index], .how = x->many_how, .mask = x->many};
-    note_race(n, &reader, x->many & m, false);
+    note_race(n, &reader, x->many & m, WHY_RACE);
   }
   uint32_t all = m; /* a reader of granules that many have read is judged with their writers: it may be the lowest */
   if (!write && x->many & m) keep_reader(n, x, n->agent, n->how);
@@ -326,6 +350,7 @@ static bool enter_slow(const Now *n, Line *x, uint32_t m) { /* true: faulted */
 /* One agent alone uses the line, each granule at its last access: true if the access is entered. */
 static inline bool enter_fast(const Now *n, Line *x, uint32_t m) {
   Access *w = &x->write, *r = &x->read;
+  if (w->mask && (w->time == UNWAITED || n->how & HOW_ASYNC)) return false;
   if (x->more || (w->mask && w->agent != n->agent) || (r->mask && r->agent != n->agent) || (int32_t)n->how < 0) return false;
   if (n->how & HOW_WRITE) {
     if (x->many & m) return false;
@@ -411,14 +436,14 @@ static bool too_early(const Now *n, const SimRacePage *p, uint64_t stop, uint32_
   return false;
 }
 
-bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset, uint64_t bytes, bool write) {
+bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset, uint64_t bytes, bool write, SimRaceKind kind) {
   const SimGroup *g = w->cta->group;
   SimLaunch *l = g->launch;
   uint32_t granule = l->fn->granule;
   uint64_t first = offset >> granule, end = (offset + bytes - 1) >> granule, line = first >> LINE_BITS, last = end >> LINE_BITS;
   uint32_t first_mask = SIM_FULL << (first & 31), last_mask = SIM_FULL >> (31 - (end & 31));
-  Now n = {.w = w, .in = in, .alloc = a, .agent = w->self, .time = g->time,
-           .how = sim_code_index(w, in) | (write ? HOW_WRITE : 0) | (in->sem ? HOW_STRONG : 0)};
+  Now n = {.w = w, .in = in, .alloc = a, .agent = w->self, .time = kind == RACE_STARTED && write ? UNWAITED : g->time,
+           .how = sim_code_index(w, in) | (write ? HOW_WRITE : 0) | (in->sem ? HOW_STRONG : 0) | (kind != RACE_ORDINARY ? HOW_ASYNC : 0)};
   while (line <= last) {
     uint64_t page = line / PAGE_LINES, stop = page * PAGE_LINES + PAGE_LINES - 1;
     if (stop > last) stop = last;

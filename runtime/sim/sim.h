@@ -474,7 +474,7 @@ typedef struct SimRacer { uint32_t agent, how; } SimRacer; /* agent + 1, 0: none
 typedef struct SimRace { /* the race between groups that is to be reported */
   uint64_t address;      /* 0: none */
   SimRacer writer[2], reader[2];
-  bool narrow;
+  uint8_t why;           /* race.c's: the worst of them */
 } SimRace;
 
 typedef struct SimLaunch {
@@ -618,8 +618,10 @@ bool sim_read_known(const SimWarp *w, int lane, uint32_t agent, uint32_t read);
 bool sim_shadow_read_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane, uint32_t code);
 bool sim_shadow_write_slow(SimWarp *w, const SimInstr *in, uint32_t cell, int lane, uint32_t code, uint32_t flags);
 
-/* race.c: bytes of an allocation that one instruction of w reads or writes. True: a race within the group, which has faulted. */
-bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset, uint64_t bytes, bool write);
+/* race.c: bytes of an allocation that one instruction of w reads or writes; a bulk copy that begins, or is waited for. True: a race within
+ * the group, which has faulted. */
+typedef enum { RACE_ORDINARY, RACE_STARTED, RACE_WAITED } SimRaceKind;
+bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset, uint64_t bytes, bool write, SimRaceKind kind);
 void sim_race_conclude(SimLaunch *l);                 /* the launch fails if groups have raced */
 void sim_race_free(SimAlloc *a);
 void sim_race_forget(const SimLaunch *l, SimAlloc *a, uint64_t offset, uint64_t bytes); /* these bytes begin anew */

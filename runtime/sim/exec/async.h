@@ -28,7 +28,7 @@ static bool copy_source(SimWarp *w, const SimInstr *in, SimCopy *c, const uint64
     SimAlloc *a = sim_memory_range(&w->cta->launch->dev->memory, src[k], c->src_bytes[k]);
     if (!a) return sim_fault_global(w, in, (int)k, src[k], c->src_bytes[k], "copies from"), false;
     c->src[k] = a->host + (src[k] - a->base);
-    if (w->checks && sim_race_range(w, in, a, src[k] - a->base, c->src_bytes[k], false)) return false;
+    if (w->checks && sim_race_range(w, in, a, src[k] - a->base, c->src_bytes[k], false, RACE_ORDINARY)) return false;
     uint64_t bad;
     if (w->checks && !atomic_load_explicit(&a->all_init, memory_order_relaxed) && !sim_memory_written(a, src[k], c->src_bytes[k], &bad))
       return sim_fault(w, in, (int)k, DRV_LAUNCH_FAILED, "uninitialised", "global", bad,

@@ -181,7 +181,7 @@ static bool resolve_written(SimWarp *w, const SimInstr *in, uint32_t mask, const
 typedef struct Stretch { SimAlloc *a; uint64_t at, end; } Stretch; /* neighbouring pieces of lanes, judged together */
 
 static bool judge_stretch(SimWarp *w, const SimInstr *in, const Stretch *s, bool write) { /* false: faulted */
-  return s->end == s->at || !sim_race_range(w, in, s->a, s->at - s->a->base, s->end - s->at, write);
+  return s->end == s->at || !sim_race_range(w, in, s->a, s->at - s->a->base, s->end - s->at, write, RACE_ORDINARY);
 }
 
 static bool resolve_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint64_t *addr, uint32_t bytes, SimAccess how, char **p) {
@@ -229,7 +229,7 @@ static int load_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uint
   char *p[SIM_LANES], *block;
   SimAlloc *a;
   if ((block = block_global(w, in, mask, addr, bytes, false, &a))) {
-    if (w->checks && sim_race_range(w, in, a, addr[0] - a->base, bytes * SIM_LANES, false)) return STEP_YIELD;
+    if (w->checks && sim_race_range(w, in, a, addr[0] - a->base, bytes * SIM_LANES, false, RACE_ORDINARY)) return STEP_YIELD;
     load_block(w, in, block);
     return STEP_NEXT;
   }
@@ -244,7 +244,7 @@ static int store_global(SimWarp *w, const SimInstr *in, uint32_t mask, const uin
   char *p[SIM_LANES], *block;
   SimAlloc *a;
   if ((block = block_global(w, in, mask, addr, bytes, true, &a))) {
-    if (w->checks && sim_race_range(w, in, a, addr[0] - a->base, bytes * SIM_LANES, true)) return STEP_YIELD;
+    if (w->checks && sim_race_range(w, in, a, addr[0] - a->base, bytes * SIM_LANES, true, RACE_ORDINARY)) return STEP_YIELD;
     store_block(w, in, block);
     return STEP_NEXT;
   }
