@@ -119,6 +119,7 @@ static bool is_fenced(const Now *n, const Access *e) {
   const SimGroup *g = n->w->cta->group;
   uint32_t group = e->agent / g->nagents, a = e->agent % g->nagents, row;
   if (!(n->how & HOW_ASYNC) || (e->how & (HOW_WRITE | HOW_ASYNC)) != HOW_WRITE || g->launch->clocks < CLOCKS) return true;
+  if (n->how & e->how & HOW_STRONG) return true; /* a reduction of both kinds: each adds to what is there */
   if (group == (uint32_t)g->index) return e->time <= sim_known_at_most(n->w, CLOCK_ASYNC, a);
   row = sim_order_row(g->launch, group);
   return sim_clock_knows(n->w->past[CLOCK_ASYNC].far, row, a, e->time) ||
@@ -444,6 +445,9 @@ bool sim_race_range(SimWarp *w, const SimInstr *in, SimAlloc *a, uint64_t offset
   uint32_t first_mask = SIM_FULL << (first & 31), last_mask = SIM_FULL >> (31 - (end & 31));
   Now n = {.w = w, .in = in, .alloc = a, .agent = w->self, .time = kind == RACE_STARTED && write ? UNWAITED : g->time,
            .how = sim_code_index(w, in) | (write ? HOW_WRITE : 0) | (in->sem ? HOW_STRONG : 0) | (kind != RACE_ORDINARY ? HOW_ASYNC : 0)};
+  if (write && a->constant)
+    return sim_fault(w, in, -1, DRV_ILLEGAL_ADDRESS, "out_of_bounds", "const", a->base + offset, "writes to an array of .const, which kernels only read"),
+           true;
   while (line <= last) {
     uint64_t page = line / PAGE_LINES, stop = page * PAGE_LINES + PAGE_LINES - 1;
     if (stop > last) stop = last;

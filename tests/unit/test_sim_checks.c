@@ -11,7 +11,7 @@ typedef struct Fault {
 } Fault;
 
 #define HEAD                                                                                                           \
-  PTX_HEAD ".file 1 \"ops/planted.lua\"\n.extern .shared .align 16 .b8 dyn[];\n"                                       \
+  PTX_HEAD ".file 1 \"ops/planted.lua\"\n.extern .shared .align 16 .b8 dyn[];\n.const .b32 table[2] = {1, 2};\n"       \
   ".visible .entry k(.param .u64 x, .param .u64 y, .param .u32 n)\n{\n"                                                \
   "  .reg .pred %p<8>; .reg .b16 %h<8>; .reg .b32 %r<20>; .reg .b64 %rd<20>; .reg .f32 %f<20>;\n"                      \
   "  ld.param.b64 %rd1, [x];\n  ld.param.b64 %rd2, [y];\n  ld.param.b32 %r1, [n];\n  mov.u32 %r2, %tid.x;\n"           \
@@ -28,6 +28,8 @@ static const Fault faults[] = {
   {"misaligned", "global", "st.global.b32 [%rd5+2], %r1; // HERE\n", DRV_MISALIGNED_ADDRESS, "multiple of 4"},
   {"uninitialised", "global", "ld.global.f32 %f1, [%rd5]; // HERE\n", DRV_LAUNCH_FAILED, "nobody has written"},
   {"uninitialised", "global", "@%p2 st.global.b32 [%rd5], %r1;\n ld.global.f32 %f1, [%rd5]; // HERE\n", DRV_LAUNCH_FAILED, NULL},
+  {"out_of_bounds", "const", "mov.u64 %rd6, table;\n @%p2 st.b32 [%rd6], %r1; // HERE\n", DRV_ILLEGAL_ADDRESS, "only read"},
+  {"out_of_bounds", "const", "mov.u64 %rd6, table;\n red.add.u32 [%rd6+4], %r1; // HERE\n", DRV_ILLEGAL_ADDRESS, "only read"},
   /* ---- shared memory ---- */
   {"out_of_bounds", "shared", "st.shared.b32 [%r5+1020], %r1; // HERE\n", DRV_ILLEGAL_ADDRESS, "the block has"},
   {"misaligned", "shared", "st.shared.b32 [%r5+1], %r1; // HERE\n", DRV_MISALIGNED_ADDRESS, "multiple of 4"},
@@ -49,6 +51,7 @@ static const Fault faults[] = {
    DRV_LAUNCH_FAILED, NULL}, /* a warp that ends completes the barrier and hands nothing on */
   {"barrier", "", "@%p1 bra skip;\n bar.sync 1, 32;\n bar.sync 0, 64; // HERE\nskip:\n", DRV_LAUNCH_FAILED, "have ended"},
   {"barrier", "", "bar.sync 0, 33; // HERE\n", DRV_LAUNCH_FAILED, "multiple of 32"},
+  {"barrier", "", "mov.b32 %r9, 0;\n bar.arrive 1, %r9; // HERE\n", DRV_LAUNCH_FAILED, "not 0"},
   {"barrier", "", "bar.sync 17; // HERE\n", DRV_LAUNCH_FAILED, "there are 16"},
   {"barrier", "", "bar.sync 3, 96; // HERE\n", DRV_LAUNCH_FAILED, "the block has 2 warps"},
   {"deadlock", "", "@%p1 bra one;\n bar.sync 2; // HERE\n bra end;\none:\n bar.sync 1; // OR\nend:\n", DRV_LAUNCH_FAILED, "at barrier"},

@@ -157,6 +157,7 @@ static int at_barrier(SimWarp *w, const SimInstr *in, uint32_t mask, int id_slot
     if (R32(id_slot)[l] != id || (count_slot >= 0 && R32(count_slot)[l] != count))
       return sim_fault(w, in, (int)l, DRV_LAUNCH_FAILED, "barrier", "", 0, "%s: barrier number or thread count differs between lanes", what);
   }
+  if (!park && !count) return sim_fault(w, in, lane, DRV_LAUNCH_FAILED, "barrier", "", 0, "%s needs a count of threads that is not 0", what);
   w->pc = (uint32_t)(in - w->code) + 1;
   step = sim_cta_barrier(w, in, id, count, park, value);
   return step == STEP_NEXT ? STEP_JUMP : step;
