@@ -100,6 +100,12 @@ static SimClock *snapshot(const SimWarp *w) {
     return NULL;
   }
   if (far) memcpy(c->t, far->t, (size_t)far->rows * far->agents * 4);
+  const SimClock *told = g->launch->clocks < CLOCKS ? NULL : w->past[CLOCK_ASYNC].far; /* of other groups, by a proxy fence of w */
+  for (uint32_t r = 0; told && r < told->rows && r < rows; r++)
+    for (uint32_t a = 0; a < g->ncolumns; a++) {
+      uint32_t *t = c->t + (size_t)r * width + g->ncolumns + a, known = told->t[(size_t)r * width + a];
+      if (known > *t) *t = known;
+    }
   uint32_t *own = c->t + (size_t)(g->order - 1) * width;
   for (uint32_t k = 0; k < g->launch->clocks; k++)
     for (uint32_t a = 0; a < g->ncolumns; a++) own[k * g->ncolumns + a] = sim_known_at_most(w, (int)k, a);
