@@ -99,6 +99,15 @@ static int64_t largest(const KilnDef *def, const Case *c, uint32_t node) {
   }
 }
 
+/* Is it made of a scalar that comes with each launch? */
+static bool moves(const KilnDef *def, uint32_t node) {
+  const DefNode *n = &def->node[node];
+  if (n->op == DEF_SCALAR) return def->scalar[n->index].at_call;
+  for (int k = 0; k < def_operands((DefOp)n->op); k++)
+    if (moves(def, n->arg[k])) return true;
+  return false;
+}
+
 /* Entries per row: a whole row of columns has one each, or one for a pair. A table of every column's half tells which: if the last
  * column is then looked up within it, pairs share an entry. */
 static int64_t choose_entries(Case *c, const KilnDef *def, const DefNode *lookup, int dim, int pick) {
@@ -119,7 +128,8 @@ void cases_size_tables(Case *c, const KilnDef *def, const Roles *r, int pick, ui
     const DefTensor *t = &def->tensor[def->node[n->arg[0]].index];
     uint32_t fixed = known | ~r->table;
     if (!(fixed >> t->dim[1] & 1)) c->size[t->dim[1]] = choose_entries(c, def, n, t->dim[1], pick);
-    int64_t rows = largest(def, c, n->arg[1]) + 1 + (pick % 2 ? 3 : 0); /* exactly as many as are read, or more */
+    /* exactly as many as are read by the second launch, whose scalars are one more, or some beyond */
+    int64_t rows = largest(def, c, n->arg[1]) + 1 + (moves(def, n->arg[1]) ? 1 : 0) + (pick % 2 ? 3 : 0);
     if (!(fixed >> t->dim[0] & 1) && rows > c->size[t->dim[0]]) c->size[t->dim[0]] = rows;
   }
 }

@@ -355,12 +355,13 @@ void tensors_scalars(const CaseData *d, const kiln_plan *plan, int n, kiln_scala
   }
 }
 
-bool tensors_move_scalars(CaseData *d) {
+bool tensors_move_scalars(CaseData *d, int step) {
   bool any = false;
   for (int i = 0; i < d->def->nscalars; i++) {
     const DefScalar *s = &d->def->scalar[i];
     if (!s->at_call) continue;
-    double x = number_is_float(s->dtype) ? d->scalar[i] * 0.75 : d->scalar[i] > 1 << 20 ? 1 : d->scalar[i] + 1;
+    double whole = d->scalar[i] > 1 << 20 ? 1 : d->scalar[i] + step, x = number_is_float(s->dtype) ? d->scalar[i] * 0.75 : whole;
+    if (x < 0 && d->scalar[i] >= 0) x = d->scalar[i]; /* a position, say */
     any |= x != d->scalar[i];
     d->scalar[i] = number_round(s->dtype, x);
   }

@@ -64,8 +64,8 @@ void tensors_eval_input(const CaseData *d, EvalInput *in);
 void tensors_pointers(const CaseData *d, const kiln_plan *plan, int n, void **pointers);
 /* Scalars that come with each launch, in the plan's order. */
 void tensors_scalars(const CaseData *d, const kiln_plan *plan, int n, kiln_scalar *scalars);
-/* Gives them other values, for a second launch of the same plan. false: the op has none. */
-bool tensors_move_scalars(CaseData *d);
+/* Gives them other values, integers by `step` (not below 0), for a second launch of the same plan. false: nothing has changed. */
+bool tensors_move_scalars(CaseData *d, int step);
 
 typedef struct CaseVerdict {
   bool passed;

@@ -20,7 +20,7 @@ return rowwise.op "ln_rope" {
     t.yq = turn(t, norm(t.q, t.eps), "T", t.q_rows)
     if t.k then t.yk = turn(t, norm(t.k, t.eps), "S", t.k_rows) end
   end,
-  cases = "B=2,H=3,T=5,N=64,G=2,S=7,P=16,R=32\nB=1,H=2,T=31,N=128,G=2,S=31,P=31,R=64 strided pairs=halves table=pair\n" ..
+  cases = "B=2,H=3,T=5,N=64,G=2,S=7,P=16,R=32\nB=1,H=2,T=31,N=128,G=2,S=31,P=32,R=64 strided pairs=halves table=pair\n" ..
     "B=2,H=2,T=4,N=96,G=1,S=4,P=8,R=40 k=no pairs=halves\nB=2,H=2,T=4,N=7,G=1,S=3,P=8,R=3 table=pair",
   curated  = { { targets = "sm_90a" } },
   curated_grad = { { targets = "sm_90a" } },

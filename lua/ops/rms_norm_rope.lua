@@ -18,7 +18,7 @@ return rowwise.op "rms_norm_rope" {
     t.rstd = r
     t.y = turn(t, t.w and x * r * t.w or x * r)
   end,
-  cases = "B=2,T=5,N=256,P=16,R=32\nB=2,T=3,N=192,P=3,R=48 strided table=channel\nB=1,T=4,N=100,P=4,R=8 pairs=neighbours w=no",
+  cases = "B=2,T=5,N=256,P=16,R=32\nB=2,T=3,N=192,P=4,R=48 strided table=channel\nB=1,T=4,N=100,P=5,R=8 pairs=neighbours w=no",
   curated  = { { targets = "sm_90a" } },
   curated_grad = { { targets = "sm_90a" } },
 }

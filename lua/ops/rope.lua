@@ -19,7 +19,7 @@ return rowwise.op "rope" {
     t.yq = turn(t, t.q, "T", t.q_rows)
     if t.k then t.yk = turn(t, t.k, "S", t.k_rows) end
   end,
-  cases = "B=2,H=3,T=5,N=64,G=2,S=7,P=16,R=32\nB=1,H=2,T=31,N=128,G=2,S=31,P=31,R=64 strided pairs=halves table=pair\n" ..
+  cases = "B=2,H=3,T=5,N=64,G=2,S=7,P=16,R=32\nB=1,H=2,T=31,N=128,G=2,S=31,P=32,R=64 strided pairs=halves table=pair\n" ..
     "B=2,H=2,T=4,N=96,G=1,S=4,P=8,R=40 k=no pairs=halves\nB=2,H=2,T=4,N=7,G=1,S=3,P=8,R=3 table=pair\n" ..
     "B=1,H=1,T=2,N=5001,G=1,S=2,P=6,R=2400 in_place unaligned pairs=halves table=pair",
   curated  = { { targets = "sm_80 sm_90a" } },

@@ -118,7 +118,7 @@ static void tables_suffice(void **state) {
   cases_generic(&list, &rotate, CASES_FULL);
   for (int i = 0; i < list.n; i++) {
     const Case *c = &list.at[i];
-    int64_t rows = (c->size[T] > c->size[S] ? c->size[T] : c->size[S]) + (int64_t)case_scalar(&rotate.scalar[0], c->scalars);
+    int64_t rows = (c->size[T] > c->size[S] ? c->size[T] : c->size[S]) + (int64_t)case_scalar(&rotate.scalar[0], c->scalars) + 1; /* for the second launch */
     assert_true(c->size[P] >= rows);
     exact |= c->size[P] == rows;
     larger |= c->size[P] > rows;
@@ -151,7 +151,7 @@ static void sizes_are_completed(void **state) {
   struct { const KilnDef *def; const char *text; const char *name; } cases[] = {
       {&sums, "M=3,N=5", "B=1,M=3,N=5"},
       {&sums, "M=2x3,N=5 strided special", "B=1,M=2x3,N=5 strided special"},
-      {&rotate, "H=2,T=6,N=8", "B=1,H=2,T=6,N=8,G=2,S=6,P=6,R=4"},
+      {&rotate, "H=2,T=6,N=8", "B=1,H=2,T=6,N=8,G=2,S=6,P=7,R=4"},
       {&rotate, "H=2,T=6,N=8,S=4,P=9,R=2 in_place", "B=1,H=2,T=6,N=8,G=2,S=4,P=9,R=2 in_place"},
       {&two, "M1=3,N1=5", "B=1,M1=3,N1=5,M2=3,N2=5"},
       {&sums, "M=3", NULL},
@@ -310,7 +310,9 @@ static void call_scalars_move(void **state) {
   tensors_make(&d, &rotate, &list.at[0], &majors, false);
   assert_int_equal(tensors_args(&d, NULL, 0, args, 32), 5); /* pos is no argument of the plan */
   assert_true(d.scalar[0] == 0);
-  assert_true(tensors_move_scalars(&d) && d.scalar[0] == 1);
+  assert_false(tensors_move_scalars(&d, -1)); /* no position below 0 */
+  assert_true(tensors_move_scalars(&d, 1) && d.scalar[0] == 1);
+  assert_true(tensors_move_scalars(&d, -1) && d.scalar[0] == 0);
   tensors_free(&d, &nowhere);
   cases_free(&list);
 }
