@@ -10,9 +10,10 @@ use "kiln.rotary"
 local FAMILIES = { "rowwise", "gemm", "blockwise", "chain" }
 
 -- The fields of a declaration: of all families, and of each. Another one would be a misspelled word that nobody reads.
-local FIELDS = { "doc", "tensors", "scalars", "settings", "majors", "dtypes", "absent", "cases", "curated", "curated_grad" }
+local FIELDS = { "doc", "tensors", "scalars", "settings", "dtypes", "absent", "cases", "curated", "curated_grad" }
+local LISTS = { "tensors", "scalars", "dtypes" } -- a name for one would be a word that nobody reads, too
 local OWN = { rowwise = { "forward" }, gemm = { "epilogue", "products", "scales", "forms" }, blockwise = { "forward", "forms" },
-              chain = { "stages", "forms", "forward", "rows" } }
+              chain = { "stages", "forms", "majors", "forward", "rows" } }
 
 local function check_fields(name, family, declared)
   if type(declared) ~= "table" then error(family .. ".op \"" .. tostring(name) .. "\" takes a table of fields, not a " .. type(declared)) end
@@ -20,6 +21,14 @@ local function check_fields(name, family, declared)
     if not text.has(FIELDS, field) and not text.has(OWN[family], field) then
       local known = table.concat(FIELDS, ", ") .. ", " .. table.concat(OWN[family], ", ")
       error("op '" .. tostring(name) .. "': there is no field '" .. tostring(field) .. "'; there are " .. known)
+    end
+  end
+  for _, field in ipairs(LISTS) do
+    local list = declared[field]
+    for key in pairs(type(list) == "table" and list or {}) do
+      if math.type(key) ~= "integer" or key < 1 or key > #list then
+        error("op '" .. tostring(name) .. "': `" .. field .. "` is a list of texts, as in { \"x M N\", \"y M N out\" }; '" .. tostring(key) .. "' is no place in it")
+      end
     end
   end
 end

@@ -82,6 +82,12 @@ ABD='"a B M K", "b B K N", "d B M N out"'
 refused 1 "there is no field 'dtype'; there are doc, tensors," <<E
 return rowwise.op "mine" { tensors = { $XY }, dtype = { "f32" }, forward = function(t) t.y = t.x end }
 E
+refused 1 "'z' is no place in it" <<E
+return rowwise.op "mine" { tensors = { "x M N", "y M N out", z = "z N" }, forward = function(t) t.y = t.x end }
+E
+refused 1 "there is no field 'majors'" <<E
+return rowwise.op "mine" { tensors = { $XY }, majors = { x_major = { "n", "m" } }, forward = function(t) t.y = t.x end }
+E
 refused 1 "there is no field 'forward'; there are doc, tensors," <<E
 return gemm.op "mine" { tensors = { $ABD }, forward = function(t) t.y = t.x end }
 E
