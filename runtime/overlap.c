@@ -3,6 +3,8 @@
 
 /* ---- two views ---- */
 
+enum { MAX_VISITS = 4096 }; /* of a search: some 100 us; layouts whose dims lie within one another need few or none */
+
 /* Bytes that a view covers within one period: strides that are multiples of it only move by whole periods. */
 static int64_t covered(const ArgView *v, int64_t period_bytes, int64_t element) {
   const kiln_tensor *t = v->arg->tensor;
@@ -19,6 +21,60 @@ static bool apart_by_period(const ArgView *a, const ArgView *b, int64_t distance
   return from >= in_a && from + in_b <= period;
 }
 
+/* Two views meet where a sum of steps, each taken 0 to `most` times, is a certain number: the steps to an element of one and, counted from
+ * its last, to one of the other, and to a byte of either. */
+enum { MOST_STEPS = 2 * CONTRACT_MAX_RANK + 1 };
+typedef struct StepSum {
+  int n, visits;
+  int64_t step[MOST_STEPS], most[MOST_STEPS], reach[MOST_STEPS]; /* by step; reach: the most that those before add up to */
+} StepSum;
+
+static void add_step(StepSum *s, int64_t step, int64_t most) {
+  int at = s->n;
+  if (!step || !most) return;
+  for (int k = 0; k < s->n; k++)
+    if (s->step[k] == step) {
+      s->most[k] += most;
+      return;
+    }
+  for (; at > 0 && s->step[at - 1] > step; at--) s->step[at] = s->step[at - 1], s->most[at] = s->most[at - 1];
+  s->step[at] = step, s->most[at] = most;
+  s->n++;
+}
+
+static void add_view(StepSum *s, const ArgView *v) {
+  const kiln_tensor *t = v->arg->tensor;
+  int64_t element = (int64_t)kiln_dtype_bytes(t->dtype);
+  for (int i = 0; i < t->rank; i++) add_step(s, v->stride[i] * element, t->shape[i] - 1);
+  add_step(s, 1, element - 1);
+}
+
+static OverlapMeeting find_sum(StepSum *s, int k, int64_t rest) {
+  if (k < 0) return rest ? OVERLAP_APART : OVERLAP_MEET;
+  int64_t step = s->step[k], least = rest > s->reach[k] ? (rest - s->reach[k] + step - 1) / step : 0, most = rest / step;
+  if (most > s->most[k]) most = s->most[k];
+  for (int64_t times = most; times >= least; times--) {
+    if (++s->visits > MAX_VISITS) return OVERLAP_UNTOLD;
+    OverlapMeeting found = find_sum(s, k - 1, rest - times * step);
+    if (found != OVERLAP_APART) return found;
+  }
+  return OVERLAP_APART;
+}
+
+/* `distance`: from a's first byte to b's. */
+static OverlapMeeting search_pair(const ArgView *a, const ArgView *b, int64_t distance) {
+  StepSum s = {0};
+  int64_t reach = 0;
+  if (a->extent_bytes > INT64_MAX / 4 || b->extent_bytes > INT64_MAX / 4) return OVERLAP_UNTOLD; /* no memory is so large */
+  add_view(&s, a);
+  add_view(&s, b);
+  for (int k = 0; k < s.n; k++) {
+    s.reach[k] = reach;
+    reach += s.most[k] * s.step[k];
+  }
+  return find_sum(&s, s.n - 1, distance + b->extent_bytes - 1);
+}
+
 bool overlap_pair(const ArgView *a, uint64_t a_address, const ArgView *b, uint64_t b_address) {
   if (!a->elements || !b->elements) return false;
   if (a_address + (uint64_t)a->extent_bytes <= b_address || b_address + (uint64_t)b->extent_bytes <= a_address) return false;
@@ -30,7 +86,7 @@ bool overlap_pair(const ArgView *a, uint64_t a_address, const ArgView *b, uint64
       if (period > 0 && apart_by_period(a, b, (int64_t)(b_address - a_address), period)) return false;
     }
   }
-  return true;
+  return search_pair(a, b, (int64_t)(b_address - a_address)) != OVERLAP_APART;
 }
 
 bool overlap_same_elements(const ArgView *a, const ArgView *b) {
@@ -42,8 +98,6 @@ bool overlap_same_elements(const ArgView *a, const ArgView *b) {
 }
 
 /* ---- an output's own elements ---- */
-
-enum { MAX_VISITS = 4096 }; /* some 100 us; layouts whose dims lie within one another need none */
 
 /* The greatest common divisor of a and b > 0, and through *x the factor for which a * x is that, but for multiples of b. */
 static int64_t common_divisor(int64_t a, int64_t b, int64_t *x) {

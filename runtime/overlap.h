@@ -3,8 +3,8 @@
 #define KILN_OVERLAP_H
 #include "bind.h"
 
-/* Do the elements of two views share memory? Exact for contiguous tensors and for strided ones with a common period (columns
- * of one matrix); in doubt, yes. Offsets are those of data pointers. */
+/* Do the elements of two views share memory? Told at once of contiguous tensors that lie apart and of strided ones with a common period (columns
+ * of one matrix); of others it is found out, and where that takes too long the answer is yes. Offsets are those of data pointers. */
 bool overlap_pair(const ArgView *a, uint64_t a_address, const ArgView *b, uint64_t b_address);
 bool overlap_same_elements(const ArgView *a, const ArgView *b); /* same sizes and, where they matter, same strides */
 

@@ -27,7 +27,8 @@ local function check_fields(name, family, declared)
     local list = declared[field]
     for key in pairs(type(list) == "table" and list or {}) do
       if math.type(key) ~= "integer" or key < 1 or key > #list then
-        error("op '" .. tostring(name) .. "': `" .. field .. "` is a list of texts, as in { \"x M N\", \"y M N out\" }; '" .. tostring(key) .. "' is no place in it")
+        local words = "': `" .. field .. "` is a list of texts, as in { \"x M N\", \"y M N out\" }; '"
+        error("op '" .. tostring(name) .. words .. tostring(key) .. "' is no place in it")
       end
     end
   end

@@ -1,4 +1,4 @@
-/* test_overlap.c - elements of one tensor that share an address: against a comparison of all of them, and within bounded time. */
+/* test_overlap.c - elements of one tensor, or of two, that share an address: against a comparison of all of them, and within bounded time. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -120,8 +120,68 @@ static void test_bounded(void **state) {
   assert_true(found[OVERLAP_APART] > 1000 && found[OVERLAP_MEET] > 1000);
 }
 
+/* ---- two tensors ---- */
+
+static void make_random(Case *c) {
+  int64_t shape[3], stride[3];
+  int rank = (int)below(4);
+  for (int i = 0; i < rank; i++) shape[i] = below(25) ? 1 + below(5) : 0, stride[i] = below(16);
+  make(c, rank, shape, stride);
+  kiln_dtype dtypes[] = {KILN_U8, KILN_BF16, KILN_F32};
+  c->tensor.dtype = dtypes[below(3)];
+  c->view.extent_bytes = 0;
+  assert_int_equal(bind_view(&c->arg, 1, &c->view), KILN_OK);
+}
+
+/* Marks the view's bytes from `from` on, or finds one that is marked. */
+static bool walk(const Case *c, int64_t from, char *taken, bool mark) {
+  int64_t at[CONTRACT_MAX_RANK] = {0}, bytes = (int64_t)kiln_dtype_bytes(c->tensor.dtype);
+  for (int64_t n = 0; n < c->view.elements; n++) {
+    int64_t place = from;
+    for (int i = 0; i < c->tensor.rank; i++) place += at[i] * c->view.stride[i] * bytes;
+    for (int64_t k = 0; k < bytes; k++) {
+      if (mark) taken[place + k] = 1;
+      else if (taken[place + k]) return true;
+    }
+    for (int i = c->tensor.rank - 1; i >= 0 && ++at[i] == c->shape[i]; i--) at[i] = 0;
+  }
+  return false;
+}
+
+static void test_two_against_all_elements(void **state) {
+  (void)state;
+  int seen[2] = {0};
+  for (int round = 0; round < 100000; round++) {
+    static char taken[2048];
+    Case a, b;
+    int64_t from[] = {below(160), below(160)};
+    make_random(&a);
+    make_random(&b);
+    memset(taken, 0, sizeof taken);
+    walk(&a, from[0], taken, true);
+    bool want = walk(&b, from[1], taken, false);
+    assert_int_equal(overlap_pair(&a.view, 4096 + (uint64_t)from[0], &b.view, 4096 + (uint64_t)from[1]), want);
+    seen[want]++;
+  }
+  assert_true(seen[0] > 10000 && seen[1] > 10000);
+}
+
+/* Columns of one buffer whose batches are padded by no whole number of rows; one column more, and they meet. */
+static void test_columns_of_padded_batches(void **state) {
+  (void)state;
+  int64_t stride[] = {(1ll << 32) + 40, 128, 1};
+  Case a, b;
+  make(&a, 3, (int64_t[]){1 << 20, 1 << 20, 64}, stride);
+  make(&b, 3, (int64_t[]){1 << 20, 1 << 20, 64}, stride);
+  assert_false(overlap_pair(&a.view, 1 << 20, &b.view, (1 << 20) + 64));
+  assert_false(overlap_pair(&b.view, (1 << 20) + 64, &a.view, 1 << 20));
+  assert_true(overlap_pair(&a.view, 1 << 20, &b.view, (1 << 20) + 63));
+  assert_true(overlap_pair(&a.view, 1 << 20, &b.view, (1 << 20) + 65));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_all_elements), cmocka_unit_test(test_ordinary),
-                                     cmocka_unit_test(test_of_three_dims), cmocka_unit_test(test_bounded)};
+                                     cmocka_unit_test(test_of_three_dims), cmocka_unit_test(test_bounded),
+                                     cmocka_unit_test(test_two_against_all_elements), cmocka_unit_test(test_columns_of_padded_batches)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
