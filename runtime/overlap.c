@@ -22,7 +22,8 @@ static bool apart_by_period(const ArgView *a, const ArgView *b, int64_t distance
 }
 
 /* Two views meet where a sum of steps, each taken 0 to `most` times, is a certain number: the steps to an element of one and, counted from
- * its last, to one of the other, and to a byte of either. */
+ * its last, to one of the other, and to a byte of either. (These end in steps of single bytes, so that no divisor narrows the choice as it
+ * does in search_meeting.) */
 enum { MOST_STEPS = 2 * CONTRACT_MAX_RANK + 1 };
 typedef struct StepSum {
   int n, visits;

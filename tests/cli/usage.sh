@@ -70,11 +70,11 @@ expect 1 'syntax.lua:1' "$kiln" emit "$work/syntax.lua" --target sm_80
 printf '\033Luajunk' >"$work/bytecode.lua"
 expect 1 '.' "$kiln" emit "$work/bytecode.lua" --target sm_80
 echo 'while true do end' >"$work/endless.lua"
-expect 1 '.' timeout 20 "$kiln" emit "$work/endless.lua" --target sm_80
+expect 1 '.' timeout 4 "$kiln" emit "$work/endless.lua" --target sm_80
 mkfifo "$work/pipe.lua" "$work/pipe.ptx"
-expect 1 'is a pipe' timeout 20 "$kiln" emit "$work/pipe.lua" --target sm_80
-expect 1 'a pipe or a device' timeout 20 "$kiln" inspect "$work/pipe.ptx"
-expect 1 'a pipe or a device' timeout 20 "$kiln" check rms_norm --ptx "$work/pipe.ptx" --device sim:sm_80
+expect 1 'is a pipe' timeout 4 "$kiln" emit "$work/pipe.lua" --target sm_80
+expect 1 'a pipe or a device' timeout 4 "$kiln" inspect "$work/pipe.ptx"
+expect 1 'a pipe or a device' timeout 4 "$kiln" check rms_norm --ptx "$work/pipe.ptx" --device sim:sm_80
 echo 'return rowwise.op "center" { tensors = { "x M N", "y M N out" }, forward = function(t) t.y = t.x - mean(t.x) end }' >"$work/center.lua"
 expect 0 '^//@ op center' bash -c "'$kiln' emit <(sleep 0.2; cat '$work/center.lua') --target sm_80"
 expect 0 '^//@ op center' bash -c "'$kiln' emit <(printf '\357\273\277'; cat '$work/center.lua') --target sm_80"

@@ -31,7 +31,7 @@ return blockwise.op "mine" {
   end,
 }
 E
-  (ulimit -t 3; exec timeout 60 "$kiln" emit "$work/op.lua" --target sm_80 >"$work/out" 2>"$work/log") # processor time: the clock runs on a busy machine, too
+  (ulimit -t 2; exec timeout 60 "$kiln" emit "$work/op.lua" --target sm_80 >"$work/out" 2>"$work/log") # processor time: the clock runs on a busy machine, too
   local rc=$?
   if [ $rc -eq 0 ] || [ $rc -ge 124 ] || [ -s "$work/out" ] || ! grep -qF "op.lua:$1:" "$work/log" || ! grep -qF -- "$2" "$work/log"; then
     echo "FAIL expected a refusal at line $1 with '$2', exit $rc:"; cat "$work/op.lua" "$work/log"; failed=$((failed + 1))

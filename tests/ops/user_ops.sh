@@ -1,6 +1,6 @@
 #!/bin/bash
 # user_ops.sh BUILD - ops that users could write: those of tests/ops/lua on the simulator, on a target with and one without the
-# younger forms; and mistakes, each with the line and the words that its author must see, within three seconds of processor time.
+# younger forms; and mistakes, each with the line and the words that its author must see, within two seconds of processor time.
 set -u -o pipefail
 kiln=$(readlink -f "$1")/kiln
 cd "$(dirname "$(readlink -f "$0")")" || exit 1
@@ -34,7 +34,7 @@ done
 # refused LINE WORDS: the script on standard input is refused at that line with those words
 refused() {
   cat >"$work/op.lua"
-  (ulimit -t 3; exec timeout 60 "$kiln" emit "$work/op.lua" --target sm_80 >"$work/out" 2>"$work/log") # processor time: the clock runs on a busy machine, too
+  (ulimit -t 2; exec timeout 60 "$kiln" emit "$work/op.lua" --target sm_80 >"$work/out" 2>"$work/log") # processor time: the clock runs on a busy machine, too
   local rc=$?
   if [ $rc -eq 0 ] || [ $rc -ge 124 ] || [ -s "$work/out" ] || ! grep -qF "op.lua:$1:" "$work/log" || ! grep -qF -- "$2" "$work/log"; then
     echo "FAIL expected a refusal at line $1 with '$2', exit $rc:"; cat "$work/op.lua" "$work/log"; failed=$((failed + 1))

@@ -531,6 +531,18 @@ static void integers_stay_exact(void **state) {
   assert_true(v == 16777217 && e > 0 && e <= 2); /* no f32 */
 }
 
+/* y from x, both of f32 along N; y is the last node. */
+static KilnDef one_row(DefNode *nodes, int n) {
+  return (KilnDef){.op = "row",
+                   .dims = {"N"},
+                   .ndims = 1,
+                   .ntensors = 2,
+                   .tensor = {{.name = "x", .dtype = KILN_F32, .present = true, .rank = 1, .dim = {0}},
+                              {.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 1, .dim = {0}, .value = n - 1}},
+                   .node = nodes,
+                   .nnodes = (uint32_t)n};
+}
+
 /* x is known to some error, and so is its largest: yet the largest is the largest. */
 static void the_own_extreme_is_decided(void **state) {
   (void)state;
@@ -542,14 +554,7 @@ static void the_own_extreme_is_decided(void **state) {
                      {.op = DEF_AMAX, .index = 0, .arg = {2}},
                      {.op = DEF_EQ, .arg = {2, 3}, .dtype = KILN_BOOL},
                      {.op = DEF_WHERE, .arg = {4, 2, 1}}};
-  KilnDef def = {.op = "extreme",
-                 .dims = {"N"},
-                 .ndims = 1,
-                 .ntensors = 2,
-                 .tensor = {{.name = "x", .dtype = KILN_F32, .present = true, .rank = 1, .dim = {0}},
-                            {.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 1, .dim = {0}, .value = 5}},
-                 .node = nodes,
-                 .nnodes = 6};
+  KilnDef def = one_row(nodes, 6);
   double v[3], e[3];
   Collected to = {v, e, 3, -1, 0, 0};
   char why[256];
@@ -571,14 +576,7 @@ static void terms_beyond_f32_of_both_signs_are_undecided(void **state) {
                      {.op = DEF_SUM, .index = 0, .arg = {2}},
                      {.op = DEF_EQ, .arg = {1, 1}, .dtype = KILN_BOOL},
                      {.op = DEF_WHERE, .arg = {4, 3, 0}}};
-  KilnDef def = {.op = "terms",
-                 .dims = {"N"},
-                 .ndims = 1,
-                 .ntensors = 2,
-                 .tensor = {{.name = "x", .dtype = KILN_F32, .present = true, .rank = 1, .dim = {0}},
-                            {.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 1, .dim = {0}, .value = 5}},
-                 .node = nodes,
-                 .nnodes = 6};
+  KilnDef def = one_row(nodes, 6);
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     double v[3], e[3];
     Collected to = {v, e, 3, -1, 0, 0};

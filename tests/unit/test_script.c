@@ -49,7 +49,7 @@ static void *counting(void *user, void *ptr, size_t old_bytes, size_t new_bytes)
 #ifdef SANITIZED
 enum { MOST_SECONDS = 15 };
 #else
-enum { MOST_SECONDS = 3 }; /* two are promised; a core that is shared with another program may be slower by half */
+enum { MOST_SECONDS = 2 };
 #endif
 
 static char library[512], folder[64];
