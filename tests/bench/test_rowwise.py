@@ -19,6 +19,7 @@ import bars  # noqa: E402
 import cases  # noqa: E402
 import kiln_side  # noqa: E402
 import rowwise  # noqa: E402
+import tables  # noqa: E402
 
 BUILD = None
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -51,6 +52,27 @@ class Anchors(unittest.TestCase):
         sizes = [10 ** k for k in range(5, 12)]
         times = [anchors.recorded_copy_us(n) for n in sizes]
         self.assertEqual(times, sorted(times))
+
+
+class Tables(unittest.TestCase):
+    def test_a_row_of_an_op_without_gradient_and_of_one_with_both(self):
+        def row(op, way, us, peers):
+            return {"op": op, "way": way, "shape": "8x8", "dtype": "f16", "copy_us": 30.0, "kiln": {"us": us}, "peers": peers}
+
+        lines = list(tables.rowwise_table([row("a", "fwd", 32.06, {"eager": {"us": 1040.2}, "triton": {"us": 40.0}, "compile": {"us": None}}),
+                                           row("b", "fwd", 3.214, {}), row("b", "bwd", 1200.4, {"eager": {"us": 1100.6}})]))
+        self.assertEqual(lines[2:], ["| a | 8x8 f16 | 32.1 | 0.936 | 40.0 triton | | | |",
+                                     "| b | 8x8 f16 | 3.21 | - | | 1200 | 0.025 | 1101 eager |"])
+
+    def test_a_product_has_a_line_for_each_set_of_peers(self):
+        def row(aim_peer):
+            return {"row": "gemm", "flop": 4e9, "must": {"share": 0.95, "peers": ["x"], "best": "x"},
+                    "aim": {"share": 1.0, "peers": [aim_peer], "best": aim_peer}, "peers": {"x": {"us": 9.0}, "y": {"us": 8.0}},
+                    "kiln": {"us": 10.0, "shares": {"must": 0.9, "aim": 0.8}}}
+
+        lines = list(tables.product_table([row("x"), row("y")]))
+        self.assertEqual(lines[2:], ["| gemm | 10.0 | 400 | x | 9.00 | 0.900 | 0.95 | 1.00 |", "| gemm | 10.0 | 400 | x | 9.00 | 0.900 | 0.95 | |",
+                                     "| | | | y | 8.00 | 0.800 | | 1.00 |"])
 
 
 class Cases(unittest.TestCase):
