@@ -187,7 +187,9 @@ local function load_of(inst)
 end
 
 local function loop_candidates(inst, list, vec)
-  if row_inputs(inst).narrow or row_inputs(inst).apart or row_inputs(inst).bytes == 0 or vec == 1 then return end
+  local inputs, values, sums = row_inputs(inst), load_of(inst)
+  if inputs.narrow or inputs.apart or inputs.bytes == 0 or vec == 1 then return end
+  local heavy = inputs.sampled and (values > 13 or inputs.column_bytes * inputs.most > inputs.bytes * inputs.columns)
   local sampled = inst.has_sums -- does each sum keep something, so that a CTA could make it alone?
   for _, seg in ipairs(inst.segments) do for _, sum in ipairs(seg.sums) do sampled = sampled and #sum.kept > 0 end end
   local function loop(threads, per_thread, warps, ctas, parts, most_stages)
@@ -195,17 +197,16 @@ local function loop_candidates(inst, list, vec)
     local cols = threads * per_thread
     local stages = loop_stages(inst, rows, threads, cols, warps, ctas)
     if per_thread % least_columns(inst, vec) ~= 0 or stages < 2 then return end
-    stages = math.min(stages, most_stages or stages)
-    table.insert(list, {
-      kind = "loop", rows = rows, threads = threads, warps = warps, cols = cols, vec = vec, ctas = ctas, cache = "plain", stages = stages,
-      parts = parts or PARTS, reuse = 1, walk = "rows",
-    })
+    local s = {
+      kind = "loop", rows = rows, threads = threads, warps = warps, cols = cols, vec = vec, ctas = ctas, cache = "plain",
+      stages = math.min(stages, most_stages or stages), parts = parts or PARTS, reuse = 1, walk = "rows",
+    }
+    if heavy and per_thread > 16 and not has_room(inst, s) then return end -- what belongs to a sample would have to stay in registers
+    table.insert(list, s)
     return true
   end
-  local values, sums = load_of(inst)
-  local tables = row_inputs(inst).tables
   if not inst.has_sums then
-    if tables or values > MANY then return end
+    if inputs.tables or values > MANY then return end
     loop(256, 16, 8, 2)
     loop(256, 32, 8, 2)
     return
@@ -228,8 +229,8 @@ local function loop_candidates(inst, list, vec)
     end
   end
   if not wide then return end
-  loop(256, 32, 8, 2, nil, 2) -- the rest of shared memory holds what is the same in all rows
-  if vec == 8 or sums < 2 then loop(512, 32, 16, 1) end
+  if not loop(256, 32, 8, 2, nil, 2) and heavy then loop(512, 16, 16, 1) end -- the rest of shared memory holds what is the same in all rows
+  if (vec == 8 or sums < 2) and not (inputs.tables and inputs.column_bytes > 2) then loop(512, 32, 16, 1) end
 end
 
 -- Rows in registers, by what is read beside them; docs/performance.md has the measurements. put(threads of a row, its columns, vec, more).
@@ -314,9 +315,13 @@ local candidates = op.once("candidates", function(inst)
       local meets = exponential and levels and vec == 8 and inputs.rows == 1
       REGS[beside](inst, vec, inputs, levels, regs, meets, not many and not exponential)
       -- 1024 of 16 bits: no barrier
-      if beside == "plain" and vec == 8 and not many then regs(16, 64, vec, { ctas = (exponential or inputs.rows > 2) and 2 or 3 }) end
+      if beside == "plain" and vec == 8 and not many then
+        regs(16, 64, vec, { ctas = (exponential or inputs.rows + inputs.column_bytes // 4 > 2) and 2 or 3 }) -- a weight in f32 is as much as a row
+      end
       if not many and not inputs.tables then
-        if meets then regs(128, 64, vec) else regs(256, 32, vec, { ctas = enough }) end
+        if meets then regs(128, 64, vec)
+        elseif exponential and inputs.rows > 2 and vec < 8 then regs(512, 16, vec) -- three rows of f32: too much for 32 columns
+        else regs(256, 32, vec, { ctas = enough }) end
         if vec == 8 or values <= 12 then regs(512, 32, vec) end
       elseif vec == 8 and not inputs.tables then
         regs(512, 16, vec)
@@ -453,8 +458,10 @@ function rowwise.emit(inst, given)
   local count = 0
   local function kernel(suffix, warps, ctas, parts, step, portion)
     if #parts == 0 then return end
-    -- Else ptxas chooses how many may be on an SM; of 16 warps with look-ups it spills for the sake of two.
-    local said = ctas > 1 or step == "main" and (s.kind == "shared" or warps >= 16 and row_inputs(inst).tables)
+    -- Else ptxas chooses how many may be on an SM; of 16 warps it spills for the sake of two: with look-ups, and in loops whose
+    -- rings leave no room for a second one.
+    local squeezed = warps >= 16 and (row_inputs(inst).tables or s.kind == "loop" and s.stages < 4)
+    local said = ctas > 1 or step == "main" and (s.kind == "shared" or squeezed)
     tile.kernel({ name = entry .. suffix, threads = warps * 32, min_ctas = said and ctas or nil, portion = portion }, function()
       ctx.view, ctx.parts, ctx.gathered, ctx.stats = w.views(step == "finish")
       if step == "main" and s.kind == "loop" then ctx.ring, ctx.resident = kernels.loop_memory(ctx, list) end

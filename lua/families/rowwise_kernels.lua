@@ -57,13 +57,20 @@ end
 
 -- ---- regs ----
 
+-- What has a value per row (mean, rstd) leaves last: its addresses are not in registers beside the rows then.
+local function write_all(seg, p, e)
+  for _, along in ipairs { true, false } do
+    for _, o in ipairs(seg.outputs) do if values.is_along(p, o) == along then values.write(p, e, o) end end
+  end
+end
+
 -- One tile, from its loads to its stores.
 local function tile_of_rows(seg, p, e)
   values.preload(p, e) -- every load is on its way before the first barrier
   for d, level in ipairs((values.levels(seg))) do
     values.reduce_level(e, level, function(_, n) return values.masked_summand(p, e, n) end, d)
   end
-  for _, o in ipairs(seg.outputs) do values.write(p, e, o) end
+  write_all(seg, p, e)
 end
 
 -- Do tiles in turn differ in their leading coordinates, not in their rows?
@@ -439,7 +446,7 @@ function kernels.loop(ctx, seg, cta)
       values.reduce_level(e, level, function(_, n) return values.masked_summand(p, e, n) end, d)
       fresh()
     end
-    for _, o in ipairs(seg.outputs) do values.write(p, e, o) end
+    write_all(seg, p, e)
     add_rows(p, e, seg, acc)
     for i in ipairs(row_args) do tile.set(ahead[i], next_value[i]) end -- at the end: taking a value waits for its load
     if staged then tile.commit(empty) end

@@ -163,7 +163,7 @@ function values.wanted(seg)
 end
 
 -- Does an output lie along the row, or at least its value? Then the last walk over the row makes it.
-function values.is_along(p, o) return o.value.dims[p.seg.column] or has_dim(o.tensor, p.seg.column) or false end
+function values.is_along(p, o) return (o.value.dims[p.seg.column] or has_dim(o.tensor, p.seg.column)) and true or false end
 
 -- A row in pieces is walked over once per level of row sums, and once for the outputs: names of the tensors that more than one of these
 -- walks reads along the whole row. What is one value per row is made between the walks.
