@@ -24,7 +24,9 @@ def exact(a, b):
 
 
 def wrong(out, want, tolerance):
-    """None, or how far the worst element is off, in units of the largest."""
+    """None, or how far the worst element is off, in units of the largest. Of several results, the worst of them."""
+    if isinstance(out, list):
+        return max((w for w in map(wrong, out, want, [tolerance] * len(out)) if w), default=None)
     error = ((out.float() - want).abs().max() / want.abs().max()).item()
     return None if error < tolerance else error  # NaN is not below it
 
@@ -43,7 +45,7 @@ def sort_out(known, wanted):
 
 
 class Problem:
-    """inputs, `out` (kiln's result, unset), `tolerance` of `wrong`."""
+    """inputs, `out` (kiln's result, unset; a list of several), `tolerance` of `wrong`."""
 
     tolerance = 2 ** -7  # one rounding to 16 bits is below 2^-8
 
@@ -190,4 +192,91 @@ class Fp8Gemm(Problem):
         return works
 
 
-PROBLEMS = {"gemm": Gemm, "gated_mlp": GatedMlp, "fp8_gemm": Fp8Gemm}
+class Gradient(Problem):
+    """Gradients of a forward formula `y(**inputs)` of torch, which gives the reference in f32 as well; a weight is (N, K), as torch has it."""
+
+    def __init__(self, row):
+        super().__init__(row)
+        self.inputs = self.make(DTYPES[row.dtype])
+        self.dy = normal(self.m, self.n, dtype=DTYPES[row.dtype])
+        self.out = [torch.empty_like(x) for x in self.inputs.values()]
+        for x in self.inputs.values():
+            x.requires_grad_()
+        self.weight = normal(self.n, self.k, dtype=DTYPES[row.dtype])
+
+    def arguments(self, _):
+        kiln = lambda name, t: t.detach().t() if name.startswith("w") else t.detach()  # noqa: E731
+        given = {name: kiln(name, t) for name, t in self.inputs.items()}
+        return {**given, "dy": self.dy, **{"d" + name: kiln(name, t) for name, t in zip(self.inputs, self.out)}}
+
+    def compute(self):
+        torch.backends.cuda.matmul.allow_tf32 = False
+        inputs = {name: t.detach().float().requires_grad_() for name, t in self.inputs.items()}
+        return list(torch.autograd.grad(self.y(**inputs), list(inputs.values()), self.dy.float()))
+
+    def known(self):
+        def backward(function):
+            kept = []  # the forward run, at the first call
+
+            def work():
+                kept[:] = kept or [function(**self.inputs)]
+                return torch.autograd.grad(kept[0], list(self.inputs.values()), self.dy, retain_graph=True)
+
+            return work
+
+        import torch._functorch.config as functorch
+        functorch.donated_buffer = False  # a backward run that is repeated keeps what the forward run left
+        return {"torch": backward(self.y), "torch.compile": backward(torch.compile(self.y, dynamic=False)), "cuBLAS": self.products()}
+
+    def products(self):
+        """The products of the gradient alone, one call of cuBLAS each."""
+        x, dy = self.inputs["x"].detach(), self.dy
+        dx, dw = torch.empty_like(x), torch.empty_like(self.weight)
+
+        def work():
+            for _ in range(self.row.flop // (4 * self.m * self.n * self.k)):
+                torch.mm(dy, self.weight, out=dx)
+                torch.mm(dy.t(), x, out=dw)
+
+        return work
+
+
+class LinearGradient(Gradient):
+    """Of y = act(x w' + bias)."""
+
+    def make(self, dtype):
+        return {"x": normal(self.m, self.k, dtype=dtype), "w": normal(self.n, self.k, dtype=dtype) * self.k ** -0.5, "bias": normal(self.n, dtype=dtype)}
+
+    def y(self, x, w, bias):
+        y = functional.linear(x, w, bias)
+        return functional.gelu(y, approximate="tanh") if self.row.settings.get("act") == "gelu_tanh" else y
+
+
+class GemmGradient(Gradient):
+    """Of d = a b, whose names are others."""
+
+    def make(self, dtype):
+        return {"x": normal(self.m, self.k, dtype=dtype), "w": normal(self.n, self.k, dtype=dtype)}
+
+    def y(self, x, w):
+        return functional.linear(x, w)
+
+    def arguments(self, contract):
+        names = {"x": "a", "w": "b", "dy": "dd", "dx": "da", "dw": "db"}
+        return {names[name]: t for name, t in super().arguments(contract).items()}
+
+
+class GatedMlpGradient(Gradient):
+    """Of y = silu(x wg') * (x wu')."""
+
+    tolerance = 2 ** -6  # products of adjoints that were rounded to 16 bits
+
+    def make(self, dtype):
+        weight = lambda: normal(self.n, self.k, dtype=dtype) * self.k ** -0.5  # noqa: E731
+        return {"x": normal(self.m, self.k, dtype=dtype), "wg": weight(), "wu": weight()}
+
+    def y(self, x, wg, wu):
+        return functional.silu(functional.linear(x, wg)) * functional.linear(x, wu)
+
+
+PROBLEMS = {"gemm": Gemm, "gated_mlp": GatedMlp, "fp8_gemm": Fp8Gemm, "gemm.grad": GemmGradient, "linear.grad": LinearGradient, "gated_mlp.grad": GatedMlpGradient}

@@ -35,7 +35,8 @@ class Product:
     @property
     def flop(self):
         m, n, k = self.mnk
-        return 2 * m * n * k * (2 if self.op == "gated_mlp" else 1)
+        products = {"gated_mlp": 2, "gemm.grad": 2, "linear.grad": 2, "gated_mlp.grad": 4}  # without what a gradient computes again
+        return 2 * m * n * k * products.get(self.op, 1)
 
     @property
     def name(self):
@@ -68,9 +69,19 @@ def table():
     return rows + [Product("gemm", "bf16", "4096x4096x4096", target="sm_80", **against(("mma.sync",), 0.80, 0.88))]
 
 
+def gradients():
+    """Products that are timed when they are named. No bar is theirs; what stands here is what one would wish for: faster than torch's backward
+    alone, which has kept of the forward run what kiln computes again, and as fast as cuBLAS's products without the rest."""
+    wish = {"must": Bar(1.0, ("torch", "torch.compile")), "aim": Bar(1.0, ("cuBLAS",))}
+    rows = [Product("gemm.grad", "bf16", shape, **wish) for shape in ("4096x4096x4096", "8192x8192x8192")]
+    rows += [Product("linear.grad", "bf16", "4096x4096x4096", **wish), Product("linear.grad", "bf16", "4096x11008x4096", settings={"act": "gelu_tanh"}, **wish)]
+    return rows + [Product("gated_mlp.grad", "bf16", shape, **wish) for shape in ("4096x11008x4096", "8192x14336x4096")]
+
+
 def chosen(ops=(), dtypes=(), shapes=(), settings=None):
-    """Rows of the table, narrowed by what is given. A shape that has no row of an op, dtype and scales gets one, with the bars of their first."""
-    rows = [r for r in table() if (not ops or r.op in ops) and (not dtypes or r.dtype in dtypes)]
+    """Rows of the table, and of gradients that are named, narrowed by what is given. A shape that has no row of an op, dtype and scales gets one,
+    with the bars of their first."""
+    rows = [r for r in table() + [g for g in gradients() if g.op in ops] if (not ops or r.op in ops) and (not dtypes or r.dtype in dtypes)]
     if shapes:
         kinds, found = {}, []
         for r in rows:

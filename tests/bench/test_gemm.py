@@ -58,6 +58,7 @@ class Rows(unittest.TestCase):
 
     def test_choice(self):
         self.assertEqual(len(products.chosen()), len(products.table()))
+        self.assertEqual([r.shape for r in products.chosen(["gemm.grad"])], ["4096x4096x4096", "8192x8192x8192"])
         self.assertTrue(all(r.dtype == "f16" for r in products.chosen(dtypes=["f16"])))
         cube = products.chosen(["gemm"], ["bf16"], ["4096x4096x4096"])
         self.assertEqual([r.target for r in cube], [None, "sm_80"])
@@ -156,6 +157,23 @@ class Problems(unittest.TestCase):
                 known["cuBLAS of 2N"]()
                 gate, up = problem.wide.float().chunk(2, 1)
                 self.assertIsNone(self.problems.wrong(self.torch.nn.functional.silu(gate) * up, problem.reference(), problem.tolerance))
+
+    def test_gradients(self):
+        for op in ("gemm.grad", "linear.grad", "gated_mlp.grad"):
+            for row in products.chosen([op], shapes=["64x96x128"]):
+                problem = self.problems.PROBLEMS[op](row)
+                found = list(problem.known()["torch"]())
+                self.assertIsNone(self.problems.wrong(found, problem.reference(), problem.tolerance), row.name)
+                self.assertIsNotNone(self.problems.wrong([found[0], found[1] * 1.1, *found[2:]], problem.reference(), problem.tolerance))
+                problem.known()["cuBLAS"]()
+                if BUILD is not None:  # by the names and sizes that kiln's contract has
+                    with tempfile.TemporaryDirectory() as folder:
+                        files = gemm_files.Files(BUILD, folder, "sm_90a")
+                        files.prepare([row])
+                        contract = files.of(row)[2]
+                    given = problem.arguments(contract)
+                    self.assertEqual({name for name, _, _ in contract["tensors"]}, set(given), row.name)
+                    self.assertTrue(all(given[name].data_ptr() == t.data_ptr() for name, t in zip([n for n in given if n in ("dx", "da")], problem.out)))
 
     def test_fp8(self):
         torch = self.torch
