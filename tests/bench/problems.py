@@ -279,4 +279,7 @@ class GatedMlpGradient(Gradient):
         return functional.silu(functional.linear(x, wg)) * functional.linear(x, wu)
 
 
-PROBLEMS = {"gemm": Gemm, "gated_mlp": GatedMlp, "fp8_gemm": Fp8Gemm, "gemm.grad": GemmGradient, "linear.grad": LinearGradient, "gated_mlp.grad": GatedMlpGradient}
+PROBLEMS = {
+    "gemm": Gemm, "gated_mlp": GatedMlp, "fp8_gemm": Fp8Gemm,
+    "gemm.grad": GemmGradient, "linear.grad": LinearGradient, "gated_mlp.grad": GatedMlpGradient,
+}
