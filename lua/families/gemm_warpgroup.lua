@@ -22,7 +22,7 @@ local turn = use "families.gemm_turn"
 
 local warpgroup = {}
 local KEYS = { "core", "way", "bm", "bn", "bk", "stages", "cluster", "share", "split", "a", "group", "out" }
-local GROUPS, LOAD_REGS, MATH_REGS = 2, 40, 232
+local GROUPS, LOAD_REGS, MATH_REGS = 2, 24, 240
 local SCALE_SETS = 2 -- of scales of blocks, that take turns
 local bytes, is_k_major = common.bytes, common.is_k_major
 
