@@ -102,7 +102,7 @@ static void take_result(Candidate *c, const char *result, const char *why) {
   c->known = true;
   c->figure = strtod(result, &end);
   c->measured = *result && !*end;
-  snprintf(c->word, sizeof c->word, "%s", c->measured ? "" : result);
+  snprintf(c->word, sizeof c->word, "%.*s", (int)sizeof c->word - 1, c->measured ? "" : result);
   cli_free(c->why);
   c->why = cli_text(why);
 }
