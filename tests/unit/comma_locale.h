@@ -14,20 +14,29 @@ static inline bool writes_commas(const char *name) {
   return text[1] == ',';
 }
 
+static char locale_folder[] = "/tmp/kiln-locale-XXXXXX";
+
+static inline void remove_locale(void) {
+  char command[64];
+  snprintf(command, sizeof command, "rm -rf %s", locale_folder);
+  if (system(command)) perror(command);
+}
+
 static inline bool comma_locale(void) {
   static const char *const names[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "ru_RU.UTF-8", "de_DE"};
+  static bool tried;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (writes_commas(names[i])) return true;
-  char folder[] = "/tmp/kiln-locale-XXXXXX", command[256];
-  if (!mkdtemp(folder)) return false;
-  snprintf(command, sizeof command, "localedef -c --no-archive -i de_DE -f UTF-8 %s/de_DE.UTF-8 >/dev/null 2>&1", folder);
-  int done = system(command); /* its code is 1 where it has warned, too */
-  setenv("LOCPATH", folder, 1);
-  bool made = writes_commas("de_DE.UTF-8");
+  if (tried || !mkdtemp(locale_folder)) return false;
+  tried = true;
+  atexit(remove_locale);
+  char command[128]; /* with a small character set: that is most of its time; its code is 1 where it has warned, too */
+  snprintf(command, sizeof command, "localedef -c --no-archive -i de_DE -f ISO-8859-1 %s/de_DE >/dev/null 2>&1", locale_folder);
+  int code = system(command);
+  setenv("LOCPATH", locale_folder, 1);
+  if (writes_commas("de_DE")) return true;
+  print_message("no locale with a comma (localedef: %d)\n", code);
   unsetenv("LOCPATH");
-  snprintf(command, sizeof command, "rm -rf %s", folder); /* what is in use stays mapped */
-  done |= system(command);
-  if (!made) print_message("no locale with a comma (localedef: %d)\n", done);
-  return made;
+  return false;
 }
 #endif
