@@ -118,6 +118,7 @@ expect 0 '^[1-9][0-9]* measured' "$kiln" tune rms_norm.grad --device $device --s
 # ---- what is typed wrong ----
 expect 1 'a value is empty in stages=3\|$' "$kiln" tune gemm --device $device --size M=64,N=64,K=64 --schedule 'stages=3|'
 expect 1 'a value is empty in stages=\|3' "$kiln" tune gemm --device $device --size M=64,N=64,K=64 --schedule 'stages=|3'
+expect 1 'M=0,N=64,K=64: no kernel runs at these sizes' "$kiln" tune gemm --device $device --size M=0,N=64,K=64
 expect 2 'size is needed' "$kiln" tune gemm --device $device
 expect 2 'LOW\.\.HIGH\*FACTOR' "$kiln" tune gemm --device $device --size M=64..32*2
 expect 2 'LOW\.\.HIGH\*FACTOR' "$kiln" tune gemm --device $device --size M=64..128
