@@ -2,6 +2,7 @@
  * first. */
 #include "bind.h"
 #include "error.h"
+#include "number.h"
 #include "overlap.h"
 #include "whole.h"
 #include <math.h>
@@ -404,16 +405,18 @@ static kiln_status take_scalar(Binder *b, int i) {
   if (x->call) return KILN_OK;
   double given = b->scalar_view[i] >= 0 ? b->views[b->scalar_view[i]].arg->scalar : x->fallback;
   ExprValue *value = &b->out->value[x->symbol];
+  char text[NUMBER_BYTES];
   if (x->dtype == KILN_F32 || x->dtype == KILN_F64) {
     if (x->dtype == KILN_F32 && isfinite(given) && !isfinite((float)given))
-      return refuse(b, KILN_BAD_DTYPE, "scalar %s is %.17g; expected a number that f32 has, which go to 3.4028e38", x->name, given);
+      return refuse(b, KILN_BAD_DTYPE, "scalar %s is %s; expected a number that f32 has, which go to 3.4028e38", x->name,
+                    number_text(text, sizeof text, "%.17g", given));
     value->d = given;
     return KILN_OK;
   }
   double limit = x->dtype == KILN_I32 ? 0x1p31 : 0x1p63;
   if (!(given >= -limit && given < limit) || given != whole_down(given))
-    return refuse(b, KILN_BAD_DTYPE, "scalar %s is %.17g; expected an integer that fits %s", x->name, given,
-                  kiln_dtype_name((kiln_dtype)x->dtype));
+    return refuse(b, KILN_BAD_DTYPE, "scalar %s is %s; expected an integer that fits %s", x->name,
+                  number_text(text, sizeof text, "%.17g", given), kiln_dtype_name((kiln_dtype)x->dtype));
   value->i = (int64_t)given;
   return KILN_OK;
 }

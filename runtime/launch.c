@@ -1,5 +1,6 @@
 /* launch.c - kiln_launch: nothing is allocated, looked up, locked or written to the plan on this path. */
 #include "error.h"
+#include "number.h"
 #include "overlap.h"
 #include "plan.h"
 #include <math.h> /* isinf: no call */
@@ -56,9 +57,10 @@ static kiln_status narrow_scalars(const kiln_plan *plan, const kiln_scalar *give
     if (plan->scalar[i].dtype == KILN_F64) out[i].d = given[i].f;
     if (plan->scalar[i].dtype == KILN_F32) {
       float narrow = (float)given[i].f;
+      char text[NUMBER_BYTES];
       if (isinf(narrow) && !isinf(given[i].f))
-        return error_set(KILN_TOO_LARGE, "%s: scalar %s is %.17g; expected a number that f32 has, which go to 3.4028e38",
-                         plan->variant->contract.op, plan->scalar[i].name, given[i].f);
+        return error_set(KILN_TOO_LARGE, "%s: scalar %s is %s; expected a number that f32 has, which go to 3.4028e38",
+                         plan->variant->contract.op, plan->scalar[i].name, number_text(text, sizeof text, "%.17g", given[i].f));
       memcpy(&out[i], &narrow, sizeof narrow);
     }
     if (plan->scalar[i].dtype == KILN_I32) {

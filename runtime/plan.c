@@ -2,6 +2,7 @@
 #include "plan.h"
 #include "alloc.h"
 #include "error.h"
+#include "number.h"
 #include "overlap.h"
 #include "select.h"
 #include <math.h>
@@ -549,6 +550,8 @@ size_t kiln_plan_describe(const kiln_plan *plan, char *text, size_t size_bytes) 
     if (x->pdl) put(&w, " pdl");
     put(&w, ", %u parameters\n", x->nparams);
   }
-  put(&w, "  predicted %.6g us, %.6g bytes, %.6g FLOP\n", plan->cost_ns * 1e-3, plan->bytes, plan->flop);
+  char cost[NUMBER_BYTES], bytes[NUMBER_BYTES], flop[NUMBER_BYTES];
+  put(&w, "  predicted %s us, %s bytes, %s FLOP\n", number_text(cost, sizeof cost, "%.6g", plan->cost_ns * 1e-3),
+      number_text(bytes, sizeof bytes, "%.6g", plan->bytes), number_text(flop, sizeof flop, "%.6g", plan->flop));
   return w.n;
 }

@@ -225,8 +225,8 @@ static int run(const Options *given) {
   int code = CLI_FAILED;
   if (cli_list_one(gen, "bench", o->operand[0], &ops) && (!o->ptx || variants_read_settings(o->ptx, o, op, sizeof op)) &&
       devices_named(o, devices)) {
-    code = CLI_OK;
-    for (int i = 0; i < devices->n; i++) {
+    code = o->ptx && !cli_is_op(ops.name[0], op) ? cli_usage("bench: %s is of op %s, not of %s", o->ptx, op, ops.name[0]) : CLI_OK;
+    for (int i = 0; i < devices->n && code != CLI_USAGE; i++) {
       int one = bench_device(o, gen, ops.name[0], devices->at[i]);
       if (one > code) code = one;
     }

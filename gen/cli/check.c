@@ -50,7 +50,7 @@ typedef struct Job {
   long passed, failed, refused, ran_here;
   bool seeding;          /* a variant is run under the other seeds */
   bool device_lost, only_first; /* of the ops: an edited file is of one */
-  char base[64];         /* "dtype=f16": where the target lacks the default dtype, the first one that it has */
+  char base[256];        /* "dtype=f16": where the target lacks the default dtype, the first one that it has */
 } Job;
 
 #define SETTINGS_MAX 64
@@ -463,7 +463,7 @@ static void check_op(Job *job, const char *op, const char *offered) {
   bool primary = true; /* not yet the group that gets all cases */
   *job->base = 0;
   for (int i = 0; i < c->n && !job->device_lost; i++) {
-    char text[384];
+    char text[sizeof job->base + sizeof c->at[0] + 2];
     bool has_dtype = strncmp(c->at[i], "dtype=", 6) == 0;
     snprintf(text, sizeof text, "%s%s%s", has_dtype ? "" : job->base, *job->base && !has_dtype && *c->at[i] ? " " : "", c->at[i]);
     bool done = check_group(job, op, text, primary) != KILN_GEN_REFUSED;
@@ -488,16 +488,17 @@ static bool take_file(Job *job, Options *o, OpList *ops, int *code) {
   if (!o->ptx) return true;
   if (o->nschedule) return *code = cli_usage("check: --schedule and --ptx exclude each other: the file has its schedule"), false;
   if (!variants_read_settings(o->ptx, o, op, sizeof op)) return false;
-  for (int i = 0; i < ops->n && ops->n > 1; i++) { /* of a script's ops the one that the file says it is */
-    const char *name = cli_named(ops->name[i]) ? cli_named(ops->name[i]) : ops->name[i];
-    if (strcmp(name, op) != 0) continue;
+  for (int i = 0; i < ops->n; i++) { /* of a script's ops the one that the file says it is */
+    if (!cli_is_op(ops->name[i], op)) continue;
     char *swap = ops->name[0];
     ops->name[0] = ops->name[i];
     ops->name[i] = swap;
     job->only_first = true;
     return true;
   }
-  return ops->n == 1 || (*code = cli_usage("check: %s is of op %s, which is not among these", o->ptx, op), false);
+  *code = ops->n == 1 ? cli_usage("check: %s is of op %s, not of %s", o->ptx, op, ops->name[0])
+                      : cli_usage("check: %s is of op %s, which is not among these", o->ptx, op);
+  return false;
 }
 
 /* An option of simulated devices, named once. */
@@ -513,6 +514,8 @@ static bool is_alone(const DeviceNames *devices, const char *option, const char 
 
 static bool take_variety(const Options *o, const DeviceNames *devices, int *code) {
   static const char *const sms[] = {"sms="}, *const seeds[] = {"seed=", "policy="};
+  if (options_has(o, OPTION_MUTATE) && (o->nsms || o->seeds))
+    return *code = cli_usage("check: --mutate and %s exclude each other", o->nsms ? "--sms" : "--seeds"), false;
   if (o->nsms && o->seeds) return *code = cli_usage("check: --sms and --seeds exclude each other"), false;
   if (o->nsms) return is_alone(devices, "--sms", sms, 1, code);
   return !o->seeds || is_alone(devices, "--seeds", seeds, 2, code);

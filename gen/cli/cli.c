@@ -119,6 +119,11 @@ const char *cli_named(const char *operand) {
   return colon && !strchr(colon, '/') ? colon + 1 : NULL;
 }
 
+bool cli_is_op(const char *listed, const char *op) {
+  const char *name = cli_named(listed);
+  return strcmp(name ? name : listed, op) == 0;
+}
+
 static bool list_script(KilnGen *g, const char *operand, OpList *out) {
   const char *colon = cli_named(operand) ? cli_named(operand) - 1 : NULL;
   char *path = cli_text_n(operand, colon ? (size_t)(colon - operand) : strlen(operand));

@@ -48,6 +48,8 @@ bool cli_list_one(KilnGen *g, const char *command, const char *operand, OpList *
 void cli_free_ops(OpList *ops);
 /* NAME of "path.lua:NAME"; NULL: the operand names none. */
 const char *cli_named(const char *operand);
+/* Is it this op, "rms_norm" or "my.lua:rms_norm" as the lists above name it, that a contract calls so? */
+bool cli_is_op(const char *listed, const char *op);
 
 /* The whole of a file, ended by NUL; NULL after a message. */
 char *cli_read_file(const char *path, size_t *bytes);

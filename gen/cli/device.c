@@ -27,12 +27,19 @@ static bool has_gpu(void) {
   return status == KILN_OK;
 }
 
+static bool is_every_target(const char *where) { return strcmp(where, "sim") == 0 || strncmp(where, "sim,", 4) == 0; }
+
+bool device_not_one(const Options *o, const char *command) {
+  bool several = o->ndevices > 1 || (o->ndevices == 1 && is_every_target(o->device[0]));
+  if (several) cli_error("%s: one device at a time%s", command, o->ndevices == 1 ? "; name its target, such as --device sim:sm_80" : "");
+  return several;
+}
+
 bool devices_named(const Options *o, DeviceNames *out) {
   out->n = 0;
   for (int i = 0; i < o->ndevices; i++) {
     const char *where = o->device[i];
-    bool every = strcmp(where, "sim") == 0 || strncmp(where, "sim,", 4) == 0;
-    if (every) add_every_target(out, where + 3, o->target);
+    if (is_every_target(where)) add_every_target(out, where + 3, o->target);
     else add_name(out, where);
   }
   if (o->ndevices) return true;
@@ -62,7 +69,10 @@ bool device_open(Device *d, const char *where, const char *target) {
     device_close(d);
     return false;
   }
-  if (!target && strcmp(own->name, d->info.target) != 0) cli_note("%s is %s: %s is taken, whose PTX it runs", where, d->info.target, own->name);
+  static char said[sizeof d->where]; /* a command opens a device several times */
+  bool again = strcmp(said, d->where) == 0;
+  snprintf(said, sizeof said, "%s", d->where);
+  if (!target && !again && strcmp(own->name, d->info.target) != 0) cli_note("%s is %s: %s is taken, whose PTX it runs", where, d->info.target, own->name);
   snprintf(d->target, sizeof d->target, "%s", own->name);
   return true;
 }

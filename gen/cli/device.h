@@ -16,6 +16,8 @@ typedef struct DeviceNames { char at[DEVICES_MAX][128]; int n; } DeviceNames;
 /* The devices of --device; "sim" alone is every target (only those that can run --target, if one is given). Without --device:
  * the first GPU, or else, after saying so, a simulator of --target (sm_80 without one). */
 bool devices_named(const Options *o, DeviceNames *out);
+/* Of a command that takes one device: is "sim" given, which is every target, or several? Then it says so. */
+bool device_not_one(const Options *o, const char *command);
 bool device_open(Device *d, const char *where, const char *target); /* false after a message */
 void device_close(Device *d);
 

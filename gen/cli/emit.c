@@ -236,6 +236,12 @@ static int emit_all(const Options *o) {
     kiln_gen_close(g);
     return code;
   }
+  char below[sizeof folder + 1];
+  snprintf(below, sizeof below, "%s/", folder);
+  if (!diff && !make_folders(below)) { /* said once, not for each file */
+    kiln_gen_close(g);
+    return CLI_FAILED;
+  }
   Curated *set = copy_set(list, n);
   Tally tally = {0};
   for (int i = 0; i < n; i++) {

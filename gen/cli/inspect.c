@@ -249,10 +249,14 @@ static int inspect_op(const Options *o) {
 }
 
 static int run(const Options *o) {
-  if (options_has(o, OPTION_ISA)) return o->noperands ? cli_usage("inspect: --isa takes no file or op") : coverage_print();
+  if (options_has(o, OPTION_ISA)) {
+    if (o->noperands) return cli_usage("inspect: --isa takes no file or op");
+    if (o->given & ~TAKES(ISA)) return cli_usage("inspect: --isa takes no other option");
+    return coverage_print();
+  }
   if (!o->noperands) return cli_usage("inspect: an operand is missing: a file or an op (or --isa)");
   if (o->ndevices && !o->nsizes) return cli_usage("inspect: --device goes with --size");
-  if (o->ndevices > 1) return cli_usage("inspect: one device at a time");
+  if (device_not_one(o, "inspect")) return CLI_USAGE;
   return is_ptx_file(o->operand[0]) ? inspect_file(o) : inspect_op(o);
 }
 

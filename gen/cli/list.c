@@ -63,8 +63,9 @@ static int list_ops(const Options *o) {
         if (o->noperands) table_row(&t, (const char *const[]){"", ops[i].settings ? ops[i].settings : ""});
       }
     table_end(&t);
-    if (!found && o->noperands) {
-      cli_error("unknown op \"%s\" (kiln list shows the ops)", o->operand[0]);
+    if (!found) {
+      if (o->noperands) cli_error("unknown op \"%s\" (kiln list shows the ops)", o->operand[0]);
+      else cli_error("there is no op in %s/ops", o->lua ? o->lua : "lua");
       code = CLI_FAILED;
     }
   }
@@ -166,7 +167,7 @@ static int show_offered(const Group *g) {
 
 static int list_variants(const Options *o) {
   if (!o->noperands) return cli_usage("list: --variants needs an op");
-  if (o->ndevices > 1) return cli_usage("list: one device at a time");
+  if (device_not_one(o, "list")) return CLI_USAGE;
   KilnGen *gen = cli_open_generator(o);
   if (!gen) return CLI_FAILED;
   OpList ops = {0};

@@ -76,6 +76,7 @@ static bool read_device(const Options *o, Stage *s) {
   if (device && strncmp(device, "sim:", 4) != 0) return cli_usage("sim: --device: expected sim:TARGET[,option=value..], got \"%s\"", device), false;
   int n = snprintf(s->device, sizeof s->device - 32, "%s", device ? device + 4 : o->target ? o->target : "sm_80");
   if (n < 0 || n >= (int)sizeof s->device - 32) return cli_usage("sim: --device: too long"), false;
+  if (options_has(o, OPTION_SEED) && strstr(s->device, ",seed=")) return cli_usage("sim: --seed and seed= in %s exclude each other", device), false;
   if (options_has(o, OPTION_SEED)) snprintf(s->device + n, sizeof s->device - (size_t)n, ",seed=%llu", (unsigned long long)o->seed);
   return true;
 }
@@ -125,13 +126,19 @@ static int run_program(const Stage *s, char **argv) {
   int status;
   fflush(stdout);
   for (int i = 0; i < SIGNALS; i++) sigaction(signals[i].number, &(struct sigaction){.sa_handler = signals[i].does}, &before[i]);
+  sigset_t passed, mask; /* wait until it is known whom they are for: the program may have begun before */
+  sigemptyset(&passed);
+  for (int i = 0; i < SIGNALS; i++) sigaddset(&passed, signals[i].number);
+  sigprocmask(SIG_BLOCK, &passed, &mask);
   pid_t pid = fork();
-  if (pid < 0) return cli_error("sim: cannot start a process: %s", strerror(errno)), -1;
   if (pid == 0) {
     for (int i = 0; i < SIGNALS; i++) sigaction(signals[i].number, &before[i], NULL);
+    sigprocmask(SIG_SETMASK, &mask, NULL);
     become_program(s, argv);
   }
-  child = pid;
+  child = pid > 0 ? pid : 0;
+  sigprocmask(SIG_SETMASK, &mask, NULL);
+  if (pid < 0) return cli_error("sim: cannot start a process: %s", strerror(errno)), -1;
   while (waitpid(pid, &status, 0) < 0)
     if (errno != EINTR) return cli_error("sim: waiting for %s: %s", argv[0], strerror(errno)), -1;
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);

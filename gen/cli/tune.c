@@ -102,7 +102,7 @@ static void take_result(Candidate *c, const char *result, const char *why) {
   c->known = true;
   c->figure = strtod(result, &end);
   c->measured = *result && !*end;
-  snprintf(c->word, sizeof c->word, "%s", c->measured ? "" : result);
+  snprintf(c->word, sizeof c->word, "%.*s", (int)sizeof c->word - 1, c->measured ? "" : result);
   cli_free(c->why);
   c->why = cli_text(why);
 }
@@ -127,6 +127,16 @@ static void recall(Tuner *t, TuneSize *size, const kiln_arg *args, int n) {
   size->n = kept;
 }
 
+/* Every figure would be 0, and the first in the list the fastest. */
+static bool is_empty(const Tuner *t, const kiln_arg *args, int n) {
+  kiln_plan *plan = NULL;
+  kiln_plan_info info;
+  if (kiln_plan_create_with(&plan, t->g->device.dev, t->g->op, args, n, &(kiln_plan_options){.untuned = 1}) != KILN_OK) return false;
+  bool empty = kiln_plan_query(plan, &info) == KILN_OK && info.nsteps == 0;
+  kiln_plan_destroy(plan);
+  return empty;
+}
+
 static bool plan_size(Tuner *t, TuneSize *size) {
   CaseList cases = {0};
   char message[256];
@@ -144,6 +154,8 @@ static bool plan_size(Tuner *t, TuneSize *size) {
   Listing l = {t->g, size};
   kiln_status status = kiln_explain(t->g->device.dev, t->g->op, args, n, &(kiln_plan_options){.untuned = 1}, list_candidate, &l);
   if (status != KILN_OK) cli_error("%s", kiln_error());
+  bool empty = status == KILN_OK && size->n && is_empty(t, args, n);
+  if (empty) cli_error("%s: no kernel runs at these sizes, so there is nothing to measure", size->name);
   mark_by_cost(t->g, size);
   recall(t, size, args, n);
   qsort(size->candidate, (size_t)size->n, sizeof *size->candidate, by_promise);
@@ -152,7 +164,7 @@ static bool plan_size(Tuner *t, TuneSize *size) {
   for (int i = 0; i < size->n; i++) t->done += size->candidate[i].known;
   tensors_free(&d, &t->g->device);
   cases_free(&cases);
-  return status == KILN_OK;
+  return status == KILN_OK && !empty;
 }
 
 /* The k-th combination of the values of --size becomes the options' sizes. */

@@ -132,8 +132,10 @@ static bool widen(Schedules *s, const kiln_gen_pair *pair, char *why, size_t why
   int before = s->n;
   bool known = false;
   for (int i = 0; i < before; i++)
-    for (const char *value = pair->value; *value;) {
+    for (const char *value = pair->value, *next; value; value = next) {
       size_t bytes = strcspn(value, "|");
+      next = value[bytes] ? value + bytes + 1 : NULL;
+      if (bytes == 0) return snprintf(why, why_bytes, "--schedule: a value is empty in %s=%s", pair->key, pair->value), false;
       char *text = with_value(s->at[i], pair->key, value, bytes);
       known |= text != NULL;
       if (text && !has_schedule(s, text)) {
@@ -145,7 +147,6 @@ static bool widen(Schedules *s, const kiln_gen_pair *pair, char *why, size_t why
       } else {
         cli_free(text);
       }
-      value += bytes + (value[bytes] == '|');
     }
   if (!known) snprintf(why, why_bytes, "--schedule: no schedule that is offered has a %s; the first is %s", pair->key, s->n ? s->at[0] : "none");
   return known;
@@ -337,7 +338,11 @@ bool variants_read_settings(const char *path, Options *into, char *op, size_t op
     cli_error("%s", kiln_error());
   } else {
     snprintf(op, op_bytes, "%s", c.op);
-    if (*c.settings && !into->nset)
+    if (into->target && strcmp(into->target, c.target) != 0) {
+      snprintf(message, sizeof message, "%s is for %s; --target says %s", path, c.target, into->target);
+      done = false;
+    }
+    if (done && *c.settings && !into->nset)
       done = options_pairs(into, path, c.settings, into->set, &into->nset, message, sizeof message);
     if (!done) cli_error("%s", message);
     contract_free(&c);

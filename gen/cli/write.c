@@ -15,6 +15,14 @@ static bool complain(const char *path, const char *what) {
   return false;
 }
 
+/* For want of a folder, or of the right to write there? */
+static bool complain_beside(const char *path) {
+  const char *slash = strrchr(path, '/');
+  if (errno != ENOENT || !slash) return complain(path, "create a file beside it");
+  cli_error("%s: cannot write: there is no folder %.*s", path, (int)(slash - path), path);
+  return false;
+}
+
 static bool write_direct(const char *path, const char *text, size_t bytes) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
   if (fd < 0) return complain(path, "open it");
@@ -46,7 +54,7 @@ static bool replace(const char *path, const char *text, size_t bytes, mode_t mod
   sigaddset(&stops, SIGQUIT);
   sigprocmask(SIG_BLOCK, &stops, &before);
   int fd = open_beside(path, temporary, n + 48, mode);
-  bool done = fd >= 0 ? cache_write_all(fd, text, bytes) || complain(path, "write") : complain(path, "create a file beside it");
+  bool done = fd >= 0 ? cache_write_all(fd, text, bytes) || complain(path, "write") : complain_beside(path);
   if (fd >= 0 && close(fd) != 0 && done) done = complain(path, "write");
   if (done && rename(temporary, path) != 0) done = complain(path, "rename to it");
   if (fd >= 0 && !done) unlink(temporary);
@@ -70,7 +78,7 @@ bool write_whole(const char *path, const char *text, size_t bytes) {
   return done;
 }
 
-bool write_whole_below(const char *path, const char *text, size_t bytes) {
+bool make_folders(const char *path) {
   char *folder = cli_text(path);
   bool made = true;
   for (char *slash = strchr(folder + 1, '/'); made && slash; slash = strchr(slash + 1, '/')) {
@@ -79,5 +87,7 @@ bool write_whole_below(const char *path, const char *text, size_t bytes) {
     *slash = '/';
   }
   cli_free(folder);
-  return made && write_whole(path, text, bytes);
+  return made;
 }
+
+bool write_whole_below(const char *path, const char *text, size_t bytes) { return make_folders(path) && write_whole(path, text, bytes); }

@@ -8,6 +8,9 @@
  * Links are followed. false after a message; then path is as it was and nothing is left behind. */
 bool write_whole(const char *path, const char *text, size_t bytes);
 
-/* The same, and makes the folders that path names. */
+/* Makes the folders that path names, up to its last slash. false after a message. */
+bool make_folders(const char *path);
+
+/* Writes, and makes the folders that path names. */
 bool write_whole_below(const char *path, const char *text, size_t bytes);
 #endif

@@ -19,13 +19,17 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 void driver_override(DriverKind kind, const DriverTable *table) { libraries[kind].override = table; }
 
+/* The file that this code is in. A program that is linked with -static has none that the loader knows, and what it opens crashes at its first
+ * variable of a thread. */
+static bool is_in_file(Dl_info *info) { return dladdr((void *)(uintptr_t)&driver_load, info) && info->dli_fname; }
+
 /* The simulator stands beside this library (or beside the executable that contains it), or where an installed command finds
  * it. */
 static void *open_simulator(char *tried, size_t tried_bytes) {
   static const char *const places[] = {"", "../lib/"};
   Dl_info info;
   tried[0] = 0;
-  if (dladdr((void *)(uintptr_t)&driver_load, &info) && info.dli_fname) {
+  if (is_in_file(&info)) {
     const char *slash = strrchr(info.dli_fname, '/');
     int folder = slash ? (int)(slash - info.dli_fname) + 1 : 0;
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
@@ -51,6 +55,10 @@ static kiln_status open_library(DriverKind kind, void **library) {
                      "for the simulator",
                      why ? why : "no reason given");
   }
+  Dl_info info;
+  if (!is_in_file(&info))
+    return error_set(KILN_NO_SIMULATOR, "this program is linked with -static and cannot open the simulator libkilnsim.so.0; link libkiln.a "
+                                        "without -static");
   char tried[1024];
   *library = open_simulator(tried, sizeof tried);
   if (*library) return KILN_OK;

@@ -3,6 +3,7 @@
  * Output of a launch is collected by CTA, in order of their numbers, and waits in a buffer of the device until a call of the driver
  * synchronises; then it goes to the program's standard output, or to whom kilnsim_print names. The buffer holds the last megabyte. */
 #include "api.h"
+#include "../number.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,7 +110,7 @@ static const char *put_conversion(Printing *p, const char *s) {
     double v;
     memcpy(&v, &bits, 8);
     snprintf(spec + n, sizeof spec - n, "%c", letter);
-    snprintf(piece, sizeof piece, spec, v);
+    number_text(piece, sizeof piece, spec, v); /* a GPU knows nothing of the host's locale */
   } else if (letter == 'c') {
     snprintf(spec + n, sizeof spec - n, "c");
     snprintf(piece, sizeof piece, spec, (int)take_argument(p, 4));

@@ -113,7 +113,7 @@ static DrvResult read_options(SimDevice *d, const char *options) {
     s++;
     n = strcspn(s, ",");
     if (!read_option(d, s, n))
-      return sim_say(DRV_INVALID_VALUE, "option '%.*s': expected sms=N cores=N checks=on|off meter=on|off seed=N limit=N "
+      return sim_say(DRV_INVALID_VALUE, "option '%.*s': expected sms=N (1 to 1024) cores=N (1 to 64) checks=on|off meter=on|off seed=N limit=N "
                      "policy=lazy|eager|random|alternate mma=fast|exact level=base|v3|v4 (of this host)",
                      (int)(n > 60 ? 60 : n), s);
     s += n;
@@ -152,7 +152,13 @@ DrvResult sim_device_default(void) {
   int ordinal;
   if (sim_state.ndevices) return DRV_SUCCESS;
   const char *options = getenv("KILN_SIM_DEVICE");
-  return add_device(options ? options : "", &ordinal);
+  DrvResult code = add_device(options ? options : "", &ordinal);
+  if (code == DRV_INVALID_VALUE && options) { /* a program's user may not know that it is set */
+    char why[sizeof message];
+    memcpy(why, message, sizeof why);
+    sim_say(code, "KILN_SIM_DEVICE in the environment: %s", why);
+  }
+  return code;
 }
 
 SimDevice *sim_device_at(int ordinal) {

@@ -15,7 +15,10 @@ echo before >"$work/kept.ptx"
 expect 1 '.' "$kiln" emit rms_norm --target sm_80 --set colour=red -o "$work/kept.ptx"
 truth "a failed emission leaves the file" grep -qx before "$work/kept.ptx"
 expect 1 'is a folder' "$kiln" emit rms_norm --target sm_80 -o "$work"
-expect 1 'absent' "$kiln" emit rms_norm --target sm_80 -o "$work/absent/x.ptx"
+expect 1 "x.ptx: cannot write: there is no folder $work/absent\$" "$kiln" emit rms_norm --target sm_80 -o "$work/absent/x.ptx"
+expect 1 'cannot create a file beside it: Not a directory' "$kiln" emit rms_norm --target sm_80 -o "$work/a.ptx/x.ptx"
+expect 1 'cannot make the folder: Not a directory' "$kiln" emit --all "$work/a.ptx/set"
+truth "a folder that cannot be made is said once" test "$(wc -l <"$work/err")" = 1
 truth "nothing half-written stays" test -z "$(find "$work" -name '*.tmp')"
 ln -s b.ptx "$work/link.ptx"
 "$kiln" emit rms_norm --target sm_80 -o "$work/link.ptx"
@@ -151,4 +154,14 @@ expect 1 'are for ops that look something up in tables' "$kiln" emit l2_normaliz
 # A card without a target of its own takes the newest elder's code.
 expect 0 '^//@ target sm_86' "$kiln" emit rms_norm --target sm_87
 expect 0 'sim:sm_87 is sm_87: sm_86 is taken' "$kiln" check rms_norm --device sim:sm_87 --size B=1,M=2,N=8
+
+# The locale of the environment changes nothing: neither the point in numbers nor what is a letter (where the machine can make such locales).
+for locale in de_DE tr_TR; do
+  localedef -c --no-archive -i $locale -f ISO-8859-9 "$work/locales-$locale" >/dev/null 2>&1
+  mkdir -p "$work/locales" && [ -d "$work/locales-$locale" ] && mv "$work/locales-$locale" "$work/locales/$locale"
+  for command in 'emit layer_norm --target sm_90a' 'emit rope.grad --target sm_80 --dump layout' 'list --variants rms_norm --size M=300,N=4096'; do
+    # shellcheck disable=SC2086 # a command line is words
+    truth "$command is the same in the locale $locale" cmp -s <("$kiln" $command) <(LOCPATH=$work/locales LC_ALL=$locale "$kiln" $command)
+  done
+done
 finish

@@ -56,5 +56,9 @@ for _ in $(seq 100); do grep -q there "$work/out" && break; sleep 0.1; done
 kill $!
 wait $!
 truth "a signal to the command reaches the program" test $? = 9
+for _ in $(seq 20); do # as early as can be: by the program's first act
+  timeout 20 "$kiln" sim -- sh -c 'kill -TERM $PPID; exec sleep 10' >"$work/out" 2>"$work/err"
+  truth "a signal from the program's first moment is not lost" test $? = 143
+done
 truth "temporary folders are removed" test -z "$(ls "$TMPDIR")"
 finish

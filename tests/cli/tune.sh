@@ -116,6 +116,9 @@ truth "leading dims are one axis" grep -Eq ' M_0\*M_1\*M_2\*M_3=6,N=64 | B\*M_0\
 expect 0 '^[1-9][0-9]* measured' "$kiln" tune rms_norm.grad --device $device --size M=32,N=64
 
 # ---- what is typed wrong ----
+expect 1 'a value is empty in stages=3\|$' "$kiln" tune gemm --device $device --size M=64,N=64,K=64 --schedule 'stages=3|'
+expect 1 'a value is empty in stages=\|3' "$kiln" tune gemm --device $device --size M=64,N=64,K=64 --schedule 'stages=|3'
+expect 1 'M=0,N=64,K=64: no kernel runs at these sizes' "$kiln" tune gemm --device $device --size M=0,N=64,K=64
 expect 2 'size is needed' "$kiln" tune gemm --device $device
 expect 2 'LOW\.\.HIGH\*FACTOR' "$kiln" tune gemm --device $device --size M=64..32*2
 expect 2 'LOW\.\.HIGH\*FACTOR' "$kiln" tune gemm --device $device --size M=64..128

@@ -91,6 +91,27 @@ expect 1 'end' "$kiln" inspect "$work/cut.ptx"
 sed '1s/1/99/' "$work/good.ptx" >"$work/newer.ptx"
 expect 1 '99|newer' "$kiln" check rms_norm --ptx "$work/newer.ptx" --device sim:sm_80
 expect 2 'exclude each other' "$kiln" check rms_norm --ptx "$work/good.ptx" --schedule rows=1
+expect 2 'good.ptx is of op rms_norm, not of gemm' "$kiln" check gemm --ptx "$work/good.ptx" --device sim:sm_80
+expect 2 'good.ptx is of op rms_norm, not of gemm' "$kiln" bench gemm --ptx "$work/good.ptx" --device sim:sm_80 --size M=4,N=8,K=8
+expect 1 'good.ptx is for sm_80; --target says sm_90a' "$kiln" check rms_norm --ptx "$work/good.ptx" --target sm_90a --device sim:sm_90a
+expect 1 'good.ptx is for sm_80; --target says sm_75' "$kiln" bench rms_norm --ptx "$work/good.ptx" --target sm_75 --device sim:sm_90a --size M=4,N=8
+expect 0 ' 0 failed' "$kiln" check rms_norm --ptx "$work/good.ptx" --target sm_80 --device sim:sm_90a --size M=4,N=8
+mkdir "$work/lua" && cp -r "$(dirname "$0")/../../lua/kiln" "$(dirname "$0")/../../lua/families" "$work/lua"
+expect 1 'there is no op in .*/lua/ops' "$kiln" list --lua "$work/lua"
+
+# ---- what would otherwise be passed over in silence ----
+expect 2 'mutate and --seeds exclude each other' "$kiln" check rms_norm --device sim:sm_80 --mutate --quick --seeds 3
+expect 2 'mutate and --sms exclude each other' "$kiln" check rms_norm --device sim:sm_80 --mutate --quick --sms 1,4
+expect 2 'isa takes no other option' "$kiln" inspect --isa --size M=4
+expect 2 'seed and seed= in sim:sm_80,seed=3 exclude each other' "$kiln" sim --seed 1 --device sim:sm_80,seed=3 true
+for command in 'list --variants' inspect; do
+  # shellcheck disable=SC2086 # words
+  expect 2 'one device at a time; name its target' "$kiln" $command rms_norm --size M=4,N=8 --device sim,sms=2
+done
+"$kiln" check rms_norm --device sim:sm_87 --size M=2,N=8 >/dev/null 2>"$work/err"
+truth "what is taken for a card without a target is said once" test "$(grep -c 'sm_86 is taken' "$work/err")" = 1
+expect 1 "KILN_SIM_DEVICE in the environment: no target 'nonsense'" env KILN_SIM_DEVICE=nonsense "$kiln" check rms_norm --device sim:sm_80 --size M=4,N=8
+expect 1 "sms=N \(1 to 1024\)" "$kiln" check rms_norm --device sim:sm_80,sms=1025 --size M=4,N=8
 
 # ---- standard output that cannot be written ----
 "$kiln" list >&- 2>"$work/err"

@@ -2,8 +2,8 @@
 # docs.sh BUILD - what README.md and docs/ name is there:
 #   paths in backticks exist, and files of ptx_out in help texts; a function named as `function` (`file`) is defined in that file
 #   a Lua block whose first line names its file is that file
-#   every command that begins with build/kiln, needs no GPU and is not `check all` (which ./bootstrap test does) runs, in a copy of what it
-#   reads; my_op.lua is add-an-op.md's
+#   every command that begins with build/kiln, and every example of a command's --help, runs if it needs no GPU and is not `check all` (which
+#   ./bootstrap test does), in a copy of what it reads; my_op.lua is add-an-op.md's
 set -u -o pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 build=$(readlink -f "$1")
@@ -61,5 +61,20 @@ while read -r command; do
 done < <(sed -nE 's/^ +(build\/kiln [^`]*)$/\1/p' "${pages[@]}" | sed -E 's/  +.*//' | grep -v -e cuda: -e 'check all' | sort -u)
 [ $commands -ge 8 ] || complain "only $commands commands were found"
 
-[ $bad = 0 ] && echo "docs: $paths paths, $functions functions, $blocks Lua blocks and $commands commands as they are shown"
+# of the help, what needs no GPU and no program of somebody's (kiln sim); NAME is the op of my_op.lua, edited.ptx an edited file
+examples=0
+"$build/kiln" emit gemm --target sm_80 -o "$work/edited.ptx" || complain "gemm is not emitted"
+while read -r command; do
+  examples=$((examples + 1))
+  quick=
+  [[ $command != *' check my_op.lua'* ]] || quick=--quick # the command's line is what is tried here, not all cases
+  (cd "$work" && XDG_CACHE_HOME=$work/cache eval "build/${command/:NAME/:center} $quick") >"$work/out" 2>&1 </dev/null || {
+    tail -20 "$work/out"
+    complain "this example of a help text fails: $command"
+  }
+done < <(for name in list emit check bench tune inspect; do "$build/kiln" $name --help; done |
+  sed -nE 's/^  (kiln .*)/\1/p' | sed -E 's/  +.*//' | grep -v -e cuda: -e 'check all' -e '^kiln bench gemm --target')
+[ $examples -ge 15 ] || complain "only $examples examples were found"
+
+[ $bad = 0 ] && echo "docs: $paths paths, $functions functions, $blocks Lua blocks, $commands commands and $examples examples of help texts as they are shown"
 exit $bad

@@ -2,7 +2,7 @@
 # rules.sh - rules of docs/design.md that can be read off the sources:
 #   PTX text only in gen/isa/*.def          names of ops neither in gen/ nor in the runtime's C (help examples apart)
 #   architecture numbers compared only in gen/target.c      libraries do not print, exit or abort
-#   numbers in a library read whatever the locale
+#   numbers in a library read and written whatever the locale; nothing sets a locale
 #   Lua's headers only in gen/script*; no CUDA header       files of at most 900 lines, lines of at most 160 columns
 #   every script of tests/cases is run
 # Comments are taken out first (by the preprocessor, which leaves line numbers alone).
@@ -48,6 +48,8 @@ forbid "the name of an op" "\\b($ops)\\b" '"[^"]*(kiln |example|  )[^"]*"' "${ge
 forbid "an architecture number is compared outside gen/target.c" '(->|\.|\b)sm *(==|!=|<=|>=|<|>) *[0-9]' "$NEVER" "${beyond_target[@]}"
 forbid "a library prints, exits or aborts" '\b(printf|puts|putchar|perror|exit|_exit|abort)\(' '_exit\(127\)' "${libraries[@]}"
 forbid "a number is read as the program's locale writes it" '\b(strto(f|d|ld)|atof)\(' "$NEVER" "${runtime[@]}" "${sim[@]}"
+forbid "a number is written as the program's locale writes it" '(^|[^%])%[-+#0-9.*]*[efgaEFGA]([^a-z0-9_]|$)' '\bnumber_text\(' "${runtime[@]}" "${sim[@]}"
+forbid "a locale is set, by which the generator's numbers would go" '\bsetlocale\(' "$NEVER" "${gen[@]}" "${runtime[@]}" "${sim[@]}"
 forbid "a Lua header outside gen/script*" '#include [<"](lua|lauxlib|lualib)' "$NEVER" "${beyond_script[@]}"
 forbid "a CUDA header" '#include (<(cuda|nv)|"(cuda|nv)[a-z_]*\.h")' "$NEVER" "${gen[@]}" "${runtime[@]}" "${sim[@]}"
 

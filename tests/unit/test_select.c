@@ -2,6 +2,8 @@
 #include "plan_case.h"
 
 #include "bind.h"
+#include "comma_locale.h"
+#include "number.h"
 #include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -302,7 +304,7 @@ static void test_limits_of_call_scalars(void **state) {
   assert_status(KILN_REQUIRE, kiln_launch(plan, &call, NULL));
   scalars[0].i = 0, scalars[1].f = 1e39;
   assert_status(KILN_TOO_LARGE, kiln_launch(plan, &call, NULL));
-  assert_says("scalar gain is");
+  assert_says("scalar gain is 9.9999999999999994e+38; expected");
   scalars[1].f = (double)INFINITY;
   assert_status(KILN_OK, kiln_launch(plan, &call, NULL));
   assert_int_equal(fake.launches, 3);
@@ -729,6 +731,32 @@ static void test_streams_and_events(void **state) {
   assert_status(KILN_NOT_FOUND, kiln_driver_symbol(dev, "cuNoSuchCall", &symbol));
 }
 
+/* ---- in a program whose locale writes 1,5: contracts are read, and messages say numbers, as before ---- */
+
+static int setup_commas(void **state) { return setup(state) || !comma_locale(); }
+static int teardown_commas(void **state) {
+  setlocale(LC_ALL, "C");
+  return teardown(state);
+}
+
+static void test_cost_in_words(void **state) {
+  (void)state;
+  assert_status(KILN_OK, kiln_add(dev, data_path("")));
+  int64_t shape[] = {3, 5, 8};
+  kiln_tensor x = f32(at(0), 3, shape, NULL), y = f32(at(1 << 20), 3, shape, NULL);
+  kiln_plan *plan;
+  kiln_plan_info info;
+  char text[2048], want[128], cost[NUMBER_BYTES];
+  assert_status(KILN_OK, plan_copy(&plan, &x, &y, NULL));
+  assert_status(KILN_OK, kiln_plan_query(plan, &info));
+  kiln_plan_describe(plan, text, sizeof text);
+  snprintf(want, sizeof want, "  predicted %s us, 960 bytes, 120 FLOP\n", number_text(cost, sizeof cost, "%.6g", info.cost_ns * 1e-3));
+  assert_non_null(strchr(cost, '.'));
+  assert_non_null(strstr(text, want));
+  assert_null(strchr(cost, ','));
+  kiln_plan_destroy(plan);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
@@ -738,6 +766,15 @@ int main(void) {
       TEST(test_limits), TEST(test_coresident_and_clusters), TEST(test_values), TEST(test_bad_modules), TEST(test_parameters), TEST(test_remarks),
       TEST(test_devices),
       TEST(test_files), TEST(test_folder_errors), TEST(test_provider), TEST(test_streams_and_events),
+      TEST(test_cost_in_words),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+#define COMMA_TEST(name) {"with commas: " #name, name, setup_commas, teardown_commas, NULL}
+  const struct CMUnitTest comma_tests[] = {
+      COMMA_TEST(test_choice_and_launch), COMMA_TEST(test_limits_of_call_scalars), COMMA_TEST(test_explain), COMMA_TEST(test_values),
+      COMMA_TEST(test_cost_in_words),
+  };
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  if (!comma_locale()) return failed;
+  setlocale(LC_ALL, "C");
+  return failed + cmocka_run_group_tests(comma_tests, NULL, NULL);
 }

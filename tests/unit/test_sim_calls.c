@@ -1,6 +1,7 @@
 /* test_sim_calls.c - device functions on the simulator: arguments and results, recursion, indirect calls, the stack, jump tables,
  * variables that hold addresses, the output of vprintf, and what is refused. */
 #include "sim_case.h"
+#include "comma_locale.h"
 #include "alloc.h"
 #include <stdbool.h>
 
@@ -151,6 +152,13 @@ static void test_print(void **state) {
   assert_string_equal(printed, want);
   case_close(&c);
   kilnsim_print(NULL, NULL);
+}
+
+/* A program whose locale writes 1,5 gets what a GPU prints. */
+static void test_print_with_commas(void **state) {
+  if (!comma_locale()) skip();
+  test_print(state);
+  setlocale(LC_ALL, "C");
 }
 
 /* ---- assertions, the heap ---- */
@@ -332,7 +340,8 @@ static void test_no_memory(void **state) {
 int main(void) {
   kiln_mem_hook(failing_memory, NULL);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_recursion), cmocka_unit_test(test_indirect), cmocka_unit_test(test_stack),
-                                     cmocka_unit_test(test_jump_table), cmocka_unit_test(test_print), cmocka_unit_test(test_heap),
+                                     cmocka_unit_test(test_jump_table), cmocka_unit_test(test_print), cmocka_unit_test(test_print_with_commas),
+                                     cmocka_unit_test(test_heap),
                                      cmocka_unit_test(test_heap_books),
                                      cmocka_unit_test(test_assert), cmocka_unit_test(test_faults), cmocka_unit_test(test_refused),
                                      cmocka_unit_test(test_no_memory)};
