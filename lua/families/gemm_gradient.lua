@@ -382,6 +382,7 @@ local function operand_stage(p, g)
     table.insert(products, { alike and "acc" or "acc" .. i, left and t.from or t.other.name, left and t.other.name or t.from })
     if t.factor then table.insert(factors, t.factor) end
   end
+  for _, t in ipairs(tensors_of(p, factors)) do table.insert(tensors, t.name .. " " .. dims_text(t.dims) .. " " .. t.dtype) end -- of no dim, as factors are
   table.insert(tensors, g.out.name .. " " .. batch .. "M N " .. g.out.dtype .. " out")
   local o = new_op(p, g.out.name, inst.op.family, {
     tensors = tensors, products = products, scalars = scalars_of(p, factors),
