@@ -192,7 +192,7 @@ function gradient.define(p, t)
   local graph, copy = trace.current(), nil
   local known = by_name(p, t)
   copy = copier(function(n)
-    if n.op ~= "dot" then return known(n) end
+    if n.op ~= "dot" or p.read[n.index] then return known(n) end -- a product that the op has stored is read as it was rounded
     return trace.new(graph, { op = "dot", args = { copy(n.args[1]), copy(n.args[2]) }, dim = n.dim, dims = n.dims, value = n.value,
       products = n.products and AGAIN, loc = n.loc })
   end)

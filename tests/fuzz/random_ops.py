@@ -41,7 +41,7 @@ class Body:
 
     def __init__(self, r, pool, columns, swap=None):
         self.r, self.pool, self.columns, self.lines, self.count = r, pool, columns, [], 0
-        self.swap = swap or {}
+        self.swap = {} if swap is None else swap
 
     def name(self, v):
         """v as a local of its own"""

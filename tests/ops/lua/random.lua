@@ -57,5 +57,9 @@ return {
   end),
   product("x_three_products", { "a M K", "a2 M K", "b K N", "b1 K N", "b2 K N", "d M N out" }, function(e) return tanh(e.p) * e.q + e.r end, nil,
     { { "p", "a", "b" }, { "q", "a", "b1" }, { "r", "a2", "b2" } }),
+  product("x_stored_product", { "a B M K", "b B K N", "h N", "d B M N out", "f B M N out" }, function(e)
+    e.f = tanh(e.acc * e.h * 0.125)
+    return e.acc
+  end),
   product("x_tensor_of_no_dim", { "a M K", "b K N", "s const", "d M N out" }, function(e) return e.acc * e.s * e.s end),
 }
