@@ -161,10 +161,10 @@ end
 -- Slots of a loop's ring: what is left for each of the CTAs that share an SM, beside what warps of different rows need to add
 -- their sums.
 local function loop_stages(inst, rows, threads, cols, warps, ctas)
-  local bytes, sums = row_inputs(inst).bytes, 0
-  for _, seg in ipairs(inst.segments) do sums = math.max(sums, #seg.sums) end
-  local meeting = threads < warps * 32 and sums * 128 * warps * (cols // threads) or 0
-  return math.min(4, (core.target.shared_block // ctas - 2048 - meeting) // (bytes * rows * cols))
+  local stage, sums, all = row_inputs(inst).bytes * rows * cols, 0, 0
+  for _, seg in ipairs(inst.segments) do sums, all = math.max(sums, #seg.sums), all + #seg.sums end
+  local meeting = threads < warps * 32 and 128 * warps * (cols // threads) or 0 -- of a sum; each part of the launch has memory of its own for its sums
+  return math.min(4, (core.target.shared_block // ctas - 2048 - sums * meeting) // stage, (core.target.shared_block - 2048 - all * meeting) // stage)
 end
 
 -- Is there room beside a loop's ring for what is the same in all rows?

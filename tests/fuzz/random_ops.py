@@ -707,6 +707,8 @@ def main():
                 why = f"exit code {done.returncode}"
             if why and is_loose(output):
                 loose, why = loose + 1, ""
+            if not why and re.search(r"refused: .*(bytes of shared memory|would hold|a loop reads)", output):
+                why = "a schedule that is offered cannot be"
             for line in re.findall(r"refused: (.*)", output):
                 refused[re.sub(r"'[^']*'|\d+", "..", line)[:150]] += 1
             found = re.search(r"^(\d+) passed", output, re.M)

@@ -55,6 +55,11 @@ return {
     t.u = t.z / (1 + mean(abs(t.z)))
     t.k = sum(t.x, "M")
   end),
+  -- sums of two parts of a launch, each of which has memory of its own
+  row("x_sums_of_two", { "a B T N1", "f B T N2", "g B T N2", "c N1", "e N1", "i N2", "y B T N1 out", "u B T N2 out" }, function(t)
+    t.y = tanh(t.a + t.c) * t.e
+    t.u = t.f * t.g * t.i
+  end),
   product("x_three_products", { "a M K", "a2 M K", "b K N", "b1 K N", "b2 K N", "d M N out" }, function(e) return tanh(e.p) * e.q + e.r end, nil,
     { { "p", "a", "b" }, { "q", "a", "b1" }, { "r", "a2", "b2" } }),
   product("x_stored_product", { "a B M K", "b B K N", "h N", "d B M N out", "f B M N out" }, function(e)
