@@ -329,6 +329,15 @@ else
   echo "FAIL names of stages, and sizes:"; grep -A3 FAIL "$work/out" | head -12; failed=$((failed + 1))
 fi
 
+# Every schedule that is offered can be.
+for op in x_sums_of_two.grad x_three_products x_two_dtypes; do
+  if ! "$kiln" list --variants "lua/random.lua:$op" --target sm_89 --set dtype=f16 >"$work/out" 2>"$work/log" || [ -s "$work/log" ]; then
+    echo "FAIL a schedule of $op that is offered"; cat "$work/log"; failed=$((failed + 1))
+  else
+    passed=$((passed + 1))
+  fi
+done
+
 # Beside an op stands its gradient, which a name picks; the op's own name, or none, picks the op.
 cp ../../lua/examples/3_center.lua "$work/op.lua"
 picks() { # NAME OP

@@ -56,9 +56,9 @@ return {
     t.k = sum(t.x, "M")
   end),
   -- sums of two parts of a launch, each of which has memory of its own
-  row("x_sums_of_two", { "a B T N1", "f B T N2", "g B T N2", "c N1", "e N1", "i N2", "y B T N1 out", "u B T N2 out" }, function(t)
-    t.y = tanh(t.a + t.c) * t.e
-    t.u = t.f * t.g * t.i
+  row("x_sums_of_two", { "a B H T N1", "c N1", "e N1", "f B H T N2", "i N2 bf16", "y B H T N1 out", "u B H T N2 out" }, function(t)
+    t.y = max(t.a * 0.5, tanh(max(t.a, t.c) * 0.1)) * t.e
+    t.u = t.f * t.i
   end),
   product("x_three_products", { "a M K", "a2 M K", "b K N", "b1 K N", "b2 K N", "d M N out" }, function(e) return tanh(e.p) * e.q + e.r end, nil,
     { { "p", "a", "b" }, { "q", "a", "b1" }, { "r", "a2", "b2" } }),
