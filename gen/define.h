@@ -9,7 +9,7 @@
 #include "../runtime/kiln.h"
 #include "base.h"
 
-#define DEF_MAX_DIMS 8
+#define DEF_MAX_DIMS 16
 #define DEF_MAX_TENSORS 24
 
 typedef enum {

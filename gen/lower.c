@@ -52,6 +52,7 @@ static const char *param_type(kiln_dtype t) {
   switch (t) {
   case KILN_F32: return ".f32";
   case KILN_I32: return ".u32";
+  case KILN_F64: return ".f64";
   default: return ".u64";
   }
 }
@@ -61,7 +62,7 @@ static PtxReg declare_param(Lower *l, const char *name, kiln_dtype dtype, PtxReg
   PtxSym s = ptx_param(l->ptx, name, param_type(dtype), (uint32_t)bytes, (uint32_t)bytes);
   *VEC_PUSH(l->arena, KEEP, &l->params) = s;
   *VEC_PUSH(l->arena, KEEP, &l->param_names) = name;
-  IsaId form = dtype == KILN_F32 ? ISA_ld_param_f32 : bytes == 4 ? ISA_ld_param_b32 : ISA_ld_param_b64;
+  IsaId form = dtype == KILN_F32 ? ISA_ld_param_f32 : dtype == KILN_F64 ? ISA_ld_param_f64 : bytes == 4 ? ISA_ld_param_b32 : ISA_ld_param_b64;
   *value = ptx_def(l->ptx, form, po_sym_mem(s, 0));
   return *value;
 }

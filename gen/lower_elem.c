@@ -77,6 +77,8 @@ PtxReg elem_convert(Lower *l, PtxReg r, kiln_dtype from, kiln_dtype to) {
   } else if (from == KILN_I64) {
     if (to == KILN_F32) return DEF(cvt_rn_f32_s64, R(r));
     if (to == KILN_I32) return DEF(cvt_u32_u64, R(r));
+  } else if (from == KILN_F64) { /* a scalar of the caller's; nothing computes in it */
+    if (to == KILN_F32) return DEF(cvt_rn_f32_f64, R(r));
   } else if (from == KILN_BOOL) {
     if (to == KILN_F32) return DEF(selp_f32, F(1), F(0), R(r));
     if (to == KILN_I32) return DEF(selp_b32, po_i(1), po_i(0), R(r));

@@ -467,7 +467,7 @@ static void check_op(Job *job, const char *op, const char *offered) {
     bool has_dtype = strncmp(c->at[i], "dtype=", 6) == 0;
     snprintf(text, sizeof text, "%s%s%s", has_dtype ? "" : job->base, *job->base && !has_dtype && *c->at[i] ? " " : "", c->at[i]);
     bool done = check_group(job, op, text, primary) != KILN_GEN_REFUSED;
-    if (done && primary && i > 0) snprintf(job->base, sizeof job->base, "%s", c->at[i]);
+    if (done && primary && has_dtype) snprintf(job->base, sizeof job->base, "%s", c->at[i]);
     if (done || (i > 0 && !has_dtype)) primary = false;
   }
   cli_free(c);

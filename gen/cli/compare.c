@@ -8,9 +8,15 @@
  * divisor (an exponential, say) has passed 2^128, though the exact one times a moderate factor is still above 2^-126. */
 #define FLUSHED 0x1p-120
 
-/* Integers have no NaN, which becomes 0, and no infinities, which become the ends of their range. */
+/* Integers have no NaN, which becomes 0; and what is beyond a type that saturates (integers, those of eight bits) becomes the end of its range,
+ * which brings two values no further apart: the bound stays. */
+static bool is_eight_bits(kiln_dtype dtype) { return dtype == KILN_E4M3 || dtype == KILN_E5M2; }
+
 static double as_stored(kiln_dtype dtype, double want) {
-  return number_is_float(dtype) || isfinite(want) ? want : number_round(dtype, want);
+  if (is_eight_bits(dtype)) return fabs(want) > number_largest(dtype) ? copysign(number_largest(dtype), want) : want;
+  if (number_is_float(dtype)) return want;
+  if (isnan(want)) return number_round(dtype, want);
+  return fmin(fmax(want, number_round(dtype, -INFINITY)), number_round(dtype, INFINITY));
 }
 
 bool compare_element(kiln_dtype dtype, double got, double want, double e, double *error, double *bound) {
@@ -31,7 +37,7 @@ bool compare_element(kiln_dtype dtype, double got, double want, double e, double
     return false;
   }
   /* Past the largest finite value both infinity and the largest value may stand for the result, if it is near enough. */
-  if (isinf(got)) return isinf(number_round(dtype, want + copysign(*bound, want))) && signbit(got) == signbit(want);
+  if (isinf(got)) return !is_eight_bits(dtype) && isinf(number_round(dtype, want + copysign(*bound, want))) && signbit(got) == signbit(want);
   return *error <= *bound;
 }
 

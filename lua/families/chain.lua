@@ -240,7 +240,11 @@ local function setup(inst)
     s.choose, s.group, s.few, s.reach = stage.schedules, stage.group or "", stage.few, stage.reach
     for _, d in ipairs(own.dims) do s.dims[d] = bind_dim(inst, stage, own, d) end
     own.bound = s.dims
-    for _, sc in ipairs(own.scalars) do s.scalars[sc.name] = bind_scalar(inst, stage, sc) end
+    for i, sc in ipairs(own.scalars) do
+      local to = bind_scalar(inst, stage, sc)
+      s.scalars[sc.name] = to
+      own.scalars[i] = { name = sc.name, dtype = sc.dtype, default = sc.default, call = type(to) == "table" and to.call } -- when it is known: the chain says
+    end
     for _, out in ipairs { false, true } do
       for _, t in ipairs(own.tensors) do
         if t.present and t.out == out then s.targets[t.name] = bind_tensor(inst, stage, own, t, c.targets) end

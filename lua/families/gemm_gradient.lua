@@ -192,7 +192,7 @@ function gradient.define(p, t)
   local graph, copy = trace.current(), nil
   local known = by_name(p, t)
   copy = copier(function(n)
-    if n.op ~= "dot" then return known(n) end
+    if n.op ~= "dot" or p.read[n.index] then return known(n) end -- a product that the op has stored is read as it was rounded
     return trace.new(graph, { op = "dot", args = { copy(n.args[1]), copy(n.args[2]) }, dim = n.dim, dims = n.dims, value = n.value,
       products = n.products and AGAIN, loc = n.loc })
   end)
@@ -382,6 +382,7 @@ local function operand_stage(p, g)
     table.insert(products, { alike and "acc" or "acc" .. i, left and t.from or t.other.name, left and t.other.name or t.from })
     if t.factor then table.insert(factors, t.factor) end
   end
+  for _, t in ipairs(tensors_of(p, factors)) do table.insert(tensors, t.name .. " " .. dims_text(t.dims) .. " " .. t.dtype) end -- of no dim, as factors are
   table.insert(tensors, g.out.name .. " " .. batch .. "M N " .. g.out.dtype .. " out")
   local o = new_op(p, g.out.name, inst.op.family, {
     tensors = tensors, products = products, scalars = scalars_of(p, factors),

@@ -47,10 +47,14 @@ local function shared_bytes(inst, s) return s.stages * common.operand_bytes(inst
 
 local function shared_fit(inst, s) return core.target.shared_sm // (shared_bytes(inst, s) + 1024) end -- CTAs of an SM
 
+-- Elements of accumulators of a thread.
+local MOST_HELD = 128
+local function held_elements(inst, s) return s.bm * s.bn * #inst.op.products * (inst.promote and 2 or 1) // (s.wm * s.wn * 32) end
+
 local function is_staged() return not core.has("cp_async_cg_16") end
 
 -- Where several products share a CTA's registers, operands are not fetched ahead, and tiles are smaller.
-local function candidates_of_several(staged, split, few, add)
+local function candidates_of_several(staged, split, few, add) -- few: 32 elements of each product and thread
   if staged then
     add(64, 64, 32, 2, 2, 2)
     add(64, 64, 32, 2, 2, 2, 1)
@@ -111,7 +115,7 @@ local candidates = op.once("mma_candidates", function(inst)
     -- CTAs that share an SM hide each other's beginnings and ends; products of bytes, and epilogues that are heavy or read a tile, have no registers left.
     local light = size > 1 and not common.is_heavy(inst) and not reads_tile(inst)
     if s.fill == "ahead" and bm * bn > 128 * 128 and light and can_cross(inst, s) then s.fill = "across" end
-    if shared_bytes(inst, s) <= core.target.shared_block then table.insert(list, s) end
+    if shared_bytes(inst, s) <= core.target.shared_block and held_elements(inst, s) <= MOST_HELD then table.insert(list, s) end
   end
   if inst.promote then
     candidates_of_sums(add)
@@ -126,7 +130,7 @@ local candidates = op.once("mma_candidates", function(inst)
     return list
   end
   if several then
-    candidates_of_several(staged, is_split(inst), results(inst) > 1, add)
+    candidates_of_several(staged, is_split(inst), results(inst) > 1 or #inst.op.products > 2, add)
     return list
   end
   if is_split(inst) then
@@ -159,8 +163,8 @@ local function check_schedule(inst, s)
   if not (power(s.bm) and power(s.bn) and power(s.bk)) then refuse("bm, bn and bk are powers of two") end
   if s.bm // s.wm < 16 or s.bn // s.wn < 16 then refuse("a warp's part is at least 16 x 16") end
   if s.bm // s.wm > 128 or s.bn // s.wn > 128 then refuse("a warp's part is at most 128 x 128") end
-  local held = s.bm * s.bn * #inst.op.products * (inst.promote and 2 or 1) // (s.wm * s.wn * 32)
-  if held > 128 then refuse(string.format("a thread would hold %d elements of accumulators; 128 are possible", held)) end
+  local held = held_elements(inst, s)
+  if held > MOST_HELD then refuse(string.format("a thread would hold %d elements of accumulators; %d are possible", held, MOST_HELD)) end
   if s.bk < step_of(inst) or s.bk > 128 then refuse("bk is " .. step_of(inst) .. " to 128") end
   if inst.promote and s.bk ~= inst.promote then refuse(string.format("bk is %d, of which the sums are promoted", inst.promote)) end
   local fetches = s.fill == "ahead" or s.fill == "across"

@@ -103,7 +103,8 @@ local function largest_bytes(inst)
 end
 
 -- What is read along rows: bytes per element, of the segment that has most; narrow: an element has 1 or 8 bytes, which do not go through shared
--- memory; apart: no ring can bring it, whose copies look for the rows' innermost dim before the columns, and are as many in each segment; rows, columns:
+-- memory; apart: no ring can bring it, whose copies look for the rows' innermost dim before the columns, and are as many in each segment and of
+-- the same dtypes; rows, columns:
 -- how many tensors are read along rows, how many have one value per column (and their bytes); sampled: one of those belongs to a
 -- sample; most: of one segment; tables: there are look-ups.
 local function row_inputs(inst)
@@ -127,6 +128,14 @@ local function row_inputs(inst)
     r.columns = math.max(r.columns, columns)
     r.column_bytes = math.max(r.column_bytes, column_bytes)
     r.apart, r.most = r.apart or seg ~= inst.segments[1] and r.rows - before ~= r.most, math.max(r.most, r.rows - before)
+  end
+  local places = {}
+  for _, seg in ipairs(inst.segments) do
+    for i, n in ipairs(values.split_arguments { inst = inst, seg = seg }) do
+      local dtype = inst.by_name[n.name].dtype
+      places[i] = places[i] or dtype
+      r.apart = r.apart or places[i] ~= dtype
+    end
   end
   return r
 end
@@ -152,10 +161,10 @@ end
 -- Slots of a loop's ring: what is left for each of the CTAs that share an SM, beside what warps of different rows need to add
 -- their sums.
 local function loop_stages(inst, rows, threads, cols, warps, ctas)
-  local bytes, sums = row_inputs(inst).bytes, 0
-  for _, seg in ipairs(inst.segments) do sums = math.max(sums, #seg.sums) end
-  local meeting = threads < warps * 32 and sums * 128 * warps * (cols // threads) or 0
-  return math.min(4, (core.target.shared_block // ctas - 2048 - meeting) // (bytes * rows * cols))
+  local stage, sums, all = row_inputs(inst).bytes * rows * cols, 0, 0
+  for _, seg in ipairs(inst.segments) do sums, all = math.max(sums, #seg.sums), all + #seg.sums end
+  local meeting = threads < warps * 32 and 128 * warps * (cols // threads) or 0 -- of a sum; each part of the launch has memory of its own for its sums
+  return math.min(4, (core.target.shared_block // ctas - 2048 - sums * meeting) // stage, (core.target.shared_block - 2048 - all * meeting) // stage)
 end
 
 -- Is there room beside a loop's ring for what is the same in all rows?
@@ -346,18 +355,39 @@ local function preferred(list)
   return list[1]
 end
 
+-- What is written over is read by the rows that write it, before they do, and by nobody else; but sums over them come first where they
+-- are steps of their own (written_early).
+local function check_written_over(inst)
+  for _, s in ipairs(inst.segments) do
+    for _, o in ipairs(s.outputs) do
+      local under = o.tensor.over
+      for _, other in ipairs(under and inst.segments or {}) do
+        local reads = false
+        for _, n in ipairs(other.nodes) do reads = reads or n.op == "arg" and n.name == under end
+        if reads and other ~= s then
+          op.fail(inst.op, string.format("output '%s' is over '%s', which the rows along %s read as well, before or after it is written", o.tensor.name,
+            under, table.concat(other.rows, " ") .. " " .. other.column))
+        end
+      end
+    end
+    for _, sum in ipairs(s.sums) do
+      for _, n in ipairs(segments.reach { sum.value }) do
+        inst.written_early = inst.written_early or n.op == "arg" and inst.written_over[n.name]
+      end
+    end
+  end
+end
+
 -- Traces once, to know whether there are sums over rows, and what is written over.
 local function study(inst)
   if inst.segments then return end
   inst.graph = rowwise.trace(inst)
-  for _, n in ipairs(inst.graph.nodes) do
-    for _, sc in ipairs(inst.scalars) do if n.op == "scalar" and n.name == sc.name then n.call = sc.call end end
-  end
   inst.segments = segments.find(inst, inst.graph)
   sizes.find_halves(inst, inst.segments)
   inst.written_over = {}
   for _, s in ipairs(inst.segments) do inst.has_sums = inst.has_sums or #s.sums > 0 end
   for _, t in ipairs(inst.tensors) do if t.present and t.over then inst.written_over[t.over] = true end end
+  check_written_over(inst)
 end
 
 function rowwise.schedules(inst)
@@ -429,6 +459,16 @@ local function dispatch_in_turn(parts)
   tile.if_(tile.eq(second, 0), function() parts[1].body(index) end, function() parts[2].body(index) end)
 end
 
+-- The segment with some of its outputs only.
+local function with_outputs(seg, from, to)
+  local part, list = {}, {}
+  for k, v in pairs(seg) do part[k] = v end
+  part.outputs = { table.unpack(seg.outputs, from, to) }
+  for _, o in ipairs(part.outputs) do table.insert(list, o.value) end
+  part.nodes = segments.reach(list)
+  return part
+end
+
 local SKELETON = { regs = kernels.regs, shared = kernels.pieces, passes = kernels.pieces }
 
 function rowwise.emit(inst, given)
@@ -445,14 +485,21 @@ function rowwise.emit(inst, given)
   local w = writer.start(inst, list, s, KEYS)
   local ctx = { inst = inst, s = s, asks = sizes.new_asks(), direct = w.direct, has_room = s.kind == "loop" and has_room(inst, s) }
 
-  -- step 1: what lies along rows, and in the loop the shares of sums
-  local main = {}
+  -- step 1: what lies along rows, and in the loop the shares of sums. early: only what the sums need of it, which then have their turn before
+  -- the outputs are written.
+  local looped = s.kind == "loop"
+  local early = inst.written_early and not looped
+  local main, stats = {}, {}
   for _, seg in ipairs(list) do
-    local looped = s.kind == "loop"
-    if looped or #seg.outputs > 0 then
+    local before, after = seg, seg
+    if early then before, after = with_outputs(seg, #seg.outputs - #seg.stats + 1, #seg.outputs), with_outputs(seg, 1, #seg.outputs - #seg.stats) end
+    if looped or #after.outputs > 0 then
       table.insert(main, { count = seg.name.ctas, body = function(index)
-        if looped then kernels.loop(ctx, seg, index) else SKELETON[s.kind](ctx, seg, index) end
+        if looped then kernels.loop(ctx, seg, index) else SKELETON[s.kind](ctx, after, index) end
       end })
+    end
+    if early and #before.outputs > 0 then
+      table.insert(stats, { count = seg.name.ctas, body = function(index) SKELETON[s.kind](ctx, before, index) end })
     end
   end
   local count = 0
@@ -461,16 +508,18 @@ function rowwise.emit(inst, given)
     -- Else ptxas chooses how many may be on an SM; of 16 warps it spills for the sake of two: with look-ups, and in loops whose
     -- rings leave no room for a second one.
     local squeezed = warps >= 16 and (row_inputs(inst).tables or s.kind == "loop" and s.stages < 4)
-    local said = ctas > 1 or step == "main" and (s.kind == "shared" or squeezed)
+    local said = ctas > 1 or (step == "main" or step == "early") and (s.kind == "shared" or squeezed)
     tile.kernel({ name = entry .. suffix, threads = warps * 32, min_ctas = said and ctas or nil, portion = portion }, function()
       ctx.view, ctx.parts, ctx.gathered, ctx.stats = w.views(step == "finish")
       if step == "main" and s.kind == "loop" then ctx.ring, ctx.resident = kernels.loop_memory(ctx, list) end
-      if step == "main" and kernels.take_turns(s, list) then dispatch_in_turn(parts) else dispatch(parts) end
+      if step == "main" and #parts == #list and kernels.take_turns(s, list) then dispatch_in_turn(parts) else dispatch(parts) end
     end)
     w.step(step, count, parts)
     count = count + 1
   end
-  kernel("", s.warps, s.ctas, main, "main", s.kind == "loop" and math.max(8, least_columns(inst, s.vec)) or nil)
+  local function main_kernel() kernel("", s.warps, s.ctas, main, "main", looped and math.max(8, least_columns(inst, s.vec)) or nil) end
+  kernel("_early", s.warps, s.ctas, stats, "early")
+  if not early then main_kernel() end
 
   -- step 2: the shares of sums, where the first step was no loop
   local columns = {}
@@ -490,6 +539,7 @@ function rowwise.emit(inst, given)
     end
     kernel("_columns", cs and cs.warps or 1, 1, columns, "columns")
   end
+  if early then main_kernel() end
 
   -- step 3: the shares of each output added
   local finish = {}

@@ -167,6 +167,9 @@ local function find_stats(seg)
   return stats
 end
 
+-- A condition is written as 0 or 1, which the columns' kernel compares with 0.
+local function stat_dtype(n) return n.dtype == "i32" and "i32" or "f32" end
+
 -- ---- where the rows of tables begin ----
 
 -- How many of a dim's rows are told from the others by their number, as lt(index "T", t.rows) does: the expression, all where none are.
@@ -310,14 +313,14 @@ function writer.start(inst, list, s, keys)
     put_counts(inst, seg, s)
     for _, sum in ipairs(seg.sums) do if not inst.direct then put_shares(seg, sum) end end
     if #seg.stats > 0 then
-      for k in ipairs(seg.stats) do contract.line("workspace stat%d_%d f32 [rows%d]", seg.index, k, seg.index) end
+      for k, n in ipairs(seg.stats) do contract.line("workspace stat%d_%d %s [rows%d]", seg.index, k, stat_dtype(n), seg.index) end
       for k = 1, #seg.slots - 1 do
         local inner = {}
         for j = k + 1, #seg.slots do table.insert(inner, seg.slots[j]) end
         contract.line("let sstep%d_%d %s", seg.index, k, product(inner))
       end
       for k, n in ipairs(seg.stats) do
-        local t = { name = string.format("stat%d_%d", seg.index, k), dims = seg.rows, dtype = "f32" }
+        local t = { name = string.format("stat%d_%d", seg.index, k), dims = seg.rows, dtype = stat_dtype(n) }
         table.insert(seg.outputs, { tensor = t, value = n, loc = n.loc })
       end
     end
@@ -346,7 +349,7 @@ function writer.start(inst, list, s, keys)
         local name, strides = string.format("stat%d_%d", i, k), {}
         for j = 1, #seg.slots do strides[j] = j < #seg.slots and string.format("sstep%d_%d", i, j) or "1" end
         view[name] = tile.view {
-          tensor = name, rank = #seg.slots, dtype = "f32", align = 4, sizes = table.concat(seg.slots, ","), strides = table.concat(strides, ","),
+          tensor = name, rank = #seg.slots, dtype = stat_dtype(n), align = 4, sizes = table.concat(seg.slots, ","), strides = table.concat(strides, ","),
         }
         by_node[n.index] = view[name]
       end

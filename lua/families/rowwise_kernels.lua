@@ -328,7 +328,7 @@ local function resident_tiles(ctx, list)
       local dtype = n.op == "arg" and n.dims[seg.column] and ctx.inst.by_name[n.name].dtype
       local walked = false
       for d in pairs(walked_dims(seg)) do walked = walked or n.dims[d] end
-      if dtype and dtype ~= "bool" and not walked and not has[n.name] then
+      if dtype and dtype ~= "bool" and dtype ~= "i64" and not walked and not has[n.name] then
         k, has[n.name] = k + 1, true
         tiles[k] = tiles[k] or tile.smem(dtype, { 1, s.cols }, { swizzle = 0 })
       end
@@ -344,9 +344,7 @@ function kernels.loop_memory(ctx, list)
   for _, seg in ipairs(list) do
     local ringed = values.split_arguments { inst = ctx.inst, seg = seg }
     for i, n in ipairs(ringed) do
-      local dtype = ctx.inst.by_name[n.name].dtype
-      if dtypes[i] and dtypes[i] ~= dtype then core.refuse("a loop reads tensors of one dtype in each place; " .. n.name .. " has another than its peer") end
-      dtypes[i] = dtype
+      dtypes[i] = ctx.inst.by_name[n.name].dtype -- the same in each segment (row_inputs of rowwise.lua)
     end
   end
   local names, tiles = {}, {}
@@ -486,7 +484,8 @@ function kernels.columns(ctx, seg, cta)
     if not view then return special(n) end
     local c = {}
     for _, slot in ipairs(seg.slots) do table.insert(c, at[slot]) end
-    return tile.load_like(view, values.like(p), c, { cache = "nc", dims = { #seg.slots - 1, -1 } })
+    local v = tile.load_like(view, values.like(p), c, { cache = "nc", dims = { #seg.slots - 1, -1 } })
+    return n.dtype == "bool" and tile.ne(v, 0.0) or v
   end
   local walked = walked_dims(seg)
   p.stats = ctx.stats

@@ -59,14 +59,16 @@ local function refuse_inner_sums(inst, nodes)
   end
 end
 
-local function column_of(nodes, tensor, loc)
+local function column_of(inst, nodes, tensor, loc)
   local found
   for _, n in ipairs(nodes) do
     for d in pairs(n.dims) do
       if segments.is_column(d) then
         if found and found ~= d then
           core.at(loc[1], loc[2])
-          error("output '" .. tensor.name .. "' needs values along " .. found .. " and along " .. d .. "; a row has one column dim", 0)
+          local why = "output '" .. tensor.name .. "' needs values along " .. found .. " and along " .. d .. "; a row has one column dim"
+          if inst.op.declared.gradient_of then core.refuse(why) end
+          error(why, 0)
         end
         found = d
       end
@@ -188,7 +190,7 @@ function segments.find(inst, graph)
     local value, reduced, kind = under_sums(o.value)
     local nodes = segments.reach { value or o.value }
     refuse_inner_sums(inst, nodes)
-    local column = column_of(nodes, o.tensor, o.loc)
+    local column = column_of(inst, nodes, o.tensor, o.loc)
     local seg = find_segment(list, row_dims(inst, o.tensor, value or o.value, reduced), column)
     if not kind then
       table.insert(seg.outputs, o)
@@ -217,6 +219,8 @@ function segments.find(inst, graph)
   inst.dim_count = count
   local stated = {}
   for _, s in ipairs(list) do
+    local alone = inst.op.declared.gradient_of and (not s.column or #s.rows == 0) and (s.column or table.concat(s.rows, " "))
+    if alone then core.refuse("what is left of the gradient under these settings lies along " .. alone .. " alone; that is not made yet") end
     if not s.column then op.fail(inst.op, "rows along " .. table.concat(s.rows, " ") .. " have no column dim; its name begins with N") end
     s.count = count
     s.slots = expand(s.rows, count)
@@ -248,14 +252,15 @@ end
 -- Dims of a tensor as the contract has them.
 function segments.slots_of(inst, t) return expand(t.dims, inst.dim_count) end
 
--- How many dims the caller may leave out of a tensor, and from which on: those of the merged list that has its M.
+-- How many dims the caller may leave out of a tensor, and from which on: those of the merged list that has its M; of a tensor without M, of its first one.
 function segments.lead_of(inst, list, t)
-  local slots = segments.slots_of(inst, t)
+  local slots, has_lead = segments.slots_of(inst, t), false
+  for _, d in ipairs(t.dims) do has_lead = has_lead or segments.is_lead(d) end
   for _, s in ipairs(list) do
     for _, m in ipairs(s.merged) do
       local at
       for i, slot in ipairs(slots) do if slot == m[1] then at = i end end
-      if at and #m > 1 then return #m, at - 1 end
+      if at and #m > 1 and (not has_lead or segments.is_lead(m[#m])) then return #m, at - 1 end
     end
   end
   local read = {}

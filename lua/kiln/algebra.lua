@@ -213,21 +213,33 @@ local function terms_of(self, n, sign, list)
   return list
 end
 
--- The sum of the product of `inside`, of which one is a sum of adjoints; nil where splitting gains nothing.
-local function split(self, inside, dim, whole)
-  for i, n in ipairs(inside) do
-    local terms = terms_of(self, n, 1, {})
-    if #terms > 1 then
-      local total
-      for _, term in ipairs(terms) do
-        local factors = { term[1] }
-        for k, other in ipairs(inside) do if k ~= i then table.insert(factors, other) end end
-        local part = self:sum(self:product(factors, term[2]), dim)
-        total = total and self:add(total, part) or part
-      end
-      if depth(self, total) < depth(self, whole) then return total end
+-- Of the factors that wait for most row sums the first, and its terms; nil where one of them is whole: it, and what it waits for, stands in each
+-- part of the sum, however the others are taken apart. So one factor is tried and not all in all orders, which takes forever from five on.
+local function latest(self, inside)
+  local most, at, terms = 0, nil, nil
+  for _, n in ipairs(inside) do most = math.max(most, depth(self, n)) end
+  for i, n in ipairs(most > 0 and inside or {}) do
+    if depth(self, n) == most then
+      local list = terms_of(self, n, 1, {})
+      if #list == 1 then return nil end
+      if not at then at, terms = i, list end
     end
   end
+  return at, terms
+end
+
+-- The sum of the product of `inside`, of which one is a sum of adjoints; nil where splitting gains nothing.
+local function split(self, inside, dim, whole)
+  local at, terms = latest(self, inside)
+  if not at then return nil end
+  local total
+  for _, term in ipairs(terms) do
+    local factors = { term[1] }
+    for k, other in ipairs(inside) do if k ~= at then table.insert(factors, other) end end
+    local part = self:sum(self:product(factors, term[2]), dim)
+    total = total and self:add(total, part) or part
+  end
+  return depth(self, total) < depth(self, whole) and total or nil
 end
 
 -- Over a row dim nothing is drawn out: such a sum is to be the last thing that is done.

@@ -424,6 +424,18 @@ local function needed_by_any(o, outputs)
   local present = {}
   for _, s in ipairs(o.settings) do if s.kind == "presence" then present[s.key] = "yes" end end
   take(derive(forward_instance(o, nil, present)))
+  -- Where an input is absent others may stand in for it.
+  local absent, optional = {}, 0
+  for k, v in pairs(present) do absent[k] = v end
+  for _, t in ipairs(o.specs) do
+    if present[t.name] and not t.out then
+      local given = { [t.name] = "no" }
+      for k, v in pairs(present) do given[k] = given[k] or v end
+      absent[t.name], optional = "no", optional + 1
+      take(derive(forward_instance(o, nil, given)))
+    end
+  end
+  if optional > 1 then take(derive(forward_instance(o, nil, absent))) end
   for _, s in ipairs(o.settings) do
     for i = 2, s.kind == "option" and not s.of and #s.values or 0 do
       local given = { [s.key] = s.values[i] }

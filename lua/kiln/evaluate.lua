@@ -91,6 +91,7 @@ function E:apply(n, a, is_mean)
   if n.op == "arg" then return self.argument(n) end
   if n.op == "scalar" then
     if n.dtype == "i32" then return tile.to(tile.param(n.name, n.scalar_dtype), "i32") end
+    if n.call and n.scalar_dtype ~= "f32" then return tile.to(tile.param(n.name, n.scalar_dtype), "f32") end -- no plan has converted it
     return tile.param(n.scalar_dtype == "f32" and n.name or n.name .. "_f32", "f32")
   end
   if n.op == "const" then

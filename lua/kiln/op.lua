@@ -13,7 +13,7 @@ local text = use "kiln.text"
 local op = {}
 
 local DTYPES = { "bf16", "f16", "f32" } -- of activations; the first is the default
-local FIXED = { "f64", "f32", "f16", "bf16", "e4m3", "e5m2", "i64", "i32", "u8", "bool" }
+local FIXED = { "f64", "f32", "f16", "bf16", "e4m3", "e5m2", "i64", "i32", "u8", "i8", "bool" }
 local SCALARS = { "f32", "f64", "i32", "i64" }
 
 local function is_dim(word)
@@ -169,6 +169,10 @@ local function find(list, name)
   for _, t in ipairs(list) do if t.name == name then return t end end
 end
 
+local function position(list, t)
+  for i, other in ipairs(list) do if other == t then return i end end
+end
+
 -- What `as`, `with` and `over` name is another tensor of the op; nothing follows itself.
 local function check_references(o)
   for _, t in ipairs(o.all_specs) do
@@ -185,6 +189,9 @@ local function check_references(o)
     local under = t.over and find(o.all_specs, t.over)
     if under and (under.out or table.concat(under.dims, " ") ~= table.concat(t.dims, " ")) then
       op.fail(o, "tensor '" .. t.name .. "' is over '" .. t.over .. "', which is no input of the same dims")
+    end
+    if under and position(o.all_specs, under) > position(o.all_specs, t) then -- a contract names what is there before
+      op.fail(o, "tensor '" .. t.name .. "' is over '" .. t.over .. "', which stands behind it in the list; an output stands behind what it is over")
     end
     if t.with and t.as then op.fail(o, "tensor '" .. t.name .. "': `as` says `with`, too") end
   end
@@ -313,7 +320,7 @@ function op.instance(o, set)
   end
   local inst = {
     name = o.name, doc = o.doc, op = o, declared = o.declared, values = values, tensors = {},
-    scalars = o.scalar_specs, by_name = {}, dims = {}, cases = o.declared.cases,
+    scalars = { table.unpack(o.scalar_specs) }, by_name = {}, dims = {}, cases = o.declared.cases,
   }
   local made = resolve(o, values)
   for _, spec in ipairs(o.specs) do

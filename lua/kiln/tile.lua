@@ -187,9 +187,9 @@ function tile.read(f) return node("read", { f.id }) end
 -- A value with fewer dims than a tile of this shape and layout, spread over it; in f32, a condition as one.
 function tile.spread(v, shape, layout)
   if v.kind == "frag" and #v.shape == #shape then return v end
-  local whole = tile.frag("f32", shape, layout)
-  tile.fill(whole, 0.0)
-  local sum = tile.read(whole) + tile.f32(v)
+  local whole = tile.frag(v.dtype == "i32" and "i32" or "f32", shape, layout)
+  tile.fill(whole, tile.const(0, v.dtype == "i32" and "i32" or "f32"))
+  local sum = tile.read(whole) + (v.dtype == "i32" and v or tile.f32(v))
   return v.dtype == "bool" and tile.ne(sum, 0.0) or sum
 end
 

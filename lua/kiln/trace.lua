@@ -318,7 +318,9 @@ end
 
 function trace.scalar(graph, scalar, index)
   local whole = scalar.dtype == "i32" or scalar.dtype == "i64"
-  return new(graph, { op = "scalar", name = scalar.name, scalar_dtype = scalar.dtype, index_of = index, dims = {}, dtype = whole and "i32" or "f32" })
+  return new(graph, {
+    op = "scalar", name = scalar.name, scalar_dtype = scalar.dtype, call = scalar.call, index_of = index, dims = {}, dtype = whole and "i32" or "f32",
+  })
 end
 
 -- The table `t` that an op's function gets: reading gives arguments (nil where an optional one is absent), assigning an output

@@ -27,6 +27,14 @@ local function ops()
         t.y = t.x / max(t.m, t.least) + t.b
       end,
     },
+    blockwise.op "beyond" {
+      doc = "what saturates, infinities too", tensors = { "x M N", "w N i8", "y M N e4m3 out", "z M N e5m2 out", "v M N i8 out" },
+      forward = function(t)
+        t.y = t.x * 300
+        t.z = t.x * 40000
+        t.v = (t.x * 100):to "i32" + t.w
+      end,
+    },
     blockwise.op "peak" {
       doc = "a matrix over its largest value", tensors = { "x M N", "y M N out", "m f32 out" },
       forward = function(t)

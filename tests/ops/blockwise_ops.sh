@@ -8,7 +8,7 @@ work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 failed=0 passed=0
 
-for op in mx32 tiles capped peak columns plain masked small rows levelled bytes; do
+for op in mx32 tiles capped beyond peak columns plain masked small rows levelled bytes; do
   for target in sm_75 sm_90a; do
     if ! "$kiln" check "blockwise_ops.lua:$op" --device "sim:$target" --quick >"$work/log" 2>&1; then
       echo "FAIL $op on $target"; grep -A3 FAIL "$work/log" | head -12; failed=$((failed + 1))

@@ -185,6 +185,10 @@ row 1 "has the dtypes f16 and f32" '"x M N f16 f32", "y M N out"' 't.y = t.x'
 row 1 "has one dtype, a choice such as" '"x M N f16 own", "y M N out"' 't.y = t.x'
 row 1 "'y' is over 'w', which is no input of the same dims" '"x M N", "w N", "y M N out over w"' 't.y = t.x * t.w'
 row 1 "'z' is over 'y', which is no input of the same dims" '"x M N", "y M N out", "z M N out over y"' 't.y = t.x t.z = t.x'
+row 1 "'y' is over 'x', which stands behind it in the list" '"y M N out over x", "x M N"' 't.y = t.x'
+row 1 "output 'y' is over 'x', which the rows along B T N read as well" '"x B N", "q B T N", "y B N out over x", "z B T N out"' 't.y = t.x t.z = t.q + t.x'
+row 1 "output 's' is over 'g', which the rows along M N2 read as well" \
+  '"x M N1", "z M N2", "g M", "y M N1 out", "u M N2 out", "s M out over g"' 't.y = t.x t.u = t.z * t.g t.s = t.g + mean(t.x)'
 product 1 "'d' is over 'a', which is no input of the same dims" '"a B M K", "b B K N", "d B M N out over a"' 'return e.acc'
 product 4 "index: row-wise ops have it, this op's family has not" "$ABD" 'return e.acc * index "N"'
 # `return f(x)` leaves no line of the script's behind: the op's own
@@ -296,9 +300,13 @@ return {
   rowwise.op "middle" { tensors = { "x B H T N", "c H N", "y B H T N out" }, forward = function(t) t.y = t.x * t.c end },
   rowwise.op "largest" { tensors = { "x M N", "y M N out", "hi N f32 out" }, forward = function(t) t.y = t.x t.hi = amax(t.x, "M") end },
   gemm.op "scaled" { tensors = { "a B M K", "b B K N", "s", "d B M N out" }, epilogue = function(e) return e.acc * e.s end },
+  rowwise.op "later" { tensors = { "x M N u8", "c N f32", "z M N own out ?", "y M N out" }, forward = function(t) t.y = t.x t.z = t.c * t.x end },
+  rowwise.op "of_two" { tensors = { "x M N1", "z M N2", "g M", "y M N1 out", "u M N2 out" }, forward = function(t) t.y = t.x * t.g t.u = t.z * t.g end },
 }
 E
-if "$kiln" check "$work/op.lua" --device sim:sm_80 --set dtype=f16 --quick >"$work/out" 2>&1 && grep -q '^[1-9][0-9]* passed, 0 failed' "$work/out" &&
+if "$kiln" check "$work/op.lua" --device sim:sm_80 --quick >"$work/out" 2>&1 && grep -q '^[1-9][0-9]* passed, 0 failed' "$work/out" &&
+  grep -qF "refused: what is left of the gradient under these settings lies along N alone" "$work/out" && grep -q "later.grad z=yes z_dtype=f32 on" "$work/out" &&
+  grep -qF "refused: output 'dg' needs values along N2 and along N1" "$work/out" &&
   grep -qF "refused: output 'dx' sums over rows but keeps the innermost" "$work/out" &&
   grep -qF "refused: output 'dc' keeps H, which is not the outermost" "$work/out" && grep -qF "the gradient of 's' is no product and no sum over rows" "$work/out" &&
   grep -qF "refused: the gradient needs the amax over rows, along M" "$work/out"; then
@@ -320,6 +328,15 @@ if "$kiln" check "$work/op.lua" --device sim:sm_80 --set dtype=f16 --quick >"$wo
 else
   echo "FAIL names of stages, and sizes:"; grep -A3 FAIL "$work/out" | head -12; failed=$((failed + 1))
 fi
+
+# Every schedule that is offered can be.
+for op in x_sums_of_two.grad x_three_products x_two_dtypes; do
+  if ! "$kiln" list --variants "lua/random.lua:$op" --target sm_89 --set dtype=f16 >"$work/out" 2>"$work/log" || [ -s "$work/log" ]; then
+    echo "FAIL a schedule of $op that is offered"; cat "$work/log"; failed=$((failed + 1))
+  else
+    passed=$((passed + 1))
+  fi
+done
 
 # Beside an op stands its gradient, which a name picks; the op's own name, or none, picks the op.
 cp ../../lua/examples/3_center.lua "$work/op.lua"

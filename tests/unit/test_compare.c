@@ -164,6 +164,23 @@ static void the_first_bad_element_is_kept(void **state) {
   assert_true(c.first_got == 2 && c.worst_error == 1);
 }
 
+/* What a kernel rounds to eight bits ends at the largest value, and so does what is expected. */
+static void eight_bits_saturate(void **state) {
+  (void)state;
+  double error, bound;
+  static const struct { kiln_dtype dtype; double got, want; } right[] = {
+      {KILN_E4M3, 448, 664}, {KILN_E4M3, -448, -INFINITY}, {KILN_E5M2, 57344, INFINITY}, {KILN_E5M2, -57344, -1e6},
+      {KILN_U8, 255, 300},   {KILN_U8, 0, -5},             {KILN_I8, -128, -1e9},        {KILN_I8, 127, INFINITY},
+  };
+  for (size_t k = 0; k < sizeof right / sizeof right[0]; k++) {
+    assert_true(compare_element(right[k].dtype, right[k].got, right[k].want, 0, &error, &bound));
+    assert_false(compare_element(right[k].dtype, right[k].got / 2 + 8, right[k].want, 0, &error, &bound));
+    assert_false(compare_element(right[k].dtype, NAN, right[k].want, 0, &error, &bound));
+  }
+  assert_false(compare_element(KILN_E5M2, INFINITY, INFINITY, 0, &error, &bound));
+  assert_true(compare_element(KILN_E5M2, NAN, NAN, 0, &error, &bound));
+}
+
 /* ---- formats ---- */
 
 static void every_small_float_survives(void **state) {
@@ -208,6 +225,7 @@ int main(void) {
       cmocka_unit_test(specials_agree_in_place_and_sign),
       cmocka_unit_test(an_endless_bound_admits_nothing),
       cmocka_unit_test(integers_are_exact),
+      cmocka_unit_test(eight_bits_saturate),
       cmocka_unit_test(the_twin_is_refused),
       cmocka_unit_test(the_twin_shows_a_loose_bound),
       cmocka_unit_test(few_elements_may_be_small),

@@ -633,7 +633,7 @@ static void bad_definitions(void **state) {
   bad_table("", "'dims' must be a list");
   bad_table("dims = { 'M', 'M' }", "dim 'M' stands there twice");
   bad_table("dims = { '1M' }", "dim 1 is no name");
-  bad_table("dims = { 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I' }", "has 9 elements; at most 8");
+  bad_table("dims = { 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I', 'J', 'K', 'L', 'M', 'N', 'O', 'P', 'Q' }", "has 17 elements; at most 16");
   bad_table("dims = {}, lead = 'M'", "'lead' must be a list");
   bad_table("dims = { 'N' }, lead = { 'M' }", "lead: its dim 1 is none of the op's");
   bad_table("dims = {}", "'nodes' must be a list");
