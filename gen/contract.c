@@ -1,5 +1,6 @@
 /* contract.c - see contract.h. */
 #include "contract.h"
+#include "../runtime/contract.h"
 #include <ctype.h>
 #include <string.h>
 
@@ -38,6 +39,12 @@ static void put_maps(Text *out, const LowerResult *kernel, int nkernels) {
 
 bool contract_write(CompileJob *job, const LowerResult *kernel, int nkernels) {
   bool maps = false;
+  for (int k = 0; k < nkernels; k++) {
+    if (kernel[k].nargs <= CONTRACT_MAX_ARGS) continue;
+    diag_error(job->diag, (Loc){0}, "kernel %s has %d arguments (addresses, sizes and strides of its tensors, scalars), of which a contract takes %d; "
+               "give the op fewer tensors, or fewer dims", kernel[k].entry, kernel[k].nargs, CONTRACT_MAX_ARGS);
+    return false;
+  }
   for (int i = 0; i < job->ncontract; i++) {
     if (!maps && !strncmp(job->contract[i], "step ", 5)) put_maps(job->out, kernel, nkernels), maps = true;
     text_str(job->out, "//@ ");

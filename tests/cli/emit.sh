@@ -141,6 +141,15 @@ for op in $("$kiln" list | awk 'NR > 1 { print $1 }'); do
   done
 done
 
+# ---- a contract that nobody could read is not written ----
+{
+  echo 'return rowwise.op "many" { doc = "a sum of many", dtypes = { "f32" },'
+  echo "  tensors = { $(for i in $(seq 0 22); do printf '"x%d H T M N", ' "$i"; done) \"y H T M N out\" },"
+  echo '  forward = function(t) local s = t.x0 for i = 1, 22 do s = s + t["x" .. i] end t.y = s end }'
+} >"$work/many.lua"
+expect 1 'has [0-9]* arguments .* a contract takes 128; give the op fewer tensors' "$kiln" emit "$work/many.lua" --target sm_80 -o "$work/many.ptx"
+truth "and leaves no file" test ! -e "$work/many.ptx"
+
 # ---- rows of more than 2^31 columns, and as many rows: what is left of them is cut to what 32 bits hold before it is narrowed ----
 for op in softmax layer_norm layer_norm.grad; do
   truth "$op in pieces is emitted" "$kiln" emit $op --target sm_80 --schedule kind=passes,rows=1,threads=256,warps=8,cols=2048,vec=8,ctas=2,cache=keep -o "$work/long.ptx"
