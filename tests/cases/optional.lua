@@ -1,4 +1,4 @@
--- optional.lua - what is not there costs nothing: no load, no addition, no store.
+-- optional.lua - what is not there costs nothing: no load, no addition, no store. What has a value per row is stored after the rows.
 return rowwise.op "optional" {
   doc     = "y = x + b; r = sum(x)",
   tensors = { "x M N", "b N ?", "y M N out", "r M f32 out ?" },
@@ -15,4 +15,4 @@ return rowwise.op "optional" {
 --! of ld.global,st.global,shfl: ld.global.nc.v4.f32 st.global.v4.f32
 --! no add.rn
 --! emit --target sm_80 --set dtype=f32,b=no,r=yes --schedule kind=regs,rows=4,threads=32,warps=4,cols=128,vec=4,cache=plain
---! of ld.global,shfl,st.global: ld.global.nc.v4.f32 shfl.sync.bfly.b32*5 st.global.f32 st.global.v4.f32
+--! of ld.global,shfl,st.global: ld.global.nc.v4.f32 shfl.sync.bfly.b32*5 st.global.v4.f32 st.global.f32
