@@ -116,13 +116,16 @@ static double pick_max(double a, double b) { return isnan(a) || isnan(b) ? NAN :
 /* What adding loses: nothing, where the operands are exact and f32 holds the sum (codes of integers that are shifted, say). */
 static double added(double sum, double operands) { return operands == 0 && (float)sum == sum ? 0 : U * fabs(sum); }
 
+/* What dividing loses: nothing, by 1 (the mean of a row of one column). */
+static double divided(double quotient, double by, double eb) { return by == 1 && eb == 0 ? 0 : 4 * U * fabs(quotient); }
+
 static void run_binary(const DefNode *node, Operand x, int64_t xe, Operand y, int64_t ye, double *v, double *e, int64_t n) {
   bool own = node->value != 0;
   switch (node->op) {
   case DEF_ADD: ROW2_UNLESS(undecided_sum(a, b), (r = a + b, err = ea + eb + added(r, ea + eb)));
   case DEF_SUB: ROW2_UNLESS(undecided_sum(a, b), (r = a - b, err = ea + eb + added(r, ea + eb)));
   case DEF_MUL: ROW2_UNLESS(eval_undecided_product(a, ea, b, eb), (r = a * b, err = fabs(a) * eb + fabs(b) * ea + ea * eb + U * fabs(r)));
-  case DEF_DIV: ROW2_UNLESS(undecided_quotient(a, ea, b, eb), (r = a / b, err = (ea + fabs(r) * eb) / fabs(b) + 4 * U * fabs(r) + lost(r, b)));
+  case DEF_DIV: ROW2_UNLESS(undecided_quotient(a, ea, b, eb), (r = a / b, err = (ea + fabs(r) * eb) / fabs(b) + divided(r, b, eb) + lost(r, b)));
   /* Of integers, which are exact; dividing by zero, of which nothing is promised, gives 0. */
   case DEF_IDIV: ROW2((r = b == 0 ? 0 : trunc(a / b), err = ea + eb));
   case DEF_MOD: ROW2((r = b == 0 ? 0 : fmod(a, b), err = ea + eb));
@@ -263,10 +266,10 @@ void eval_reduce_add(const DefNode *node, const EvalValue *a, EvalValue *out, co
 }
 
 /* Partial sums of n terms stay near |sum| + 4 sqrt(sum of squares); each of the roundings of a chain errs to either side. It
- * holds for every order: row sums in a few warps and column sums in partials of thousands of rows alike. */
+ * holds for every order: row sums in a few warps and column sums in partials of thousands of rows alike. One term is its own sum. */
 void eval_reduce_end(const DefNode *node, EvalValue *out, const EvalShape *s, int64_t terms) {
   int64_t total = eval_elems(out->dims, s);
-  double steps = node->op == DEF_SUM && !eval_is_integer(node->dtype) ? U * (2 * sqrt((double)terms) + 8) : 0;
+  double steps = node->op == DEF_SUM && terms > 1 && !eval_is_integer(node->dtype) ? U * (2 * sqrt((double)terms) + 8) : 0;
   for (int64_t i = 0; i < total; i++)
     out->e[i] = carry(out->v[i], out->e[i] + (steps > 0 ? steps * (fabs(out->v[i]) + 4 * sqrt(out->q[i])) : 0), out->e[i], false);
 }

@@ -198,7 +198,8 @@ end
 local function loop_candidates(inst, list, vec)
   local inputs, values, sums = row_inputs(inst), load_of(inst)
   if inputs.narrow or inputs.apart or inputs.bytes == 0 or vec == 1 then return end
-  local heavy = inputs.sampled and (values > 13 or inputs.column_bytes * inputs.most > inputs.bytes * inputs.columns)
+  local wider = inputs.column_bytes * inputs.most > inputs.bytes * inputs.columns -- a weight in f32 beside rows of 16 bits
+  local heavy = inputs.sampled and values > 13 or (inputs.sampled or inputs.tables) and wider
   local sampled = inst.has_sums -- does each sum keep something, so that a CTA could make it alone?
   for _, seg in ipairs(inst.segments) do for _, sum in ipairs(seg.sums) do sampled = sampled and #sum.kept > 0 end end
   local function loop(threads, per_thread, warps, ctas, parts, most_stages)
@@ -210,7 +211,7 @@ local function loop_candidates(inst, list, vec)
       kind = "loop", rows = rows, threads = threads, warps = warps, cols = cols, vec = vec, ctas = ctas, cache = "plain",
       stages = math.min(stages, most_stages or stages), parts = parts or PARTS, reuse = 1, walk = "rows",
     }
-    if heavy and per_thread > 16 and not has_room(inst, s) then return end -- what belongs to a sample would have to stay in registers
+    if heavy and per_thread > 16 and not has_room(inst, s) then return end -- what all rows share would have to stay in registers
     table.insert(list, s)
     return true
   end
@@ -239,7 +240,7 @@ local function loop_candidates(inst, list, vec)
   end
   if not wide then return end
   if not loop(256, 32, 8, 2, nil, 2) and heavy then loop(512, 16, 16, 1) end -- the rest of shared memory holds what is the same in all rows
-  if (vec == 8 or sums < 2) and not (inputs.tables and inputs.column_bytes > 2) then loop(512, 32, 16, 1) end
+  if vec == 8 or sums < 2 then loop(512, 32, 16, 1) end
 end
 
 -- Rows in registers, by what is read beside them; docs/performance.md has the measurements. put(threads of a row, its columns, vec, more).
