@@ -64,10 +64,7 @@ void compare_add(Compare *c, int64_t index, double got, double want, double e) {
     c->worst_error = error;
     c->worst_bound = bound;
   }
-  if (isfinite(want)) {
-    c->sum_squares += want * want;
-    if (want != 0) c->largest_ratio = fmax(c->largest_ratio, e > 0 ? fabs(want) / e : INFINITY);
-  }
+  if (isfinite(want)) c->sum_squares += want * want;
   /* Of the candidates the one known best relative to its own size, and the one known best of all: a row of huge inputs whose sum
    * cancels may rightly be known to no eighth, and says nothing about the others. */
   bool candidate = c->seen == c->twin_index || (c->twin_stride > 0 && c->seen % c->twin_stride == c->twin_index % c->twin_stride);
@@ -84,16 +81,13 @@ void compare_pass(Compare *c) {
 }
 
 /* A handful of elements may all be small by chance (a bias of one column), and a result may cancel as a whole, to what double's own
- * rounding leaves of it (a centred row of equal values): there the inputs' size, which is 1, says more. Where a saved mean was rounded to
- * f32, what an expanded gradient leaves is that rounding: all of it far below what the result may be off by. */
+ * rounding leaves of it (a centred row of equal values): there the inputs' size, which is 1, says more. */
 enum { FEW = 16, A_ROW = 1024 };
 #define NOTHING 0x1p-40
-#define FAR_BELOW 0x1p-4
 
 static double size_of(const Compare *c, const CompareTwin *t) {
   double size = fmax(fabs(t->want), sqrt(c->sum_squares / (double)c->seen));
-  bool cancelled = size < NOTHING || (c->expanded && c->largest_ratio < FAR_BELOW);
-  return cancelled || c->seen < FEW ? fmax(size, 1) : size;
+  return size < NOTHING || c->seen < FEW ? fmax(size, 1) : size;
 }
 
 /* The one that is known better, relative to what it is moved by. */

@@ -17,8 +17,6 @@ typedef struct Compare {
   int64_t twin_index, twin_stride;                         /* which element the twin perturbs; stride: or any this far apart, 0: no other */
   CompareTwin twin[2];                                     /* the candidate known best relative to its size; the one known best */
   double sum_squares;
-  bool expanded;                                           /* an input has one value for all columns of a row: results may cancel as a whole */
-  double largest_ratio;                                    /* of a result to its e */
   double rounding;                                         /* relative error of the coarsest rounding on the way to the result */
 } Compare;
 
@@ -31,8 +29,7 @@ void compare_pass(Compare *c); /* an element of which nothing can be said: wheth
 
 /* Perturbs the twin element by an eighth of its size (a quarter, where values are rounded to e5m2 on the way and fewer than 1024 elements
  * were compared; or of the result's root mean square, where that is larger; or of 1, where fewer than 16 elements were compared, or all of
- * them are 0 but for double's rounding, or, where an input is expanded, for the rounding of saved results) and compares again: true if
- * that is refused, as it must be. Also true if nothing was compared.
+ * them are 0 but for double's rounding) and compares again: true if that is refused, as it must be. Also true if nothing was compared.
  * *want: the element that was perturbed. */
 bool compare_twin_fails(const Compare *c, double *want);
 #endif

@@ -268,7 +268,6 @@ static void start_compare(Verify *v, const CaseTensor *t) {
   /* Of so many that one stands out: of sums of 512 products in eight bits, the largest of 16 was within twice its bound one time in sixty. */
   v->compare[t->index].twin_stride = (elems + 1023) / 1024;
   v->compare[t->index].rounding = coarsest_rounding(v->d->def);
-  v->compare[t->index].expanded = v->d->c->layout == LAYOUT_COLUMNS;
 }
 
 /* The outputs that are evaluated together: sampled, evaluated, judged. */
