@@ -130,9 +130,10 @@ end
 function gradient.plan(inst, d, read)
   local p = { d = d, read = read, inst = inst, adjoints = {}, results = {}, dtype = d.inst.values.dtype }
   local by_core = {}
-  local function place(core, wanted)
-    local tensor = core.op == "arg" and inst.by_name[core.name] or read[core.index] and inst.by_name[read[core.index]]
-    if tensor and (not wanted or tensor.dtype == wanted) and is_full(d, core) then return tensor.name end
+  local function tensor_of(core) return core.op == "arg" and inst.by_name[core.name] or read[core.index] and inst.by_name[read[core.index]] end
+  local function place(core)
+    local tensor = tensor_of(core)
+    if tensor and tensor.dtype == p.dtype and is_full(d, core) then return tensor.name end
     if not by_core[core.index] then
       by_core[core.index] = { node = core, name = "adjoint_" .. (#p.adjoints + 1) }
       table.insert(p.adjoints, by_core[core.index])
@@ -149,9 +150,11 @@ function gradient.plan(inst, d, read)
       end
       g.name, g.out = spec.name, out
       p.results[#p.results + 1] = g
-      for _, t in ipairs(g.terms or {}) do t.from = place(t.core, p.dtype) end
-      if g.kind == "sum" and needs_product(d, read, g.core) then g.from = place(g.core) end
+      for _, t in ipairs(g.terms or {}) do t.from = place(t.core) end
     end
+  end
+  for _, g in ipairs(p.results) do -- a sum of what lies in a workspace for a product, or needs one to be made once more, reads that
+    if g.kind == "sum" and not tensor_of(g.core) and (by_core[g.core.index] or needs_product(d, read, g.core)) then g.from = place(g.core) end
   end
   if #p.results == 0 then core.refuse("no gradient of '" .. d.inst.op.name .. "' is asked for") end
   return p

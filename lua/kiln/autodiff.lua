@@ -253,7 +253,7 @@ end
 local function readings(d, outputs)
   local read = {}
   for _, t in ipairs(d.inst.tensors) do
-    local v = outputs[t.name] and d.values[t.name]
+    local v = t.present and outputs[t.name] and d.values[t.name]
     if v and #pending({ dims = trace.set(t.dims) }, v.dims) == 0 then
       read[v.index] = t.name
       for _, n in ipairs(d.graph.nodes) do
@@ -421,28 +421,34 @@ local function needed_by_any(o, outputs)
     for name in pairs(names) do all[name] = true end
     for name in pairs(given.gradients) do flows[name] = true end
   end
-  local present = {}
-  for _, s in ipairs(o.settings) do if s.kind == "presence" then present[s.key] = "yes" end end
-  take(derive(forward_instance(o, nil, present)))
-  -- Where an input is absent others may stand in for it.
-  local absent, optional = {}, 0
-  for k, v in pairs(present) do absent[k] = v end
+  local function with(settings, more)
+    local given = {}
+    for _, list in ipairs { settings, more } do for k, v in pairs(list) do given[k] = v end end
+    take(derive(forward_instance(o, nil, given)))
+  end
+  -- What is asked for under some settings of presence: with these, with each optional input absent, since others may stand in for it, and with
+  -- each value of an option.
+  local function ask(settings)
+    local absent, optional = {}, 0
+    with(settings, {})
+    for _, t in ipairs(o.specs) do
+      if settings[t.name] and not t.out then
+        absent[t.name], optional = "no", optional + 1
+        with(settings, { [t.name] = "no" })
+      end
+    end
+    if optional > 1 then with(settings, absent) end
+    for _, s in ipairs(o.settings) do
+      for i = 2, s.kind == "option" and not s.of and #s.values or 0 do with(settings, { [s.key] = s.values[i] }) end
+    end
+  end
+  local present, unsaved, saved = {}, {}, false
+  for _, s in ipairs(o.settings) do if s.kind == "presence" then present[s.key], unsaved[s.key] = "yes", "yes" end end
   for _, t in ipairs(o.specs) do
-    if present[t.name] and not t.out then
-      local given = { [t.name] = "no" }
-      for k, v in pairs(present) do given[k] = given[k] or v end
-      absent[t.name], optional = "no", optional + 1
-      take(derive(forward_instance(o, nil, given)))
-    end
+    if t.saved and t.optional then unsaved[t.name], saved = "no", true end
   end
-  if optional > 1 then take(derive(forward_instance(o, nil, absent))) end
-  for _, s in ipairs(o.settings) do
-    for i = 2, s.kind == "option" and not s.of and #s.values or 0 do
-      local given = { [s.key] = s.values[i] }
-      for k, v in pairs(present) do given[k] = v end
-      take(derive(forward_instance(o, nil, given)))
-    end
-  end
+  ask(present)
+  if saved then ask(unsaved) end -- what the caller has not kept is made again, of inputs that nothing else may need
   return all, flows, without
 end
 
@@ -482,8 +488,8 @@ function autodiff.gradient(o)
     local as_input = needed[t.name]
     if as_input then table.insert(tensors, declaration(t, t.name, words_of(t, true)))
     elseif not t.saved then table.insert(beside, declaration(t, t.name, words_of(t))) end
-    if as_input and t.saved then absent[t.name] = false
-    elseif o.declared.absent then absent[t.name] = o.declared.absent[t.name] end
+    if o.declared.absent then absent[t.name] = o.declared.absent[t.name] end
+    if as_input and t.saved then absent[t.name] = absent[t.name] or false end
   end
   for _, t in ipairs(o.specs) do
     if flows[t.name] then

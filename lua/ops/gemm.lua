@@ -1,15 +1,17 @@
 -- gemm.lua - matrix product with scaling, addition, bias and activation.
 return gemm.op "gemm" {
   doc      = "d = act(alpha * a b + beta * c + bias), batched",
-  tensors  = { "a B M K", "b B K N", "c B M N own ?", "bias N own ?", "d B M N own out" },
-  absent   = { c = true, bias = true },
+  tensors  = { "a B M K", "b B K N", "c B M N own ?", "bias N own ?", "d B M N own out", "z B M N out saved ?" },
+  absent   = { c = true, bias = true, z = true },
   scalars  = { "alpha f32 = 1", "beta f32 = 1" },
   dtypes   = { "bf16", "f16", "f32" },
+  cases    = "B=2,M=70,K=96,N=136 z=yes act=gelu c=yes bias=yes\nB=1,M=9,K=7,N=33 unaligned z=yes act=silu dtype=f32",
   settings = { act = { "none", "relu", "gelu", "gelu_tanh", "silu" } },
   epilogue = function(e)
     local v = e.alpha * e.acc
     if e.c then v = v + e.beta * e.c end
     if e.bias then v = v + e.bias end
+    e.z = v
     return e.act(v)
   end,
   curated = {

@@ -3,7 +3,7 @@
 #define KILN_TESTS_PROBLEM_CASES_H
 #include <stdbool.h>
 
-enum { CASES_SETTINGS = 8, CASES_SIZES = 6, CASES_SCALARS = 4, CASES_EXTREMES = 4 };
+enum { CASES_SETTINGS = 12, CASES_SIZES = 6, CASES_SCALARS = 4, CASES_EXTREMES = 4 };
 
 typedef struct OpCases {
   const char *op;                       /* NULL: the end */

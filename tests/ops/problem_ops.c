@@ -235,7 +235,8 @@ static RefGemm gemm_named(const Problem *p, const char *a, const char *b) {
                    .bias = problem_in(p, "bias"),
                    .alpha = 1,
                    .beta = 1,
-                   .act = problem_setting(p, "act", "none")};
+                   .act = problem_setting(p, "act", "none"),
+                   .z = p->forward ? problem_own(p, "z") : NULL};
 }
 static RefGemm gemm_of(const Problem *p) {
   RefGemm g = gemm_named(p, "a", "b");
@@ -245,7 +246,7 @@ static RefGemm gemm_of(const Problem *p) {
 }
 static void gemm(Problem *p) {
   RefGemm g = gemm_of(p);
-  ref_gemm(&g, problem_out(p, "d"));
+  ref_gemm(&g, problem_out(p, "d"), problem_out(p, "z"));
 }
 static void gemm_grad(Problem *p) {
   RefGemm g = gemm_of(p);
@@ -254,7 +255,7 @@ static void gemm_grad(Problem *p) {
 }
 static void linear(Problem *p) {
   RefGemm g = gemm_named(p, "x", "w");
-  ref_gemm(&g, problem_out(p, "y"));
+  ref_gemm(&g, problem_out(p, "y"), problem_out(p, "z"));
 }
 static void linear_grad(Problem *p) {
   RefGemm g = gemm_named(p, "x", "w");
@@ -307,14 +308,17 @@ static void fp8_gemm_wide(Problem *p) {
   free(b);
 }
 
-static void gated_mlp(Problem *p) {
-  ref_gated_mlp(problem_size(p, "B"), problem_size(p, "M"), problem_size(p, "N"), problem_size(p, "K"), problem_in(p, "x"), problem_in(p, "wg"),
-                problem_in(p, "wu"), problem_setting(p, "act", "silu"), problem_out(p, "y"));
+static RefGatedMlp gated_mlp_named(const Problem *p) {
+  return (RefGatedMlp){.batch = problem_size(p, "B"), .m = problem_size(p, "M"), .n = problem_size(p, "N"), .k = problem_size(p, "K"),
+                       .x = problem_in(p, "x"), .wg = problem_in(p, "wg"), .wu = problem_in(p, "wu"), .act = problem_setting(p, "act", "silu"),
+                       .gate = p->forward ? problem_own(p, "gate") : NULL, .up = p->forward ? problem_own(p, "up") : NULL};
 }
-
+static void gated_mlp(Problem *p) {
+  RefGatedMlp g = gated_mlp_named(p);
+  ref_gated_mlp(&g, problem_out(p, "y"), problem_out(p, "gate"), problem_out(p, "up"));
+}
 static void gated_mlp_grad(Problem *p) {
-  RefGatedMlp g = {.batch = problem_size(p, "B"), .m = problem_size(p, "M"), .n = problem_size(p, "N"), .k = problem_size(p, "K"),
-                   .x = problem_in(p, "x"), .wg = problem_in(p, "wg"), .wu = problem_in(p, "wu"), .act = problem_setting(p, "act", "silu")};
+  RefGatedMlp g = gated_mlp_named(p);
   ref_gated_mlp_grad(&g, problem_in(p, "dy"), store_as(problem_dtype(p, "x")), problem_out(p, "dx"), problem_out(p, "dwg"),
                      problem_out(p, "dwu"));
 }

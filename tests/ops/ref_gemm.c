@@ -5,15 +5,20 @@
 
 /* What the activation is given. */
 static double linear_part(const RefGemm *g, size_t b, size_t i, size_t j) {
+  if (g->z) return g->z[(b * g->m + i) * g->n + j];
   double sum = 0;
   for (size_t l = 0; l < g->k; l++) sum += g->a[(b * g->m + i) * g->k + l] * g->b[(b * g->k + l) * g->n + j];
   return g->alpha * sum + (g->c ? g->beta * g->c[(b * g->m + i) * g->n + j] : 0) + (g->bias ? g->bias[j] : 0);
 }
 
-void ref_gemm(const RefGemm *g, double *d) {
+void ref_gemm(const RefGemm *g, double *d, double *z) {
   for (size_t b = 0; b < g->batch; b++)
     for (size_t i = 0; i < g->m; i++)
-      for (size_t j = 0; j < g->n; j++) d[(b * g->m + i) * g->n + j] = ref_activate(g->act, linear_part(g, b, i, j));
+      for (size_t j = 0; j < g->n; j++) {
+        double part = linear_part(g, b, i, j);
+        d[(b * g->m + i) * g->n + j] = ref_activate(g->act, part);
+        if (z) z[(b * g->m + i) * g->n + j] = part;
+      }
 }
 
 static size_t groups(size_t n, size_t of) { return of ? (n + of - 1) / of : 1; }
@@ -59,16 +64,23 @@ void ref_quantize(const RefQuantize *q, double *code, double *scale) {
       }
 }
 
-void ref_gated_mlp(size_t batch, size_t m, size_t n, size_t k, const double *x, const double *wg, const double *wu, const char *act, double *y) {
-  for (size_t b = 0; b < batch; b++)
-    for (size_t i = 0; i < m; i++)
-      for (size_t j = 0; j < n; j++) {
-        double gate = 0, up = 0;
-        for (size_t l = 0; l < k; l++) {
-          gate += x[(b * m + i) * k + l] * wg[(b * k + l) * n + j];
-          up += x[(b * m + i) * k + l] * wu[(b * k + l) * n + j];
-        }
-        y[(b * m + i) * n + j] = ref_activate(act, gate) * up;
+/* An element of x w, or what was saved of it. */
+static double half(const RefGatedMlp *g, const double *saved, const double *w, size_t b, size_t i, size_t j) {
+  if (saved) return saved[(b * g->m + i) * g->n + j];
+  double sum = 0;
+  for (size_t l = 0; l < g->k; l++) sum += g->x[(b * g->m + i) * g->k + l] * w[(b * g->k + l) * g->n + j];
+  return sum;
+}
+
+void ref_gated_mlp(const RefGatedMlp *g, double *y, double *gate, double *up) {
+  for (size_t b = 0; b < g->batch; b++)
+    for (size_t i = 0; i < g->m; i++)
+      for (size_t j = 0; j < g->n; j++) {
+        size_t at = (b * g->m + i) * g->n + j;
+        double of_gate = half(g, NULL, g->wg, b, i, j), of_up = half(g, NULL, g->wu, b, i, j);
+        y[at] = ref_activate(g->act, of_gate) * of_up;
+        if (gate) gate[at] = of_gate;
+        if (up) up[at] = of_up;
       }
 }
 
@@ -113,11 +125,7 @@ void ref_gated_mlp_grad(const RefGatedMlp *g, const double *dy, double (*store)(
   for (size_t b = 0; b < g->batch; b++)
     for (size_t i = 0; i < g->m; i++)
       for (size_t j = 0; j < g->n; j++) {
-        double gate = 0, up = 0, d = dy[(b * g->m + i) * g->n + j];
-        for (size_t l = 0; l < g->k; l++) {
-          gate += g->x[(b * g->m + i) * g->k + l] * g->wg[(b * g->k + l) * g->n + j];
-          up += g->x[(b * g->m + i) * g->k + l] * g->wu[(b * g->k + l) * g->n + j];
-        }
+        double gate = half(g, g->gate, g->wg, b, i, j), up = half(g, g->up, g->wu, b, i, j), d = dy[(b * g->m + i) * g->n + j];
         spread_adjoint(&to_gate, b, i, j, stored(store, d * up * ref_activate_slope(g->act, gate)));
         spread_adjoint(&to_up, b, i, j, stored(store, d * ref_activate(g->act, gate)));
       }

@@ -15,8 +15,9 @@ typedef struct RefGemm {
   const double *a, *b, *c, *bias;
   double alpha, beta;
   const char *act;
+  const double *z; /* gradients: what the activation was given, as the forward saved it; NULL: computed again */
 } RefGemm;
-void ref_gemm(const RefGemm *g, double *d);
+void ref_gemm(const RefGemm *g, double *d, double *z); /* z: NULL, or what the activation is given */
 /* Gradients. store: what an adjoint is stored as before it is multiplied (NULL: exactly); where there is an activation, dbias is a sum of what
  * was stored. */
 void ref_gemm_grad(const RefGemm *g, const double *dd, double (*store)(double), double *da, double *db, double *dc, double *dbias);
@@ -37,9 +38,10 @@ typedef struct RefQuantize {
   double (*store)(double), (*as_f32)(double);
 } RefQuantize;
 void ref_quantize(const RefQuantize *q, double *code, double *scale);
-/* y = act(x wg) (x wu): x [b,m,k], wg, wu [b,k,n]. */
-void ref_gated_mlp(size_t batch, size_t m, size_t n, size_t k, const double *x, const double *wg, const double *wu, const char *act, double *y);
-typedef struct RefGatedMlp { size_t batch, m, n, k; const double *x, *wg, *wu; const char *act; } RefGatedMlp;
+/* y = act(gate) up, gate = x wg, up = x wu: x [b,m,k], wg, wu [b,k,n]. gate and up of the structure: of
+ * gradients what the forward saved; NULL: computed again. */
+typedef struct RefGatedMlp { size_t batch, m, n, k; const double *x, *wg, *wu, *gate, *up; const char *act; } RefGatedMlp;
+void ref_gated_mlp(const RefGatedMlp *g, double *y, double *gate, double *up); /* these two: where to put them, or NULL */
 void ref_gated_mlp_grad(const RefGatedMlp *g, const double *dy, double (*store)(double), double *dx, double *dwg, double *dwu);
 
 /* ---- norms of rows ---- */

@@ -325,14 +325,15 @@ static RefGemm gemm_of(const Slope *s, double *const in[]) {
 }
 static void gemm_forward(const Slope *s, double *const in[], double *const out[]) {
   RefGemm g = gemm_of(s, in);
-  ref_gemm(&g, out[0]);
+  ref_gemm(&g, out[0], NULL);
 }
 static void gemm_backward(const Slope *s, double *const in[], const double *const dout[], double *const din[]) {
   RefGemm g = gemm_of(s, in);
   ref_gemm_grad(&g, dout[0], NULL, din[0], din[1], s->inputs > 2 ? din[2] : NULL, s->inputs > 2 ? din[3] : NULL);
 }
 static void gated_mlp_forward(const Slope *s, double *const in[], double *const out[]) {
-  ref_gated_mlp(2, 3, 5, 4, in[0], in[1], in[2], s->act, out[0]);
+  RefGatedMlp g = {.batch = 2, .m = 3, .n = 5, .k = 4, .x = in[0], .wg = in[1], .wu = in[2], .act = s->act};
+  ref_gated_mlp(&g, out[0], NULL, NULL);
 }
 static void gated_mlp_backward(const Slope *s, double *const in[], const double *const dout[], double *const din[]) {
   RefGatedMlp g = {.batch = 2, .m = 3, .n = 5, .k = 4, .x = in[0], .wg = in[1], .wu = in[2], .act = s->act};

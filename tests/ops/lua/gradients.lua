@@ -7,6 +7,10 @@ return {
   row("g_softmax_of_few", two, function(t) t.y = softmax(where(lt(t.z, 0), excluded, t.x)) end),
   row("g_softmax_of_none", two, function(t) t.y = softmax(where(lt(index "N", 100), excluded, t.x)) + t.z end),
   row("g_logsumexp", { "x M N", "y M N out", "s M f32 out" }, function(t) t.s = logsumexp(t.x) t.y = t.x - t.s end),
+  row("g_kept_sum", { "x M N", "b N ?", "y M N out", "z M N out saved ?" }, function(t) -- x and b are read only where z has not been kept
+    t.z = t.b and t.x + t.b or t.x * 2
+    t.y = tanh(t.z)
+  end),
   row("g_softmax_by_hand", one, function(t) local e = exp(t.x - stop(amax(t.x))) t.y = e / sum(e) end),
   row("g_var", { "x M N", "w N", "y M N out" }, function(t) t.y = t.w * var(t.x * t.w) end),
   row("g_norm_by_hand", { "x M N", "w N", "b N", "y M N out" }, function(t)

@@ -18,6 +18,10 @@ return {
   product("p_added_up", { "c B M K", "e B K N" }, function(e) return e.acc end, nil, { { "acc", "a", "b" }, { "acc", "c", "e" } }),
   product("p_added_shared", { "e B K N", "f B K N" }, function(e) return e.acc end, nil, { { "acc", "a", "b" }, { "acc", "a", "e" }, { "acc", "a", "f" } }),
   product("p_tanh", { "r N" }, function(e) return tanh(e.acc + e.r) end),
+  product("p_kept", { "r N ?", "z B M N out saved ?" }, function(e)
+    e.z = e.r and e.acc + e.r or e.acc
+    return tanh(e.z)
+  end),
   product("p_two_products", { "e B K N" }, function(e) return e.gate * e.acc + e.gate end, nil, { { "gate", "a", "b" }, { "acc", "a", "e" } }),
   product("p_shared_adjoint", { "e B K N" }, function(e) return 3 * e.gate - e.acc end, nil, { { "gate", "a", "b" }, { "acc", "a", "e" } }),
   product("p_flat", { flat = { "a M K", "b K N", "r N", "d M N out" } }, function(e) return e.acc + e.r end),
