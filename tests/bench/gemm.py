@@ -22,7 +22,7 @@ import bars
 import kiln_side
 import products
 from gemm_files import Files, settings_of
-from problems import PROBLEMS, wrong
+from problems import PROBLEMS, kept, wrong
 from turns import Turns, share, spread
 
 
@@ -35,7 +35,8 @@ class Sides:
         self.schedules, folder, contract, self.refused = files.of(row)
         self.device = package.Device("cuda:0", provider=False)
         self.device.add(folder)
-        self.package, self.row, self.settings, self.problem = package, row, settings_of(row), problem
+        self.package, self.row, self.problem = package, row, problem
+        self.settings = {name: value for name, value in settings_of(row).items() if name not in kept(row)}  # their tensors say it
         self.tensors = problem.arguments(contract)
 
     def plan(self, variant=None):

@@ -107,27 +107,61 @@ class Ceiling:
         self.gpu.launch(self.function, self.gpu.sms, self.WARPS * 32, [self.out, self.rounds])
 
 
+def kept(row):
+    """Names of the outputs that the row's settings want saved for a gradient, which is given them."""
+    return tuple(name for name in ("z", "gate", "up") if row.settings.get(name) == "yes")
+
+
 class GatedMlp(Problem):
-    """y = silu(x wg') * (x wu'); weights (inter, hidden). cuBLAS of 2N multiplies by both in one call and leaves it at that."""
+    """y = silu(x wg') * (x wu'); weights (inter, hidden). cuBLAS of 2N multiplies by both in one call and leaves it at that. With gate and up kept
+    torch.compile runs a forward that has a backward, for which it keeps as much."""
 
     def __init__(self, row):
         super().__init__(row)
         dtype = DTYPES[row.dtype]
         self.x, self.both = normal(self.m, self.k, dtype=dtype), normal(2 * self.n, self.k, dtype=dtype)
         self.wg, self.wu = self.both[:self.n], self.both[self.n:]
-        self.out = torch.empty(self.m, self.n, device=DEVICE, dtype=dtype)
+        self.out = [torch.empty(self.m, self.n, device=DEVICE, dtype=dtype) for _ in ("y",) + kept(row)]
         self.wide = torch.empty(self.m, 2 * self.n, device=DEVICE, dtype=dtype)
 
     def arguments(self, _):
-        return {"x": self.x, "wg": self.wg.t(), "wu": self.wu.t(), "y": self.out}
+        return {"x": self.x, "wg": self.wg.t(), "wu": self.wu.t(), **dict(zip(("y",) + kept(self.row), self.out))}
 
     def compute(self):
-        return functional.silu(exact(self.x, self.wg.t())) * exact(self.x, self.wu.t())
+        gate, up = exact(self.x, self.wg.t()), exact(self.x, self.wu.t())
+        return [functional.silu(gate) * up] + ([gate, up] if kept(self.row) else [])
 
     def known(self):
         compiled = torch.compile(lambda x, wg, wu: functional.silu(functional.linear(x, wg)) * functional.linear(x, wu), dynamic=False)
-        return {"torch.compile": lambda: compiled(self.x, self.wg, self.wu),
+        wg, wu = (w.detach().requires_grad_(bool(kept(self.row))) for w in (self.wg, self.wu))
+        return {"torch.compile": lambda: compiled(self.x, wg, wu),
                 "cuBLAS of 2N": lambda: torch.mm(self.x, self.both.t(), out=self.wide)}
+
+
+class Linear(Problem):
+    """y = act(x w' + bias), with z kept if the row says so: then torch.compile's forward has a backward, for which it keeps as much."""
+
+    def __init__(self, row):
+        super().__init__(row)
+        dtype = DTYPES[row.dtype]
+        self.x, self.w, self.bias = normal(self.m, self.k, dtype=dtype), normal(self.n, self.k, dtype=dtype), normal(self.n, dtype=dtype)
+        self.out = [torch.empty(self.m, self.n, device=DEVICE, dtype=dtype) for _ in ("y",) + kept(row)]
+
+    def arguments(self, _):
+        return {"x": self.x, "w": self.w.t(), "bias": self.bias, **dict(zip(("y",) + kept(self.row), self.out))}
+
+    def activated(self, z):
+        return functional.gelu(z, approximate="tanh") if self.row.settings.get("act") == "gelu_tanh" else z
+
+    def compute(self):
+        z = exact(self.x, self.w.t()) + self.bias
+        return [self.activated(z)] + [z] * len(kept(self.row))
+
+    def known(self):
+        compiled = torch.compile(lambda x, w, bias: self.activated(functional.linear(x, w, bias)), dynamic=False)
+        w = self.w.detach().requires_grad_(bool(kept(self.row)))
+        plain = torch.empty_like(self.out[0])
+        return {"torch.compile": lambda: compiled(self.x, w, self.bias), "cuBLAS": lambda: torch.mm(self.x, self.w.t(), out=plain)}
 
 
 def codes(x, axis=None):
@@ -207,7 +241,8 @@ class Gradient(Problem):
     def arguments(self, _):
         kiln = lambda name, t: t.detach().t() if name.startswith("w") else t.detach()  # noqa: E731
         given = {name: kiln(name, t) for name, t in self.inputs.items()}
-        return {**given, "dy": self.dy, **{"d" + name: kiln(name, t) for name, t in zip(self.inputs, self.out)}}
+        saved = dict(zip(kept(self.row), self.saved())) if kept(self.row) else {}
+        return {**given, **saved, "dy": self.dy, **{"d" + name: kiln(name, t) for name, t in zip(self.inputs, self.out)}}
 
     def compute(self):
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -247,6 +282,9 @@ class LinearGradient(Gradient):
     def make(self, dtype):
         return {"x": normal(self.m, self.k, dtype=dtype), "w": normal(self.n, self.k, dtype=dtype) * self.k ** -0.5, "bias": normal(self.n, dtype=dtype)}
 
+    def saved(self):
+        return [functional.linear(*self.inputs.values()).detach()]
+
     def y(self, x, w, bias):
         y = functional.linear(x, w, bias)
         return functional.gelu(y, approximate="tanh") if self.row.settings.get("act") == "gelu_tanh" else y
@@ -275,11 +313,15 @@ class GatedMlpGradient(Gradient):
         weight = lambda: normal(self.n, self.k, dtype=dtype) * self.k ** -0.5  # noqa: E731
         return {"x": normal(self.m, self.k, dtype=dtype), "wg": weight(), "wu": weight()}
 
+    def saved(self):
+        x, *weights = self.inputs.values()
+        return [functional.linear(x, w).detach() for w in weights]
+
     def y(self, x, wg, wu):
         return functional.silu(functional.linear(x, wg)) * functional.linear(x, wu)
 
 
 PROBLEMS = {
-    "gemm": Gemm, "gated_mlp": GatedMlp, "fp8_gemm": Fp8Gemm,
+    "gemm": Gemm, "linear": Linear, "gated_mlp": GatedMlp, "fp8_gemm": Fp8Gemm,
     "gemm.grad": GemmGradient, "linear.grad": LinearGradient, "gated_mlp.grad": GatedMlpGradient,
 }

@@ -70,12 +70,18 @@ def table():
 
 
 def gradients():
-    """Products that are timed when they are named. No bar is theirs; what stands here is what one would wish for: faster than torch's backward
-    alone, which has kept of the forward run what kiln computes again, and as fast as cuBLAS's products without the rest."""
+    """Gradients, and forward runs that keep what these read: timed when they are named. No bar is theirs; what stands here is what one would wish
+    for: faster than torch's backward alone, which has kept what it needs of the forward run, and as fast as cuBLAS's products without the rest."""
     wish = {"must": Bar(1.0, ("torch", "torch.compile")), "aim": Bar(1.0, ("cuBLAS",))}
+    forward = {"must": Bar(1.0, ("torch.compile",)), "aim": Bar(1.0, ("cuBLAS",))}
+    gelu, z, both = {"act": "gelu_tanh"}, {"act": "gelu_tanh", "z": "yes"}, {"gate": "yes", "up": "yes"}
     rows = [Product("gemm.grad", "bf16", shape, **wish) for shape in ("4096x4096x4096", "8192x8192x8192")]
-    rows += [Product("linear.grad", "bf16", "4096x4096x4096", **wish), Product("linear.grad", "bf16", "4096x11008x4096", settings={"act": "gelu_tanh"}, **wish)]
-    return rows + [Product("gated_mlp.grad", "bf16", shape, **wish) for shape in ("4096x11008x4096", "8192x14336x4096")]
+    rows += [Product("linear", "bf16", "4096x11008x4096", settings=s, **forward) for s in (gelu, z)]
+    rows += [Product("linear.grad", "bf16", "4096x4096x4096", **wish)]
+    rows += [Product("linear.grad", "bf16", "4096x11008x4096", settings=s, **wish) for s in (gelu, z)]
+    shapes = ("4096x11008x4096", "8192x14336x4096")
+    rows += [Product("gated_mlp", "bf16", shape, Bar(1.0, ("torch.compile",)), Bar(1.0, ("cuBLAS of 2N",)), settings=both) for shape in shapes]
+    return rows + [Product("gated_mlp.grad", "bf16", shape, settings=s, **wish) for s in ({}, both) for shape in shapes]
 
 
 def chosen(ops=(), dtypes=(), shapes=(), settings=None):

@@ -145,7 +145,9 @@ class Problems(unittest.TestCase):
         self.problems, self.torch = problems, torch
 
     def test_references_are_the_peers(self):
-        for row in products.chosen(["gemm", "gated_mlp"], shapes=["64x96x128"]) + products.chosen(["gemm"], ["bf16"], ["64x96x128"], {"a_major": "m", "b_major": "n"}):
+        rows = products.chosen(["gemm", "linear", "gated_mlp"], shapes=["64x96x128"])
+        rows += products.chosen(["gemm"], ["bf16"], ["64x96x128"], {"a_major": "m", "b_major": "n"})
+        for row in rows + products.chosen(["linear"], shapes=["64x96x128"], settings={"z": "yes"}):
             problem = self.problems.PROBLEMS[row.op](row)
             known = problem.known()
             if row.op == "gemm":
@@ -153,14 +155,19 @@ class Problems(unittest.TestCase):
                 self.assertIsNone(self.problems.wrong(problem.theirs, problem.reference(), problem.tolerance), row.name)
                 self.assertIsNotNone(self.problems.wrong(problem.theirs + problem.reference().max(), problem.reference(), problem.tolerance))
                 self.assertEqual(problem.a.stride(1) == 1, row.settings.get("a_major") != "m")
+            elif row.op == "linear":
+                y = known["torch.compile"]().detach()
+                self.assertEqual(len(problem.reference()), 1 + (row.settings.get("z") == "yes"))
+                self.assertIsNone(self.problems.wrong(y, problem.reference()[0], problem.tolerance))
             else:
                 known["cuBLAS of 2N"]()
                 gate, up = problem.wide.float().chunk(2, 1)
-                self.assertIsNone(self.problems.wrong(self.torch.nn.functional.silu(gate) * up, problem.reference(), problem.tolerance))
+                self.assertIsNone(self.problems.wrong([self.torch.nn.functional.silu(gate) * up], problem.reference(), problem.tolerance))
 
     def test_gradients(self):
         for op in ("gemm.grad", "linear.grad", "gated_mlp.grad"):
-            for row in products.chosen([op], shapes=["64x96x128"]):
+            saved = {"linear.grad": {"act": "gelu_tanh", "z": "yes"}, "gated_mlp.grad": {"gate": "yes", "up": "yes"}}.get(op, {"b_major": "n"})
+            for row in products.chosen([op], shapes=["64x96x128"]) + products.chosen([op], shapes=["64x96x128"], settings=saved):
                 problem = self.problems.PROBLEMS[op](row)
                 found = list(problem.known()["torch"]())
                 self.assertIsNone(self.problems.wrong(found, problem.reference(), problem.tolerance), row.name)
