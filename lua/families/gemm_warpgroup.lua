@@ -475,11 +475,13 @@ local function sum_split(s, stage, accs, group)
   return sums
 end
 
--- The result leaves in pieces of 128 bytes of columns, each through a slot of the group's own.
+-- The result leaves in pieces of 128 bytes of columns, each through a slot of the group's own. Of several results ptxas would interleave the
+-- pieces for their latencies until accumulators are spilled; so each further piece stands in a block of its own, behind a branch that is always
+-- taken, as a grid has CTAs, which ptxas does not know.
 local function put_results(inst, s, graph, view, map, out, accs, batch, m, n, width)
   local rows = out_rows(inst, s)
   local columns = out_columns(inst, s)
-  for first = 0, width - 1, columns do
+  local function piece(first)
     local shape, lay = { rows, columns }, layout.wgmma_accumulator(rows, columns)
     local parts = {}
     for i, acc in ipairs(accs) do parts[i] = tile.slice(acc, { 0, first }, shape, lay) end
@@ -495,6 +497,9 @@ local function put_results(inst, s, graph, view, map, out, accs, batch, m, n, wi
       tile.commit(slot)
       core.at()
     end
+  end
+  for first = 0, width - 1, columns do
+    if #graph.outputs > 1 and first > 0 then tile.if_(tile.lt(0, tile.ctas(0)), function() piece(first) end) else piece(first) end
   end
 end
 

@@ -120,13 +120,24 @@ class Values(test_torch.Comparison):
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(one, cases(dtype)))
 
+    @staticmethod
+    def ways(name, keywords):
+        """(word, the function): as it is called; and where the gradient may read what the forward run has kept, with and without that."""
+        if name == "gemm" or name == "linear" and keywords.get("act", "none") in ("none", "relu"):
+            ways = [("", name, {})]
+        else:
+            ways = [(", kept", name + "_kept", {}), (", made again", name, {"recompute": True})]
+        for word, launched, more in ways:
+            yield word, (lambda *given: getattr(kt, name)(*given, **keywords, **more)) if GPU else (  # noqa: B023
+                lambda *given: LAUNCHED[launched](*arguments(name, given, keywords)))  # noqa: B023
+
     def compare(self, dtype):
         if GPU:
             self.warm(dtype)
-        for name, word, tensors, keywords in cases(dtype):
+        for name, word, tensors, keywords, call in ((n, w + more, t, k, call) for n, w, t, k in cases(dtype) for more, call in self.ways(n, k)):
             with self.subTest(op=name, case=word, dtype=str(dtype)):
                 given = leaves_of(tensors)
-                y = getattr(kt, name)(*given, **keywords) if GPU else LAUNCHED[name](*arguments(name, given, keywords))
+                y = call(*given)
                 dy = test_torch.random_like([y])[0]
                 found = torch.autograd.grad(y, [x for x in given if x is not None], dy)
                 want, want_grads = reference(name, tensors, keywords, dy)
@@ -188,8 +199,16 @@ class Values(test_torch.Comparison):
         self.assertEqual((found[0].stride(), found[1].stride(), found[2]), ((320, 64, 1), (1, 24), None))
         leaves = leaves_of([t.double().cpu() for t in (x, w, wu)])
         want = torch.autograd.grad(_math.gated_mlp(*leaves, "gelu"), leaves, dy.double().cpu())
-        for g, wanted in zip(_products.GATED_MLP_GRADIENT.launch(dy, (x, w, wu), settings, (True, True, True)), want):
-            self.near(g, wanted, torch.bfloat16, "gated_mlp")
+        kept = [(x.double() @ v.double().mT).bfloat16() for v in (w, wu)]
+        for saved in ((), kept, [t.double().mT.contiguous().mT.bfloat16() for t in kept]):
+            found = _products.GATED_MLP_GRADIENT.launch(dy, (x, w, wu), settings, (True, True, True), saved)
+            if saved and not saved[0].is_contiguous():
+                self.assertIsNone(found)  # made of products of their own
+                found = _products.launch_gated_mlp_gradients(dy, x, w, wu, *saved, "gelu", True, True, True)
+            for g, wanted in zip(found, want):
+                self.near(g, wanted, torch.bfloat16, "gated_mlp")
+        wrong = _products.GATED_MLP_GRADIENT.launch(dy, (x, w, wu), settings, (True, True, True), [2 * t for t in kept])  # they are what is read
+        self.assertGreater(float((wrong[0].double().cpu() - want[0]).abs().max()), 0.1 * float(want[0].abs().max()))
         heads = make(2, 3, 5, 64).transpose(1, 2)
         self.assertIsNone(_products.LINEAR_GRADIENT.launch(make(2, 5, 3, 24), (heads, w, None), settings, (True, True, False)))
 
@@ -386,7 +405,9 @@ class Library(test_torch.Comparison):
         for name, tensors, keywords in [("gemm", (make(2, 9, 32), make(32, 24), make(2, 9, 24), make(24)), {"act": "gelu"}),
                                         ("gemm", (make(9, 32), make.turned(32, 24)), {}),
                                         ("linear", (make(2, 9, 32), make(24, 32), make(24)), {"act": "relu"}),
-                                        ("gated_mlp", (make(9, 32), make(24, 32), make(24, 32)), {})]:
+                                        ("linear_kept", (make(2, 9, 32), make(24, 32), make(24)), {"act": "gelu"}),
+                                        ("gated_mlp", (make(9, 32), make(24, 32), make(24, 32)), {}),
+                                        ("gated_mlp_kept", (make(9, 32), make(24, 32), make(24, 32)), {"act": "silu"})]:
             with self.subTest(op=name):
                 torch.library.opcheck(getattr(torch.ops.kiln, name).default, tuple(arguments(name, leaves_of(tensors), keywords)))
 
@@ -411,7 +432,8 @@ class Library(test_torch.Comparison):
         tensors = make(3, 5, 64), make(24, 64), make(24, 64), make(24), make(40, 24)
 
         def block(x, wg, wu, bias, down):
-            h = kt.gated_mlp(x * 1.0, wg, wu) * 0.1 + kt.linear(x, wg, bias, act="relu")
+            h = kt.gated_mlp(x * 1.0, wg, wu) * 0.1 + kt.linear(x, wg, bias, act="relu") + kt.linear(x, wu, bias, act="gelu")
+            h = h + kt.gated_mlp(x, wu, wg, recompute=True) * 0.1
             return kt.gemm(h, down.t(), alpha=0.5)
 
         torch._dynamo.reset()

@@ -239,29 +239,29 @@ class Linear(_Module):
     """kiln.torch.linear with weight (out_features, in_features) and bias, and an activation; in the place of torch.nn.Linear."""
     SHOWN = ("in_features", "out_features", "act")
 
-    def __init__(self, in_features, out_features, bias=True, act="none", device=None, dtype=None):
+    def __init__(self, in_features, out_features, bias=True, act="none", device=None, dtype=None, recompute=False):
         super().__init__()
-        self.in_features, self.out_features, self.act = in_features, out_features, act
+        self.in_features, self.out_features, self.act, self.recompute = in_features, out_features, act, recompute
         like = dict(device=device, dtype=dtype)
         self.weight = _matrix(out_features, in_features, like)
         self.bias = _bias(bias, out_features, in_features, like)
 
     def forward(self, x):
-        return kt.linear(x, self.weight, self.bias, act=self.act)
+        return kt.linear(x, self.weight, self.bias, act=self.act, recompute=self.recompute)
 
 
 class GatedMLP(_Module):
     """kiln.torch.gated_mlp: act(x gate') * (x up'), the gated half of an MLP. Weights gate and up (inter, hidden)."""
     SHOWN = ("hidden", "inter", "act")
 
-    def __init__(self, hidden, inter, act="silu", device=None, dtype=None):
+    def __init__(self, hidden, inter, act="silu", device=None, dtype=None, recompute=False):
         super().__init__()
-        self.hidden, self.inter, self.act = hidden, inter, act
+        self.hidden, self.inter, self.act, self.recompute = hidden, inter, act, recompute
         like = dict(device=device, dtype=dtype)
         self.gate, self.up = _matrix(inter, hidden, like), _matrix(inter, hidden, like)
 
     def forward(self, x):
-        return kt.gated_mlp(x, self.gate, self.up, act=self.act)
+        return kt.gated_mlp(x, self.gate, self.up, act=self.act, recompute=self.recompute)
 
 
 class FP8Linear(_Module):

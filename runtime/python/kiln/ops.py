@@ -92,10 +92,11 @@ PRODUCT_DTYPES = ("bf16", "f16", "f32")  # of the operands of gemm, linear and g
 _SCALES = ("tensor", "row", "block", "block1")
 _ON_THE_WAY = {"scale": _SCALES, "accumulate": ("fast", "promoted"), "format": ("e4m3", "e5m2")}
 PRODUCTS = {op.name: op for op in [
-    _op("gemm", "a B M K; b B K N; c B M N own ?; bias N own ?; d B M N own out", "alpha f32 = 1; beta f32 = 1",
+    _op("gemm", "a B M K; b B K N; c B M N own ?; bias N own ?; d B M N own out; z B M N out saved ?", "alpha f32 = 1; beta f32 = 1",
         {"act": ("none", "relu", "gelu", "gelu_tanh", "silu")}),
-    _op("linear", "x M K; w K N; bias N own ?; y M N own out", "", {"act": ("none", "relu", "gelu", "gelu_tanh", "silu")}),
-    _op("gated_mlp", "x B M K; wg B K N; wu B K N; y B M N own out", "", {"act": ("silu", "gelu", "gelu_tanh")}),
+    _op("linear", "x M K; w K N; bias N own ?; y M N own out; z M N out saved ?", "", {"act": ("none", "relu", "gelu", "gelu_tanh", "silu")}),
+    _op("gated_mlp", "x B M K; wg B K N; wu B K N; y B M N own out; gate B M N out saved ?; up B M N out saved ?", "",
+        {"act": ("silu", "gelu", "gelu_tanh")}),
     _op("fp8_gemm", "a B M K e4m3|e5m2; b B K N e4m3|e5m2; scale_a f32 strided finite; scale_b f32 strided finite; bias N own ?; d B M N own out", "",
         {"scale": _SCALES, "accumulate": ("fast", "promoted")}),
     _op("fp8_linear", "x B M K; w B K N e4m3|e5m2; scale_w f32 strided finite; bias N own ?; y B M N own out", "", _ON_THE_WAY),

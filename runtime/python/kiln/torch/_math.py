@@ -194,3 +194,13 @@ def linear(x, w, bias, act):
 def gated_mlp(x, wg, wu, act):
     gate, up = torch.matmul(_up(x), _up(wg).mT), torch.matmul(_up(x), _up(wu).mT)
     return (activation(gate, act) * up).to(x.dtype)
+
+
+def linear_kept(x, w, bias, act):
+    """The result, and what its activation is given."""
+    return linear(x, w, bias, act), linear(x, w, bias, "none")
+
+
+def gated_mlp_kept(x, wg, wu, act):
+    """The result, and both products."""
+    return gated_mlp(x, wg, wu, act), torch.matmul(_up(x), _up(wg).mT).to(x.dtype), torch.matmul(_up(x), _up(wu).mT).to(x.dtype)

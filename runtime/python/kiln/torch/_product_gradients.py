@@ -40,29 +40,32 @@ def precision(x):
 
 
 class Gradient:
-    """Launches of NAME.grad. product: the forward's (_products.Product); names of gradients are those of its tensors with a d in front."""
+    """Launches of NAME.grad. product: the forward's (_products.Product); names of gradients are those of its tensors with a d in front. kept: names
+    of what the forward run may have saved."""
 
-    def __init__(self, product):
-        self.product, self.name = product, product.name + ".grad"
+    def __init__(self, product, kept):
+        self.product, self.name, self.kept = product, product.name + ".grad", kept
 
-    def launch(self, dy, given, settings, wants):
-        """The gradients of given, None where not wanted; or None: the tensors do not lie as this op takes them. wants: of all but None."""
+    def launch(self, dy, given, settings, wants, kept=()):
+        """The gradients of given, None where not wanted; or None: the tensors do not lie as this op takes them. wants: of all but None. kept: what
+        the forward run has saved, or None, and nothing at all of what it has not."""
         device = dy.get_device()
         if _core.is_elsewhere(device):
             with torch.cuda.device(device):
-                return self.launch(dy, given, settings, wants)
-        every = (dy,) + tuple(given)
+                return self.launch(dy, given, settings, wants, kept)
+        every = (dy,) + tuple(given) + tuple(kept)
         if any(x is not None and x.is_neg() for x in every):  # torch keeps the sign beside the memory
-            return self.launch(dy.resolve_neg(), [x if x is None else x.resolve_neg() for x in given], settings, wants)
+            plain = lambda list: [x if x is None else x.resolve_neg() for x in list]  # noqa: E731
+            return self.launch(dy.resolve_neg(), plain(given), settings, wants, plain(kept))
         pointers = [0 if x is None else x.data_ptr() for x in every]
         kinds = tuple(None if x is None else (x.shape, x.stride(), x.dtype) for x in every)
         key = (self.name, device, tuple(p & 15 for p in pointers), kinds, settings, wants, bool(precision(dy)))
         e = plans.get(key)
         if e is None:
-            e = self.entry(dy, given, settings, wants)
+            e = self.entry(dy, given, settings, wants, kept)
             keep(key, e)
         if e.copies:  # dy alone
-            return self.launch(dy.contiguous(), given, settings, wants)
+            return self.launch(dy.contiguous(), given, settings, wants, kept)
         if e.handle is None:
             return None
         outs = [None if o is None else _core.empty(*o) for o in e.outs]
@@ -74,7 +77,7 @@ class Gradient:
             raise _core.error(status)
         return outs
 
-    def entry(self, dy, given, settings, wants):
+    def entry(self, dy, given, settings, wants, kept):
         """A plan; or an entry without one."""
         e, product = _core.Entry(), self.product
         e.copies, e.handle = {}, None
@@ -88,6 +91,12 @@ class Gradient:
             e.copies = {"dy": dy.shape}
             return e
         views = {"dy": _core.view(dy, (rows, n), (of_dy[1], dy.stride(-1)))}
+        for name, x in zip(self.kept, kept):
+            if x is None:
+                continue
+            if x.shape != found.shape or not x.is_contiguous():
+                return e
+            views[name] = _core.view(x, (rows, n), (n, 1))
         outs, flat = {}, []
         for name, x, want in zip(product.names, given, wants):
             if x is None:
@@ -107,7 +116,8 @@ class Gradient:
         e.plan, e.handle, e.scalars = made, c_void_p(made.handle), None
         e.outs = [None if o is None else (tuple(o[0].shape), o[0].stride(), o[0].dtype) for o in flat]
         e.scratch = ((made.workspace_bytes,), (1,), torch.uint8) if made.workspace_bytes else None
-        order = [(("dy",) + product.names + tuple("d" + name for name in product.names)).index(name) for name in made.tensors]
+        names = ("dy",) + product.names + self.kept[:len(kept)] + tuple("d" + name for name in product.names)
+        order = [names.index(name) for name in made.tensors]
         e.pack = lambda *pointers: made.pack(*[pointers[i] for i in order])
         made.views = []
         return e
@@ -131,13 +141,14 @@ def _rows(x):
     return x.reshape(-1, x.shape[-1])
 
 
-def _before_activation(calls, dd, a, b, c, bias, d, alpha, beta, act):
-    """The gradient of what the activation was given; that is found again, in f32."""
+def _before_activation(calls, dd, a, b, c, bias, d, alpha, beta, act, z=None):
+    """The gradient of what the activation was given; that is z, or is found again, in f32."""
     if act == "none":
         return dd
     if act == "relu":
         return torch.where(d > 0, dd, 0)
-    z = calls.gemm(a, b, c, bias, alpha, beta, "none", torch.float64 if a.dtype is torch.float64 else torch.float32)
+    if z is None:
+        z = calls.gemm(a, b, c, bias, alpha, beta, "none", torch.float64 if a.dtype is torch.float64 else torch.float32)
     dd = dd.to(z.dtype)
     if act == "silu":
         return torch.ops.aten.silu_backward(dd, z)
@@ -153,9 +164,10 @@ def _of_right(calls, a, b, g, alpha, dtype=None):
     return db.sum_to_size(b.shape) if db.dim() >= b.dim() else db.reshape(b.shape)
 
 
-def gemm_gradients(calls, needs, dd, a, b, c, bias, d, alpha, beta, act, of_c=None):
-    """Of a, b, c and bias; None where not needed. of_c: (shape, dtype) of c; c itself and d are there where the activation needs them."""
-    dz = _before_activation(calls, dd, a, b, c, bias, d, alpha, beta, act)
+def gemm_gradients(calls, needs, dd, a, b, c, bias, d, alpha, beta, act, of_c=None, z=None):
+    """Of a, b, c and bias; None where not needed. of_c: (shape, dtype) of c; c itself and d are there where the activation needs them. z: what it
+    was given, if that has been kept."""
+    dz = _before_activation(calls, dd, a, b, c, bias, d, alpha, beta, act, z)
     g = dz.to(a.dtype)
     da = calls.product(g, b.mT, alpha=alpha).sum_to_size(a.shape) if needs[0] else None
     db = _of_right(calls, a, b, g, alpha) if needs[1] else None
@@ -168,15 +180,16 @@ def _of_bias(dz, bias):
     return None if bias is None else _rows(dz).sum(0, dtype=wide).to(bias.dtype)
 
 
-def linear_gradients(calls, dy, x, w, bias, y, act, *needs):
+def linear_gradients(calls, dy, x, w, bias, y, z, act, *needs):
     """Of x, w and bias; None where not needed."""
-    dx, dw, _, dbias = gemm_gradients(calls, (needs[0], needs[1], False, needs[2]), dy, x, w.mT, None, bias, y, 1.0, 1.0, act)
+    dx, dw, _, dbias = gemm_gradients(calls, (needs[0], needs[1], False, needs[2]), dy, x, w.mT, None, bias, y, 1.0, 1.0, act, None, z)
     return dx, None if dw is None else dw.mT, dbias
 
 
-def gated_mlp_gradients(calls, dy, x, wg, wu, act, *needs):
-    """Of x, wg and wu; None where not needed. Gate and up are found again, rounded to the operands' dtype as a framework would keep them."""
-    gate, up = calls.product(x, wg.mT), calls.product(x, wu.mT)
+def gated_mlp_gradients(calls, dy, x, wg, wu, gate, up, act, *needs):
+    """Of x, wg and wu; None where not needed. Gate and up that were not kept are found again, rounded to the operands' dtype as they would be."""
+    if gate is None:
+        gate, up = calls.product(x, wg.mT), calls.product(x, wu.mT)
     dgate, dup = calls.gated_gradient(_rows(dy), _rows(gate), _rows(up), act, True, True)
     dgate, dup, dx = dgate.view(gate.shape), dup.view(up.shape), None
     if needs[0]:

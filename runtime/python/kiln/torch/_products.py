@@ -32,20 +32,21 @@ class Product:
         self.names = (left,) + rights + (tile,) * (tile is not None) + (vector,) * (vector is not None) + others
         self.known = known or self.names + ("y",)
 
-    def launch(self, given, numbers, settings, dtype=None):
-        """The result. given: the tensors in the order of names, None for one that is not there; numbers and settings: pairs of name and value."""
+    def launch(self, given, numbers, settings, dtype=None, kept=()):
+        """The result. given: the tensors in the order of names, None for one that is not there; numbers and settings: pairs of name and value. With
+        names of outputs for the gradient, kept, a tuple of the result and these."""
         first = given[0]
         device = first.get_device()
         if _core.is_elsewhere(device):
             with torch.cuda.device(device):
-                return self.launch(given, numbers, settings, dtype)
+                return self.launch(given, numbers, settings, dtype, kept)
         pointers, kinds, align = [], [], 0
         for x in given:
             if x is not None:
                 if x.get_device() != device:
                     self.check(given)
                 if x.is_neg():  # torch keeps the sign beside the memory
-                    return self.launch([x if x is None else x.resolve_neg() for x in given], numbers, settings, dtype)
+                    return self.launch([x if x is None else x.resolve_neg() for x in given], numbers, settings, dtype, kept)
                 pointers.append(x.data_ptr())
                 align |= pointers[-1]
                 kinds.append((x.shape, x.stride(), x.dtype))
@@ -55,22 +56,23 @@ class Product:
         align &= 15
         if align:
             align = tuple(p & 15 for p in pointers)
-        key = (self.name, device, align, tuple(kinds), numbers, settings, dtype, bool(self.precision(first)))
+        key = (self.name, device, align, tuple(kinds), numbers, settings, dtype, kept, bool(self.precision(first)))
         e = plans.get(key)
         if e is None:
-            e = self.entry(given, numbers, settings, dtype)
+            e = self.entry(given, numbers, settings, dtype, kept)
             keep(key, e)
         if e.copies:
             moved = [x if x is None or name not in e.copies else x.expand(e.copies[name]).contiguous() for name, x in zip(self.names, given)]
-            return self.launch(moved, numbers, settings, dtype)
+            return self.launch(moved, numbers, settings, dtype, kept)
         out = _core.empty(*e.outs[0])
+        more = [_core.empty(*o) for o in e.outs[1:]]
         buffer = _core.empty(*e.scratch) if e.scratch else None
         stream = _core.current_stream(device)
-        status = _core.launch_parts(e.handle, e.pack(*pointers, out.data_ptr()), None, c_void_p(buffer.data_ptr()) if e.scratch else None,
-                                    c_void_p(stream) if stream else None)
+        status = _core.launch_parts(e.handle, e.pack(*pointers, out.data_ptr(), *[o.data_ptr() for o in more]), None,
+                                    c_void_p(buffer.data_ptr()) if e.scratch else None, c_void_p(stream) if stream else None)
         if status:
             raise _core.error(status)
-        return out
+        return (out, *more) if more else out
 
     precision = staticmethod(_product_gradients.precision)
 
@@ -96,7 +98,7 @@ class Product:
             elif x.dtype not in others:
                 raise errors.BadDtype("%s: tensor %s is %s; expected %s" % (self.name, name, x.dtype, _words(others)), tensor=name)
 
-    def entry(self, given, numbers, settings, dtype):
+    def entry(self, given, numbers, settings, dtype, kept):
         """A plan for these tensors, or an entry that says which of them have to be copied first."""
         self.check(given)
         found = self.arrangement(given, settings)
@@ -106,16 +108,16 @@ class Product:
             return e
         first = given[0]
         with torch.cuda.device(first.device) if first.is_cuda else _core._nothing:
-            out = first.new_empty(found.shape, dtype=dtype or first.dtype)
+            outs = {self.known[-1]: first.new_empty(found.shape, dtype=dtype or first.dtype), **{name: first.new_empty(found.shape) for name in kept}}
             left_shape = found.views[self.left][0]
             shape = (left_shape[0], left_shape[1], found.shape[-1])
             views = {own: _core.view(x, *found.views[name]) for own, name, x in zip(self.known, self.names, given) if x is not None}
-            views[self.known[-1]] = _core.view(out, shape, tensors.dense(shape))
+            views.update({name: _core.view(out, shape, tensors.dense(shape)) for name, out in outs.items()})
             made = _core.plan.Plan(_core.where(first.device), self.op, views, dict(numbers), dict(settings, **found.settings, **self.precision(first)))
         e.plan, e.handle, e.scalars = made, c_void_p(made.handle), None
-        e.outs = [(tuple(out.shape), out.stride(), out.dtype)]
+        e.outs = [(tuple(out.shape), out.stride(), out.dtype) for out in outs.values()]
         e.scratch = ((made.workspace_bytes,), (1,), torch.uint8) if made.workspace_bytes else None
-        order = [self.known.index(name) for name in made.tensors]
+        order = [(self.known + kept).index(name) for name in made.tensors]
         e.pack = lambda *pointers: made.pack(*[pointers[i] for i in order])
         made.views = []
         return e
@@ -143,18 +145,32 @@ def launch_gated_mlp(x, wg, wu, act):
     return GATED_MLP.launch((x, wg, wu), (), (("act", act),))
 
 
-LINEAR_GRADIENT, GATED_MLP_GRADIENT = _product_gradients.Gradient(LINEAR), _product_gradients.Gradient(GATED_MLP)
+# What the gradients read instead of multiplying again: what the activation was given, rounded to the operands' dtype.
+LINEAR_KEPT, GATED_MLP_KEPT = ("z",), ("gate", "up")
 
 
-def launch_linear_gradients(dy, x, w, bias, y, act, *wants):
-    """Of x, w and bias, None where not wanted. relu's is found from y, at the cost of one pass over it; others by linear's products once more."""
-    found = None if act == "relu" else LINEAR_GRADIENT.launch(dy, (x, w, bias), (("act", act),), wants)
-    return found or _product_gradients.linear_gradients(LAUNCH_CALLS, dy, x, w, bias, y, act, *wants)
+def launch_linear_kept(x, w, bias, act):
+    return LINEAR.launch((x, w, bias), (), (("act", act),), None, LINEAR_KEPT)
 
 
-def launch_gated_mlp_gradients(dy, x, wg, wu, act, *wants):
-    found = GATED_MLP_GRADIENT.launch(dy, (x, wg, wu), (("act", act),), wants)
-    return found or _product_gradients.gated_mlp_gradients(LAUNCH_CALLS, dy, x, wg, wu, act, *wants)
+def launch_gated_mlp_kept(x, wg, wu, act):
+    return GATED_MLP.launch((x, wg, wu), (), (("act", act),), None, GATED_MLP_KEPT)
+
+
+LINEAR_GRADIENT = _product_gradients.Gradient(LINEAR, LINEAR_KEPT)
+GATED_MLP_GRADIENT = _product_gradients.Gradient(GATED_MLP, GATED_MLP_KEPT)
+
+
+def launch_linear_gradients(dy, x, w, bias, y, z, act, *wants):
+    """Of x, w and bias, None where not wanted. relu's is found from y, at the cost of one pass over it; others from z, or by linear's products once
+    more."""
+    found = None if act == "relu" else LINEAR_GRADIENT.launch(dy, (x, w, bias), (("act", act),), wants, () if z is None else (z,))
+    return found or _product_gradients.linear_gradients(LAUNCH_CALLS, dy, x, w, bias, y, z, act, *wants)
+
+
+def launch_gated_mlp_gradients(dy, x, wg, wu, gate, up, act, *wants):
+    found = GATED_MLP_GRADIENT.launch(dy, (x, wg, wu), (("act", act),), wants, () if gate is None else (gate, up))
+    return found or _product_gradients.gated_mlp_gradients(LAUNCH_CALLS, dy, x, wg, wu, gate, up, act, *wants)
 
 
 LAUNCH_CALLS = _product_gradients.Calls(launch_gemm, _core.launcher(ops.GRADIENT["gated"]), launch_linear_gradients, launch_gated_mlp_gradients)
@@ -176,18 +192,23 @@ def _backward_gemm(calls, ctx, dd):
     return _product_gradients.gemm_gradients(calls, ctx.needs_input_grad, dd, *ctx.saved_tensors, ctx.alpha, ctx.beta, ctx.act, ctx.of_c) + (None,) * 4
 
 
-def _remember_linear(ctx, inputs, y):
+def _parts(outs):
+    return outs if isinstance(outs, tuple) else (outs,)
+
+
+def _remember_linear(ctx, inputs, outs):
     x, w, bias, ctx.act = inputs
-    ctx.save_for_backward(x, w, bias, y if ctx.act == "relu" else None)
+    y, *z = _parts(outs)
+    ctx.save_for_backward(x, w, bias, y if ctx.act == "relu" else None, *(z or (None,)))
 
 
 def _backward_linear(calls, ctx, dy):
     return _if_needed(ctx, calls.linear(dy, *ctx.saved_tensors, ctx.act, *ctx.needs_input_grad[:3])) + (None,)
 
 
-def _remember_gated_mlp(ctx, inputs, _):
+def _remember_gated_mlp(ctx, inputs, outs):
     x, wg, wu, ctx.act = inputs
-    ctx.save_for_backward(x, wg, wu)
+    ctx.save_for_backward(x, wg, wu, *(_parts(outs)[1:] or (None, None)))
 
 
 def _backward_gated_mlp(calls, ctx, dy):
@@ -199,13 +220,13 @@ def _if_needed(ctx, gradients):
 
 
 def function(name, launch, calls):
-    """The op as an autograd function of its arguments, by these launches."""
+    """The op as an autograd function of its arguments, by these launches. What it keeps is remembered, not returned."""
     op = OPS[name]
 
     def forward(ctx, *arguments):
-        out = launch(*arguments)
-        op.remember(ctx, arguments, out)
-        return out
+        outs = launch(*arguments)
+        op.remember(ctx, arguments, outs)
+        return _parts(outs)[0]
 
     return type(name, (torch.autograd.Function,), {"forward": staticmethod(forward),
                                                    "backward": staticmethod(once_differentiable(lambda ctx, dy: op.backward(calls, ctx, dy)))})
@@ -225,8 +246,19 @@ def _fake_gated_mlp(x, wg, wu, act):
     return _fake_gemm(x, wg.mT, None, None, 1.0, 1.0, act, None)
 
 
+def _fake_linear_kept(x, w, bias, act):
+    y = _fake_linear(x, w, bias, act)
+    return y, torch.empty_like(y)
+
+
+def _fake_gated_mlp_kept(x, wg, wu, act):
+    y = _fake_gated_mlp(x, wg, wu, act)
+    return y, torch.empty_like(y), torch.empty_like(y)
+
+
 # schema; launch: by kiln's kernels; mathematics: plain; fake: shapes for tracing; remember, backward: for gradients, or None; tensors: how many
-# of the arguments are some; casts: how many of those autocast casts; smooth: whether autograd of the mathematics gives the gradients.
+# of the arguments are some; casts: how many of those autocast casts; smooth: whether autograd of the mathematics gives the gradients. NAME_kept
+# gives beside the result of NAME what its gradient reads, which the caller does not see.
 Op = collections.namedtuple("Op", "schema launch mathematics fake remember backward tensors casts smooth", defaults=(True,))
 OPS = {
     "gemm": Op("(Tensor a, Tensor b, Tensor? c, Tensor? bias, float alpha, float beta, str act, ScalarType? dtype) -> Tensor",
@@ -235,6 +267,10 @@ OPS = {
                  launch_linear, _math.linear, _fake_linear, _remember_linear, _backward_linear, 3, 3),
     "gated_mlp": Op("(Tensor x, Tensor wg, Tensor wu, str act) -> Tensor",
                     launch_gated_mlp, _math.gated_mlp, _fake_gated_mlp, _remember_gated_mlp, _backward_gated_mlp, 3, 3),
+    "linear_kept": Op("(Tensor x, Tensor w, Tensor? bias, str act) -> (Tensor, Tensor)",
+                      launch_linear_kept, _math.linear_kept, _fake_linear_kept, _remember_linear, _backward_linear, 3, 3),
+    "gated_mlp_kept": Op("(Tensor x, Tensor wg, Tensor wu, str act) -> (Tensor, Tensor, Tensor)",
+                         launch_gated_mlp_kept, _math.gated_mlp_kept, _fake_gated_mlp_kept, _remember_gated_mlp, _backward_gated_mlp, 3, 3),
 }
 FUNCTIONS = {}
 _AUTOCAST = {"cuda": "AutocastCUDA", "cpu": "AutocastCPU"}
@@ -261,13 +297,25 @@ def define(name):
     LIBRARY.define(name + op.schema, tags=_PT2)
     operator = getattr(torch.ops.kiln, name).default
     LIBRARY.impl(name, op.launch, "CUDA")
-    LIBRARY.impl(name, lambda *arguments: op.mathematics(*arguments).contiguous(), "CPU")
+    several = op.schema.endswith(")")
+
+    def cpu(*arguments):
+        outs = tuple(x.contiguous() for x in _parts(op.mathematics(*arguments)))
+        return outs if several else outs[0]
+
+    def setup_context(ctx, inputs, output):
+        if several:
+            ctx.mark_non_differentiable(*output[1:])
+            ctx.set_materialize_grads(False)  # else a zero for each element that is kept
+        op.remember(ctx, inputs, output)
+
+    LIBRARY.impl(name, cpu, "CPU")
     for kind, key in _AUTOCAST.items() if op.casts else ():
         LIBRARY.impl(name, _under_autocast(kind, operator, op.casts), key)
     torch.library.register_fake("kiln::" + name, op.fake, lib=LIBRARY)
     if op.backward:
-        torch.library.register_autograd("kiln::" + name, lambda ctx, dy: op.backward(LIBRARY_CALLS, ctx, dy),
-                                        setup_context=lambda ctx, inputs, output: op.remember(ctx, inputs, output), lib=LIBRARY)
+        torch.library.register_autograd("kiln::" + name, lambda ctx, dy, *_: op.backward(LIBRARY_CALLS, ctx, dy), setup_context=setup_context,
+                                        lib=LIBRARY)
         FUNCTIONS[name] = function(name, op.launch, LIBRARY_CALLS)
 
 
@@ -296,8 +344,8 @@ def define_gradients(name, tensors, launch, composed):
     torch.library.register_fake("kiln::%s_grad" % name, fake, lib=LIBRARY)
 
 
-define_gradients("linear", "Tensor x, Tensor w, Tensor? bias, Tensor? y", launch_linear_gradients, _product_gradients.linear_gradients)
-define_gradients("gated_mlp", "Tensor x, Tensor wg, Tensor wu", launch_gated_mlp_gradients, _product_gradients.gated_mlp_gradients)
+define_gradients("linear", "Tensor x, Tensor w, Tensor? bias, Tensor? y, Tensor? z", launch_linear_gradients, _product_gradients.linear_gradients)
+define_gradients("gated_mlp", "Tensor x, Tensor wg, Tensor wu, Tensor? gate, Tensor? up", launch_gated_mlp_gradients, _product_gradients.gated_mlp_gradients)
 LIBRARY_CALLS = _product_gradients.Calls(lambda *arguments: torch.ops.kiln.gemm.default(*arguments), torch.ops.kiln.gated_grad.default,
                                          torch.ops.kiln.linear_grad.default, torch.ops.kiln.gated_mlp_grad.default)
 for _name in list(OPS):
@@ -320,9 +368,11 @@ def check_word(name, setting, value, words):
         raise errors.BadSetting('%s: setting %s is "%s"; expected one of %s' % (name, setting, value, ", ".join(words)))
 
 
-def call(name, given, rest, check=None):
-    """The op of the tensors and what follows them in its schema. check: of tensors that are not on a GPU, once they are cast."""
+def call(name, given, rest, check=None, keeps=False):
+    """The op of the tensors and what follows them in its schema. check: of tensors that are not on a GPU, once they are cast. keeps: where a gradient
+    will be asked for, by NAME_kept."""
     op, first = OPS[name], given[0]
+    recording = op.backward and torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given)
     kind = first.device.type
     autocast = op.casts and kind in _AUTOCAST and torch.is_autocast_enabled(kind)
     special = first.is_cuda and _is_special(given)
@@ -333,20 +383,22 @@ def call(name, given, rest, check=None):
             check(given)
         if op.smooth:
             return op.mathematics(*given, *rest)
+    if keeps and recording and not _functions._TRANSFORMS() and forward_ad._current_level < 0:
+        name += "_kept"
     if special or not first.is_cuda:
-        return getattr(torch.ops.kiln, name).default(*given, *rest)
-    if op.backward and torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given):
+        return _parts(getattr(torch.ops.kiln, name).default(*given, *rest))[0]
+    if recording:
         return FUNCTIONS[name].apply(*given, *rest)
     return op.launch(*given, *rest)
 
 
-def _call(product, given, rest, act):
+def _call(product, given, rest, act, keeps=False):
     check_word(product.name, "act", act, ACTS[product.name])
 
     def check(tensors):
         product.check(tensors, WIDE, WIDE)
         product.arrangement(tensors)
-    return call(product.name, given, rest, check)
+    return call(product.name, given, rest, check, keeps)
 
 
 def gemm(a, b, c=None, bias=None, *, alpha=1.0, beta=1.0, act="none", dtype=None):
@@ -361,11 +413,17 @@ def gemm(a, b, c=None, bias=None, *, alpha=1.0, beta=1.0, act="none", dtype=None
     return _call(GEMM, (a, b, c, bias), (float(alpha), float(beta), act, dtype), act)
 
 
-def linear(x, w, bias=None, *, act="none"):
-    """y = act(x w' + bias) as torch.nn.functional.linear: x (..., K), w (N, K), bias (N). act as in gemm."""
-    return _call(LINEAR, (x, w, bias), (act,), act)
+def linear(x, w, bias=None, *, act="none", recompute=False):
+    """y = act(x w' + bias) as torch.nn.functional.linear: x (..., K), w (N, K), bias (N). act as in gemm.
+
+    recompute  what the activation was given (of silu and gelu) is not kept for the backward, which multiplies once more: less memory, more time
+    """
+    return _call(LINEAR, (x, w, bias), (act,), act, _needs_more(act) and not recompute)
 
 
-def gated_mlp(x, wg, wu, *, act="silu"):
-    """y = act(x wg') * (x wu'), both products in one kernel: x (..., K), wg and wu (N, K). act: silu, gelu or gelu_tanh."""
-    return _call(GATED_MLP, (x, wg, wu), (act,), act)
+def gated_mlp(x, wg, wu, *, act="silu", recompute=False):
+    """y = act(x wg') * (x wu'), both products in one kernel: x (..., K), wg and wu (N, K). act: silu, gelu or gelu_tanh.
+
+    recompute  both products are not kept for the backward, which makes them once more: less memory, more time
+    """
+    return _call(GATED_MLP, (x, wg, wu), (act,), act, not recompute)
