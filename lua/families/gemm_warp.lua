@@ -474,12 +474,14 @@ end
 
 -- Small tiles could be many on an SM by their registers, and ptxas spills for it: three are enough, no more are there than shared
 -- memory holds, and two where operands are split, or single elements are copied along m or n or of several products, each with a predicate
--- and an address of its own, or there are several results. Products of bytes, and several of split operands, keep what they need; so do
--- the large tile of single tf32 elements, and bytes whose sums are promoted, for which ptxas would have more CTAs and spill.
+-- and an address of its own, or there are several results. Products of bytes, and several of split operands, keep what they need; but for a small
+-- tile with four stages and several results, for the large tile of single tf32 elements, and for bytes whose sums are promoted, ptxas would have
+-- more CTAs and spill.
 local function min_ctas(inst, s)
   if inst.promote then return s.wm * s.wn > 4 and 1 or 2 end
   if dtype(inst) == "f32" and s.vec == 1 and s.bm * s.bn >= 128 * 128 then return 1 end
-  if s.bm * s.bn > 32 * 32 * s.wm * s.wn or step_of(inst) == 32 or is_split(inst) and #inst.op.products > 1 then return nil end
+  if is_split(inst) and #inst.op.products > 1 then return results(inst) > 1 and s.bm * s.bn <= 64 * 64 and s.stages > 3 and 2 or nil end
+  if s.bm * s.bn > 32 * 32 * s.wm * s.wn or step_of(inst) == 32 then return nil end
   local fit = shared_fit(inst, s)
   local turned = not (is_k_major(inst, "a") and is_k_major(inst, "b"))
   if results(inst) > 1 and s.wm * s.wn > 4 then return 1 end
