@@ -446,7 +446,7 @@ def rowwise(r):
             word, _ = dtype_word(r, op, name)
             flags = ""
             if r.random() < 0.3:
-                flags = " ?"
+                flags = " saved ?" if len(v.text) % 2 else " ?"
                 optional(op, name, False)
             outs.append((f"{name} {' '.join(rows)} {n}{word} out{flags}", name, v))
         if r.random() < 0.5:
@@ -565,7 +565,7 @@ def product(r):
         name = f"f{i}"
         word, _ = dtype_word(r, op, name)
         v = body.pick(dims)
-        op.tensors.append(f"{name} {b}M N{word} out" + (" ?" if r.random() < 0.3 else ""))
+        op.tensors.append(f"{name} {b}M N{word} out" + r.choice(("", "", "", " ?", " saved ?", " saved ?")))
         if op.tensors[-1].endswith("?"):
             optional(op, name, False)
         op.body.append(f"e.{name} = {v.text}")
