@@ -3,6 +3,7 @@
 #include "cli.h"
 #include "write.h"
 #include <fcntl.h>
+#include <limits.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static bool find_ptxas(char *path, size_t bytes) {
 }
 
 static bool run(const char *ptxas, const char *folder, const char *target, int *code) {
-  char arch[64], source[128], object[128], log[128];
+  char arch[64], source[PATH_MAX], object[PATH_MAX], log[PATH_MAX];
   snprintf(arch, sizeof arch, "-arch=%s", target);
   snprintf(source, sizeof source, "%s/in.ptx", folder);
   snprintf(object, sizeof object, "%s/out.cubin", folder);
@@ -79,11 +80,11 @@ static void read_log(const char *log, Assembled *out, int room, int *n) {
 
 AssembleResult assemble(const char *text, size_t bytes, const char *target, Assembled *out, int room, int *n, char *log,
                         size_t log_bytes) {
-  char ptxas[1024], folder[] = "/tmp/kiln-XXXXXX", path[64];
+  char ptxas[1024], folder[PATH_MAX - 16], path[PATH_MAX];
   *n = 0;
   snprintf(log, log_bytes, "ptxas could not be started");
   if (!find_ptxas(ptxas, sizeof ptxas)) return ASSEMBLE_ABSENT;
-  if (!mkdtemp(folder)) return ASSEMBLE_ABSENT;
+  if (!make_temporary(folder, sizeof folder, "kiln")) return ASSEMBLE_ABSENT;
   snprintf(path, sizeof path, "%s/in.ptx", folder);
   int code = -1;
   bool ran = write_whole(path, text, bytes) && run(ptxas, folder, target, &code);

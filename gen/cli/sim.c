@@ -4,6 +4,7 @@
  * checker finds is written by the library to a file there (runtime/sim/report.c), and printed here when the program has ended. */
 #include "../../runtime/kiln.h"
 #include "cli.h"
+#include "write.h"
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -47,10 +48,8 @@ static void remove_stage(const Stage *s) {
 }
 
 static bool make_stage(Stage *s, const char *library) {
-  const char *tmp = getenv("TMPDIR");
   char path[PATH_MAX];
-  int n = snprintf(s->folder, sizeof s->folder, "%s/kiln-sim-XXXXXX", tmp && *tmp == '/' ? tmp : "/tmp");
-  if (n < 0 || n >= (int)sizeof s->folder || !mkdtemp(s->folder)) {
+  if (!make_temporary(s->folder, sizeof s->folder, "kiln-sim")) {
     cli_error("sim: no temporary folder %s: %s", s->folder, strerror(errno));
     return false;
   }

@@ -4,6 +4,7 @@
 #include "cli.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,9 +64,40 @@ static bool replace(const char *path, const char *text, size_t bytes, mode_t mod
   return done;
 }
 
+/* Where a link leads that leads to nothing; NULL: path is none. For the caller to free. */
+static char *end_of_link(const char *path) {
+  char to[PATH_MAX];
+  ssize_t n = readlink(path, to, sizeof to - 1);
+  if (n < 0) return NULL;
+  to[n] = 0;
+  const char *slash = *to == '/' ? NULL : strrchr(path, '/');
+  int before = slash ? (int)(slash - path) + 1 : 0;
+  char *end = cli_alloc((size_t)before + (size_t)n + 1);
+  memcpy(end, path, (size_t)before);
+  memcpy(end + before, to, (size_t)n + 1);
+  return end;
+}
+
+static bool write_new(const char *path, const char *text, size_t bytes, int links) {
+  char *end = end_of_link(path);
+  if (!end) return replace(path, text, bytes, 0666); /* the process's umask applies */
+  errno = ELOOP;
+  bool done = links > 0 ? write_new(end, text, bytes, links - 1) : complain(path, "follow it");
+  cli_free(end);
+  return done;
+}
+
+bool make_temporary(char *path, size_t bytes, const char *name) {
+  const char *tmp = getenv("TMPDIR");
+  int n = snprintf(path, bytes, "%s/%s-XXXXXX", tmp && *tmp == '/' ? tmp : "/tmp", name);
+  if (n >= 0 && n < (int)bytes) return mkdtemp(path) != NULL;
+  errno = ENAMETOOLONG;
+  return false;
+}
+
 bool write_whole(const char *path, const char *text, size_t bytes) {
   struct stat st;
-  if (stat(path, &st) != 0) return replace(path, text, bytes, 0666); /* the process's umask applies */
+  if (stat(path, &st) != 0) return write_new(path, text, bytes, 8);
   if (S_ISDIR(st.st_mode)) {
     cli_error("%s: is a folder, a file's name was expected", path);
     return false;
