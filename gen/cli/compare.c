@@ -131,10 +131,11 @@ bool compare_vanishes(const Compare *c) {
   return t && isfinite(t->want) && own_size(c, t) < NOTHING;
 }
 
-/* 2e of a sum of n terms of size s that cancel is U (4 sqrt(n) + 16) 4 sqrt(n) s, and their size together 0.6 sqrt(n) s (0.6: nudges are uniform);
- * of a mean that is taken from each term, U (4 sqrt(n) + 16) s to 0.6 s. This share is more than that up to n = 20000, and 10^5.
+/* 2e of a sum of n terms of size s that cancel is U (4 sqrt(n) + 16) 4 sqrt(n) s, and their size together 0.6 sqrt(n) s (0.6: nudges are
+ * uniform): less than this share of it up to n = 360000. Errors of what is summed add up, their sizes do not: over m rows of which each
+ * is the mean of n values less the saved one, it is sqrt(m) times as much, less than the share up to m = 40 at n = 8192, 3500 at n = 40.
  * CANCELLED: elsewhere an eighth of the size is more than the share, so that terms admit no wider bound than without them. */
-#define SHARE 0x1p-12
+#define SHARE 0x1p-10
 #define CANCELLED (8 * SHARE)
 
 bool compare_twin_fails_by(const Compare *c, const CompareTwin *t, double terms) {

@@ -36,7 +36,7 @@ bool compare_twin_fails(const Compare *c);
 /* Is the result 0 as a whole, but for double's rounding, so that its size says nothing? */
 bool compare_vanishes(const Compare *c);
 /* The same of a candidate that is made of terms of this size (> 0): what has cancelled is known to a share of its terms, not of itself. Where
- * the result is less than 1/512 of them, it is moved by 1/4096 of them (or 8 roundings, where those on the way are coarser); else by
+ * the result is less than 1/128 of them, it is moved by 1/1024 of them (or 8 roundings, where those on the way are coarser); else by
  * an eighth of its size or of the root mean square. */
 bool compare_twin_fails_by(const Compare *c, const CompareTwin *t, double terms);
 #endif
