@@ -141,8 +141,9 @@ static bool over_chunks(const Walk *w, const DefNode *n) {
   return eval_is_reduction(n->op) && n->index == w->chunk_dim;
 }
 
-/* Is one operand the largest or smallest of the other one's row? */
-static bool compares_extreme(const KilnDef *def, const DefNode *n) {
+/* Is one operand the other one itself, or the largest or smallest of its row? */
+static bool compares_own(const KilnDef *def, const DefNode *n) {
+  if (n->arg[0] == n->arg[1]) return true;
   for (int k = 0; k < 2; k++) {
     const DefNode *a = &def->node[n->arg[k]];
     if ((a->op == DEF_AMAX || a->op == DEF_AMIN) && a->arg[0] == n->arg[1 - k]) return true;
@@ -152,7 +153,7 @@ static bool compares_extreme(const KilnDef *def, const DefNode *n) {
 
 static bool eval_comparison(Walk *w, const DefNode *n, const EvalValue *const arg[3], EvalValue *out) {
   DefNode told = *n;
-  told.value = compares_extreme(w->in->def, n);
+  told.value = compares_own(w->in->def, n);
   return eval_elementwise(&told, arg, out, &w->shape);
 }
 

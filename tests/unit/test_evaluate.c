@@ -644,7 +644,7 @@ static KilnDef one_row(DefNode *nodes, int n) {
                    .nnodes = (uint32_t)n};
 }
 
-/* x is known to some error, and so is its largest: yet the largest is the largest. */
+/* x is known to some error, and so is its largest: yet the largest is the largest. And a value is no less than itself. */
 static void the_own_extreme_is_decided(void **state) {
   (void)state;
   float x[3] = {1, 3, 2};
@@ -662,6 +662,10 @@ static void the_own_extreme_is_decided(void **state) {
   EvalInput in = {.def = &def, .size = {3}, .count = {3}, .tensor = {{KILN_F32, x, {at}}}};
   assert_true(evaluate(&in, collect, &to, why, sizeof why));
   assert_true(fabs(v[1] - 0.3) < 1e-15 && e[1] < 1e-7 && v[0] == 0.1 && v[2] == 0.1);
+  nodes[4].op = DEF_LE;
+  nodes[4].arg[1] = 2;
+  assert_true(evaluate(&in, collect, &to, why, sizeof why));
+  for (int i = 0; i < 3; i++) assert_true(fabs(v[i] - 0.1 * x[i]) < 1e-15 && e[i] < 1e-6);
 }
 
 /* Terms beyond f32: of one sign they are an infinity there, of both NaN, which a sum of doubles does not show. */
