@@ -134,12 +134,13 @@ bool compare_vanishes(const Compare *c) {
 /* 2e of a sum of n terms of size s that cancel is U (4 sqrt(n) + 16) 4 sqrt(n) s, and their size together 0.6 sqrt(n) s (0.6: nudges are
  * uniform): less than this share of it up to n = 360000. Errors of what is summed add up, their sizes do not: over m rows of which each
  * is the mean of n values less the saved one, it is sqrt(m) times as much, less than the share up to m = 40 at n = 8192, 3500 at n = 40.
- * CANCELLED: elsewhere an eighth of the size is more than the share, so that terms admit no wider bound than without them. */
+ * CANCELLED: elsewhere an eighth of the size is more than the share; and what fails by that fails whatever its terms. */
 #define SHARE 0x1p-10
 #define CANCELLED (8 * SHARE)
 
 bool compare_twin_fails_by(const Compare *c, const CompareTwin *t, double terms) {
   double size = own_size(c, t), move = eighth(c, size);
-  if (size < CANCELLED * terms) move = fmax(move, terms * fmax(SHARE, 8 * c->rounding));
-  return is_refused(c, t, move);
+  bool cancelled = size < CANCELLED * terms;
+  if (cancelled) move = fmax(move, terms * fmax(SHARE, 8 * c->rounding));
+  return (cancelled || compare_twin_fails(c)) && is_refused(c, t, move);
 }

@@ -37,6 +37,6 @@ bool compare_twin_fails(const Compare *c);
 bool compare_vanishes(const Compare *c);
 /* The same of a candidate that is made of terms of this size (> 0): what has cancelled is known to a share of its terms, not of itself. Where
  * the result is less than 1/128 of them, it is moved by 1/1024 of them (or 8 roundings, where those on the way are coarser); else by
- * an eighth of its size or of the root mean square. */
+ * an eighth of its size or of the root mean square, and refused only where compare_twin_fails says so, too. */
 bool compare_twin_fails_by(const Compare *c, const CompareTwin *t, double terms);
 #endif

@@ -162,6 +162,8 @@ static void terms_do_not_rescue_what_did_not_cancel(void **state) {
       c.rounding = number_unit(roundings[k]);
       assert_false(compare_twin_fails(&c));
       assert_false(stands_by(&c, 0.01 * sizes[i]));
+      CompareTwin better = {0, 0.01, 1e-6, true}; /* nor by turning to another candidate */
+      assert_false(compare_twin_fails_by(&c, &better, 0.01 * sizes[i]));
       c = alike(KILN_BF16, 0.01, 1e-4); /* and a good one stands */
       assert_true(compare_twin_fails(&c) && stands_by(&c, 0.01 * sizes[i]));
     }
