@@ -19,6 +19,8 @@ static double as_stored(kiln_dtype dtype, double want) {
   return fmin(fmax(want, number_round(dtype, -INFINITY)), number_round(dtype, INFINITY));
 }
 
+static double smallest_step(kiln_dtype dtype) { return number_is_float(dtype) ? fmax(number_tiny(dtype), FLUSHED) : number_tiny(dtype); }
+
 bool compare_element(kiln_dtype dtype, double got, double want, double e, double *error, double *bound) {
   *error = *bound = 0;
   want = as_stored(dtype, want);
@@ -27,9 +29,8 @@ bool compare_element(kiln_dtype dtype, double got, double want, double e, double
     if (!same) *error = INFINITY;
     return same;
   }
-  double unit = number_unit(dtype), tiny = number_tiny(dtype), reach = 2 * e;
-  if (number_is_float(dtype) && tiny < FLUSHED) tiny = FLUSHED;
-  *bound = reach + unit * (fabs(want) + reach) + tiny;
+  double unit = number_unit(dtype), reach = 2 * e;
+  *bound = reach + unit * (fabs(want) + reach) + smallest_step(dtype);
   *error = fabs(got - want);
   if (!isfinite(*bound)) return false; /* a bound that admits everything is a mistake of the check */
   if (isnan(got)) {
@@ -71,8 +72,8 @@ void compare_add(Compare *c, int64_t index, double got, double want, double e) {
   CompareTwin *own = &c->twin[0], *all = &c->twin[1];
   c->seen++;
   if (!candidate && own->seen) return;
-  if (!own->seen || e * fabs(own->want) < own->e * fabs(want)) *own = (CompareTwin){want, e, true};
-  if (isfinite(want) && (!all->seen || e < all->e)) *all = (CompareTwin){want, e, true};
+  if (!own->seen || e * fabs(own->want) < own->e * fabs(want)) *own = (CompareTwin){index, want, e, true};
+  if (isfinite(want) && (!all->seen || e < all->e)) *all = (CompareTwin){index, want, e, true};
 }
 
 void compare_pass(Compare *c) {
@@ -85,35 +86,61 @@ void compare_pass(Compare *c) {
 enum { FEW = 16, A_ROW = 1024 };
 #define NOTHING 0x1p-40
 
+static double own_size(const Compare *c, const CompareTwin *t) { return fmax(fabs(t->want), sqrt(c->sum_squares / (double)c->seen)); }
+
 static double size_of(const Compare *c, const CompareTwin *t) {
-  double size = fmax(fabs(t->want), sqrt(c->sum_squares / (double)c->seen));
+  double size = own_size(c, t);
   return size < NOTHING || c->seen < FEW ? fmax(size, 1) : size;
 }
 
 /* The one that is known better, relative to what it is moved by. */
-static const CompareTwin *choose_twin(const Compare *c) {
+const CompareTwin *compare_twin(const Compare *c) {
   const CompareTwin *own = &c->twin[0], *all = &c->twin[1];
+  if (c->seen == c->passed) return NULL;
   return all->seen && isfinite(own->want) && all->e * size_of(c, own) < own->e * size_of(c, all) ? all : own;
 }
 
-static double perturb(const Compare *c, const CompareTwin *t) {
+/* An eighth of an e5m2 is half its last place; and where all results may be of one row, they may be off by it together. */
+static double eighth(const Compare *c, double size) {
+  return size * fmax(0.125, fmax(4 * number_unit(c->dtype), c->seen < A_ROW ? 2 * c->rounding : 0));
+}
+
+static double perturb(const Compare *c, const CompareTwin *t, double move) {
   double want = t->want;
   if (!isfinite(want)) return 0;
   if (c->dtype == KILN_BOOL) return want != 0 ? 0 : 1;
   if (!number_is_float(c->dtype)) return want > 0 ? want - 1 : want + 1;
   double largest = number_largest(c->dtype); /* beyond it an eighth less may be the same infinity */
   if (fabs(want) > largest) return copysign(largest / 2, want);
-  /* An eighth of an e5m2 is half its last place; and where all results may be of one row, they may be off by it together. */
-  double move = size_of(c, t) * fmax(0.125, fmax(4 * number_unit(c->dtype), c->seen < A_ROW ? 2 * c->rounding : 0));
-  move = fmax(move, 8 * number_tiny(c->dtype)); /* where results are smaller than the type's steps, four of them */
+  move = fmax(move, 8 * smallest_step(c->dtype)); /* where results are smaller than the type's steps, four of them */
   return number_round(c->dtype, want > 0 ? want - move : want + move); /* towards zero: never past the largest value */
 }
 
-bool compare_twin_fails(const Compare *c, double *want) {
+static bool is_refused(const Compare *c, const CompareTwin *t, double move) {
   double error, bound;
-  *want = 0;
-  if (c->seen == c->passed) return true;
-  const CompareTwin *t = choose_twin(c);
-  *want = t->want;
-  return t->seen && !compare_element(c->dtype, perturb(c, t), t->want, t->e, &error, &bound);
+  return t->seen && !compare_element(c->dtype, perturb(c, t, move), t->want, t->e, &error, &bound);
+}
+
+bool compare_twin_fails(const Compare *c) {
+  const CompareTwin *t = compare_twin(c);
+  return !t || is_refused(c, t, eighth(c, size_of(c, t)));
+}
+
+bool compare_vanishes(const Compare *c) {
+  const CompareTwin *t = compare_twin(c);
+  return t && isfinite(t->want) && own_size(c, t) < NOTHING;
+}
+
+/* 2e of a sum of n terms of size s that cancel is U (4 sqrt(n) + 16) 4 sqrt(n) s, and their size together 0.6 sqrt(n) s (0.6: nudges are
+ * uniform): less than this share of it up to n = 360000. Errors of what is summed add up, their sizes do not: over m rows of which each
+ * is the mean of n values less the saved one, it is sqrt(m) times as much, less than the share up to m = 40 at n = 8192, 3500 at n = 40.
+ * CANCELLED: elsewhere an eighth of the size is more than the share; and what fails by that fails whatever its terms. */
+#define SHARE 0x1p-10
+#define CANCELLED (8 * SHARE)
+
+bool compare_twin_fails_by(const Compare *c, const CompareTwin *t, double terms) {
+  double size = own_size(c, t), move = eighth(c, size);
+  bool cancelled = size < CANCELLED * terms;
+  if (cancelled) move = fmax(move, terms * fmax(SHARE, 8 * c->rounding));
+  return (cancelled || compare_twin_fails(c)) && is_refused(c, t, move);
 }

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef struct CompareTwin { double want, e; bool seen; } CompareTwin;
+typedef struct CompareTwin { int64_t index; double want, e; bool seen; } CompareTwin; /* index: as numbered by the caller */
 
 typedef struct Compare {
   kiln_dtype dtype;
@@ -27,9 +27,16 @@ void compare_start(Compare *c, kiln_dtype dtype, int64_t twin_index);
 void compare_add(Compare *c, int64_t index, double got, double want, double e);
 void compare_pass(Compare *c); /* an element of which nothing can be said: whether f32 makes it infinite or NaN is undecided */
 
-/* Perturbs the twin element by an eighth of its size (a quarter, where values are rounded to e5m2 on the way and fewer than 1024 elements
- * were compared; or of the result's root mean square, where that is larger; or of 1, where fewer than 16 elements were compared, or all of
- * them are 0 but for double's rounding) and compares again: true if that is refused, as it must be. Also true if nothing was compared.
- * *want: the element that was perturbed. */
-bool compare_twin_fails(const Compare *c, double *want);
+/* The candidate that the twin perturbs; NULL: nothing was compared. */
+const CompareTwin *compare_twin(const Compare *c);
+/* Perturbs it by an eighth of its size (a quarter, where values are rounded to e5m2 on the way and fewer than 1024 elements were compared; or
+ * of the result's root mean square, where that is larger; or of 1, where fewer than 16 elements were compared, or all of them are 0 but for
+ * double's rounding) and compares again: true if that is refused, as it must be. Also true if nothing was compared. */
+bool compare_twin_fails(const Compare *c);
+/* Is the result 0 as a whole, but for double's rounding, so that its size says nothing? */
+bool compare_vanishes(const Compare *c);
+/* The same of a candidate that is made of terms of this size (> 0): what has cancelled is known to a share of its terms, not of itself. Where
+ * the result is less than 1/128 of them, it is moved by 1/1024 of them (or 8 roundings, where those on the way are coarser); else by
+ * an eighth of its size or of the root mean square, and refused only where compare_twin_fails says so, too. */
+bool compare_twin_fails_by(const Compare *c, const CompareTwin *t, double terms);
 #endif

@@ -80,6 +80,34 @@ static bool eval_leaf(Walk *w, uint32_t i, double x) {
   return true;
 }
 
+/* By splitmix64 (random.c), of a number that tells seed, tensor and place. */
+double evaluate_nudge(const EvalInput *in, int tensor, int64_t place) {
+  uint64_t z = in->nudge_seed + (uint64_t)(tensor + 1) * 0xD1B54A32D192ED03u + (uint64_t)place * 0x9E3779B97F4A7C15u;
+  for (int i = 0; i < 2; i++) { /* once is not enough where seeds differ by what places do */
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    z ^= z >> 31;
+  }
+  return 1 + in->nudge * ((double)(z >> 11) * 0x1p-52 - 1);
+}
+
+static void nudge_arg(const Walk *w, uint32_t i) {
+  const EvalInput *in = w->in;
+  int tensor = in->def->node[i].index;
+  int64_t total = eval_elems(w->dims[i], &w->shape);
+  if (!number_is_float(in->tensor[tensor].dtype)) return;
+  for (int64_t k = 0; k < total; k++) {
+    int64_t place = 0, weight = 1, rest = k;
+    for (int d = DEF_MAX_DIMS - 1; d >= 0; d--) {
+      if (!(w->dims[i] >> d & 1)) continue;
+      place += (w->shape.start[d] + rest % w->shape.extent[d]) * weight;
+      rest /= w->shape.extent[d];
+      weight *= in->count[d];
+    }
+    w->value[i].v[k] *= evaluate_nudge(in, tensor, place);
+  }
+}
+
 /* Reads rows of the innermost dim; what lies outside advances like an odometer. */
 static bool eval_arg(Walk *w, uint32_t i) {
   const EvalTensor *t = &w->in->tensor[w->in->def->node[i].index];
@@ -105,6 +133,7 @@ static bool eval_arg(Walk *w, uint32_t i) {
     for (int64_t j = 0; j < inner; j++) v[j] = number_load(t->dtype, p + (row ? row[j] : 0) * (int64_t)bytes);
     for (int k = n - 2; k >= 0 && ++at[k] == extent[k]; k--) at[k] = 0;
   }
+  if (w->in->nudge != 0) nudge_arg(w, i);
   return true;
 }
 
@@ -112,8 +141,9 @@ static bool over_chunks(const Walk *w, const DefNode *n) {
   return eval_is_reduction(n->op) && n->index == w->chunk_dim;
 }
 
-/* Is one operand the largest or smallest of the other one's row? */
-static bool compares_extreme(const KilnDef *def, const DefNode *n) {
+/* Is one operand the other one itself, or the largest or smallest of its row? */
+static bool compares_own(const KilnDef *def, const DefNode *n) {
+  if (n->arg[0] == n->arg[1]) return true;
   for (int k = 0; k < 2; k++) {
     const DefNode *a = &def->node[n->arg[k]];
     if ((a->op == DEF_AMAX || a->op == DEF_AMIN) && a->arg[0] == n->arg[1 - k]) return true;
@@ -123,8 +153,14 @@ static bool compares_extreme(const KilnDef *def, const DefNode *n) {
 
 static bool eval_comparison(Walk *w, const DefNode *n, const EvalValue *const arg[3], EvalValue *out) {
   DefNode told = *n;
-  told.value = compares_extreme(w->in->def, n);
+  told.value = compares_own(w->in->def, n);
   return eval_elementwise(&told, arg, out, &w->shape);
+}
+
+static bool eval_smooth(Walk *w, const DefNode *n, const EvalValue *const arg[3], EvalValue *out) {
+  DefNode copy = *n;
+  if (w->in->smooth) copy.op = DEF_STOP;
+  return eval_elementwise(&copy, arg, out, &w->shape);
 }
 
 static bool eval_node(Walk *w, uint32_t i) {
@@ -150,6 +186,7 @@ static bool eval_node(Walk *w, uint32_t i) {
     done = eval_position(w->in, n, arg, out, &w->shape);
     break;
   case DEF_LT: case DEF_LE: case DEF_EQ: case DEF_NE: done = eval_comparison(w, n, arg, out); break;
+  case DEF_ROUND: case DEF_RINT: done = eval_smooth(w, n, arg, out); break;
   case DEF_DOT: done = eval_dot(n, arg[0], arg[1], out, &w->shape); break;
   default: done = eval_elementwise(n, arg, out, &w->shape); break;
   }

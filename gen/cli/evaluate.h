@@ -25,6 +25,12 @@ typedef struct EvalInput {
   const int64_t *index[DEF_MAX_DIMS]; /* which ones these are; NULL: 0, 1, 2 .. */
   EvalTensor tensor[DEF_MAX_TENSORS]; /* the present inputs; outputs are not read */
   double scalar[8];
+  /* For asking what a result is made of (its terms, which may cancel): each element of a floating input is multiplied by 1 + nudge * r, r in
+   * [-1, 1) by seed, tensor and place. So elements that share memory are moved each by itself. smooth: nothing is rounded to a dtype or
+   * to whole numbers, so that a small nudge has a small effect. */
+  double nudge;
+  uint64_t nudge_seed;
+  bool smooth;
 } EvalInput;
 
 /* Part of one output: values in the order of ascending dims, every dim of the tensor present. */
@@ -43,6 +49,8 @@ int evaluate_groups(const KilnDef *def, uint32_t group[DEF_MAX_TENSORS]);
 uint32_t evaluate_samplable(const KilnDef *def, uint32_t outputs);
 /* Elementary steps that evaluating these counts takes, for choosing how much to sample. */
 double evaluate_work(const KilnDef *def, uint32_t outputs, const int64_t count[DEF_MAX_DIMS]);
+/* What element `place` (counted in the order of ascending dims) of an input is multiplied by. */
+double evaluate_nudge(const EvalInput *in, int tensor, int64_t place);
 /* false: the definition is not one, or memory ran out; why says it. */
 bool evaluate(const EvalInput *in, EvalSink sink, void *user, char *why, size_t why_bytes);
 

@@ -106,8 +106,8 @@ static void run_unary(const DefNode *node, Operand x, int64_t estep, double *v, 
   }                                                                                                                    \
   break
 
-/* A comparison of values that errors could exchange is undecided: e = 1. But a value that is its row's own largest equals it
- * whatever the errors (node->value: the operands are a value and its extreme). */
+/* A comparison of values that errors could exchange is undecided: e = 1. But a value equals itself, and the one that is
+ * its row's own largest equals that, whatever the errors (node->value: the operands are such). */
 #define COMPARE(HOLDS) ROW2((r = HOLDS, err = (ea + eb > 0 && fabs(a - b) <= ea + eb && !(own && a == b)) ? 1 : 0))
 
 static double pick_min(double a, double b) { return isnan(a) || isnan(b) ? NAN : a < b ? a : b; }

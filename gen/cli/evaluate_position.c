@@ -65,6 +65,9 @@ static bool eval_lookup(const EvalInput *in, const DefNode *n, const EvalValue *
       bool inside = *r >= 0 && *r < (double)rows && *e >= 0 && *e < (double)entries;
       int64_t at = inside ? t->offset[dim[0]][(int64_t)*r] + t->offset[dim[1]][(int64_t)*e] : 0;
       out->v[done + i] = inside ? number_load(t->dtype, (const char *)t->data + at * (int64_t)bytes) : 0;
+      if (!inside || in->nudge == 0 || !number_is_float(t->dtype)) continue;
+      int64_t place = dim[0] < dim[1] ? (int64_t)*r * entries + (int64_t)*e : (int64_t)*e * rows + (int64_t)*r;
+      out->v[done + i] *= evaluate_nudge(in, table, place);
     }
   }
   return true;

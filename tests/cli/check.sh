@@ -48,6 +48,19 @@ truth "the op itself, too" grep -q 'two.lua:center ' "$work/out"
 expect 0 'two.lua:center.grad ' "$kiln" check "$work/two.lua:center.grad" --device $device --size M=3,N=8
 truth "one alone" bash -c "! grep -q 'two.lua:center ' '$work/out'"
 
+# A gradient that cancels as a whole, to what the rounding of a saved mean leaves: dw is held to a share of its terms.
+cat >"$work/cancel.lua" <<'E'
+return rowwise.op "cancel" {
+  tensors = { "x M N", "w N", "y M N out", "mu M f32 out saved" },
+  forward = function(t)
+    local x = t.x:f32()
+    local mu = mean(x)
+    t.mu, t.y = mu, x + mean(x - mu) * t.w:f32()
+  end,
+}
+E
+expect 0 'no_dx.*pass$' "$kiln" check "$work/cancel.lua:cancel.grad" --device $device --quick
+
 # ---- broken kernels ----
 "$kiln" emit rms_norm --target sm_80 -o "$work/good.ptx"
 expect 0 ' 0 failed' "$kiln" check rms_norm --device $device --ptx "$work/good.ptx" --size M=5,N=512

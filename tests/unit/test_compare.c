@@ -69,11 +69,6 @@ static void integers_are_exact(void **state) {
   assert_false(is_right(KILN_BOOL, 0, 1, 0));
 }
 
-static bool twin_fails(const Compare *c) {
-  double want;
-  return compare_twin_fails(c, &want);
-}
-
 static void the_twin_is_refused(void **state) {
   (void)state;
   static const kiln_dtype types[] = {KILN_F32, KILN_F16, KILN_BF16, KILN_I32, KILN_U8, KILN_BOOL};
@@ -86,7 +81,7 @@ static void the_twin_is_refused(void **state) {
       compare_add(&c, 0, 1, 1, 0);
       compare_add(&c, 1, number_round(types[k], wants[i]), wants[i], 0);
       assert_int_equal(c.bad, 0);
-      assert_true(twin_fails(&c));
+      assert_true(compare_twin_fails(&c));
     }
 }
 
@@ -97,7 +92,7 @@ static void the_twin_shows_a_loose_bound(void **state) {
   compare_start(&c, KILN_F32, 0);
   compare_add(&c, 0, 1, 1, 0.2);
   assert_int_equal(c.bad, 0);
-  assert_false(twin_fails(&c));
+  assert_false(compare_twin_fails(&c));
 }
 
 static void few_elements_may_be_small(void **state) {
@@ -105,13 +100,13 @@ static void few_elements_may_be_small(void **state) {
   Compare c; /* three times a small bias, after a difference that cancels: fine among inputs of size 1, not among 16 such results */
   compare_start(&c, KILN_BF16, 1);
   for (int i = 0; i < 3; i++) compare_add(&c, i, -0.01746, -0.01746, 1.3e-3);
-  assert_true(twin_fails(&c));
+  assert_true(compare_twin_fails(&c));
   compare_start(&c, KILN_BF16, 1);
   for (int i = 0; i < 16; i++) compare_add(&c, i, -0.01746, -0.01746, 1.3e-3);
-  assert_false(twin_fails(&c));
+  assert_false(compare_twin_fails(&c));
   compare_start(&c, KILN_BF16, 1); /* and a bound wider than an eighth shows nothing, however few they are */
   for (int i = 0; i < 3; i++) compare_add(&c, i, -0.01746, -0.01746, 0.1);
-  assert_false(twin_fails(&c));
+  assert_false(compare_twin_fails(&c));
 }
 
 static void a_result_may_cancel_as_a_whole(void **state) {
@@ -119,13 +114,74 @@ static void a_result_may_cancel_as_a_whole(void **state) {
   Compare c; /* centred rows of equal values: what is left is double's rounding */
   compare_start(&c, KILN_BF16, 1);
   for (int i = 0; i < 100; i++) compare_add(&c, i, 2e-8, i % 2 ? 5e-17 : -2e-16, 1e-7);
-  assert_true(c.bad == 0 && twin_fails(&c));
+  assert_true(c.bad == 0 && compare_twin_fails(&c));
   compare_start(&c, KILN_BF16, 1);
   for (int i = 0; i < 100; i++) compare_add(&c, i, 0.1, 5e-17, 0.1);
-  assert_false(twin_fails(&c));
+  assert_false(compare_twin_fails(&c));
   compare_start(&c, KILN_BF16, 1); /* small, but not by rounding */
   for (int i = 0; i < 100; i++) compare_add(&c, i, 1e-9, 1e-9, 1e-7);
-  assert_false(twin_fails(&c));
+  assert_false(compare_twin_fails(&c));
+}
+
+/* The candidate known best relative to its size; terms of which it is made. */
+static bool stands_by(const Compare *c, double terms) { return compare_twin_fails_by(c, compare_twin(c), terms); }
+
+/* A hundred results of size `want`, each known to e. */
+static Compare alike(kiln_dtype dtype, double want, double e) {
+  Compare c;
+  compare_start(&c, dtype, 1);
+  c.rounding = number_unit(KILN_F32);
+  for (int i = 0; i < 100; i++) compare_add(&c, i, number_round(dtype, want), want, e);
+  return c;
+}
+
+/* dx of rows of equal dy: 1e-9 is left of terms of 0.02, which f32 knows to 1e-7. */
+static void what_cancelled_is_known_by_its_terms(void **state) {
+  (void)state;
+  Compare c = alike(KILN_BF16, 1e-9, 2e-7);
+  assert_true(c.bad == 0 && !compare_twin_fails(&c) && !compare_vanishes(&c));
+  assert_true(stands_by(&c, 0.02));
+  assert_false(stands_by(&c, 0.0003)); /* known to no 1024th of these */
+  c = alike(KILN_BF16, 1e-9, 300 * 2e-7);
+  assert_false(stands_by(&c, 0.02));
+  c = alike(KILN_BF16, 1e-17, 300 * 2e-7); /* moved by 1 this passes for a good bound */
+  assert_true(compare_vanishes(&c) && compare_twin_fails(&c));
+  assert_false(stands_by(&c, 0.02));
+  c = alike(KILN_F32, 1e-17, 2e-7);
+  assert_true(compare_vanishes(&c) && stands_by(&c, 0.02));
+}
+
+/* Nobody's bound is wider for its terms but that of a result less than 1/128 of them, however coarse what is rounded on the way. */
+static void terms_do_not_rescue_what_did_not_cancel(void **state) {
+  (void)state;
+  static const double sizes[] = {0.3, 1, 3, 10, 60, 120};
+  static const kiln_dtype roundings[] = {KILN_F32, KILN_BF16, KILN_E4M3, KILN_E5M2};
+  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+    for (size_t k = 0; k < sizeof roundings / sizeof roundings[0]; k++) {
+      Compare c = alike(KILN_BF16, 0.01, 0.01); /* too wide, even for the quarter of e5m2 */
+      c.rounding = number_unit(roundings[k]);
+      assert_false(compare_twin_fails(&c));
+      assert_false(stands_by(&c, 0.01 * sizes[i]));
+      CompareTwin better = {0, 0.01, 1e-6, true}; /* nor by turning to another candidate */
+      assert_false(compare_twin_fails_by(&c, &better, 0.01 * sizes[i]));
+      c = alike(KILN_BF16, 0.01, 1e-4); /* and a good one stands */
+      assert_true(compare_twin_fails(&c) && stands_by(&c, 0.01 * sizes[i]));
+    }
+  Compare c = alike(KILN_F32, 1e-9, 2e-4); /* nor an element that cancelled, where others did not */
+  c.rounding = number_unit(KILN_BF16);
+  assert_true(stands_by(&c, 0.1));
+  compare_add(&c, 100, 0.01, 0.01, 2e-3);
+  assert_false(stands_by(&c, 0.1));
+}
+
+static void a_twin_knows_its_place(void **state) {
+  (void)state;
+  Compare c;
+  compare_start(&c, KILN_F32, 3);
+  compare_pass(&c);
+  assert_null(compare_twin(&c));
+  for (int i = 1; i < 8; i++) compare_add(&c, 10 * i, i, i, 1e-3);
+  assert_true(compare_twin(&c)->index == 30 && compare_twin(&c)->want == 3);
 }
 
 static void undecided_elements_are_left_out(void **state) {
@@ -133,9 +189,9 @@ static void undecided_elements_are_left_out(void **state) {
   Compare c;
   compare_start(&c, KILN_F32, 2);
   for (int i = 0; i < 5; i++) compare_pass(&c);
-  assert_true(c.seen == 5 && c.bad == 0 && twin_fails(&c));
+  assert_true(c.seen == 5 && c.bad == 0 && compare_twin_fails(&c));
   compare_add(&c, 5, 1, 1, 0.2); /* what is compared must still be worth something */
-  assert_false(twin_fails(&c));
+  assert_false(compare_twin_fails(&c));
   compare_add(&c, 6, 1, 2, 0);
   assert_int_equal(c.bad, 1);
 }
@@ -147,11 +203,11 @@ static void one_bad_row_says_nothing_of_the_others(void **state) {
   compare_start(&c, KILN_BF16, 0);
   c.twin_stride = 1;
   for (int i = 0; i < 8; i++) compare_add(&c, i, i == 3 ? 1.6 : 0, i == 3 ? 1.6 : 1e-6, i == 3 ? 0.25 : 1e-6);
-  assert_true(c.bad == 0 && twin_fails(&c));
+  assert_true(c.bad == 0 && compare_twin_fails(&c));
   compare_start(&c, KILN_BF16, 0);
   c.twin_stride = 1;
   for (int i = 0; i < 8; i++) compare_add(&c, i, 1.6, 1.6, 0.25);
-  assert_false(twin_fails(&c));
+  assert_false(compare_twin_fails(&c));
 }
 
 static void the_first_bad_element_is_kept(void **state) {
@@ -230,6 +286,9 @@ int main(void) {
       cmocka_unit_test(the_twin_shows_a_loose_bound),
       cmocka_unit_test(few_elements_may_be_small),
       cmocka_unit_test(a_result_may_cancel_as_a_whole),
+      cmocka_unit_test(what_cancelled_is_known_by_its_terms),
+      cmocka_unit_test(terms_do_not_rescue_what_did_not_cancel),
+      cmocka_unit_test(a_twin_knows_its_place),
       cmocka_unit_test(one_bad_row_says_nothing_of_the_others),
       cmocka_unit_test(undecided_elements_are_left_out),
       cmocka_unit_test(the_first_bad_element_is_kept),

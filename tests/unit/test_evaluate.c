@@ -181,6 +181,107 @@ static void products_agree_with_loops(void **state) {
       product_case(sizes[i][0], sizes[i][1], sizes[i][2], turned & 1, turned >> 1);
 }
 
+/* ---- nudged inputs ---- */
+
+/* x over M N, all of it one element; k, integers, likewise. `outputs` are nodes of nudge_nodes. */
+static DefNode nudge_nodes[] = {
+    {.op = DEF_ARG, .index = 0},         {.op = DEF_ARG, .index = 0},                    /* the same tensor, read twice */
+    {.op = DEF_SUB, .arg = {0, 1}},      {.op = DEF_SUM, .index = 1, .arg = {0}},
+    {.op = DEF_DIM, .index = 1},         {.op = DEF_MUL, .arg = {0, 4}},
+    {.op = DEF_SUB, .arg = {3, 5}},                                                      /* 6: the row's sum less n times an element */
+    {.op = DEF_ARG, .index = 1},         {.op = DEF_NEG, .arg = {7}},
+    {.op = DEF_ROUND, .arg = {0}, .dtype = KILN_BF16}, {.op = DEF_NEG, .arg = {9}},
+    {.op = DEF_RINT, .arg = {0}},        {.op = DEF_NEG, .arg = {11}},
+    {.op = DEF_INDEX, .index = 0, .dtype = KILN_I32}, {.op = DEF_INDEX, .index = 1, .dtype = KILN_I32},
+    {.op = DEF_LOOKUP, .arg = {0, 13, 14}},
+};
+enum { ITSELF = 0, NOTHING = 2, CANCELS = 6, INTEGERS = 8, ROUNDED = 10, WHOLE = 12, LOOKED_UP = 15, NUDGE_N = 40 };
+
+static void nudged(int output, int64_t m, double nudge, uint64_t seed, bool smooth, double *v) {
+  KilnDef def = {
+      .op = "nudged",
+      .dims = {"M", "N"},
+      .ndims = 2,
+      .ntensors = 3,
+      .tensor = {{.name = "x", .dtype = KILN_F32, .present = true, .rank = 2, .dim = {0, 1}},
+                 {.name = "k", .dtype = KILN_I32, .present = true, .rank = 2, .dim = {0, 1}},
+                 {.name = "y", .dtype = KILN_F32, .is_out = true, .present = true, .rank = 2, .dim = {0, 1}, .value = output}},
+      .node = nudge_nodes,
+      .nnodes = sizeof nudge_nodes / sizeof nudge_nodes[0]};
+  float x = 1.5f;
+  int32_t k = 3;
+  int64_t *zero = ramp(m, 0), *also = ramp(NUDGE_N, 0);
+  double *e = malloc((size_t)(m * NUDGE_N) * 8);
+  EvalInput in = {.def = &def, .size = {m, NUDGE_N}, .count = {m, NUDGE_N}, .nudge = nudge, .nudge_seed = seed, .smooth = smooth,
+                  .tensor = {{KILN_F32, &x, {zero, also}}, {KILN_I32, &k, {zero, also}}}};
+  Collected to = {v, e, NUDGE_N, 0, 1, 0};
+  char why[256] = "";
+  assert_true(evaluate(&in, collect, &to, why, sizeof why));
+  if (m > 1000 && output == ITSELF) assert_true(to.chunks > 1);
+  free(zero);
+  free(also);
+  free(e);
+}
+
+/* Root of the mean square of how far the values are from `from`. */
+static double spread_around(const double *v, int64_t n, double from) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; i++) sum += (v[i] - from) * (v[i] - from);
+  return sqrt(sum / (double)n);
+}
+
+static void elements_are_nudged_each_by_itself(void **state) {
+  (void)state;
+  enum { M = 3000, N = NUDGE_N };
+  double *v = malloc(M * N * 8), *w = malloc(M * N * 8), nudge = 0x1p-20;
+  nudged(ITSELF, M, 0, 1, false, v);
+  assert_true(spread_around(v, M * N, 1.5) == 0);
+  nudged(ITSELF, M, nudge, 1, false, v); /* in several chunks, of which each goes on where the last one ended */
+  assert_true(fabs(spread_around(v, M * N, 1.5) - 1.5 * nudge / sqrt(3)) < 0.02 * 1.5 * nudge);
+  for (int64_t i = 1; i < M; i++) assert_true(v[i * N] != v[0] && fabs(v[i * N] - 1.5) <= 1.5 * nudge);
+  nudged(ITSELF, M, nudge, 2, false, w);
+  assert_true(v[0] != w[0] && v[5] != w[5]);
+  nudged(LOOKED_UP, 3, nudge, 1, false, w); /* an element is the same one, however it is read */
+  double third = v[2 * N + 7];
+  nudged(ITSELF, 3, nudge, 1, false, v);
+  assert_true(v[2 * N + 7] == third && w[2 * N + 7] == third);
+  nudged(NOTHING, M, nudge, 1, false, v);
+  assert_true(spread_around(v, M * N, 0) == 0);
+  nudged(INTEGERS, 3, nudge, 1, false, v);
+  assert_true(spread_around(v, 3 * N, -3) == 0);
+  free(v);
+  free(w);
+}
+
+/* The sum of n equal elements less n times one of them is 0, but made of terms: n - 1 of size x, and one n - 1 times as large. */
+static void a_nudge_shows_what_cancels(void **state) {
+  (void)state;
+  enum { M = 200, N = NUDGE_N };
+  double v[M * N], nudge = 0x1p-20, terms = 1.5 * sqrt((double)N * (N - 1) / 3);
+  nudged(CANCELS, M, 0, 1, false, v);
+  assert_true(spread_around(v, M * N, 0) == 0);
+  nudged(CANCELS, M, nudge, 1, false, v);
+  assert_true(fabs(spread_around(v, M * N, 0) / nudge - terms) < 0.05 * terms);
+}
+
+/* Smooth: what is rounded on the way moves with its operand; else most of it stays, and some jumps. */
+static void smooth_values_are_not_rounded(void **state) {
+  (void)state;
+  enum { M = 50, N = NUDGE_N };
+  double v[M * N], nudge = 0x1p-12;
+  static const int outputs[] = {ROUNDED, WHOLE};
+  for (int i = 0; i < 2; i++) {
+    double still = outputs[i] == WHOLE ? -2 : -1.5;
+    nudged(outputs[i], M, 0, 1, false, v);
+    assert_true(spread_around(v, M * N, still) == 0);
+    nudged(outputs[i], M, 0, 1, true, v);
+    assert_true(spread_around(v, M * N, -1.5) == 0);
+    nudged(outputs[i], M, nudge, 1, true, v);
+    double terms = spread_around(v, M * N, -1.5) / nudge;
+    assert_true(fabs(terms - 1.5 / sqrt(3)) < 0.05);
+  }
+}
+
 /* ---- single operations ---- */
 
 static double one(uint8_t op, double a, double b, double c, double *error) {
@@ -543,7 +644,7 @@ static KilnDef one_row(DefNode *nodes, int n) {
                    .nnodes = (uint32_t)n};
 }
 
-/* x is known to some error, and so is its largest: yet the largest is the largest. */
+/* x is known to some error, and so is its largest: yet the largest is the largest. And a value is no less than itself. */
 static void the_own_extreme_is_decided(void **state) {
   (void)state;
   float x[3] = {1, 3, 2};
@@ -561,6 +662,10 @@ static void the_own_extreme_is_decided(void **state) {
   EvalInput in = {.def = &def, .size = {3}, .count = {3}, .tensor = {{KILN_F32, x, {at}}}};
   assert_true(evaluate(&in, collect, &to, why, sizeof why));
   assert_true(fabs(v[1] - 0.3) < 1e-15 && e[1] < 1e-7 && v[0] == 0.1 && v[2] == 0.1);
+  nodes[4].op = DEF_LE;
+  nodes[4].arg[1] = 2;
+  assert_true(evaluate(&in, collect, &to, why, sizeof why));
+  for (int i = 0; i < 3; i++) assert_true(fabs(v[i] - 0.1 * x[i]) < 1e-15 && e[i] < 1e-6);
 }
 
 /* Terms beyond f32: of one sign they are an infinity there, of both NaN, which a sum of doubles does not show. */
@@ -685,6 +790,9 @@ int main(void) {
       cmocka_unit_test(the_analysis_covers_f32),
       cmocka_unit_test(samples_are_the_same_rows),
       cmocka_unit_test(products_agree_with_loops),
+      cmocka_unit_test(elements_are_nudged_each_by_itself),
+      cmocka_unit_test(a_nudge_shows_what_cancels),
+      cmocka_unit_test(smooth_values_are_not_rounded),
       cmocka_unit_test(operations_mean_what_they_say),
       cmocka_unit_test(undecided_comparisons_widen_the_selection),
       cmocka_unit_test(rounding_is_exact_away_from_borders),
