@@ -85,7 +85,10 @@ local function tiles_in_turn(ctx, seg, p, e, index)
   local tiled, heads = slots[#slots], kernels.by_heads(s)
   local blocks, leading, walked = i32_param(name.blocks), {}, {}
   for k = 1, #slots - 1 do leading[k] = slots[k] end
-  for _, d in ipairs(seg.rows) do walked[d] = (d == seg.tiled) ~= heads or nil end
+  for _, d in ipairs(seg.rows) do -- of a dim that stands for several only the innermost is not walked by heads
+    local tile_alone = d == seg.tiled and (not heads or (seg.count[d] or 1) == 1)
+    walked[d] = tile_alone ~= heads or nil
+  end
   local other, first, last, group
   if heads then
     if s.walk == "planes" then group, other = divide(ctx, index, name.blocks) else other, group = divide(ctx, index, name.groups) end

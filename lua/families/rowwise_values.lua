@@ -552,7 +552,7 @@ function values.write(p, e, o)
   if v.dtype == "bool" then v = tile.where(v, tile.const(1.0, "f32"), 0.0) end
   if has_dim(t, p.seg.column) then
     v = spread(p, v)
-  elseif v.kind ~= "frag" then -- the same for all rows
+  elseif v.kind ~= "frag" or #v.shape == 2 then -- the same for all rows; or with a row's number, which a thread has beside each of its columns
     v = tile.reduce(spread(p, v), "max", 1)
   end
   local dims = tile_dims(p, t)

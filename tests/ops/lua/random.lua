@@ -20,6 +20,13 @@ return {
     t.y = where(lt(index "N", i), t.x, t.w)
     t.k = sum(where(lt(index "N", i), t.x, t.w) * (index "N" % i), "M")
   end),
+  -- a row's number in a value per row
+  row("x_number_of_row", { "x B T N", "s B T out" }, function(t) t.s = max(var(t.x), index "T" % 8 * 0.125) + index "B" end),
+  -- tiles in turn: a tensor without the outermost dim, but with leading dims that M stands for
+  row("x_lead_in_turn", { "x B M N f16", "c M N", "tab P R f32 const", "y B M N out", "z B M N f32 out" }, function(t)
+    t.y = t.x * t.c
+    t.z = swap_pairs(lookup(t.tab, index "B" + t.pos, index "N" // 2))
+  end, { "pos i32 = 1" }),
   -- sums over rows of what an output may be written over
   row("x_over_sum", { "x M N", "r M N", "y M N out over x", "k N f32 out" }, function(t)
     t.y = t.x + t.r
