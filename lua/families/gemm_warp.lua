@@ -480,7 +480,7 @@ end
 local function min_ctas(inst, s)
   if inst.promote then return s.wm * s.wn > 4 and 1 or 2 end
   if dtype(inst) == "f32" and s.vec == 1 and s.bm * s.bn >= 128 * 128 then return 1 end
-  if is_split(inst) and #inst.op.products > 1 then return results(inst) > 1 and s.bm * s.bn <= 64 * 64 and s.stages > 3 and 2 or nil end
+  if is_split(inst) and #inst.op.products > 1 then return results(inst) > 1 and s.bm * s.bn <= 64 * 64 and s.stages > 3 and 1 or nil end
   if s.bm * s.bn > 32 * 32 * s.wm * s.wn or step_of(inst) == 32 then return nil end
   local fit = shared_fit(inst, s)
   local turned = not (is_k_major(inst, "a") and is_k_major(inst, "b"))
