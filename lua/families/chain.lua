@@ -418,7 +418,8 @@ local function put_targets(inst, c)
         strides[i] = target.unit[i] and "1" or t.name .. "_" .. (i - 1)
       end
       local words = {}
-      if (target.lead or 0) > 0 then table.insert(words, "lead " .. target.lead) end
+      local lead = target.lead or t.dims[1] == "B" and 1 or 0 -- nil: no stage takes it
+      if lead > 0 then table.insert(words, "lead " .. lead) end
       if leading then
         dims, strides, words[1] = leading(t, dims, strides)
       end

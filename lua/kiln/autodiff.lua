@@ -414,41 +414,34 @@ end
 
 -- Tensors that the gradient needs under any of the op's settings; inputs that have any influence; a node without derivative, if any.
 local function needed_by_any(o, outputs)
-  local all, flows, without = {}, {}, nil
+  local all, flows, without, unsaved = {}, {}, nil, {}
+  for _, t in ipairs(o.specs) do if outputs[t.name] and not (t.saved and t.optional) then unsaved[t.name] = true end end
   local function take(given)
     without = without or given.graph.without
-    local names = needs(given, readings(given, outputs))
-    for name in pairs(names) do all[name] = true end
+    -- What the caller has not kept is made again, of inputs that nothing else may need.
+    for _, read in ipairs { outputs, unsaved } do for name in pairs((needs(given, readings(given, read)))) do all[name] = true end end
     for name in pairs(given.gradients) do flows[name] = true end
   end
-  local function with(settings, more)
+  local present = {}
+  for _, s in ipairs(o.settings) do if s.kind == "presence" then present[s.key] = "yes" end end
+  local function with(more)
     local given = {}
-    for _, list in ipairs { settings, more } do for k, v in pairs(list) do given[k] = v end end
+    for _, list in ipairs { present, more } do for k, v in pairs(list) do given[k] = v end end
     take(derive(forward_instance(o, nil, given)))
   end
-  -- What is asked for under some settings of presence: with these, with each optional input absent, since others may stand in for it, and with
-  -- each value of an option.
-  local function ask(settings)
-    local absent, optional = {}, 0
-    with(settings, {})
-    for _, t in ipairs(o.specs) do
-      if settings[t.name] and not t.out then
-        absent[t.name], optional = "no", optional + 1
-        with(settings, { [t.name] = "no" })
-      end
-    end
-    if optional > 1 then with(settings, absent) end
-    for _, s in ipairs(o.settings) do
-      for i = 2, s.kind == "option" and not s.of and #s.values or 0 do with(settings, { [s.key] = s.values[i] }) end
-    end
-  end
-  local present, unsaved, saved = {}, {}, false
-  for _, s in ipairs(o.settings) do if s.kind == "presence" then present[s.key], unsaved[s.key] = "yes", "yes" end end
+  with {}
+  -- Where an input is absent others may stand in for it.
+  local absent, optional = {}, 0
   for _, t in ipairs(o.specs) do
-    if t.saved and t.optional then unsaved[t.name], saved = "no", true end
+    if present[t.name] and not t.out then
+      absent[t.name], optional = "no", optional + 1
+      with { [t.name] = "no" }
+    end
   end
-  ask(present)
-  if saved then ask(unsaved) end -- what the caller has not kept is made again, of inputs that nothing else may need
+  if optional > 1 then with(absent) end
+  for _, s in ipairs(o.settings) do
+    for i = 2, s.kind == "option" and not s.of and #s.values or 0 do with { [s.key] = s.values[i] } end
+  end
   return all, flows, without
 end
 
