@@ -140,18 +140,20 @@ function values.number(v) return v.dtype == "bool" and v or tile.f32(v) end
 
 function values.read(p, n) return values.number(values.raw(p, n)) end
 
--- Is the argument only a table that lookups read?
+-- Is the argument only a table that lookups read? (Asked of each argument at each place: what reads it is listed once.)
 function values.is_table(seg, arg)
-  local is = false
-  for _, n in ipairs(seg.nodes) do
-    for i, a in ipairs(n.args) do
-      if a.index == arg.index then
-        if n.op ~= "lookup" or i ~= 1 then return false end
-        is = true
+  if not seg.tables then
+    local read = {}
+    seg.tables = {}
+    for _, n in ipairs(seg.nodes) do
+      for i, a in ipairs(n.args) do
+        local as_table = n.op == "lookup" and i == 1
+        seg.tables[a.index] = as_table and not read[a.index] or nil
+        read[a.index] = read[a.index] or not as_table
       end
     end
   end
-  return is
+  return seg.tables[arg.index] or false
 end
 
 -- Values that a loop over the rows computes.

@@ -412,8 +412,9 @@ local function words_of(spec, input)
   return list
 end
 
--- Tensors that the gradient needs under any of the op's settings; inputs that have any influence; a node without derivative, if any.
-local function needed_by_any(o, outputs)
+-- Tensors that the gradient needs under any of the op's settings; inputs that have any influence; a node without derivative, if any. whole: the
+-- derivation with all that is optional, under the settings `present`.
+local function needed_by_any(o, outputs, present, whole)
   local all, flows, without, unsaved = {}, {}, nil, {}
   for _, t in ipairs(o.specs) do if outputs[t.name] and not (t.saved and t.optional) then unsaved[t.name] = true end end
   local function take(given)
@@ -422,14 +423,12 @@ local function needed_by_any(o, outputs)
     for _, read in ipairs { outputs, unsaved } do for name in pairs((needs(given, readings(given, read)))) do all[name] = true end end
     for name in pairs(given.gradients) do flows[name] = true end
   end
-  local present = {}
-  for _, s in ipairs(o.settings) do if s.kind == "presence" then present[s.key] = "yes" end end
   local function with(more)
     local given = {}
     for _, list in ipairs { present, more } do for k, v in pairs(list) do given[k] = v end end
     take(derive(forward_instance(o, nil, given)))
   end
-  with {}
+  take(whole)
   -- Where an input is absent others may stand in for it.
   local absent, optional = {}, 0
   for _, t in ipairs(o.specs) do
@@ -465,8 +464,9 @@ end
 function autodiff.gradient(o)
   local present = {}
   for _, s in ipairs(o.settings) do if s.kind == "presence" then present[s.key] = "yes" end end
-  local outputs = choose(derive(forward_instance(o, nil, present)))
-  local needed, flows, without = needed_by_any(o, outputs)
+  local whole = derive(forward_instance(o, nil, present))
+  local outputs = choose(whole)
+  local needed, flows, without = needed_by_any(o, outputs, present, whole)
   if without then
     local hint = without.op == "lookup" and "; its table is declared const" or ""
     return nil, "'" .. without.op .. "' has no derivative" .. hint, without.loc

@@ -81,8 +81,13 @@ local function expect_condition(op, l)
   end
 end
 
+-- The graph of a real number that is traced already, as nearly all operands are: nothing is to be asked of it.
+local function graph_of_real(v) return type(v) == "table" and v.dtype == "f32" and v.graph end
+
 local function unary(op)
   return function(a)
+    local real = graph_of_real(a)
+    if real then return new(real, { op = op, args = { a } }) end
     local g, l = operands { a }
     expect_number(op, l)
     return new(g, { op = op, args = l })
@@ -90,6 +95,8 @@ local function unary(op)
 end
 local function binary(op)
   return function(a, b)
+    local real = graph_of_real(a)
+    if real and graph_of_real(b) then return new(real, { op = op, args = { a, b } }) end
     local g, l, integers = operands({ a, b }, op ~= "div" and 1 or nil)
     expect_number(op, l)
     return new(g, { op = op, args = l, dtype = integers and "i32" or "f32" })
@@ -165,7 +172,14 @@ f.index = of_dim("index", "i32")
 f.size = of_dim("size", "i32")
 trace.size_number = of_dim("dim", "f32") -- the size as a real number
 
-function trace.is_column(graph, dim) return graph.row_dim ~= nil and string.sub(dim, 1, #graph.row_dim) == graph.row_dim end
+function trace.is_column(graph, dim)
+  local known = graph.columns[dim]
+  if known == nil then
+    known = graph.row_dim ~= nil and string.sub(dim, 1, #graph.row_dim) == graph.row_dim
+    graph.columns[dim] = known
+  end
+  return known
+end
 
 -- The one column dim of a value.
 local function column_of(g, n, what)
@@ -294,7 +308,7 @@ end
 
 -- row_dim: what the names of column dims begin with; nil: the family has none. The graph is the one that is traced from now on.
 function trace.new_graph(row_dim)
-  current = { nodes = {}, outputs = {}, known = {}, row_dim = row_dim }
+  current = { nodes = {}, outputs = {}, known = {}, columns = {}, row_dim = row_dim }
   return current
 end
 function trace.current() return current end
