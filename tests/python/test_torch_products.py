@@ -189,12 +189,16 @@ class Values(test_torch.Comparison):
         settings = (("act", "gelu"),)
         leaves = leaves_of([t.double().cpu() for t in (x, w, bias)])
         want = torch.autograd.grad(_math.linear(*leaves, "gelu"), leaves, dy.double().cpu())
-        for wants in ((True, True, True), (False, True, False), (True, False, True)):
-            found = _products.LINEAR_GRADIENT.launch(dy, (x, w, bias), settings, wants)
+        def compare(found, wants, what):
             for g, wanted, wish in zip(found, want, wants):
                 self.assertEqual(g is not None, wish)
                 if wish:
-                    self.near(g, wanted, torch.bfloat16, "linear")
+                    self.near(g, wanted, torch.bfloat16, what)
+
+        z = _math.linear(*[t.double() for t in (x, w, bias)], "none").bfloat16()
+        for wants in ((True, True, True), (False, True, False), (True, False, True), (False, False, True)):
+            for kept in ((), (z,)):
+                compare(_products.LINEAR_GRADIENT.launch(dy, (x, w, bias), settings, wants, kept), wants, "linear")
         found = _products.LINEAR_GRADIENT.launch(dy[..., :1].expand(2, 5, 24), (x, make(64, 24).t(), None), settings, (True, True, False))
         self.assertEqual((found[0].stride(), found[1].stride(), found[2]), ((320, 64, 1), (1, 24), None))
         leaves = leaves_of([t.double().cpu() for t in (x, w, wu)])
@@ -205,8 +209,9 @@ class Values(test_torch.Comparison):
             if saved and not saved[0].is_contiguous():
                 self.assertIsNone(found)  # made of products of their own
                 found = _products.launch_gated_mlp_gradients(dy, x, w, wu, *saved, "gelu", True, True, True)
-            for g, wanted in zip(found, want):
-                self.near(g, wanted, torch.bfloat16, "gated_mlp")
+            compare(found, (True, True, True), "gated_mlp")
+        for wants in ((True, False, False), (False, True, True), (False, False, True)):  # what none of the kernels reads is there all the same
+            compare(_products.GATED_MLP_GRADIENT.launch(dy, (x, w, wu), settings, wants, kept), wants, "gated_mlp")
         wrong = _products.GATED_MLP_GRADIENT.launch(dy, (x, w, wu), settings, (True, True, True), [2 * t for t in kept])  # they are what is read
         self.assertGreater(float((wrong[0].double().cpu() - want[0]).abs().max()), 0.1 * float(want[0].abs().max()))
         heads = make(2, 3, 5, 64).transpose(1, 2)
